@@ -1,0 +1,127 @@
+"""The only module that prints: the result goes to stdout, everything else to stderr.
+
+On a terminal progress is one live line; elsewhere it is a plain line every ``LINE_INTERVAL`` seconds, flushed, so that
+a cluster's log can be followed and searched. NO_COLOR and TERM=dumb are honoured by rich; colour carries no information.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+LINE_INTERVAL = 30.0
+_quiet = False
+_silent_rank = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Drop messages and progress; warnings, errors and results stay."""
+    global _quiet
+    _quiet = quiet
+
+
+def set_rank(rank: int) -> None:
+    """Only rank 0 of a data-parallel job prints messages and results."""
+    global _silent_rank
+    _silent_rank = rank != 0
+
+
+def result(text: str) -> None:
+    """Write the product to stdout; the last line a command prints there is a path or one JSON document."""
+    if not _silent_rank:
+        print(text, flush=True)
+
+
+def say(text: str) -> None:
+    if not (_quiet or _silent_rank):
+        print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    if not _silent_rank:
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def error(message: str, hint: str = "") -> None:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    if hint:
+        print(f"  hint: {hint}", file=sys.stderr, flush=True)
+
+
+def is_live() -> bool:
+    """Whether stderr is a terminal that can redraw a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") != "dumb"
+
+
+class Progress:
+    """Counts towards ``total`` and shows it; made by :func:`progress`."""
+
+    def __init__(self, title: str, total: int, unit: str) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done = self._first = 0
+        self.start = self._shown = time.monotonic()
+        self._hidden = _quiet or _silent_rank
+        self._live: Live | None = None
+        if is_live() and not self._hidden:
+            self._live = Live(console=Console(stderr=True), transient=True, auto_refresh=False)
+            self._live.start()
+
+    def start_at(self, done: int) -> None:
+        """Begin from ``done`` (a resumed run), so that the rate counts only this process's work."""
+        self.done = self._first = done
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        self.done += amount
+        now = time.monotonic()
+        if now - self._shown >= (0.1 if self._live else LINE_INTERVAL) and not self._hidden:
+            self._shown = now
+            self._show(note)
+
+    def _show(self, note: str) -> None:
+        elapsed = time.monotonic() - self.start
+        rate = (self.done - self._first) / elapsed if elapsed > 0 else 0.0
+        left = (self.total - self.done) / rate if rate > 0 else float("inf")
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        line = f"{self.title}: {self.done:,}/{self.total:,} {self.unit}, {speed}/s, {duration(left)} left"
+        line = f"{line}, {note}" if note else line
+        if self._live:
+            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+        else:
+            print(line, file=sys.stderr, flush=True)
+
+    def finish(self) -> None:
+        if self._live:
+            self._live.stop()
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str = "items") -> Iterator[Progress]:
+    """A progress display that leaves the terminal clean however the block ends."""
+    shown = Progress(title, total, unit)
+    try:
+        yield shown
+    finally:
+        shown.finish()
+
+
+def duration(seconds: float) -> str:
+    """``75`` -> ``1m15s``; an unknown duration is ``?``."""
+    if seconds == float("inf"):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+def table(title: str, header: list[str], rows: list[list[str]]) -> str:
+    """A plain text table: first column left, others right; fit for a log, a terminal and grep alike."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    cells = [[c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+             for row in [header, *rows]]  # fmt: skip
+    lines = ["  ".join(row).rstrip() for row in cells]
+    return "\n".join([title, lines[0], "-" * max(len(line) for line in lines), *lines[1:]])

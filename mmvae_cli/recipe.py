@@ -1,0 +1,412 @@
+"""The recipe: one complete experiment as validated YAML. No torch.
+
+Every setting of the science lives here and can be overridden as ``KEY=VALUE``. A method's name is a preset of
+``subsets``, ``prior_expert`` and ``unimodal_elbos``; validation fills them in, so that a resolved recipe hides nothing.
+"""
+
+import difflib
+import re
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mmvae_cli.errors import UsageProblem
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+MAX_SUBSETS = 4096
+_MAX_BYTES, _MAX_NODES = 1 << 20, 20_000
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatasetSpec(Section):
+    """``name``: a folder under the data directory, or a path."""
+
+    name: str = Field(min_length=1, max_length=4096)
+
+
+# network name -> (modality kind, shape it is made for; None: the recipe says)
+NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
+    "image28": ("image", (3, 28, 28)),
+    "conv": ("image", None),
+}
+NetworkName = Literal["image28", "conv"]
+LIKELIHOODS: dict[str, tuple[str, ...]] = {
+    "image": ("laplace", "normal"),
+    "text": ("categorical", "categorical_released"),
+}
+
+
+class ModalitySpec(Section):
+    """One modality: how it is encoded and decoded, and how likely its data are.
+
+    ``scale`` is the constant scale of a laplace or normal likelihood. ``shape`` is needed where the network leaves it
+    open: (channels, height, width) of an image, (length,) of a text. ``private_weight`` is s_m of Eq. (34).
+    """
+
+    network: NetworkName
+    likelihood: Literal["laplace", "normal", "categorical", "categorical_released"] = "laplace"
+    scale: Positive = 0.75
+    shape: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None
+    private_weight: NonNegative = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_shape(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("shape") is None and given.get("network") in NETWORKS:
+            return {**given, "shape": NETWORKS[given["network"]][1]}
+        return given
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ModalitySpec":
+        kind, fixed = NETWORKS[self.network]
+        if self.likelihood not in LIKELIHOODS[kind]:
+            raise ValueError(f"likelihood: a {kind} wants one of {', '.join(LIKELIHOODS[kind])}")
+        if self.shape is None:
+            raise ValueError(f"shape: network {self.network!r} needs one, such as [3, 32, 32]")
+        if fixed is not None and self.shape != fixed:
+            raise ValueError(f"shape: network {self.network!r} is made for {list(fixed)}")
+        if len(self.shape) != (3 if kind == "image" else 1):
+            raise ValueError("shape: [channels, height, width] for an image, [length] for a text")
+        return self
+
+    @property
+    def kind(self) -> str:
+        return NETWORKS[self.network][0]
+
+
+class SizeLimit(Section):
+    max_size: int = Field(ge=1)
+
+
+Subsets = Literal["full", "singletons", "all"] | SizeLimit | tuple[tuple[str, ...], ...]
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "mvae": {"subsets": "full", "prior_expert": "all", "unimodal_elbos": True},
+    "mmvae": {"subsets": "singletons", "prior_expert": "none", "unimodal_elbos": False},
+    "mopoe": {"subsets": "all", "prior_expert": "full", "unimodal_elbos": False},
+    "custom": {"prior_expert": "full", "unimodal_elbos": False},
+}
+
+
+class ModelSpec(Section):
+    """The subset family and the latent space. ``method`` presets the last three fields; each can be set by itself."""
+
+    method: Literal["mvae", "mmvae", "mopoe", "custom"]
+    latent_dim: int = Field(ge=1, le=65536)
+    private_dim: int = Field(default=0, ge=0, le=65536)
+    subsets: Subsets
+    prior_expert: Literal["none", "full", "all"]
+    unimodal_elbos: bool
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        method = given.get("method") if isinstance(given, dict) else None
+        if isinstance(method, str) and method in PRESETS:
+            return PRESETS[method] | {key: value for key, value in given.items() if value is not None}
+        return given
+
+
+class ObjectiveSpec(Section):
+    """How the terms of the bound are estimated and weighed."""
+
+    beta: NonNegative = 1.0
+    beta_content: NonNegative = 1.0
+    beta_private: NonNegative = 1.0
+    likelihood_weights: Literal["by_size", "equal"] | dict[str, NonNegative] = "by_size"
+    component_choice: Literal["stratified", "random", "all"] = "stratified"
+    kl: Literal["components", "mixture"] = "components"
+    unimodal_weights: Literal["one", "same"] = "one"
+
+
+class TrainingSpec(Section):
+    """The optimisation and what is kept of it. Adam with torch's defaults, as in the paper."""
+
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: Positive
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    precision: Literal["fp32", "tf32", "bf16"] = "tf32"
+    compile: Literal["auto", "off"] = "auto"
+    data_on: Literal["auto", "device", "host"] = "auto"
+    checkpoint_every: int = Field(default=10, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    log_every: int = Field(default=50, ge=1)
+    tensorboard: bool = False
+
+
+class EvaluationSpec(Section):
+    """The measuring protocol; ``released`` repeats the behaviour of the authors' code (README, "Two protocols")."""
+
+    protocol: Literal["default", "released"] = "default"
+    split: Literal["test", "validation"] = "test"
+    latent_samples: int = Field(default=500, ge=1)
+    importance_samples: int = Field(default=15, ge=1)
+    likelihood_items: int | None = Field(default=None, ge=1)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+
+class Recipe(Section):
+    """One experiment, complete: can be read, validated and dry-run without the data."""
+
+    name: Name
+    dataset: DatasetSpec
+    modalities: dict[Name, ModalitySpec] = Field(min_length=1, max_length=64)
+    model: ModelSpec
+    objective: ObjectiveSpec = ObjectiveSpec()
+    training: TrainingSpec
+    evaluation: EvaluationSpec = EvaluationSpec()
+
+    @field_validator("model")
+    @classmethod
+    def _family(cls, model: ModelSpec, info: Any) -> ModelSpec:
+        names = list(info.data.get("modalities", {}))
+        if names:
+            _check_subsets(model.subsets, names)
+        return model
+
+    @model_validator(mode="after")
+    def _weights(self) -> "Recipe":
+        weights = self.objective.likelihood_weights
+        if isinstance(weights, dict) and set(weights) != set(self.modalities):
+            raise ValueError(f"objective.likelihood_weights: one weight for each of {', '.join(self.modalities)}")
+        return self
+
+    def families(self) -> list[tuple[int, ...]]:
+        """The admitted subsets as tuples of modality positions, by size, then lexicographic; the full set last."""
+        return subset_list(self.model.subsets, list(self.modalities))
+
+    def weights(self) -> dict[str, float]:
+        """Likelihood weight w_m per modality. ``by_size`` (paper, section 4): the largest has 1, others largest/size."""
+        chosen = self.objective.likelihood_weights
+        if isinstance(chosen, dict):
+            return dict(chosen)
+        if chosen == "equal":
+            return dict.fromkeys(self.modalities, 1.0)
+        sizes = {name: size_of(spec) for name, spec in self.modalities.items()}
+        return {name: max(sizes.values()) / size for name, size in sizes.items()}
+
+    def dump(self) -> str:
+        """The resolved recipe as YAML that reads back to an equal recipe."""
+        return yaml.dump(self.model_dump(mode="json"), Dumper=_PlainDumper, sort_keys=False, width=120)
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """Writes floats so that every YAML reader sees floats (``5.0e-05``), lists of numbers on one line, no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_PlainDumper.add_representer(
+    list,
+    lambda dumper, data: dumper.represent_sequence(
+        "tag:yaml.org,2002:seq", data, flow_style=not any(isinstance(item, dict) for item in data)
+    ),
+)
+
+
+def size_of(spec: ModalitySpec) -> int:
+    """Number of data dimensions: C*H*W of an image, number of positions of a text (not positions x characters)."""
+    size = 1
+    for side in spec.shape or ():
+        size *= side
+    return size
+
+
+def _check_subsets(subsets: Subsets, names: list[str]) -> None:
+    if isinstance(subsets, tuple):
+        for subset in subsets:
+            if unknown := [name for name in subset if name not in names]:
+                raise ValueError(f"subsets: unknown modality {unknown[0]!r}; the recipe has {', '.join(names)}")
+            if not subset or len(set(subset)) != len(subset):
+                raise ValueError(f"subsets: {list(subset)} is empty or names a modality twice")
+        if not subsets or len({frozenset(s) for s in subsets}) != len(subsets):
+            raise ValueError("subsets: the list is empty or has the same subset twice")
+        if missing := [name for name in names if not any(name in s for s in subsets)]:
+            raise ValueError(f"subsets: {missing[0]!r} is in no subset, so its encoder would never be used")
+    elif isinstance(subsets, SizeLimit) and subsets.max_size > len(names):
+        raise ValueError(f"subsets: max_size {subsets.max_size} is more than the {len(names)} modalities")
+    if (count := _count_subsets(subsets, len(names))) > MAX_SUBSETS:
+        raise ValueError(
+            f"subsets: {count:,} subsets of {len(names)} modalities are more than {MAX_SUBSETS:,}; "
+            "limit their size with subsets: {max_size: K} or list them"
+        )
+
+
+def _count_subsets(subsets: Subsets, modalities: int) -> int:
+    from math import comb
+
+    if isinstance(subsets, tuple):
+        return len(subsets)
+    if isinstance(subsets, SizeLimit):
+        return sum(comb(modalities, k) for k in range(1, subsets.max_size + 1))
+    return {"full": 1, "singletons": modalities, "all": 2**modalities - 1}[subsets]
+
+
+def subset_list(subsets: Subsets, names: list[str]) -> list[tuple[int, ...]]:
+    """Resolve ``subsets`` to sorted tuples of positions in ``names``, ordered by size, then lexicographically."""
+    from itertools import combinations
+
+    count = len(names)
+    if isinstance(subsets, tuple):
+        chosen = [tuple(sorted(names.index(name) for name in subset)) for subset in subsets]
+        return sorted(chosen, key=lambda subset: (len(subset), subset))
+    if subsets == "full":
+        return [tuple(range(count))]
+    top = subsets.max_size if isinstance(subsets, SizeLimit) else 1 if subsets == "singletons" else count
+    return [subset for size in range(1, top + 1) for subset in combinations(range(count), size)]
+
+
+# --- loading ---------------------------------------------------------------------------------------------------------
+
+
+def shipped() -> dict[str, Path]:
+    """Recipes that come with the package, by name."""
+    inside = Path(str(resources.files("mmvae_cli"))) / "recipes"
+    folder = inside if inside.is_dir() else Path(__file__).parent.parent / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find(name: str) -> Path:
+    """An existing file wins, else the shipped recipe of that name; the error lists them and the nearest match."""
+    if Path(name).is_file():
+        return Path(name)
+    known = shipped()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(Path(name).stem, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UsageProblem(f"no recipe {name!r}", f"{hint}shipped recipes: {', '.join(known)}; or give a path to a .yaml")
+
+
+def load(name: str, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe by name or path and apply ``KEY=VALUE`` overrides. Raises UsageProblem listing every error."""
+    path = find(name)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise UsageProblem(f"{path}: larger than any recipe ({_MAX_BYTES >> 20} MiB)")
+        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageProblem(f"{path}: cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise UsageProblem(f"{path}: a recipe is a mapping with name, dataset, modalities, model, training ...")
+    for override in overrides or []:
+        _apply(content, override)
+    return validate(content, str(path))
+
+
+def validate(content: dict[str, Any], where: str) -> Recipe:
+    """Turn plain data into a Recipe; every error of it in one message, each with its dotted path."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        lines = list(dict.fromkeys(_explain(item, content) for item in error.errors()))
+        raise UsageProblem(f"{where}: {len(lines)} error(s)\n" + "\n".join(f"  {line}" for line in lines)) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML with two mends: a key given twice is an error, and 5e-4 is a number."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        if twice := next((key for key in keys if isinstance(key, str) and keys.count(key) > 1), None):
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} is there twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Plain data of a YAML text; no tags, no cycles, and no more than 20,000 values once aliases are expanded."""
+    try:
+        content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UsageProblem(f"{where}:{place} {getattr(error, 'problem', None) or error}".strip()) from error
+    _count_nodes(content, where)
+    return content
+
+
+def _count_nodes(content: Any, where: str) -> None:
+    stack, seen = [(content, 0)], 0
+    while stack:
+        value, depth = stack.pop()
+        seen += 1
+        if seen > _MAX_NODES or depth > 50:
+            raise UsageProblem(f"{where}: has too many values or levels for a recipe (aliases expanded)")
+        children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        stack.extend((child, depth + 1) for child in children)
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    """Set one dotted key from ``KEY=VALUE``; the value is YAML."""
+    key, equals, value = override.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts):
+        raise UsageProblem(f"override {override!r} is not KEY=VALUE", "such as objective.beta=2.5")
+    place = content
+    for part in parts[:-1]:
+        nested = place.get(part)
+        place[part] = place = dict(nested) if isinstance(nested, dict) else {}
+    place[parts[-1]] = parse_yaml(value, f"override {key}")
+
+
+def _explain(error: Any, content: Any) -> str:
+    """One validation error as ``path: what, what is allowed, the nearest match``."""
+    known = set(_field_names())
+    location = [str(part) for part in error["loc"] if not _is_union_tag(part)]
+    path, kind, context = ".".join(location), error["type"], error.get("ctx") or {}
+    if kind == "extra_forbidden":
+        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
+        return f"{path}: unknown key" + (f" (did you mean {near[0]!r}?)" if near else "")
+    if kind == "missing":
+        return f"{path}: is required"
+    if kind == "value_error":
+        detail, colon, rest = str(context.get("error", error["msg"])).partition(": ")
+        return ".".join([*location, detail]) + f": {rest}" if colon else f"{path}: {detail}"
+    if kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+        near = difflib.get_close_matches(str(error["input"]), allowed, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        return f"{path}: {error['input']!r} is not one of {', '.join(allowed)}{hint}"
+    return f"{path}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r}"[:400]
+
+
+def _is_union_tag(part: Any) -> bool:
+    return isinstance(part, str) and (part.startswith(("literal[", "tuple[", "dict[")) or part in {"SizeLimit", "[key]"})
+
+
+def _field_names() -> list[str]:
+    sections = [Recipe, *(f.annotation for f in Recipe.model_fields.values()), ModalitySpec, SizeLimit]
+    return [name for s in sections if isinstance(s, type) and issubclass(s, BaseModel) for name in s.model_fields]
+
+
+def difference(old: Recipe, new: Recipe) -> list[str]:
+    """The dotted keys in which two recipes differ, as ``key: old -> new``."""
+    before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
+    keys = dict.fromkeys([*before, *after])
+    return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+assert set(get_args(NetworkName)) == set(NETWORKS)

@@ -1,0 +1,224 @@
+"""The dataset folder: ``dataset.json`` and memory-mappable ``.npy`` arrays. numpy only, no torch.
+
+Layout of a store (README, "The dataset folder", says the same for people who write their own)::
+
+    dataset.json                 what is inside: modalities, splits, labels, provenance, SHA-256 of every file
+    preview.png                  a look at it
+    {split}/{modality}.npy       uint8; image: (N, C, H, W), text: (N, L) positions in the modality's alphabet
+    {split}/{modality}.index.npy optional int32 (items,): row of the array that belongs to item i
+    {split}/labels.npy           int64 (items,) classes, or uint8 (items, A) attributes in 0/1
+"""
+
+import hashlib
+import json
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mmvae_cli.errors import DataProblem
+from mmvae_cli.files import read_json, sha256, write_json
+
+FORMAT, VERSION = "mmvae-dataset", 1
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModalityInfo(_Part):
+    """One modality of a store. ``shape``: (C, H, W) of an image, (L,) of a text."""
+
+    kind: Literal["image", "text"]
+    shape: tuple[int, ...] = Field(min_length=1, max_length=3)
+    alphabet: str | None = None
+    placement: Literal["fixed", "random"] = "fixed"
+    fill: str | None = None
+    """text only. ``fixed``: rows are used as they are. ``random``: a row holds the string at its left end, the rest
+    is ``fill``; training moves it to a start drawn anew at each access, evaluation to one drawn once."""
+
+    def model_post_init(self, context: Any) -> None:
+        if self.kind == "image" and len(self.shape) != 3:
+            raise ValueError("an image has the shape (channels, height, width)")
+        if self.kind == "text" and (len(self.shape) != 1 or not self.alphabet):
+            raise ValueError("a text has the shape (length,) and an alphabet")
+        if min(self.shape) < 1:
+            raise ValueError("every side of a shape is at least 1")
+        if self.placement == "random" and (self.fill is None or self.fill not in (self.alphabet or "")):
+            raise ValueError("randomly placed text needs a fill character from its alphabet")
+
+
+class SplitInfo(_Part):
+    count: int = Field(ge=1)
+
+
+class FileInfo(_Part):
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class LabelInfo(_Part):
+    """``class``: one of ``names`` per item; ``attributes``: any of ``names`` per item."""
+
+    kind: Literal["class", "attributes"]
+    names: tuple[str, ...] = Field(min_length=1)
+
+
+class StoreInfo(_Part):
+    """The content of dataset.json."""
+
+    format: Literal["mmvae-dataset"] = "mmvae-dataset"
+    version: Literal[1] = 1
+    name: str = Field(pattern=_NAME)
+    modalities: dict[str, ModalityInfo] = Field(min_length=1)
+    splits: dict[str, SplitInfo] = Field(min_length=1)
+    labels: LabelInfo
+    stand_in: str | None = None
+    """Says what is not the real thing (generated pictures, a subset); shown wherever results are."""
+    seed: int | None = None
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    files: dict[str, FileInfo] = Field(default_factory=dict)
+
+    def model_post_init(self, context: Any) -> None:
+        for name in self.modalities:
+            if not _valid_name(name):
+                raise ValueError(f"modality name {name!r}: letters, digits, '_' and '-' only, 64 at most")
+        if not {"train", "test"} <= set(self.splits):
+            raise ValueError("the splits 'train' and 'test' must be there")
+        for name in self.files:
+            if Path(name).is_absolute() or ".." in Path(name).parts or Path(name).suffix != ".npy":
+                raise ValueError(f"file {name!r} is not a plain .npy path inside the folder")
+
+
+def _valid_name(name: str) -> bool:
+    return 0 < len(name) <= 64 and all(c.isalnum() or c in "_-" for c in name) and name.isascii()
+
+
+class Store:
+    """A dataset folder opened for reading. Arrays are memory-mapped and checked when they are asked for.
+
+    Raises :class:`DataProblem` naming the file and what to do, for whatever is missing, damaged or inconsistent.
+    """
+
+    def __init__(self, folder: Path, *, verify: bool = True) -> None:
+        self.folder, self._verify = folder, verify
+        self.info = _read_info(folder)
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any byte of the data or of its description, provenance aside."""
+        known = self.info.model_dump(mode="json", exclude={"provenance"})
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
+    def count(self, split: str) -> int:
+        if split not in self.info.splits:
+            raise DataProblem(f"{self.folder}: no split {split!r}", f"it has: {', '.join(self.info.splits)}")
+        return self.info.splits[split].count
+
+    def array(self, split: str, modality: str) -> np.ndarray:
+        """uint8 rows of one modality, memory-mapped: image (N, C, H, W), text (N, L)."""
+        info = self.info.modalities[modality]
+        array = self._load(f"{split}/{modality}.npy")
+        if array.dtype != np.uint8 or array.shape[1:] != info.shape:
+            raise self._damaged(f"{split}/{modality}.npy", f"holds {array.dtype} {array.shape}, not uint8 (N, *shape)")
+        if self.index(split, modality) is None and len(array) != self.count(split):
+            raise self._damaged(f"{split}/{modality}.npy", f"has {len(array)} rows for {self.count(split)} items")
+        if info.kind == "text" and array.size and int(array.max()) >= len(info.alphabet or ""):
+            raise self._damaged(f"{split}/{modality}.npy", "has a character outside the alphabet")
+        return array
+
+    def index(self, split: str, modality: str) -> np.ndarray | None:
+        """int32 (items,): which row of :meth:`array` belongs to item i; None where row i is item i."""
+        name = f"{split}/{modality}.index.npy"
+        if name not in self.info.files:
+            return None
+        index = self._load(name)
+        rows = self.info.files[f"{split}/{modality}.npy"].shape[0]
+        if index.dtype != np.int32 or index.shape != (self.count(split),):
+            raise self._damaged(name, f"holds {index.dtype} {index.shape}, not int32 ({self.count(split)},)")
+        if index.min() < 0 or index.max() >= rows:
+            raise self._damaged(name, f"points outside the {rows} rows of {modality}.npy")
+        return index
+
+    def labels(self, split: str) -> np.ndarray:
+        """int64 (items,) classes or uint8 (items, A) attributes."""
+        labels, known = self._load(f"{split}/labels.npy"), self.info.labels
+        if known.kind == "class":
+            shape, dtype, top = (self.count(split),), np.dtype(np.int64), len(known.names) - 1
+        else:
+            shape, dtype, top = (self.count(split), len(known.names)), np.dtype(np.uint8), 1
+        if labels.shape != shape or labels.dtype != dtype:
+            raise self._damaged(f"{split}/labels.npy", f"holds {labels.dtype} {labels.shape}, not {dtype} {shape}")
+        if labels.min() < 0 or labels.max() > top:
+            raise self._damaged(f"{split}/labels.npy", f"has a label outside 0..{top}")
+        return labels
+
+    def _load(self, name: str) -> np.ndarray:
+        known, path = self.info.files.get(name), self.folder / name
+        if known is None:
+            raise self._damaged("dataset.json", f"lists no file {name}")
+        try:
+            if not path.is_file():
+                raise self._damaged(name, "is missing")
+            if path.stat().st_size != known.bytes:
+                raise self._damaged(name, f"has {path.stat().st_size} bytes, not {known.bytes}")
+            if self._verify and sha256(path) != known.sha256:
+                raise self._damaged(name, "does not match its checksum")
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise self._damaged(name, f"cannot be read ({error})") from error
+        if array.shape != known.shape or str(array.dtype) != known.dtype:
+            raise self._damaged(name, "has another shape or type than dataset.json says")
+        return array
+
+    def _damaged(self, name: str, what: str) -> DataProblem:
+        return DataProblem(f"{self.folder / name} {what}", "build the dataset again: mmvae make-dataset ... --force")
+
+
+def _read_info(folder: Path) -> StoreInfo:
+    path = folder / "dataset.json"
+    try:
+        if not path.is_file():
+            raise DataProblem(f"no dataset at {folder}", "build it with mmvae make-dataset, or give --data-dir")
+        if path.stat().st_size > 16 << 20:
+            raise DataProblem(f"{path} is larger than any dataset.json", "build the dataset again")
+        return StoreInfo.model_validate(read_json(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise DataProblem(f"{path}: {where or 'content'}: {first['msg']}", "build the dataset again") from error
+    except OSError as error:
+        raise DataProblem(f"{path} cannot be read ({error.strerror})") from error
+
+
+def new_array(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
+    """A memory-mapped array at ``folder/name`` to fill; never in memory as a whole."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    with open(path, "r+b") as file:  # reserve the blocks: a full disk is then an error here, not a SIGBUS later
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
+
+
+def finish(folder: Path, info: StoreInfo) -> StoreInfo:
+    """Write dataset.json over the ``.npy`` files that lie in ``folder``, checksums included; returns the complete info."""
+    files = {}
+    for path in sorted(folder.glob("*/*.npy")):
+        header = np.load(path, mmap_mode="r", allow_pickle=False)
+        files[path.relative_to(folder).as_posix()] = FileInfo(
+            bytes=path.stat().st_size, sha256=sha256(path), shape=header.shape, dtype=str(header.dtype)
+        )
+    complete = StoreInfo.model_validate(info.model_dump() | {"files": {k: v.model_dump() for k, v in files.items()}})
+    write_json(folder / "dataset.json", complete.model_dump(mode="json"))
+    return complete
