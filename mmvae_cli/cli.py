@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mmvae_cli import __version__, console
+from mmvae_cli import __version__, console, signals
 from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, Failure
 
 app = typer.Typer(
@@ -26,6 +26,10 @@ Debug = Annotated[bool, typer.Option("--debug", envvar="MMVAE_DEBUG", help="Show
 DATA_DIR = Path("data")
 
 
+make_dataset = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build or import a dataset.")
+app.add_typer(make_dataset, name="make-dataset")
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         console.result(f"mmvae {__version__}")
@@ -40,6 +44,7 @@ def _root(version: Annotated[bool, typer.Option("--version", callback=_version, 
 def main() -> None:
     """Run the app and turn every outcome into one documented exit code."""
     debug = "--debug" in sys.argv or os.environ.get("MMVAE_DEBUG", "") not in ("", "0")
+    signals.install()
     try:
         app()
     except Failure as failure:
