@@ -1,7 +1,9 @@
 """The Typer app: five verbs. Each parses, calls one function, prints. No torch at import time."""
 
+import json
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Annotated
@@ -34,6 +36,53 @@ def _version(wanted: bool) -> None:
     if wanted:
         console.result(f"mmvae {__version__}")
         raise typer.Exit
+
+
+@make_dataset.command("mnist-svhn-text")
+def _mnist_svhn_text(
+    digits: Annotated[
+        str, typer.Option(help="mnist (found in the data folder, else downloaded), embedded, or a folder of IDX files.")
+    ] = "mnist",
+    svhn: Annotated[
+        str,
+        typer.Option(
+            help="auto (found in the data folder, else downloaded), embedded (drawn, no download), or a folder with "
+            "train_32x32.mat and test_32x32.mat."
+        ),
+    ] = "auto",
+    multiplier: Annotated[int, typer.Option(min=1, max=1000, help="Permutations of each digit's images.")] = 20,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many tuples per split, digits even.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the pairing and of drawn digits.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the dataset [default: DATA_DIR/mnist-svhn-text].")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing dataset.")] = False,
+    data_dir: DataDir = DATA_DIR,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of the path.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """MNIST-SVHN-Text: a handwritten digit, a house number and a word; 1,121,360 + 200,000 triples when complete."""
+    from mmvae_cli.datasets import mnist_svhn_text
+
+    console.set_quiet(quiet)
+    started, folder = time.monotonic(), out or data_dir / mnist_svhn_text.NAME
+    mnist_svhn_text.build(
+        folder, data_dir, digits=digits, house_numbers=svhn, multiplier=multiplier, limit=limit, seed=seed, force=force
+    )
+    _report_store(folder, time.monotonic() - started, as_json)
+
+
+def _report_store(folder: Path, seconds: float, as_json: bool) -> None:
+    """The result of make-dataset: the store's path, or what is in it."""
+    from mmvae_cli.store import Store
+
+    built = Store(folder, verify=False)
+    counts = {split: built.count(split) for split in built.info.splits}
+    if built.info.stand_in:
+        console.say(f"note: {built.info.stand_in}")
+    console.say(f"{built.name}: {', '.join(f'{n:,} {split}' for split, n in counts.items())} items, {seconds:.1f} s")
+    facts = {"path": str(folder), "counts": counts, "fingerprint": built.fingerprint, "stand_in": built.info.stand_in,
+             "seconds": round(seconds, 2)}  # fmt: skip
+    console.result(json.dumps(facts) if as_json else str(folder))
 
 
 @app.callback()
