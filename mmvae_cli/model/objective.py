@@ -1,0 +1,157 @@
+"""The bound: its terms as tensors (B,) in a typed record, and one place that weighs and reduces them (facts 1.6).
+
+All randomness of a step is drawn up front (:func:`draw_noise`), for the rows of the global batch; the terms are then a
+deterministic function of model, batch and noise. That is what makes a resumed or a data-parallel run the same run.
+"""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmvae_cli.model import fusion
+from mmvae_cli.model.fusion import Family, Gaussian
+from mmvae_cli.model.vae import Batch, Encoded, MultimodalVAE
+from mmvae_cli.recipe import ObjectiveSpec, Recipe
+
+
+class Noise(NamedTuple):
+    """Standard normal noise and the component of every row. Z is 1, or S where every component is decoded."""
+
+    choice: Tensor | None  # (B,)
+    shared: Tensor  # (Z, B, D)
+    private: Tensor | None  # (M, Z, B, P)
+    unimodal: Tensor | None  # (M, B, D)
+    unimodal_private: Tensor | None  # (M, B, P)
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a recipe decides about the bound, with modality names resolved."""
+
+    spec: ObjectiveSpec
+    weights: dict[str, float]
+    private_weights: dict[str, float]
+    unimodal_elbos: bool
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Objective":
+        private = {name: modality.private_weight for name, modality in recipe.modalities.items()}
+        return cls(recipe.objective, recipe.weights(), private, recipe.model.unimodal_elbos)
+
+
+@dataclass
+class Terms:
+    """The terms of the bound, each (B,) in nats per item unless said otherwise; modalities that were present only."""
+
+    log_likelihood: dict[str, Tensor]
+    kl_components: Tensor  # (S, B), each component's KL to the prior
+    kl_shared: Tensor
+    kl_private: dict[str, Tensor] = field(default_factory=dict)
+    unimodal_log_likelihood: dict[str, Tensor] = field(default_factory=dict)
+    unimodal_kl: dict[str, Tensor] = field(default_factory=dict)
+
+    def means(self, names: list[str]) -> dict[str, Tensor]:
+        """Scalar batch means by the names used in metrics.jsonl; ``names`` are those of the components."""
+        flat = {f"log_likelihood.{name}": term.mean() for name, term in self.log_likelihood.items()}
+        flat |= {"kl.shared": self.kl_shared.mean()}
+        flat |= {f"kl.private.{name}": term.mean() for name, term in self.kl_private.items()}
+        flat |= {f"unimodal.log_likelihood.{name}": t.mean() for name, t in self.unimodal_log_likelihood.items()}
+        flat |= {f"unimodal.kl.{name}": term.mean() for name, term in self.unimodal_kl.items()}
+        return flat | dict(zip((f"kl.{name}" for name in names), self.kl_components.mean(1).unbind(), strict=True))
+
+
+def draw_noise(
+    model: MultimodalVAE, objective: Objective, present: int, batch: int, rows: slice, device: torch.device | str
+) -> Noise:
+    """Draw for all ``batch`` rows of the global batch and keep ``rows``, so that any split of it sees the same noise."""
+    family = model.family if present == len(model.names) else model.family.restrict(tuple(range(present)))
+    spec, decoded = objective.spec, len(family) if objective.spec.component_choice == "all" else 1
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, device=device)[..., rows, :]
+
+    choice = None
+    if spec.component_choice != "all":
+        stratify = spec.component_choice == "stratified"
+        choice = (fusion.stratified(batch, len(family), device) if stratify
+                  else torch.randint(len(family), (batch,), device=device))[rows]  # fmt: skip
+    shared = normal(decoded, batch, model.latent_dim)
+    private = normal(present, decoded, batch, model.private_dim) if model.private_dim else None
+    unimodal = normal(present, batch, model.latent_dim) if objective.unimodal_elbos else None
+    both = model.private_dim and objective.unimodal_elbos
+    return Noise(choice, shared, private, unimodal, normal(present, batch, model.private_dim) if both else None)
+
+
+def bound_terms(model: MultimodalVAE, batch: Batch, objective: Objective, noise: Noise) -> Terms:
+    """The forward pass. ``batch`` may lack modalities: the family is then that of a model of the present ones alone."""
+    encoded = model.encode(batch)
+    full = len(encoded.present) == len(model.names)
+    family = model.family if full else model.family.restrict(encoded.present)
+    z, kl_components, kl_shared = _shared_latent(encoded, family, objective.spec, noise)
+    terms = Terms({}, kl_components, kl_shared)
+    unimodal = _unimodal_posteriors(encoded, family) if objective.unimodal_elbos else None
+    for i, position in enumerate(encoded.present):
+        name = model.names[position]
+        latents, private = [z], []
+        if unimodal is not None and noise.unimodal is not None:
+            latents.append(Gaussian(unimodal.mean[i], unimodal.logvar[i]).sample(noise.unimodal[i])[None])
+            terms.unimodal_kl[name] = Gaussian(unimodal.mean[i], unimodal.logvar[i]).kl_to_prior()
+        if encoded.private is not None and noise.private is not None:
+            own = Gaussian(encoded.private.mean[i], encoded.private.logvar[i])
+            terms.kl_private[name] = own.kl_to_prior()
+            private.append(own.sample(noise.private[i]))
+            if noise.unimodal_private is not None:
+                private.append(own.sample(noise.unimodal_private[i])[None])
+        # one decoder pass for the joint and the unimodal latents: (Z or Z + 1, B, D)
+        decoded = model.log_likelihood(name, _joined(latents), _joined(private) if private else None, batch[name])
+        terms.log_likelihood[name] = decoded[: len(z)].mean(0)
+        if unimodal is not None:
+            terms.unimodal_log_likelihood[name] = decoded[-1]
+    return terms
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _shared_latent(
+    encoded: Encoded, family: Family, spec: ObjectiveSpec, noise: Noise
+) -> tuple[Tensor, Tensor, Tensor]:
+    """z (Z, B, D), the KL of every component (S, B), and the regulariser (B,) that the recipe asks for."""
+    experts = encoded.shared
+    if noise.choice is None or spec.kl == "mixture":
+        components = fusion.products(experts, family)
+        kls = components.kl_to_prior()
+    else:
+        components, kls = None, fusion.component_kls(experts, family)
+    chosen = components if noise.choice is None else fusion.select(experts, family, noise.choice)
+    assert chosen is not None
+    z = chosen.sample(noise.shared)  # (Z, B, D)
+    if spec.kl == "components":
+        return z, kls, kls.mean(0)
+    assert components is not None
+    mixture = fusion.mixture_log_prob(components, z) - fusion.log_prior(z)  # (Z, B), Eq. (6) by Monte Carlo
+    return z, kls, mixture.mean(0)
+
+
+def _unimodal_posteriors(encoded: Encoded, family: Family) -> Gaussian:
+    """q(z | x_m) of every present modality as a one-expert product (M, B, D), with the family's prior policy."""
+    count = len(encoded.present)
+    return fusion.products(encoded.shared, Family(tuple((i,) for i in range(count)), count, family.prior_expert))
+
+
+def weigh(terms: Terms, objective: Objective) -> Tensor:
+    """The loss per item (B,), minimised: the only place where terms meet weights (facts 1.6, Eq. 34)."""
+    spec = objective.spec
+    loss = spec.beta * spec.beta_content * terms.kl_shared
+    for name, log_likelihood in terms.log_likelihood.items():
+        loss = loss - objective.weights[name] * log_likelihood
+        if name in terms.kl_private:
+            private = spec.beta * spec.beta_private * objective.private_weights[name] * terms.kl_private[name]
+            loss = loss + private * (2 if objective.unimodal_elbos else 1)  # J and U_m have one each
+    for name, log_likelihood in terms.unimodal_log_likelihood.items():
+        weight = objective.weights[name] if spec.unimodal_weights == "same" else 1.0
+        loss = loss - weight * log_likelihood + spec.beta * spec.beta_content * terms.unimodal_kl[name]
+    return loss

@@ -1,0 +1,83 @@
+"""The one model class: encoders, a subset family, decoders."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mmvae_cli.model.fusion import Family, Gaussian
+from mmvae_cli.model.likelihood import Likelihood
+from mmvae_cli.model.networks import BUILDERS
+from mmvae_cli.recipe import Recipe
+
+Batch = dict[str, Tensor]
+"""modality -> images (B, C, H, W) in [0, 1] or text codes (B, L); a missing modality is a missing key."""
+
+
+class Encoded(NamedTuple):
+    """What the encoders say of a batch. ``present``: positions of the modalities that were there."""
+
+    present: tuple[int, ...]
+    shared: Gaussian  # (M present, B, D)
+    private: Gaussian | None  # (M present, B, P)
+
+
+class Encoder(nn.Module):
+    """A trunk and one linear head that gives mean and log-variance of the shared and the private latent."""
+
+    def __init__(self, trunk: nn.Module, latent: int, private: int) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.head = nn.Linear(int(trunk.features), 2 * (latent + private))  # type: ignore[arg-type]
+        self.sizes = [latent, latent, private, private]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B, *shape) -> shared mean and logvar (B, D), private mean and logvar (B, P)."""
+        mean, logvar, private_mean, private_logvar = self.head(self.trunk(x)).split(self.sizes, -1)
+        return mean, logvar, private_mean, private_logvar
+
+
+class MultimodalVAE(nn.Module):
+    """M encoders and decoders over one shared latent space, and a private one per modality where P > 0 (Eq. 34)."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        spec = recipe.model
+        self.names = list(recipe.modalities)
+        self.latent_dim, self.private_dim = spec.latent_dim, spec.private_dim
+        self.family = Family(tuple(recipe.families()), len(self.names), spec.prior_expert)
+        self.likelihoods = {n: Likelihood(m.likelihood, m.scale) for n, m in recipe.modalities.items()}
+        self.encoders, self.decoders = nn.ModuleDict(), nn.ModuleDict()
+        for name, modality in recipe.modalities.items():
+            trunk, decoder = BUILDERS[modality.network](modality, spec.latent_dim + spec.private_dim)
+            self.encoders[name] = Encoder(trunk, spec.latent_dim, spec.private_dim)
+            self.decoders[name] = decoder
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Run each present modality's encoder once. Raises ValueError when none of the model's modalities is there."""
+        present = tuple(i for i, name in enumerate(self.names) if name in batch)
+        if not present:
+            raise ValueError(f"the batch has none of the modalities {', '.join(self.names)}")
+        outputs = [self.encoders[self.names[i]](batch[self.names[i]]) for i in present]
+        mean, logvar, private_mean, private_logvar = (torch.stack(parts) for parts in zip(*outputs, strict=True))
+        private = Gaussian(private_mean.float(), private_logvar.float()) if self.private_dim else None
+        return Encoded(present, Gaussian(mean.float(), logvar.float()), private)
+
+    def decode(self, name: str, z: Tensor, private: Tensor | None = None) -> Tensor:
+        """Decoder output of one modality: z (..., D), private (..., P) -> (..., *shape). The private part comes first,
+        as in the released code; the leading dimensions are flattened here and nowhere else."""
+        latent = z if private is None else torch.cat([private.expand(*z.shape[:-1], -1), z], -1)
+        output = self.decoders[name](latent.flatten(0, -2))
+        return output.unflatten(0, latent.shape[:-1]).float()
+
+    def log_likelihood(self, name: str, z: Tensor, private: Tensor | None, x: Tensor) -> Tensor:
+        """log p(x_m | z, s_m): z (Z, B, D), x (B, *shape) -> (Z, B)."""
+        return self.likelihoods[name].log_prob(self.decode(name, z, private), x)
+
+
+def parameter_counts(model: MultimodalVAE) -> dict[str, int]:
+    """Trainable parameters per network and in total."""
+    parts = {f"{kind}.{name}": module for kind, modules in (("encoder", model.encoders), ("decoder", model.decoders))
+             for name, module in modules.items()}  # fmt: skip
+    counts = {key: sum(p.numel() for p in part.parameters()) for key, part in parts.items()}
+    return counts | {"total": sum(counts.values())}
