@@ -163,6 +163,8 @@ def download(folder: Path, fetch: Callable[[str, Path], None] | None = None) -> 
     except Stopped:
         raise
     except Exception as error:  # urllib, ssl, sockets, checksums: all mean that there is no SVHN
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # only where it is empty
         signals.leave_if_requested("nothing was written")
         reason = str(error).strip().splitlines()
         raise DataProblem(
