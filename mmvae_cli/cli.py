@@ -5,13 +5,14 @@ import os
 import sys
 import time
 import traceback
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mmvae_cli import __version__, console, signals
-from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, Failure
+from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, Failure, UsageProblem
 
 app = typer.Typer(
     name="mmvae", rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False,
@@ -30,6 +31,72 @@ DATA_DIR = Path("data")
 
 make_dataset = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build or import a dataset.")
 app.add_typer(make_dataset, name="make-dataset")
+
+
+class ImageFormat(StrEnum):
+    """What ``make-dataset polymnist`` writes."""
+
+    npy = "npy"
+    png = "png"
+
+
+Out = Annotated[Path | None, typer.Option("--out", help="Folder of the dataset; default: its name under --data-dir.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing dataset.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the path.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most N tuples of each split, labels in proportion.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")]
+
+
+@make_dataset.command("polymnist")
+def make_polymnist(
+    context: typer.Context,
+    digits: Annotated[
+        str, typer.Option(help="mnist (found under --data-dir or downloaded), embedded (1,797 digits that come with "
+                               "scikit-learn), or a folder with four IDX files.", metavar="mnist|embedded|PATH")
+    ] = "mnist",
+    backgrounds: Annotated[
+        str, typer.Option(help="builtin (drawn from the seed), or a folder with one image per view.",
+                          metavar="builtin|FOLDER")
+    ] = "builtin",
+    views: Annotated[int | None, typer.Option(min=1, help="Number of views; default: 5, or all there are.")] = None,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Permutations per view and label.")] = 1,
+    seed: Seed = 0,
+    limit: Limit = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Import a PolyMNIST: official PNG folders, a zip, or the tensors.")
+    ] = None,
+    image_format: Annotated[
+        ImageFormat, typer.Option("--format", help="png: also write the official PNG folders under png/PolyMNIST.")
+    ] = ImageFormat.npy,
+    out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
+    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Build PolyMNIST from digits and backgrounds, or import an existing one with --from.
+
+    \b
+    mmvae make-dataset polymnist --backgrounds FOLDER
+    mmvae make-dataset polymnist --digits embedded --repeat 4
+    mmvae make-dataset polymnist --from PolyMNIST.zip
+    """
+    from mmvae_cli.datasets import placing, polymnist
+
+    started = time.monotonic()
+    console.set_quiet(quiet)
+    folder, png = out or data_dir / "polymnist", image_format is ImageFormat.png
+    if source is None:
+        options = polymnist.Options(digits, backgrounds, views, repeat, seed, limit)
+        polymnist.build(options, folder, data_dir, png=png, force=force)
+    else:
+        _refuse_with_from(context, "digits", "backgrounds", "repeat", "seed")
+        polymnist.import_from(source, folder, views=views, limit=limit, png=png, force=force)
+    placing.report(folder, started, as_json=as_json)
+
+
+def _refuse_with_from(context: typer.Context, *names: str) -> None:
+    """An imported dataset is taken as it is: a setting of its construction would be ignored in silence."""
+    given = [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    if given:
+        raise UsageProblem(f"--{given[0]} has no effect with --from", "leave one of the two out")
 
 
 def _version(wanted: bool) -> None:
@@ -61,28 +128,15 @@ def _mnist_svhn_text(
     debug: Debug = False,
 ) -> None:
     """MNIST-SVHN-Text: a handwritten digit, a house number and a word; 1,121,360 + 200,000 triples when complete."""
-    from mmvae_cli.datasets import mnist_svhn_text
-
     console.set_quiet(quiet)
-    started, folder = time.monotonic(), out or data_dir / mnist_svhn_text.NAME
+    started = time.monotonic()
+    from mmvae_cli.datasets import mnist_svhn_text, placing
+
+    folder = out or data_dir / mnist_svhn_text.NAME
     mnist_svhn_text.build(
         folder, data_dir, digits=digits, house_numbers=svhn, multiplier=multiplier, limit=limit, seed=seed, force=force
     )
-    _report_store(folder, time.monotonic() - started, as_json)
-
-
-def _report_store(folder: Path, seconds: float, as_json: bool) -> None:
-    """The result of make-dataset: the store's path, or what is in it."""
-    from mmvae_cli.store import Store
-
-    built = Store(folder, verify=False)
-    counts = {split: built.count(split) for split in built.info.splits}
-    if built.info.stand_in:
-        console.say(f"note: {built.info.stand_in}")
-    console.say(f"{built.name}: {', '.join(f'{n:,} {split}' for split, n in counts.items())} items, {seconds:.1f} s")
-    facts = {"path": str(folder), "counts": counts, "fingerprint": built.fingerprint, "stand_in": built.info.stand_in,
-             "seconds": round(seconds, 2)}  # fmt: skip
-    console.result(json.dumps(facts) if as_json else str(folder))
+    placing.report(folder, started, as_json=as_json)
 
 
 @app.callback()

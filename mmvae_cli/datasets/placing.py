@@ -1,0 +1,102 @@
+"""Where a dataset ends up: its folder, its preview picture, what the command says about it. Shared by every dataset."""
+
+import json
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmvae_cli import __version__, console, drawing, files, store
+from mmvae_cli.errors import UsageProblem
+from mmvae_cli.store import ModalityInfo, StoreInfo
+
+_COLUMNS = 10
+
+
+@contextmanager
+def dataset_folder(folder: Path, *, force: bool) -> Iterator[Path]:
+    """:func:`files.building`, but ``force`` replaces only a dataset: a slip in ``--out`` must cost no home folder."""
+    if folder.exists() and force and not is_replaceable(folder):
+        raise UsageProblem(f"{folder} exists and is no dataset; it is left alone", "choose another --out")
+    with files.building(folder, force=force) as temporary:
+        yield temporary
+
+
+def is_replaceable(folder: Path) -> bool:
+    """A dataset folder (even a damaged one), or an empty folder; never a link, a file or anything else."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    return (folder / "dataset.json").is_file() or not any(folder.iterdir())
+
+
+def finish(folder: Path, info: StoreInfo) -> StoreInfo:
+    """Write preview.png and dataset.json over the arrays in ``folder``; returns the complete info."""
+    drawing.save_png(preview(folder, info), folder / "preview.png")
+    return store.finish(folder, info)
+
+
+def versions() -> dict[str, str]:
+    """What made the dataset, for its provenance."""
+    import PIL
+
+    return {"mmvae": __version__, "numpy": np.__version__, "pillow": PIL.__version__,
+            "python": platform.python_version()}  # fmt: skip
+
+
+def report(folder: Path, started: float, *, as_json: bool) -> None:
+    """Say what lies in ``folder`` and print the product: its path, or one JSON document.
+
+    ``started``: ``time.monotonic()`` at the start of the command.
+    """
+    opened = store.Store(folder, verify=False)
+    info, seconds = opened.info, time.monotonic() - started
+    counts = {name: split.count for name, split in info.splits.items()}
+    sizes = ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    console.say(f"{info.name}: {sizes} tuples of {len(info.modalities)} modalities ({', '.join(info.modalities)})")
+    if info.stand_in:
+        console.say(f"note: {info.stand_in}")
+    console.say(f"took {console.duration(seconds)}; fingerprint {opened.fingerprint}; see {folder / 'preview.png'}")
+    product = {"path": str(folder), "name": info.name, "counts": counts, "modalities": list(info.modalities),
+               "fingerprint": opened.fingerprint, "stand_in": info.stand_in, "seconds": round(seconds, 3)}  # fmt: skip
+    console.result(json.dumps(product) if as_json else str(folder))
+
+
+# the preview ---------------------------------------------------------------------------------------------------------
+
+
+def preview(folder: Path, info: StoreInfo) -> Any:
+    """The paper's Figure 2 for any dataset: a row per modality, a column per tuple of the test split, as a PIL image.
+
+    Reads the arrays in ``folder``; dataset.json need not be there yet.
+    """
+    labels = np.load(folder / "test" / "labels.npy", mmap_mode="r", allow_pickle=False)
+    items = _items(labels, info.labels.kind == "class")
+    rows = [[_cell(folder, name, known, item) for item in items] for name, known in info.modalities.items()]
+    heads = [info.labels.names[labels[item]] for item in items] if info.labels.kind == "class" else None
+    pixels = max((known.shape[-1] for known in info.modalities.values() if known.kind == "image"), default=28)
+    return drawing.grid(rows, row_labels=list(info.modalities), column_labels=heads,
+                        title=f"{info.name}: test tuples, one a column", scale=max(1, round(64 / pixels)))  # fmt: skip
+
+
+def _items(labels: np.ndarray, by_class: bool) -> list[int]:
+    """Up to ten items: one of each class where there are classes (chosen inside it, not always its first)."""
+    if by_class:
+        classes = np.unique(labels)
+        chosen = classes[np.linspace(0, len(classes) - 1, min(_COLUMNS, len(classes))).astype(int)]
+        members = [np.flatnonzero(labels == label) for label in chosen]
+        return [int(places[len(places) * (2 * k + 1) // (2 * len(members))]) for k, places in enumerate(members)]
+    return [int(item) for item in np.linspace(0, len(labels) - 1, min(_COLUMNS, len(labels)))]
+
+
+def _cell(folder: Path, name: str, known: ModalityInfo, item: int) -> np.ndarray | str:
+    index = folder / "test" / f"{name}.index.npy"
+    row = int(np.load(index, mmap_mode="r", allow_pickle=False)[item]) if index.is_file() else item
+    content = np.array(np.load(folder / "test" / f"{name}.npy", mmap_mode="r", allow_pickle=False)[row])
+    if known.kind == "image":
+        return content if content.shape[0] in (1, 3) else content[:1]
+    text = "".join((known.alphabet or "")[position] for position in content)
+    return text.strip(f" {known.fill or ''}")
