@@ -139,6 +139,45 @@ def _mnist_svhn_text(
     placing.report(folder, started, as_json=as_json)
 
 
+@make_dataset.command("celeba")
+def make_celeba(
+    context: typer.Context,
+    source: Annotated[
+        str | None,
+        typer.Option(metavar="DIR|embedded", help="Folder with img_align_celeba (folder or .zip), list_attr_celeba and "
+                     "list_eval_partition (.txt or .csv); embedded: cartoon faces, no download. Default: the official "
+                     "files in DATA_DIR/celeba or DATA_DIR/sources/celeba, else torchvision's download.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Faces to draw with --source embedded.")] = 6000,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave out rows and images that are damaged, with a warning.")
+    ] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most N images in all, shared out over the splits in proportion.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the texts' places, and of drawn faces.")] = 0,
+    out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
+    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Build bimodal CelebA: 64x64 faces and their 40 attributes as text; 202,599 pairs when complete.
+
+    \b
+    mmvae make-dataset celeba --source FOLDER
+    mmvae make-dataset celeba --source embedded --count 2000
+    """
+    from mmvae_cli.datasets import celeba, placing
+
+    started = time.monotonic()
+    console.set_quiet(quiet)
+    if source != "embedded" and getattr(context.get_parameter_source("count"), "name", "") == "COMMANDLINE":
+        raise UsageProblem("--count has no effect without --source embedded", "use --limit for a part of CelebA")
+    folder = out or data_dir / celeba.NAME
+    celeba.build(
+        folder, data_dir, source=source, count=count, limit=limit, seed=seed, skip_damaged=skip_damaged, force=force
+    )
+    placing.report(folder, started, as_json=as_json)
+
+
 @app.callback()
 def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
     pass
