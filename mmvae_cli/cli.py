@@ -1,6 +1,5 @@
 """The Typer app: five verbs. Each parses, calls one function, prints. No torch at import time."""
 
-import json
 import os
 import sys
 import time
@@ -31,6 +30,16 @@ DATA_DIR = Path("data")
 
 make_dataset = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build or import a dataset.")
 app.add_typer(make_dataset, name="make-dataset")
+
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Check the dataset's checksums before use.")]
+
+
+class Resume(StrEnum):
+    auto = "auto"
+    never = "never"
+    must = "must"
 
 
 class ImageFormat(StrEnum):
@@ -106,32 +115,32 @@ def _version(wanted: bool) -> None:
 
 
 @make_dataset.command("mnist-svhn-text")
-def _mnist_svhn_text(
+def make_mnist_svhn_text(
     digits: Annotated[
-        str, typer.Option(help="mnist (found in the data folder, else downloaded), embedded, or a folder of IDX files.")
+        str, typer.Option(help="mnist (found under --data-dir or downloaded), embedded (1,797 digits that come with "
+                               "scikit-learn), or a folder with four IDX files.", metavar="mnist|embedded|PATH")
     ] = "mnist",
     svhn: Annotated[
-        str,
-        typer.Option(
-            help="auto (found in the data folder, else downloaded), embedded (drawn, no download), or a folder with "
-            "train_32x32.mat and test_32x32.mat."
-        ),
+        str, typer.Option(help="auto (found under --data-dir or downloaded), embedded (house numbers drawn by the "
+                               "program), or a folder with train_32x32.mat and test_32x32.mat.",
+                          metavar="auto|embedded|PATH")
     ] = "auto",
-    multiplier: Annotated[int, typer.Option(min=1, max=1000, help="Permutations of each digit's images.")] = 20,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many tuples per split, digits even.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the pairing and of drawn digits.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder of the dataset [default: DATA_DIR/mnist-svhn-text].")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing dataset.")] = False,
-    data_dir: DataDir = DATA_DIR,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout instead of the path.")] = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """MNIST-SVHN-Text: a handwritten digit, a house number and a word; 1,121,360 + 200,000 triples when complete."""
-    console.set_quiet(quiet)
-    started = time.monotonic()
+    multiplier: Annotated[int, typer.Option(min=1, max=1000, help="Permutations per modality and label.")] = 20,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most N tuples of each split, labels evenly.")] = None,
+    seed: Seed = 0,
+    out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
+    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Build MNIST-SVHN-Text: a handwritten digit, a house number and a word; complete 1,121,360 + 200,000 triples.
+
+    \b
+    mmvae make-dataset mnist-svhn-text --svhn FOLDER
+    mmvae make-dataset mnist-svhn-text --digits embedded --svhn embedded
+    """
     from mmvae_cli.datasets import mnist_svhn_text, placing
 
+    started = time.monotonic()
+    console.set_quiet(quiet)
     folder = out or data_dir / mnist_svhn_text.NAME
     mnist_svhn_text.build(
         folder, data_dir, digits=digits, house_numbers=svhn, multiplier=multiplier, limit=limit, seed=seed, force=force
@@ -178,9 +187,61 @@ def make_celeba(
     placing.report(folder, started, as_json=as_json)
 
 
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a .yaml file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, as objective.beta=5.")
+    ] = None,
+    run: Annotated[Path | None, typer.Option("--run", help="Run folder; default: runs/NAME-seedN.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Same as training.seed=N.")] = None,
+    device: Device = "auto",
+    resume: Annotated[
+        Resume, typer.Option(help="auto: go on where the run stopped; never: refuse; must: refuse to begin.")
+    ] = Resume.auto,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan; train nothing.")
+    ] = False,
+    verify: Verify = True,
+    data_dir: DataDir = DATA_DIR, quiet: Quiet = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Train a recipe into a run folder; the same command continues a stopped run.
+
+    \b
+    mmvae train polymnist_mopoe --seed 1
+    mmvae train my.yaml objective.beta=5 --run runs/mine
+    """
+    from mmvae_cli.training import command
+
+    console.set_quiet(quiet)
+    console.result(command.run(
+        recipe, overrides or [], run=run, seed=seed, data_dir=data_dir, device=device, resume=resume.value,
+        dry_run=dry_run, verify=verify,
+    ))  # fmt: skip
+
+
 @app.callback()
 def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
     pass
+
+
+@app.command("compare")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or folders of runs.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Write into this folder, with the plots as PNG and SVG [html: reports].")
+    ] = None,
+    format: Annotated[str | None, typer.Option(help="table (default), md, csv, tex, json or html.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing comparison.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Put runs side by side: mean and deviation over seeds, and the paper's numbers where the setting matches."""
+    from mmvae_cli.comparison import compare as comparison
+
+    console.set_quiet(quiet)
+    console.result(comparison.compare(runs, comparison.known_format(format, as_json), out, force))
 
 
 def main() -> None:

@@ -1,11 +1,12 @@
 """Reading and writing files so that nothing half-written ever looks finished and nothing strange gets in."""
 
+import glob
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,9 @@ def write_atomic(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise Failure(f"cannot write {path}: {error.strerror or error}", "free the disk or choose another folder") from error
+        raise Failure(
+            f"cannot write {path}: {error.strerror or error}", "free the disk or choose another folder"
+        ) from error
 
 
 def sha256(path: Path) -> str:
@@ -61,14 +64,16 @@ def building(folder: Path, *, force: bool) -> Iterator[Path]:
 
     An existing ``folder`` is refused without ``force``, and replaced only when the new one is complete.
     """
+    _restore_old(folder)
     if folder.exists() and not force:
         raise UsageProblem(f"{folder} exists", "give --force to replace it, or --out for another folder")
     temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for stale in folder.parent.glob(f".{folder.name}.tmp-*"):
-            if not process_alive(stale.name.rpartition("-")[2]):
-                shutil.rmtree(stale, ignore_errors=True)
+        for kind in ("tmp", "old"):
+            for stale in folder.parent.glob(f".{glob.escape(folder.name)}.{kind}-*"):
+                if not process_alive(stale.name.rpartition("-")[2]):
+                    shutil.rmtree(stale, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         yield temporary
@@ -77,6 +82,17 @@ def building(folder: Path, *, force: bool) -> Iterator[Path]:
         raise Failure(f"cannot write {folder}: {error.strerror or error}", "free the disk or choose --out") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _restore_old(folder: Path) -> None:
+    """A process killed between the two renames of :func:`_take_place` left only the old folder, under its hidden name:
+    put it back, so that it stays until the new one is complete."""
+    if not folder.exists():
+        for old in folder.parent.glob(f".{glob.escape(folder.name)}.old-*"):
+            if not process_alive(old.name.rpartition("-")[2]):
+                with suppress(OSError):
+                    os.replace(old, folder)
+                return
 
 
 def _take_place(new: Path, folder: Path) -> None:

@@ -110,8 +110,9 @@ class ModelSpec(Section):
     @classmethod
     def _preset(cls, given: Any) -> Any:
         method = given.get("method") if isinstance(given, dict) else None
-        if isinstance(method, str) and method in PRESETS:
-            return PRESETS[method] | {key: value for key, value in given.items() if value is not None}
+        if isinstance(given, dict):  # an unknown method is reported by its own field alone
+            preset = PRESETS.get(method, PRESETS["mopoe"]) if isinstance(method, str) else PRESETS["mopoe"]
+            return preset | {key: value for key, value in given.items() if value is not None}
         return given
 
 
@@ -386,12 +387,20 @@ def _explain(error: Any, content: Any) -> str:
 
 
 def _is_union_tag(part: Any) -> bool:
-    return isinstance(part, str) and (part.startswith(("literal[", "tuple[", "dict[")) or part in {"SizeLimit", "[key]"})
+    return isinstance(part, str) and (
+        part.startswith(("literal[", "tuple[", "dict[")) or part in {"SizeLimit", "[key]"}
+    )
 
 
 def _field_names() -> list[str]:
     sections = [Recipe, *(f.annotation for f in Recipe.model_fields.values()), ModalitySpec, SizeLimit]
     return [name for s in sections if isinstance(s, type) and issubclass(s, BaseModel) for name in s.model_fields]
+
+
+def dataset_folder(recipe: Recipe, data_dir: Path) -> Path:
+    """Where the recipe's dataset is: a path as given, a plain name under ``data_dir``."""
+    name = recipe.dataset.name
+    return Path(name).expanduser() if "/" in name or name in (".", "..") else data_dir / name
 
 
 def difference(old: Recipe, new: Recipe) -> list[str]:

@@ -3,11 +3,10 @@
 ::
 
     recipe.yaml        the resolved recipe            metrics.jsonl   one JSON object a line
-    environment.json   versions, device, command      checkpoints/    epoch-000010.safetensors ...
+    environment.json   versions, device, command      checkpoints/    step-00002340.safetensors ...
     status.json        running | stopped | finished   evaluation.json, figures/
 """
 
-import hashlib
 import json
 import os
 import re
@@ -64,6 +63,14 @@ class Run:
     def set_status(self, state: str, **facts: Any) -> None:
         write_json(self.status_path, {"state": state, **facts})
 
+    def environment(self) -> dict[str, Any]:
+        """What environment.json says; ``{}`` where there is none."""
+        content = read_json(self.environment_path) if self.environment_path.is_file() else {}
+        return content if isinstance(content, dict) else {}
+
+    def set_environment(self, facts: dict[str, Any]) -> None:
+        write_json(self.environment_path, facts)
+
     def prepare(self, recipe: Recipe) -> None:
         """Make the folder and write recipe.yaml, or check that it is the same one. Raises UsageProblem with the
         difference where the folder belongs to another recipe."""
@@ -77,7 +84,9 @@ class Run:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise Failure(f"cannot write {self.folder}: {error.strerror}", "choose a writable folder with --run") from error
+            raise Failure(
+                f"cannot write {self.folder}: {error.strerror}", "choose a writable folder with --run"
+            ) from error
         write_atomic(self.recipe_path, recipe.dump().encode())
 
     @contextmanager
@@ -96,7 +105,9 @@ class Run:
                     ) from None
                 path.unlink(missing_ok=True)
             except OSError as error:
-                raise Failure(f"cannot write {path}: {error.strerror}", "choose a writable folder with --run") from error
+                raise Failure(
+                    f"cannot write {path}: {error.strerror}", "choose a writable folder with --run"
+                ) from error
         with os.fdopen(descriptor, "w") as file:
             file.write(f"{socket.gethostname()} {os.getpid()}\n")
         try:
@@ -126,12 +137,12 @@ class Run:
 
     # checkpoints -----------------------------------------------------------------------------------------------------
 
-    def checkpoint_path(self, epoch: int) -> Path:
-        return self.checkpoints / f"epoch-{epoch:06d}.safetensors"
+    def checkpoint_path(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:08d}.safetensors"
 
     def checkpoint_paths(self) -> list[Path]:
         """Checkpoint files, newest first."""
-        return sorted(self.checkpoints.glob("epoch-*.safetensors"), reverse=True)
+        return sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
 
 
 def _holder(path: Path) -> str:
@@ -155,7 +166,3 @@ def _age(path: Path) -> float:
         return time.time() - path.stat().st_mtime
     except OSError:
         return 0.0
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

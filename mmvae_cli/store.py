@@ -174,7 +174,7 @@ class Store:
                 raise self._damaged(name, f"has {path.stat().st_size} bytes, not {known.bytes}")
             if self._verify and sha256(path) != known.sha256:
                 raise self._damaged(name, "does not match its checksum")
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+            array = np.load(path, mmap_mode="c", allow_pickle=False)  # private pages: torch can share them
         except (OSError, ValueError) as error:
             raise self._damaged(name, f"cannot be read ({error})") from error
         if array.shape != known.shape or str(array.dtype) != known.dtype:

@@ -1,1 +1,1 @@
-""""""
+"""train: from a recipe and a dataset to a run folder."""

@@ -1,0 +1,90 @@
+"""From a store to batches: uint8 on the device (or in host memory where it does not fit), items by index."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmvae_cli import text
+from mmvae_cli.errors import UsageProblem
+from mmvae_cli.recipe import Recipe
+from mmvae_cli.runtime import derive
+from mmvae_cli.store import ModalityInfo, Store
+
+DEVICE_SHARE = 0.6
+"""Data stay in host memory when they would take more than this share of the device's free memory."""
+
+
+def check_store(store: Store, recipe: Recipe) -> None:
+    """Raise UsageProblem unless the store has every modality of the recipe, of the same kind and shape."""
+    known = store.info.modalities
+    for name, spec in recipe.modalities.items():
+        if name not in known:
+            raise UsageProblem(
+                f"{store.folder} has no modality {name!r} of recipe {recipe.name!r}; it has {', '.join(known)}",
+                "name the dataset's modalities in the recipe, or set dataset.name to another dataset",
+            )
+        if (spec.kind, spec.shape) != (known[name].kind, known[name].shape):
+            raise UsageProblem(
+                f"modality {name!r}: the recipe has {spec.kind} {list(spec.shape or ())}, "
+                f"{store.folder} has {known[name].kind} {list(known[name].shape)}"
+            )
+
+
+class Split:
+    """One split of a store, ready to give batches of the wanted modalities on ``device``."""
+
+    def __init__(self, store: Store, split: str, names: list[str], device: torch.device, data_on: str = "auto") -> None:
+        self.count, self.device = store.count(split), device
+        self.info: dict[str, ModalityInfo] = {name: store.info.modalities[name] for name in names}
+        arrays = {name: store.array(split, name) for name in names}
+        size = sum(array.nbytes for array in arrays.values())
+        self.on_device = device.type == "cpu" or data_on == "device" or (data_on == "auto" and _fits(size, device))
+        place = device if self.on_device else torch.device("cpu")
+        self._rows = {name: _tensor(array, place) for name, array in arrays.items()}
+        indices = {name: store.index(split, name) for name in names}
+        self._index = {name: torch.from_numpy(i.astype(np.int64)).to(place) for name, i in indices.items()
+                       if i is not None}  # fmt: skip
+        self._lengths = {name: _word_lengths(arrays[name], info, place) for name, info in self.info.items()
+                         if info.placement == "random"}  # fmt: skip
+
+    def batch(self, items: Tensor, *, seed: int, epoch: int = text.FIXED_EPOCH) -> dict[str, Tensor]:
+        """The ``items`` (B,) int64 as images (B, C, H, W) in [0, 1] and text codes (B, L) int64. Randomly placed text
+        stands where (seed, epoch, item) says; without an epoch it stands where evaluation always finds it."""
+        items = items.to(next(iter(self._rows.values())).device)
+        return {name: self._modality(name, items, seed, epoch) for name in self.info}
+
+    def _modality(self, name: str, items: Tensor, seed: int, epoch: int) -> Tensor:
+        rows = self._index[name][items] if name in self._index else items
+        data = self._rows[name][rows]
+        if name in self._lengths:
+            draws = text.uniforms(derive(seed, "text", name), epoch, items)
+            data = text.place(data, text.starts(self._lengths[name][rows], data.shape[1], draws))
+        data = data.to(self.device, non_blocking=True)
+        return data.float().div_(255) if self.info[name].kind == "image" else data.long()
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    return size < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+
+
+def _tensor(array: np.ndarray, place: torch.device) -> Tensor:
+    """The array on ``place``; on the CPU the memory map itself, so that data may be larger than the memory."""
+    return torch.from_numpy(np.asarray(array)).to(place)
+
+
+def _word_lengths(array: np.ndarray, info: ModalityInfo, place: torch.device) -> Tensor:
+    lengths = text.word_lengths(array, fill=info.fill or " ", alphabet=info.alphabet or text.ALPHABET)
+    return torch.from_numpy(lengths).to(place)
+
+
+def permutation(count: int, seed: int, epoch: int, device: torch.device) -> Tensor:
+    """The order (count,) of the items in an epoch: a function of (seed, epoch), so resuming needs no sampler state."""
+    generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
+    return torch.randperm(count, generator=generator).to(device)
+
+
+def chunks(order: Tensor, size: int) -> Iterator[Tensor]:
+    """Consecutive parts of ``order``; the last one may be shorter."""
+    yield from order.split(size)

@@ -1,0 +1,138 @@
+"""Checkpoints: model, optimiser state and progress in ONE safetensors file, written atomically and checked on reading.
+
+Nothing is pickled. The metadata carry a digest over names, types, shapes, bytes and progress, so that any changed bit
+is seen; a damaged checkpoint is skipped with a warning and the newest valid one is used.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mmvae_cli import console
+from mmvae_cli.errors import DataProblem, Failure
+from mmvae_cli.run import Run
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far training is: ``step`` steps done in all, ``epoch`` epochs completed, seconds spent so far."""
+
+    step: int
+    epoch: int
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    path: Path
+    position: Position
+    tensors: Tensors
+
+    def load_model(self, model: nn.Module) -> None:
+        """Copy the weights into ``model``; raises DataProblem where names or shapes are not the model's."""
+        weights = {k.removeprefix("model."): v for k, v in self.tensors.items() if k.startswith("model.")}
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError as error:
+            raise DataProblem(
+                f"{self.path} does not fit the run's recipe.yaml ({str(error).splitlines()[-1].strip()})",
+                "one of the two files is from another run",
+            ) from error
+
+    def load_optimizer(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+        """Give every parameter its optimiser state back."""
+        for name, parameter in model.named_parameters():
+            keys = [key for key in self.tensors if key.startswith("optimizer.") and key.endswith(f"/{name}")]
+            state = {key.partition("/")[0].removeprefix("optimizer."): self.tensors[key] for key in keys}
+            on_device = {k: v.to(parameter.device) if k != "step" else v.clone() for k, v in state.items()}
+            optimizer.state[parameter] = on_device
+
+
+def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
+    """Write one checkpoint: temp file, fsync, rename. Raises Failure where the disk is full or the folder gone."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"optimizer.{key}/{name}"] = value
+    ready = {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}
+    progress = json.dumps({"step": position.step, "epoch": position.epoch, "seconds": position.seconds})
+    metadata = {"format": "mmvae-checkpoint", "progress": progress, "digest": _digest(ready, progress)}
+    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        save_file(ready, temporary, metadata)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise Failure(f"cannot write {path}: {error}", "free the disk; the previous checkpoint is untouched") from error
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and check one checkpoint. Raises DataProblem in one line."""
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        progress = metadata["progress"]
+        if metadata.get("format") != "mmvae-checkpoint" or metadata["digest"] != _digest(tensors, progress):
+            raise ValueError("the content does not match its digest")
+        return Checkpoint(path, Position(**json.loads(progress)), tensors)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise DataProblem(f"{path} is damaged ({str(error)[:100]})", "remove it; the one before is used") from error
+
+
+def newest(run: Run) -> Checkpoint | None:
+    """The newest valid checkpoint; damaged ones are skipped with a warning. None where there is no file at all.
+
+    Raises DataProblem when there are files but none of them is valid: starting over silently would lose a run.
+    """
+    paths = run.checkpoint_paths()
+    for path in paths:
+        try:
+            return load(path)
+        except DataProblem as problem:
+            console.warn(f"skipped: {problem}")
+    if paths:
+        raise DataProblem(f"no valid checkpoint in {run.checkpoints}", "start over with --resume never")
+    return None
+
+
+def needed(run: Run, chosen: Path | None = None) -> Checkpoint:
+    """The ``chosen`` or the newest valid checkpoint of a run; raises DataProblem where there is none."""
+    found = load(chosen) if chosen else newest(run)
+    if found is None:
+        raise DataProblem(f"{run.folder} has no checkpoint yet", "train it first, or wait for its first checkpoint")
+    return found
+
+
+def prune(run: Run, keep: int) -> None:
+    """Delete all but the newest ``keep`` checkpoints, and temp files of dead writers."""
+    for path in run.checkpoint_paths()[keep:]:
+        path.unlink(missing_ok=True)
+    for path in run.checkpoints.glob(".*.tmp-*"):
+        path.unlink(missing_ok=True)
+
+
+def weights_digest(model: nn.Module) -> str:
+    """SHA-256 over all weights: two runs are the same exactly when these are equal."""
+    return _digest({name: value.detach().to("cpu").contiguous() for name, value in model.state_dict().items()}, "")
+
+
+def _digest(tensors: Tensors, progress: Any) -> str:
+    total = hashlib.sha256(str(progress).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return total.hexdigest()

@@ -1,0 +1,25 @@
+"""``mmvae train`` on plain values."""
+
+from pathlib import Path
+
+from mmvae_cli import console, recipe as recipes
+from mmvae_cli.run import default_folder
+from mmvae_cli.training import plan
+from mmvae_cli.training.loop import Request, train
+
+
+def run(
+    name: str, overrides: list[str], *, run: Path | None, seed: int | None, data_dir: Path, device: str, resume: str,
+    dry_run: bool, verify: bool,
+) -> str:  # fmt: skip
+    """Train a recipe, or describe it with ``dry_run``; returns the last line for stdout."""
+    changes = overrides if seed is None else [*overrides, f"training.seed={seed}"]
+    recipe = recipes.load(name, changes)
+    dataset = recipes.dataset_folder(recipe, data_dir)
+    folder = run or default_folder(recipe, overrides)
+    if dry_run:
+        for line in plan.describe(recipe, dataset):
+            console.say(line)
+        console.say(f"{'run':<32} {folder}")
+        return recipe.dump().rstrip()
+    return str(train(recipe, Request(folder, dataset, device, resume, verify)))

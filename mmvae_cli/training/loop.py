@@ -1,0 +1,262 @@
+"""The training loop, top to bottom."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from mmvae_cli import batches, checkpoint, console, runtime, signals
+from mmvae_cli.checkpoint import Position
+from mmvae_cli.errors import DataProblem, Diverged, UsageProblem
+from mmvae_cli.model import objective
+from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.recipe import Recipe
+from mmvae_cli.run import Run
+from mmvae_cli.runtime import World, derive
+from mmvae_cli.store import Store
+from mmvae_cli.training.step import Step, make_optimizer
+
+
+@dataclass(frozen=True)
+class Request:
+    """Where and how to train; what to train is in the recipe."""
+
+    run: Path
+    dataset: Path
+    device: str = "auto"
+    resume: str = "auto"  # auto | never | must
+    verify: bool = True
+
+
+def train(recipe: Recipe, request: Request) -> Path:
+    """Train ``recipe`` into the run folder, going on where an earlier process stopped; returns the folder.
+
+    Raises UsageProblem (another recipe's run, nothing to resume), DataProblem (dataset), Diverged (a non-finite term),
+    Stopped (a signal came; a checkpoint was written), Failure (disk).
+    """
+    device = runtime.pick_device(request.device)
+    store = Store(request.dataset, verify=request.verify)
+    batches.check_store(store, recipe)
+    count = store.count("train")
+    if recipe.training.batch_size > count:
+        raise UsageProblem(
+            f"training.batch_size {recipe.training.batch_size} is more than the {count} training items",
+            f"use training.batch_size={count} or fewer",
+        )
+    run, world = Run(request.run), runtime.join_world(device)
+    try:
+        if world.rank == 0:
+            run.prepare(recipe)
+            with run.lock():
+                _train_locked(recipe, request, run, store, device, world)
+        else:
+            _train_locked(recipe, request, run, store, device, world)
+    finally:
+        runtime.leave_world(world)
+    return run.folder
+
+
+def _train_locked(recipe: Recipe, request: Request, run: Run, store: Store, device: torch.device, world: World) -> None:
+    settings, seed = recipe.training, recipe.training.seed
+    runtime.set_precision(settings.precision)
+    torch.manual_seed(derive(seed, "init"))
+    model = MultimodalVAE(recipe).to(device)
+    goal = Objective.of(recipe)
+    step = Step(model, goal, settings.precision)
+    optimizer = make_optimizer(model, settings.learning_rate)
+    position = _resume(run, model, optimizer, request.resume, world)
+    per_epoch = store.count("train") // settings.batch_size
+    total = settings.epochs * per_epoch
+    if position.step >= total:
+        console.say(f"{run.folder} is finished ({settings.epochs} epochs); nothing to do")
+        return
+    data = batches.Split(store, "train", model.names, device, settings.data_on)
+    if world.rank == 0:
+        _open_run(recipe, request, run, store, device, world, position, total)
+    forward = _wrapped(step, device, world, settings.compile)
+    meter = Meter(step.term_names(), device, world)
+    log = Log(run, settings.tensorboard, world)
+    rows, started = world.rows(settings.batch_size), time.monotonic()
+    scale = (rows.stop - rows.start) * world.size / settings.batch_size  # DDP averages over ranks; rows may differ
+    check_every = 1 if device.type == "cpu" else settings.log_every  # looking at a GPU's numbers makes it wait
+    state = "running"
+
+    def here(at_step: int) -> Position:
+        return Position(at_step, at_step // per_epoch, position.seconds + time.monotonic() - started)
+
+    def save(at_step: int, state: str) -> None:
+        meter.check(at_step)
+        if world.rank == 0:
+            checkpoint.save(run.checkpoint_path(at_step), model, optimizer, here(at_step))
+            checkpoint.prune(run, settings.keep_checkpoints)
+            run.set_status(state, **vars(here(at_step)), total_steps=total, epochs=settings.epochs)
+
+    with console.progress(f"train {recipe.name}", total, "steps") as shown:
+        shown.start_at(position.step)
+        order, order_epoch = torch.empty(0), -1
+        for at in range(position.step, total):
+            epoch, within = divmod(at, per_epoch)
+            if epoch != order_epoch:
+                order, order_epoch = batches.permutation(data.count, seed, epoch, device), epoch
+            torch.manual_seed(derive(seed, "step", at))
+            items = order[within * settings.batch_size : (within + 1) * settings.batch_size]
+            batch = data.batch(items[rows], seed=seed, epoch=epoch)
+            noise = objective.draw_noise(model, goal, len(model.names), settings.batch_size, rows, device)
+            loss, terms = forward(batch, noise)
+            meter.add(terms, at + 1, rows)
+            if (at + 1) % check_every == 0:
+                meter.check(at + 1)  # before the weights are touched
+            optimizer.zero_grad(set_to_none=True)
+            (loss * scale if world.size > 1 else loss).backward()
+            optimizer.step()
+            done = at + 1
+            if done % settings.log_every == 0 or done % per_epoch == 0:
+                record = meter.flush(done, epoch, settings)
+                log.write(record, here(done), runtime.memory_mib(device))
+                note = f"loss {record['loss']:,.1f}, {record['items_per_second']:,.0f} items/s"
+            else:
+                note = ""
+            shown.advance(1, note)
+            stop = _any_rank_stops(world, device) if world.size == 1 or done % check_every == 0 else False
+            if done == total:
+                state = "finished"
+            if state == "finished" or stop or done % (per_epoch * settings.checkpoint_every) == 0:
+                save(done, state if not stop else "stopped")
+            if stop and state != "finished":
+                signals.leave_if_requested(f"checkpoint written at step {done} of {total} in {run.folder}")
+                raise DataProblem("another rank was stopped")
+    log.close()
+    console.say(f"trained {settings.epochs} epochs in {console.duration(here(total).seconds)}")
+
+
+def _resume(run: Run, model: MultimodalVAE, optimizer: torch.optim.Optimizer, resume: str, world: World) -> Position:
+    """Load the newest valid checkpoint, if that is wanted and there is one."""
+    if resume == "never":
+        if run.checkpoint_paths():
+            raise UsageProblem(f"{run.folder} has checkpoints", "remove the folder, or choose another with --run")
+        return Position(0, 0)
+    found = checkpoint.newest(run)
+    if found is None:
+        if resume == "must":
+            raise DataProblem(f"--resume must: {run.folder} has no checkpoint", "use --resume auto to start it")
+        return Position(0, 0)
+    found.load_model(model)
+    found.load_optimizer(optimizer, model)
+    console.say(f"going on from {found.path}")
+    return found.position
+
+
+def _open_run(
+    recipe: Recipe, request: Request, run: Run, store: Store, device: torch.device, world: World,
+    position: Position, total: int,
+) -> None:  # fmt: skip
+    run.forget_after(position.step)
+    facts = {"dataset": {"folder": str(request.dataset), "fingerprint": store.fingerprint}, "processes": world.size}
+    known = run.environment()
+    if position.step and known.get("dataset", {}).get("fingerprint", store.fingerprint) != store.fingerprint:
+        raise DataProblem(
+            f"{run.folder} was begun on other data than {request.dataset} now holds",
+            "restore the dataset, or train into another folder with --run",
+        )
+    run.set_environment(runtime.environment(device, **facts))
+    run.set_status("running", **vars(position), total_steps=total, epochs=recipe.training.epochs)
+    stand_in = f" (stand-in: {store.info.stand_in})" if store.info.stand_in else ""
+    console.say(f"{recipe.name} on {store.name}{stand_in}, {device}, into {run.folder}: steps {position.step}..{total}")
+
+
+def _wrapped(step: Step, device: torch.device, world: World, compile_choice: str) -> Callable[..., Any]:
+    """The step as it is on one CPU; compiled on a GPU; data-parallel under torchrun."""
+    if world.size > 1:
+        ids = [device.index] if device.type == "cuda" else None
+        return DistributedDataParallel(step, device_ids=ids)
+    if device.type == "cuda" and compile_choice == "auto":
+        return torch.compile(step)
+    return step
+
+
+def _any_rank_stops(world: World, device: torch.device) -> bool:
+    if world.size == 1:
+        return signals.requested()
+    flag = torch.tensor(float(signals.requested()), device=device)
+    torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)
+    return bool(flag.item())
+
+
+class Meter:
+    """Adds up the terms on the device without waiting for it, and remembers the first step at which each was not
+    finite; numbers reach the host only when they are logged or checked."""
+
+    def __init__(self, names: list[str], device: torch.device, world: World) -> None:
+        self.names, self.world = names, world
+        self._sum = torch.zeros(len(names), device=device)
+        self._bad = torch.full((len(names),), torch.inf, device=device)
+        self._rows = self._steps = 0
+        self._since = time.monotonic()
+
+    def add(self, terms: Tensor, step: int, rows: slice) -> None:
+        self._bad = torch.where(torch.isfinite(terms), self._bad, self._bad.clamp(max=step))
+        self._sum += terms * (rows.stop - rows.start)
+        self._rows += rows.stop - rows.start
+        self._steps += 1
+
+    def check(self, step: int) -> None:
+        """Raise Diverged naming the terms (and so the modalities) that were not finite first, and when."""
+        if not torch.isinf(self._bad).all():
+            first = self._bad.min()
+            bad = [name for name, at in zip(self.names, self._bad.tolist(), strict=True) if at == float(first)]
+            named = ", ".join(name for name in bad[:6] if name != "loss") or "loss"
+            raise Diverged(
+                f"training diverged at step {int(first)}: not finite: {named}",
+                "lower training.learning_rate or check the data; the last checkpoint is from before",
+            )
+
+    def flush(self, step: int, epoch: int, settings: Any) -> dict[str, Any]:
+        """The means since the last flush, over all ranks, and the speed."""
+        self.check(step)
+        total = torch.cat([self._sum, self._sum.new_tensor([float(self._rows)])])
+        if self.world.size > 1:
+            torch.distributed.all_reduce(total)
+        values = (total[:-1] / total[-1]).tolist()
+        now = time.monotonic()
+        speed = self._steps * settings.batch_size / (now - self._since)
+        self._sum.zero_()
+        self._rows = self._steps = 0
+        self._since = now
+        means = dict(zip(self.names, values, strict=True))
+        elbo = sum(value for name, value in means.items() if name.startswith("log_likelihood."))
+        elbo -= sum(value for name, value in means.items() if name == "kl.shared" or name.startswith("kl.private."))
+        record = {"step": step, "epoch": epoch, "learning_rate": settings.learning_rate, "items_per_second": speed}
+        return record | {"elbo": elbo} | means
+
+
+class Log:
+    """metrics.jsonl and, where the recipe asks for it, TensorBoard event files; rank 0 only."""
+
+    def __init__(self, run: Run, tensorboard: bool, world: World) -> None:
+        self._run, self._active, self._writer = run, world.rank == 0, None
+        if tensorboard and self._active:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise UsageProblem(
+                    "training.tensorboard needs the package tensorboard", "pip install 'mmvae-cli[tensorboard]'"
+                ) from error
+            self._writer = SummaryWriter(str(run.folder / "tensorboard"))
+
+    def write(self, record: dict[str, Any], position: Position, memory: float) -> None:
+        if not self._active:
+            return
+        self._run.log([record | {"memory_mib": round(memory), "seconds": round(position.seconds, 3)}])
+        if self._writer is not None:
+            for name, value in record.items():
+                self._writer.add_scalar(name.replace(".", "/"), value, record["step"])
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()

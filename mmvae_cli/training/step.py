@@ -1,0 +1,48 @@
+"""The training step: one module whose forward pass gives the loss and every term, so that it can be wrapped as a whole
+by DistributedDataParallel or torch.compile."""
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmvae_cli import runtime
+from mmvae_cli.model import objective
+from mmvae_cli.model.objective import Noise, Objective
+from mmvae_cli.model.vae import Batch, MultimodalVAE
+
+
+class Step(nn.Module):
+    """Forward: batch and noise -> loss (scalar, nats per item) and the batch means of all terms (T,)."""
+
+    def __init__(self, model: MultimodalVAE, goal: Objective, precision: str) -> None:
+        super().__init__()
+        self.model, self.goal, self.precision = model, goal, precision
+        self.components = ["+".join(model.names[m] for m in subset) for subset in model.family.subsets]
+
+    def forward(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
+        device = next(iter(batch.values())).device
+        with self._networks(device):
+            terms = objective.bound_terms(self.model, batch, self.goal, noise)
+        loss = objective.weigh(terms, self.goal).mean()
+        means = terms.means(self.components)
+        return loss, torch.stack([loss.detach(), *(value.detach() for value in means.values())])
+
+    def _networks(self, device: torch.device) -> AbstractContextManager[Any]:
+        return runtime.autocast(self.precision, device)
+
+    def term_names(self) -> list[str]:
+        """The names of the T terms, in the order of the forward pass's second result."""
+        model, private = self.model, self.model.private_dim > 0
+        names = ["loss", *(f"log_likelihood.{name}" for name in model.names), "kl.shared"]
+        names += [f"kl.private.{name}" for name in model.names if private]
+        if self.goal.unimodal_elbos:
+            names += [f"unimodal.log_likelihood.{name}" for name in model.names]
+            names += [f"unimodal.kl.{name}" for name in model.names]
+        return names + [f"kl.{name}" for name in self.components]
+
+
+def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Adam:
+    """Adam with torch's defaults as in the paper; the fused kernel updates all parameters in one pass."""
+    return torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
