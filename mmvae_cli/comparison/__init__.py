@@ -1,1 +1,1 @@
-""""""
+"""mmvae compare: many runs' evaluation.json side by side, with each other and with the published numbers. No torch."""

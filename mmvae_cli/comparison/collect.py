@@ -1,0 +1,341 @@
+"""Finding runs, checking that they can be compared at all, and grouping them by recipe.
+
+Nothing is mixed: a run that is unfinished, not evaluated, damaged, or measured on other data or by another protocol
+than the majority is set aside with the reason, and the reason goes into every output.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmvae_cli import result, signals
+from mmvae_cli.errors import DataProblem, Failure
+from mmvae_cli.recipe import PRESETS, Recipe, flatten
+from mmvae_cli.result import EvaluationResult
+from mmvae_cli.run import Run
+
+METHODS = {"mvae": "MVAE", "mmvae": "MMVAE", "mopoe": "MoPoE-VAE"}
+IGNORED = ("name", "dataset.name", "training.seed")
+"""What does not separate groups: the seed; the name; and where the data lay, for which the fingerprint speaks."""
+_RUN_FILES = ("recipe.yaml", "status.json", "evaluation.json", "checkpoints")
+_DEPTH = 4
+
+
+@dataclass(frozen=True)
+class Member:
+    """A finished, evaluated run."""
+
+    folder: Path
+    recipe: Recipe
+    evaluation: EvaluationResult
+    status: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        return self.recipe.training.seed
+
+    def settings(self) -> dict[str, Any]:
+        """The recipe, flat, without what is ignored when grouping."""
+        return {k: v for k, v in flatten(self.recipe.model_dump(mode="json")).items() if k not in IGNORED}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run (or one metric of it) that is in no average, and why."""
+
+    folder: Path
+    reason: str
+
+
+@dataclass
+class Group:
+    """Runs that differ in nothing but the seed. ``differing``: the recipe keys in which groups differ -> value here."""
+
+    label: str
+    members: list[Member]
+    differing: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.members[0].recipe
+
+    @property
+    def seeds(self) -> list[int]:
+        return [member.seed for member in self.members]
+
+    @property
+    def variant(self) -> str:
+        """``mvae``, ``mmvae``, ``mopoe``, with ``_all`` for Eq. (5)'s objective; ``custom`` where a preset was bent."""
+        model, objective = self.recipe.model, self.recipe.objective
+        preset = PRESETS[model.method]
+        if model.method == "custom" or any(getattr(model, key) != value for key, value in preset.items()):
+            return "custom"
+        return model.method + ("_all" if objective.component_choice == "all" else "")
+
+
+@dataclass
+class Collection:
+    """What was found. ``notes``: remarks about the whole, such as seeds that one group lacks."""
+
+    groups: list[Group]
+    left_out: list[LeftOut]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def reference(self) -> EvaluationResult:
+        """An evaluation that speaks for all: same dataset, protocol, modalities and settings everywhere."""
+        return self.groups[0].members[0].evaluation
+
+    @property
+    def members(self) -> list[Member]:
+        return [member for group in self.groups for member in group.members]
+
+
+def collect(paths: list[Path]) -> Collection:
+    """Read every run under ``paths``. Raises DataProblem naming each run's reason where none can be used."""
+    members, left_out = [], []
+    for folder in find_runs(paths):
+        signals.leave_if_requested("nothing was written")
+        try:
+            members.append(read_member(folder))
+        except Failure as failure:
+            left_out.append(LeftOut(folder, _without_path(str(failure), folder)))
+    members = _keep_majority(members, left_out)
+    members = _drop_twins(members, left_out)
+    if not members:
+        lines = "\n".join(f"  {item.folder}: {item.reason}" for item in left_out)
+        raise DataProblem(f"no run can be compared\n{lines}", "train and evaluate first: mmvae evaluate --ckpt RUN")
+    groups = group(members)
+    return Collection(groups, left_out, _missing_seeds(groups) + _classifiers(groups))
+
+
+def find_runs(paths: Iterable[Path]) -> list[Path]:
+    """The run folders among and below ``paths``, each once; a path that holds none is returned itself, to be named."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        for folder in _runs_below(path, _DEPTH) or [path]:
+            found.setdefault(folder.resolve(), folder)
+    return list(found.values())
+
+
+def _runs_below(path: Path, depth: int) -> list[Path]:
+    try:
+        if not path.is_dir():
+            return []
+        if any((path / name).exists() for name in _RUN_FILES):
+            return [path]
+        inside = sorted(child for child in path.iterdir() if not child.name.startswith(".") and child.is_dir())
+    except OSError:
+        return []
+    return [run for child in inside for run in _runs_below(child, depth - 1)] if depth else []
+
+
+def read_member(folder: Path) -> Member:
+    """One run, finished and evaluated at its end. Raises DataProblem with the reason why it cannot be used."""
+    if not folder.exists():
+        raise DataProblem("does not exist")
+    if not any((folder / name).exists() for name in _RUN_FILES):
+        raise DataProblem("is no run and holds none")
+    run = Run(folder)
+    try:
+        recipe, status = run.recipe(), run.status()
+        epochs = recipe.training.epochs
+        _check_finished(status, epochs)
+        if not run.evaluation_path.is_file():
+            raise DataProblem("finished, but not evaluated (mmvae evaluate --ckpt ...)")
+        evaluation = result.load(run.evaluation_path)
+    except OSError as error:
+        raise DataProblem(f"cannot be read ({error.strerror})") from error
+    _check_belongs(evaluation, recipe)
+    return Member(folder, recipe, evaluation, status)
+
+
+def _check_finished(status: dict[str, Any], epochs: int) -> None:
+    state = status.get("state")
+    if state == "finished":
+        return
+    if state is None:
+        raise DataProblem("not trained yet (no status.json)")
+    at = f" at epoch {status['epoch']} of {epochs}" if isinstance(status.get("epoch"), int) else ""
+    words = {"running": f"unfinished: running, or killed,{at}", "stopped": f"unfinished: stopped{at}"}
+    raise DataProblem(words.get(str(state), f"training {str(state)[:40]}{at}").rstrip(","))
+
+
+def _check_belongs(evaluation: EvaluationResult, recipe: Recipe) -> None:
+    facts, epochs = evaluation.run, recipe.training.epochs
+    for what, measured, asked in (
+        ("seed", facts.seed, recipe.training.seed),
+        ("method", facts.method, recipe.model.method),
+        ("modalities", "+".join(evaluation.modalities), "+".join(recipe.modalities)),
+    ):
+        if measured != asked:
+            raise DataProblem(f"evaluation.json is another run's: {what} {measured}, the recipe has {asked}")
+    if facts.epoch != epochs:
+        raise DataProblem(f"evaluated at epoch {facts.epoch} of {epochs}: evaluate it again")
+    if not (evaluation.latent or evaluation.coherence or evaluation.likelihood):
+        raise DataProblem("evaluation.json holds no metric")
+    _check_values(evaluation)
+
+
+def _check_values(evaluation: EvaluationResult) -> None:
+    """Scores lie in [0, 1], nats are of a size that can be averaged, subsets are made of the modalities."""
+    content = evaluation.model_dump(include={"latent", "coherence", "likelihood"}, exclude_none=True)
+    for metric, fields in content.items():
+        low, high = (-1e12, 1e12) if metric == "likelihood" else (0.0, 1.0)
+        for field_name in ("values", "per_label", "joint", "conditional", "per_modality"):
+            value = fields.get(field_name)
+            for path, number in flatten({field_name: value}).items():
+                if number is not None and not low <= number <= high:
+                    raise DataProblem(f"evaluation.json: {metric}.{path} is {number:g}, outside [{low:g}, {high:g}]")
+            for subset in value if isinstance(value, dict) else ():
+                if not set(subset.split("+")) <= set(evaluation.modalities):
+                    raise DataProblem(f"evaluation.json: {metric} has a subset {subset[:80]!r} of other modalities")
+
+
+def _without_path(text: str, folder: Path) -> str:
+    return " ".join(text.replace(f"{folder}/", "").replace(f"{folder} ", "").split())[:300]
+
+
+# what may stand side by side -----------------------------------------------------------------------------------------
+
+
+def conditions(evaluation: EvaluationResult) -> dict[str, Any]:
+    """Everything that must agree between two evaluations before their numbers may be averaged or ranked."""
+    data = evaluation.dataset
+    known: dict[str, Any] = {
+        "dataset": data.name, "dataset fingerprint": data.fingerprint, "split": data.split, "items": data.count,
+        "protocol": evaluation.protocol, "modalities": "+".join(evaluation.modalities),
+    }  # fmt: skip
+    return known | {f"setting {key}": value for key, value in flatten(evaluation.settings).items()}
+
+
+def metric_conditions(evaluation: EvaluationResult) -> dict[str, dict[str, Any]]:
+    """The same for each metric by itself; a run that lacks one agrees with everybody."""
+    known: dict[str, dict[str, Any]] = {}
+    if latent := evaluation.latent:
+        known["latent"] = {"metric": latent.metric}
+    if coherence := evaluation.coherence:
+        known["coherence"] = {"metric": coherence.metric, "joint_samples": coherence.joint_samples}
+    if likelihood := evaluation.likelihood:
+        known["likelihood"] = likelihood.model_dump(include={"importance_samples", "grouping", "count"})
+    return known
+
+
+def _keep_majority(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
+    """Keep the runs measured like most (the first given, when tied); of the rest say in what they differ."""
+    kept = _majority(members, lambda member: conditions(member.evaluation), left_out, "")
+    for metric in ("latent", "coherence", "likelihood"):
+        having = [member for member in kept if metric in metric_conditions(member.evaluation)]
+        agreeing = _majority(having, lambda m, k=metric: metric_conditions(m.evaluation)[k], left_out, f"{metric}: ")  # type: ignore[misc]
+        drop = {id(member) for member in having} - {id(member) for member in agreeing}
+        kept = [_without_metric(member, metric) if id(member) in drop else member for member in kept]
+    return kept
+
+
+def _majority(
+    members: list[Member], facts: Callable[[Member], dict[str, Any]], left_out: list[LeftOut], prefix: str
+) -> list[Member]:
+    if not members:
+        return []
+    keys = [json.dumps(facts(member), sort_keys=True, default=str) for member in members]
+    chosen = Counter(keys).most_common(1)[0][0]
+    reference = facts(members[keys.index(chosen)])
+    for member, key in zip(members, keys, strict=True):
+        if key != chosen:
+            own = facts(member)
+            names = [name for name in {**reference, **own} if reference.get(name) != own.get(name)]
+            text = ", ".join(
+                f"{name} {own.get(name, 'none')} (the others: {reference.get(name, 'none')})" for name in names[:3]
+            )
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            left_out.append(LeftOut(member.folder, f"{prefix}measured differently: {text}{more}"))
+    return [member for member, key in zip(members, keys, strict=True) if key == chosen]
+
+
+def _without_metric(member: Member, metric: str) -> Member:
+    return Member(member.folder, member.recipe, member.evaluation.model_copy(update={metric: None}), member.status)
+
+
+def _drop_twins(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
+    """The same recipe and seed twice is one measurement, not two: the first stays."""
+    seen: dict[str, Member] = {}
+    for member in members:
+        key = json.dumps([member.settings(), member.seed], sort_keys=True)
+        if key in seen:
+            left_out.append(LeftOut(member.folder, f"same recipe and seed as {seen[key].folder}"))
+        seen.setdefault(key, member)
+    return list(seen.values())
+
+
+# groups --------------------------------------------------------------------------------------------------------------
+
+
+def group(members: list[Member]) -> list[Group]:
+    """Members with equal settings together, seeds ascending; groups by method, then by what differs."""
+    buckets: dict[str, list[Member]] = {}
+    for member in members:
+        buckets.setdefault(json.dumps(member.settings(), sort_keys=True), []).append(member)
+    groups = [Group("", sorted(bucket, key=lambda m: m.seed)) for bucket in buckets.values()]
+    settings = [g.members[0].settings() for g in groups]
+    keys = [key for key in {k: None for s in settings for k in s} if len({repr(s.get(key)) for s in settings}) > 1]
+    for one, own in zip(groups, settings, strict=True):
+        one.differing = {key: own.get(key) for key in keys}
+    groups.sort(key=_order)
+    _label(groups)
+    return groups
+
+
+def _order(one: Group) -> tuple[Any, ...]:
+    order = ["mvae", "mvae_all", "mmvae", "mmvae_all", "mopoe_all", "mopoe", "custom"]
+    values = [(0, v, "") if isinstance(v, int | float) else (1, 0, str(v)) for v in one.differing.values()]
+    return order.index(one.variant), *values
+
+
+def _label(groups: list[Group]) -> None:
+    """Method, then the differing keys it does not imply; short keys, and a number where that is not enough."""
+    implied = {"model.method", "model.subsets", "model.prior_expert", "model.unimodal_elbos", "model.subsets.max_size"}
+    for one in groups:
+        shown = [k for k in one.differing if k not in implied or (one.variant == "custom" and k != "model.method")]
+        if one.variant.endswith("_all"):
+            shown = [key for key in shown if key != "objective.component_choice"]
+        # A key is worth naming only where it separates this group from another one of the same kind.
+        kin = [other for other in groups if method_name(other) == method_name(one)]
+        shown = [key for key in shown if len({repr(other.differing[key]) for other in kin}) > 1]
+        parts = [f"{key.rpartition('.')[2]}={_short(one.differing[key])}" for key in shown]
+        tail = " " + ", ".join(parts) if parts else ""
+        one.label = method_name(one) + (tail if len(tail) <= 40 else " ...")
+    counts = Counter(one.label for one in groups)
+    numbers: Counter[str] = Counter()
+    for one in groups:
+        if counts[one.label] > 1:
+            numbers[one.label] += 1
+            one.label = f"{one.label} #{numbers[one.label]}"
+
+
+def method_name(one: Group) -> str:
+    base, _, all_components = one.variant.partition("_")
+    if base == "custom":
+        return one.recipe.name
+    return METHODS[base] + (" Eq. (5)" if all_components else "")
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _missing_seeds(groups: list[Group]) -> list[str]:
+    """Groups that lack seeds which others have: their averages rest on other runs, and the reader should know."""
+    every = sorted({seed for one in groups for seed in one.seeds})
+    lacking = [(one, [seed for seed in every if seed not in one.seeds]) for one in groups]
+    return [f"{one.label}: no usable run for seed {', '.join(map(str, seeds))}" for one, seeds in lacking if seeds]
+
+
+def _classifiers(groups: list[Group]) -> list[str]:
+    """Coherence is read off by classifiers; where runs used different ones, say so."""
+    used = [m.evaluation.coherence.classifiers for g in groups for m in g.members if m.evaluation.coherence]
+    names = [name for name in (used[0] if used else {}) if len({scores.get(name) for scores in used}) > 1]
+    return [f"coherence was judged by different classifiers of {name} (test scores "
+            f"{', '.join(sorted({f'{scores.get(name, 0):.4f}' for scores in used}))})" for name in names]  # fmt: skip

@@ -1,0 +1,83 @@
+"""The verb: read runs, and print the comparison or write it into a folder with its plots."""
+
+import difflib
+from pathlib import Path
+from typing import Literal, get_args
+
+from mmvae_cli import console, signals
+from mmvae_cli.comparison import collect, content, formats, plots, report
+from mmvae_cli.errors import Failure, UsageProblem
+from mmvae_cli.files import write_atomic
+
+Format = Literal["table", "md", "csv", "tex", "json", "html"]
+FORMATS: tuple[str, ...] = get_args(Format)
+DEFAULT_OUT = Path("reports")
+_SUFFIX = {"table": "txt"}
+
+
+def compare(runs: list[Path], kind: Format = "table", out: Path | None = None, force: bool = False) -> str:
+    """Compare ``runs`` (run folders, or folders of runs); returns what belongs on stdout.
+
+    Without ``out`` that is the comparison itself; with it (``html`` always goes to a folder) the path of the file
+    written there, the plots beside it as PNG and SVG. Raises DataProblem (exit 3) where no run can be used, and
+    UsageProblem (exit 2) where a file to be written exists and ``force`` is not given; nothing is written then.
+    """
+    if kind == "html" and out is None:
+        out = DEFAULT_OUT
+    if out is not None:
+        _refuse(_target(out, kind), out, force)
+    found = collect.collect(runs)
+    for item in found.left_out:
+        console.warn(f"left out: {content.plain(item.folder)}: {content.plain(item.reason)}")
+    comparison = content.build(found)
+    if out is None:
+        return formats.json_line(comparison) if kind == "json" else formats.write(comparison, kind, []).rstrip("\n")
+    return str(_write(comparison, kind, out, force))
+
+
+def known_format(name: str | None, as_json: bool = False) -> Format:
+    """The format asked for; ``--json`` is short for json. Raises UsageProblem for an unknown or contradictory one."""
+    if as_json and name not in (None, "json"):
+        raise UsageProblem(f"--json and --format {name} contradict each other", "give one of them")
+    chosen = "json" if as_json else name or "table"
+    for known in FORMATS:
+        if chosen == known:
+            return known  # type: ignore[return-value]
+    near = difflib.get_close_matches(chosen, FORMATS, n=1)
+    also = f"did you mean {near[0]}? " if near else ""
+    raise UsageProblem(f"--format {content.plain(chosen)[:40]!r} is unknown", f"{also}one of {', '.join(FORMATS)}")
+
+
+def _target(out: Path, kind: str) -> Path:
+    return out / f"comparison.{_SUFFIX.get(kind, kind)}"
+
+
+def _refuse(path: Path, out: Path, force: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageProblem(f"{out} is a file", "give --out a folder")
+    if path.exists() and not force:
+        raise UsageProblem(f"{path} exists", "give --force to replace it, or --out for another folder")
+
+
+def _write(comparison: content.Content, kind: str, out: Path, force: bool) -> Path:
+    """Plots first, the document that shows them last: where it lies, all of it lies. Each file is whole or absent."""
+    signals.leave_if_requested("nothing was written")
+    drawn = plots.draw(comparison)
+    pictures = {f"comparison-{plot.name}.png": plot.png for plot in drawn}
+    pictures |= {f"comparison-{plot.name}.svg": plot.svg.encode() for plot in drawn}
+    for name, data in pictures.items():
+        if (out / name).is_file() and (out / name).read_bytes() != data:  # the same picture again is no loss
+            _refuse(out / name, out, force)
+    if kind == "html":
+        text = report.html(comparison, drawn)
+    else:
+        text = formats.write(comparison, kind, [(plot.title, f"comparison-{plot.name}.png") for plot in drawn])
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot write {out}: {error.strerror}", "choose a writable folder with --out") from error
+    signals.leave_if_requested("nothing was written")
+    for name, data in pictures.items():
+        write_atomic(out / name, data)
+    write_atomic(_target(out, kind), text.encode())
+    return _target(out, kind)

@@ -1,0 +1,136 @@
+"""What a comparison says, in words and numbers, before any format: shared by the terminal, the files and the report."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from mmvae_cli.comparison import published, tables
+from mmvae_cli.comparison.collect import Collection
+from mmvae_cli.comparison.measures import DDOF_NOTE, of_group
+from mmvae_cli.comparison.published import Published
+from mmvae_cli.comparison.tables import Stats, Table
+from mmvae_cli.console import duration
+
+RUN_HEADER = ["run", "group", "seed", "epoch", "step", "checkpoint", "training time"]
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def plain(text: Any) -> str:
+    """One line without control characters: what a file says must not steer a terminal."""
+    return _CONTROL.sub(" ", str(text))
+
+
+@dataclass
+class Content:
+    """``stats``: one mapping per group. ``differences``: recipe key -> its value in each group. ``warning``: what is
+    not the real thing about the data. ``runs``: rows under RUN_HEADER."""
+
+    collection: Collection
+    stats: Stats
+    published: list[Published]
+    tables: list[Table]
+    title: str
+    facts: list[tuple[str, str]]
+    warning: str
+    differences: list[tuple[str, list[str]]]
+    left_out: list[tuple[str, str]]
+    notes: list[str]
+    runs: list[list[str]]
+
+    @property
+    def protocol(self) -> str:
+        return self.collection.reference.protocol
+
+    @property
+    def dataset(self) -> str:
+        return self.collection.reference.dataset.name
+
+    @property
+    def experiment(self) -> str:
+        return published.experiment(self.collection)
+
+    @property
+    def header(self) -> list[str]:
+        """Title and facts as lines, the warning among them."""
+        warning = [f"WARNING, stand-in data: {self.warning}"] if self.warning else []
+        return [self.title, *warning, *(f"{name}: {value}" for name, value in self.facts)]
+
+
+def build(collection: Collection) -> Content:
+    """Average over seeds, lay out the tables, collect the remarks."""
+    stats = [of_group(group) for group in collection.groups]
+    beside = published.beside(collection)
+    evaluation = collection.reference
+    count, groups = len(collection.members), len(collection.groups)
+    return Content(
+        collection, stats, beside, tables.build(collection, stats, beside),
+        title=f"{evaluation.dataset.name}: {groups} group{'s' * (groups > 1)}, {count} run{'s' * (count > 1)}",
+        facts=_facts(collection),
+        warning=evaluation.dataset.stand_in or "",
+        differences=_differences(collection),
+        left_out=[(str(item.folder), item.reason) for item in collection.left_out],
+        notes=_notes(collection),
+        runs=_runs(collection),
+    )  # fmt: skip
+
+
+def _facts(collection: Collection) -> list[tuple[str, str]]:
+    evaluation = collection.reference
+    data = evaluation.dataset
+    facts = [
+        ("dataset", f"{data.name}, split {data.split}, {data.count:,} items, fingerprint {data.fingerprint}"),
+        ("protocol", f"{evaluation.protocol}{_measured(collection)}"),
+        ("numbers", f"mean ± {DDOF_NOTE}"),
+    ]
+    if len(collection.groups) > 1:
+        facts.append(("marked", "best of the groups in each column (* or bold); the larger the better in all of them"))
+    return facts
+
+
+def _measured(collection: Collection) -> str:
+    """Sample counts of the first run that has each metric; equal in all that are averaged."""
+    parts = []
+    evaluations = [member.evaluation for member in collection.members]
+    if coherence := next((e.coherence for e in evaluations if e.coherence), None):
+        parts.append(f"{coherence.joint_samples:,} samples for the joint coherence")
+    if likelihood := next((e.likelihood for e in evaluations if e.likelihood), None):
+        grouping = "grouped per item" if likelihood.grouping == "per_item" else "grouped across items as released"
+        parts.append(f"{likelihood.importance_samples} importance samples {grouping} over {likelihood.count:,} items")
+    return "; " + ", ".join(parts) if parts else ""
+
+
+def _differences(collection: Collection) -> list[tuple[str, list[str]]]:
+    groups = collection.groups
+    return [(key, [_value(group.differing[key]) for group in groups]) for key in groups[0].differing]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return " ".join("+".join(map(str, v)) if isinstance(v, list) else str(v) for v in value)[:80]
+    return "-" if value is None else str(value)
+
+
+def _notes(collection: Collection) -> list[str]:
+    """Remarks on the whole, and what evaluations say about values they could not measure."""
+    notes = list(collection.notes)
+    for member in collection.members:
+        reasons = member.evaluation.reasons
+        notes += [f"{member.folder}: {path}: {why}"[:300] for path, why in list(reasons.items())[:3]]
+        if len(reasons) > 3:
+            notes.append(f"{member.folder}: {len(reasons) - 3} more values were not measured, see its evaluation.json")
+    return notes
+
+
+def _runs(collection: Collection) -> list[list[str]]:
+    return [
+        [str(m.folder), group.label, str(m.seed), str(m.evaluation.run.epoch), str(m.evaluation.run.step),
+         m.evaluation.run.checkpoint, _seconds(m.status.get("seconds"))]
+        for group in collection.groups for m in group.members
+    ]  # fmt: skip
+
+
+def _seconds(value: Any) -> str:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+    return duration(float(value)) if known else "unknown"

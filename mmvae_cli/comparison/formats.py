@@ -1,0 +1,216 @@
+"""The comparison as text: terminal table, Markdown, CSV, JSON. Names come from other people's files: escaped."""
+
+import csv
+import io
+import json
+import re
+import shutil
+from typing import Any
+
+from mmvae_cli.comparison.content import RUN_HEADER, Content, plain
+from mmvae_cli.comparison.latex import latex
+from mmvae_cli.comparison.measures import DDOF, METRICS, Key, Stat
+from mmvae_cli.comparison.tables import Row, Table, cell_text, headings, without_details
+
+# terminal ------------------------------------------------------------------------------------------------------------
+
+
+def terminal(content: Content) -> str:
+    """Plain text; ``*`` marks the best, so nothing depends on colour. Tables too wide for the screen are turned."""
+    width = max(shutil.get_terminal_size((120, 24)).columns, 60)
+    blocks = ["\n".join(content.header)]
+    blocks += [_terminal_table(table, width) for table in without_details(content.tables)]
+    if content.differences:
+        labels = [group.label for group in content.collection.groups]
+        rows = [[key, *values] for key, values in content.differences]
+        blocks.append(_aligned("Recipe keys that differ", ["key", *labels], rows, width))
+    if content.left_out:
+        blocks.append(
+            "\n".join(["Left out of every average", *(f"  {folder}: {why}" for folder, why in content.left_out)])
+        )
+    if content.notes:
+        blocks.append("\n".join(["Notes", *(f"  {note}" for note in content.notes)]))
+    details = [table.title for table in content.tables if table.detail]
+    if details:
+        blocks.append("More in the other formats: " + "; ".join(details))
+    return "\n\n".join(plain_lines(block) for block in blocks)
+
+
+def plain_lines(block: str) -> str:
+    return "\n".join(plain(line) for line in block.split("\n"))
+
+
+def _terminal_table(table: Table, width: int) -> str:
+    header = ["", *headings(table)]
+    rows = [[_row_label(row), *(cell_text(c) + ("*" if c.best else "") for c in row.cells)] for row in table.rows]
+    lines = [_aligned(table.title, header, rows, width)]
+    lines += [f"  [{i}] {note}" for i, note in enumerate(table.notes, 1)]
+    return "\n".join(lines)
+
+
+def _row_label(row: Row) -> str:
+    marks = "".join(f"[{mark}]" for mark in row.marks)
+    return f"{row.label} {marks}".rstrip() if row.published else f"{row.label} (n={row.n})"
+
+
+def _aligned(title: str, header: list[str], rows: list[list[str]], width: int) -> str:
+    lines = _columns([header, *rows])
+    if max(map(len, lines)) > width:
+        turned = _columns([list(line) for line in zip(header, *rows, strict=True)])
+        lines = turned if max(map(len, turned)) < max(map(len, lines)) else lines
+    return "\n".join([title, lines[0], "-" * min(max(map(len, lines)), 200), *lines[1:]])
+
+
+def _columns(rows: list[list[str]]) -> list[str]:
+    rows = [[plain(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    # A star after the number must not push the digits out of line.
+    padded = [[(c if c.endswith("*") or not _starred(rows, i) else c + " ") for i, c in enumerate(row)] for row in rows]
+    widths = [w + (1 if _starred(rows, i) else 0) for i, w in enumerate(widths)]
+    cells = [
+        [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+        for row in padded
+    ]
+    return ["  ".join(row).rstrip() for row in cells]
+
+
+def _starred(rows: list[list[str]], column: int) -> bool:
+    return any(row[column].endswith("*") for row in rows)
+
+
+# Markdown ------------------------------------------------------------------------------------------------------------
+
+
+def markdown(content: Content, plots: list[tuple[str, str]]) -> str:
+    """``plots``: (title, file name) of pictures lying beside."""
+    lines = [f"# {_md(content.title)}", ""]
+    lines += [f"{_md(line)}  " for line in content.header[1:]]
+    for title, name in plots:
+        lines += ["", f"![{_md(title)}]({name})"]
+    for table in content.tables:
+        lines += ["", f"## {_md(table.title)}", "", *_md_table(table)]
+    if content.differences:
+        labels = [_md(group.label) for group in content.collection.groups]
+        lines += [
+            "",
+            "## Recipe keys that differ",
+            "",
+            *_md_rows(["key", *labels], [[_md(k), *map(_md, v)] for k, v in content.differences]),
+        ]
+    if content.left_out:
+        lines += [
+            "",
+            "## Left out of every average",
+            "",
+            *(f"- {_md(folder)}: {_md(why)}" for folder, why in content.left_out),
+        ]
+    lines += ["", "## Runs", "", *_md_rows(RUN_HEADER, [[_md(c) for c in row] for row in content.runs])]
+    if content.notes:
+        lines += ["", "## Notes", "", *(f"- {_md(note)}" for note in content.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _md_table(table: Table) -> list[str]:
+    header = ["", *map(_md, headings(table))]
+    rows = [
+        [_md(_row_label(row)), *(f"**{cell_text(c)}**" if c.best else cell_text(c) for c in row.cells)]
+        for row in table.rows
+    ]
+    if len(table.columns) > 12:
+        header, *rows = [list(line) for line in zip(header, *rows, strict=True)]
+    notes = [f"\\[{i}\\] {_md(note)}  " for i, note in enumerate(table.notes, 1)]
+    return _md_rows(header, rows) + (["", *notes] if notes else [])
+
+
+def _md_rows(header: list[str], rows: list[list[str]]) -> list[str]:
+    rule = "|" + "|".join(["---"] + ["---:"] * (len(header) - 1)) + "|"
+    return ["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)]
+
+
+def _md(text: Any) -> str:
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", plain(text))
+
+
+# CSV -----------------------------------------------------------------------------------------------------------------
+
+
+def tidy_csv(content: Content) -> str:
+    """Long form, one number a line: ours and the published ones (``source``), full precision, empty std for n < 2."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(
+        ["group", "source", "metric", "subset", "target", "label", "mean", "std", "ddof", "n", "protocol", "dataset"]
+    )
+    tail = [content.protocol, content.dataset]
+    for group, stats in zip(content.collection.groups, content.stats, strict=True):
+        for key, stat in stats.items():
+            std = "" if stat.std is None else repr(stat.std)
+            row = [group.label, "this comparison", key.metric, key.subset, key.target, key.label]
+            writer.writerow(map(_csv, [*row, repr(stat.mean), std, DDOF, stat.n, *tail]))
+    for one in content.published:
+        for key, stat in one.values.items():
+            std = "" if stat.std is None else repr(stat.std)
+            row = [one.group.label, one.source, key.metric, key.subset, key.target, key.label]
+            writer.writerow(map(_csv, [*row, repr(stat.mean), std, "", "" if one.external else stat.n, "", ""]))
+    return out.getvalue()
+
+
+def _csv(value: Any) -> str:
+    """A name that a spreadsheet would take for a formula gets a quote in front; numbers stay numbers."""
+    text = plain(value)
+    number = re.fullmatch(r"-?[0-9.]+(e[-+]?[0-9]+)?", text)
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@") and not number else text
+
+
+# JSON ----------------------------------------------------------------------------------------------------------------
+
+
+def as_json(content: Content) -> dict[str, Any]:
+    """One document with everything, at full precision."""
+    collection = content.collection
+    return {
+        "format": "mmvae-comparison", "version": 1, "dataset": collection.reference.dataset.model_dump(mode="json"),
+        "protocol": content.protocol, "settings": collection.reference.settings, "ddof": DDOF,
+        "metrics": {name: {"title": t, "unit": u, "larger_is_better": b} for name, (t, u, b) in METRICS.items()},
+        "groups": [_group_json(content, i) for i in range(len(collection.groups))],
+        "published": [
+            {"group": one.group.label, "source": one.source, "external": one.external,
+             "differences": list(one.differences), "values": [_value_json(k, s) for k, s in one.values.items()]}
+            for one in content.published
+        ],
+        "left_out": [{"run": folder, "reason": why} for folder, why in content.left_out],
+        "notes": content.notes,
+    }  # fmt: skip
+
+
+def _group_json(content: Content, i: int) -> dict[str, Any]:
+    group = content.collection.groups[i]
+    runs = [{"folder": str(m.folder), "seed": m.seed, "checkpoint": m.evaluation.run.checkpoint,
+             "step": m.evaluation.run.step, "epoch": m.evaluation.run.epoch, "seconds": m.status.get("seconds")}
+            for m in group.members]  # fmt: skip
+    values = [_value_json(key, stat) for key, stat in content.stats[i].items()]
+    return {"label": group.label, "method": group.recipe.model.method, "n": len(runs), "seeds": group.seeds,
+            "differing": group.differing, "runs": runs, "values": values}  # fmt: skip
+
+
+def _value_json(key: Key, stat: Stat) -> dict[str, Any]:
+    return {"metric": key.metric, "subset": key.subset, "target": key.target, "label": key.label,
+            "mean": stat.mean, "std": stat.std, "n": stat.n}  # fmt: skip
+
+
+def json_line(content: Content) -> str:
+    """On one line: the last line of stdout is then the whole document."""
+    return json.dumps(as_json(content), allow_nan=False)
+
+
+def write(content: Content, kind: str, plots: list[tuple[str, str]]) -> str:
+    """The file content of a text format."""
+    if kind == "md":
+        return markdown(content, plots)
+    if kind == "csv":
+        return tidy_csv(content)
+    if kind == "tex":
+        return latex(content)
+    if kind == "json":
+        return json.dumps(as_json(content), indent=1, allow_nan=False) + "\n"
+    return terminal(content) + "\n"

@@ -1,0 +1,66 @@
+"""The comparison as LaTeX: booktabs tables to \\input, every name escaped."""
+
+from typing import Any
+
+from mmvae_cli.comparison.content import Content, plain
+from mmvae_cli.comparison.tables import Cell, Row, Table, cell_text, headings, spans
+
+
+def latex(content: Content) -> str:
+    """booktabs tables to \\input; the preamble they need is in the first comment."""
+    lines = ["% \\usepackage{booktabs,longtable}", *(f"% {plain(line)}" for line in content.header)]
+    lines += [f"% left out: {plain(folder)}: {plain(why)}" for folder, why in content.left_out]
+    for table in content.tables:
+        lines += ["", *_tex_table(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _tex_table(table: Table) -> list[str]:
+    def number(cell: Cell) -> str:
+        text = cell_text(cell, "\\pm").replace("[n=", "\\;[n{=}")
+        return "--" if cell.stat is None else f"$\\mathbf{{{text}}}$" if cell.best else f"${text}$"
+
+    header = ["", *(_tex(c.header) for c in table.columns)]
+    rows = [[_tex(row.label) + _tex_marks(row), *map(number, row.cells)] for row in table.rows]
+    if turned := len(table.columns) > 12:
+        header = ["", *(_tex(heading) for heading in headings(table))]
+        header, *rows = [list(line) for line in zip(header, *rows, strict=True)]
+    notes = [f"\\textsuperscript{{{i}}} {_tex(note)}" for i, note in enumerate(table.notes, 1)]
+    caption = [_tex(table.title) + ". Mean and standard deviation over seeds (ddof 1).", *notes]
+    columns = "l" + "r" * (len(header) - 1)
+    spans = [] if turned else _tex_spans(table)
+    body = [*spans, " & ".join(header) + r" \\", r"\midrule", *(" & ".join(row) + r" \\" for row in rows)]
+    if len(rows) > 40:
+        return [f"\\begin{{longtable}}{{{columns}}}", f"\\caption{{{' '.join(caption)}}}\\\\", r"\toprule", *body,
+                r"\bottomrule", r"\end{longtable}"]  # fmt: skip
+    return [r"\begin{table}", r"\centering", f"\\caption{{{' '.join(caption)}}}", f"\\begin{{tabular}}{{{columns}}}",
+            r"\toprule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}"]  # fmt: skip
+
+
+def _tex_marks(row: Row) -> str:
+    return (
+        f"\\textsuperscript{{{','.join(map(str, row.marks))}}}"
+        if row.marks
+        else ""
+        if row.published
+        else f" ($n={row.n}$)"
+    )
+
+
+def _tex_spans(table: Table) -> list[str]:
+    if not any(column.span for column in table.columns):
+        return []
+    cells, rules, at = [], [], 2
+    for span, count in spans(table):
+        cells.append(f"\\multicolumn{{{count}}}{{c}}{{{_tex(span)}}}")
+        rules += [f"\\cmidrule(lr){{{at}-{at + count - 1}}}"] if span else []
+        at += count
+    return ["& " + " & ".join(cells) + r" \\", " ".join(rules)]
+
+
+_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "→": r"$\to$", "±": r"$\pm$",
+        "<": r"\textless{}", ">": r"\textgreater{}", "|": r"$\mid$"} | {c: "\\" + c for c in "&%$#_{}"}  # fmt: skip
+
+
+def _tex(text: Any) -> str:
+    return "".join(_TEX.get(character, character) for character in plain(text))

@@ -1,0 +1,123 @@
+"""From evaluation.json to numbers per group: one flat mapping per run, then mean and standard deviation over seeds.
+
+Aggregates (by number of input modalities, over attributes) are formed within a run before anything is averaged over
+runs, so that a standard deviation is always one over seeds.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import combinations
+
+from mmvae_cli.comparison.collect import Group
+from mmvae_cli.result import EvaluationResult
+
+DDOF = 1
+DDOF_NOTE = "standard deviation over seeds: of the sample, divided by n - 1 (ddof 1)"
+
+
+@dataclass(frozen=True, order=True)
+class Key:
+    """What a number is: ``metric``, ``subset`` (source, or number of sources), ``target`` modality, ``label``."""
+
+    metric: str
+    subset: str = ""
+    target: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Stat:
+    """Over ``n`` seeds; ``std`` is None for fewer than two."""
+
+    mean: float
+    std: float | None
+    n: int
+
+
+# metric -> (title, unit, larger is better)
+METRICS: dict[str, tuple[str, str, bool]] = {
+    "latent": ("linear classification of the representation", "score", True),
+    "latent_by_size": ("linear classification, mean over subsets of one size", "score", True),
+    "latent_per_label": ("linear classification per attribute", "average precision", True),
+    "joint_coherence": ("joint coherence", "share", True),
+    "coherence": ("conditional coherence", "score", True),
+    "coherence_given": ("conditional coherence, mean over targets outside the source", "score", True),
+    "coherence_by_size": ("conditional coherence, mean over sources of one size and targets outside", "score", True),
+    "coherence_per_label": ("conditional coherence per attribute", "average precision", True),
+    "log_likelihood": ("log p(X | subset)", "nats", True),
+    "log_likelihood_by_size": ("log p(X | subset), mean over subsets of one size", "nats", True),
+    "log_likelihood_of": ("log p(x_target | subset)", "nats", True),
+}
+
+
+def subsets(modalities: list[str]) -> list[str]:
+    """Every non-empty subset by size, then in the recipe's order: ``m0``, ``m1``, ``m0+m1``."""
+    sizes = range(1, len(modalities) + 1)
+    return ["+".join(subset) for size in sizes for subset in combinations(modalities, size)]
+
+
+def size(subset: str) -> int:
+    return subset.count("+") + 1
+
+
+def outside(subset: str, modalities: Iterable[str]) -> list[str]:
+    return [name for name in modalities if name not in subset.split("+")]
+
+
+def of_run(evaluation: EvaluationResult) -> dict[Key, float]:
+    """Every number of one evaluation, aggregates included; values that could not be measured are absent."""
+    numbers: dict[Key, float | None] = {}
+    if latent := evaluation.latent:
+        numbers |= {Key("latent", subset): value for subset, value in latent.values.items()}
+        numbers |= _by_size("latent_by_size", latent.values)
+        numbers |= {
+            Key("latent_per_label", s, "", label): v for s, row in latent.per_label.items() for label, v in row.items()
+        }
+    if coherence := evaluation.coherence:
+        numbers[Key("joint_coherence")] = coherence.joint
+        numbers |= _pairs("coherence", coherence.conditional)
+        given = {
+            s: _mean([row.get(t) for t in outside(s, row)])
+            for s, row in coherence.conditional.items()
+            if outside(s, row)
+        }
+        numbers |= {Key("coherence_given", subset): value for subset, value in given.items()}
+        numbers |= _by_size("coherence_by_size", given)
+        for source, targets in coherence.per_label.items():
+            for target, row in targets.items():
+                numbers |= {Key("coherence_per_label", source, target, label): v for label, v in row.items()}
+    if likelihood := evaluation.likelihood:
+        numbers |= {Key("log_likelihood", subset): value for subset, value in likelihood.joint.items()}
+        numbers |= _by_size("log_likelihood_by_size", likelihood.joint)
+        numbers |= _pairs("log_likelihood_of", likelihood.per_modality)
+    return {key: value for key, value in numbers.items() if value is not None}
+
+
+def _pairs(metric: str, table: dict[str, dict[str, float | None]]) -> dict[Key, float | None]:
+    return {Key(metric, source, target): value for source, row in table.items() for target, value in row.items()}
+
+
+def _by_size(metric: str, values: dict[str, float | None]) -> dict[Key, float | None]:
+    """Mean over the subsets of each size; absent where one of them is: a mean of fewer subsets is another number."""
+    sizes = sorted({size(subset) for subset in values})
+    return {Key(metric, str(k)): _mean([v for s, v in values.items() if size(s) == k]) for k in sizes}
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def of_group(group: Group) -> dict[Key, Stat]:
+    """Mean and sample standard deviation over the group's seeds, for every number any of its runs has."""
+    runs = [of_run(member.evaluation) for member in group.members]
+    keys = {key: None for run in runs for key in run}
+    return {key: stat([run[key] for run in runs if key in run]) for key in keys}
+
+
+def stat(values: list[float]) -> Stat:
+    mean = math.fsum(values) / len(values)
+    if len(values) <= DDOF:
+        return Stat(mean, None, len(values))
+    return Stat(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - DDOF)), len(values))

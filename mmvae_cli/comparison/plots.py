@@ -1,0 +1,296 @@
+"""The paper's figures from one's own runs: Figures 1, 3, 5, 6, 12 and 13. matplotlib on Agg, no pyplot, no display.
+
+A plot is made twice from the same drawing: PNG for slides, SVG for the report. Both are functions of the numbers alone
+(no dates, no random identifiers), so that the same runs give the same bytes.
+"""
+
+import io
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mmvae_cli.comparison.collect import Group, method_name
+from mmvae_cli.comparison.content import Content
+from mmvae_cli.comparison.measures import Key, Stat
+from mmvae_cli.comparison.tables import CELEBA_LETTERS, LETTERS, letters
+
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#5B5B5B"]
+MARKERS = "osD^vP*X"
+_STYLE: Any = {
+    "text.parse_math": False, "svg.fonttype": "path", "font.size": 9.0, "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "grid.color": "#e5e7eb", "grid.linewidth": 0.7,
+    "axes.edgecolor": "#6b7280", "axes.titlesize": 10.0, "axes.titleweight": "bold", "axes.axisbelow": True,
+    "axes.labelcolor": "#374151", "xtick.color": "#374151", "ytick.color": "#374151", "legend.frameon": False,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Plot:
+    """``name``: of the files; ``about``: one sentence for the caption."""
+
+    name: str
+    title: str
+    about: str
+    png: bytes
+    svg: str
+
+
+def draw(content: Content) -> list[Plot]:
+    """Every figure that these runs have the numbers for."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports the building of its font cache as a warning
+    import matplotlib
+
+    plots = []
+    with matplotlib.rc_context(_STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a glyph that the font lacks is drawn as a box
+        for name, title, about, drawing in _wanted(content):
+            figure = drawing(content)
+            if figure is not None:
+                plots.append(_render(figure, name, title, about))
+    return plots
+
+
+Drawing = Callable[[Content], Any]
+
+
+def _wanted(content: Content) -> list[tuple[str, str, str, Drawing]]:
+    which, band = content.experiment, "Bands: standard deviation over seeds."
+    number = "Figure 3: " if which == "polymnist" else ""
+    known: list[tuple[str, str, str, Drawing]] = []
+    if which != "celeba":
+        known.append((
+            "by-number-of-inputs", f"{number}performance by number of input modalities",
+            f"Each point is the mean over all subsets of that size. {band}{_faint(content)}", _by_size,
+        ))  # fmt: skip
+    if which == "mnist-svhn-text" and _sweeps_beta(content):
+        known += [
+            ("joint-tradeoff", "Figure 1: joint coherence against log-likelihood",
+             "One point per beta and method; the top right corner is best.", _figure1),
+            ("one-given-two", "Figure 5: one modality given the other two",
+             "Conditional coherence against log p(X | the two), one point per beta and method.", _figure5),
+            ("two-given-one", "Figure 6: two modalities given the third",
+             "Conditional coherence of each target against log p(X | the one).", _figure6),
+        ]  # fmt: skip
+    if which == "celeba":
+        known += [
+            ("attributes-generation", "Figure 12: coherence of generated samples per attribute",
+             "Average precision of the attribute classifiers on what was generated from the modalities in the caption.",
+             _figure12),
+            ("attributes-representation", "Figure 13: latent representation per attribute",
+             "Average precision of linear classifiers on the latent representation of the modalities in the caption.",
+             _figure13),
+        ]  # fmt: skip
+    return known
+
+
+def _faint(content: Content) -> str:
+    sources = {p.source: None for p in content.published if p.key_metrics & {"coherence_by_size", "latent_by_size"}}
+    return f" Faint dotted: published values ({'; '.join(sources)})." if sources else ""
+
+
+def _sweeps_beta(content: Content) -> bool:
+    return len({group.recipe.objective.beta for group in content.collection.groups}) > 1
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _render(figure: Any, name: str, title: str, about: str) -> Plot:
+    import matplotlib
+
+    png, svg = io.BytesIO(), io.StringIO()
+    figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    with matplotlib.rc_context({"svg.hashsalt": name}):
+        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    text = svg.getvalue()
+    return Plot(name, title, about, png.getvalue(), text[text.index("<svg") :])
+
+
+# Figure 3 ------------------------------------------------------------------------------------------------------------
+
+
+def _by_size(content: Content) -> Any:
+    count = len(content.collection.reference.modalities)
+    panels = [
+        ("Linear classification", "latent_by_size", count, _score_name(content)),
+        ("Conditional coherence", "coherence_by_size", count - 1, _score_name(content)),
+        ("Log-likelihood", "log_likelihood_by_size", count, "log p(X | A), nats"),
+    ]
+    panels = [p for p in panels if any(Key(p[1], str(k)) in s for s in content.stats for k in range(1, p[2] + 1))]
+    if not panels or count < 2:
+        return None
+    figure = _figure(3.5 * len(panels) + 0.4, 3.5)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (title, metric, top, label) in zip(axes, panels, strict=True):
+        for i, group in enumerate(content.collection.groups):
+            stats = {k: content.stats[i].get(Key(metric, str(k))) for k in range(1, top + 1)}
+            _line(axis, {k: s for k, s in stats.items() if s}, i, group.label)
+            _published_lines(axis, content, group, metric, i)
+        axis.set(title=title, xlabel="number of input modalities |A|", ylabel=label, xticks=range(1, count + 1))
+        axis.set_xlim(0.8, count + 0.2)
+    _legend(figure, axes)
+    return figure
+
+
+def _score_name(content: Content) -> str:
+    latent = content.collection.reference.latent
+    return "average precision" if latent and latent.metric == "average_precision" else "accuracy"
+
+
+def _line(axis: Any, stats: dict[int, Stat], i: int, label: str) -> None:
+    if not stats:
+        return
+    xs, means = list(stats), [s.mean for s in stats.values()]
+    spread = [s.std or 0.0 for s in stats.values()]
+    colour = COLOURS[i % len(COLOURS)]
+    axis.plot(xs, means, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=5, linewidth=1.8, label=label)
+    low, high = [m - s for m, s in zip(means, spread, strict=True)], [m + s for m, s in zip(means, spread, strict=True)]
+    axis.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _published_lines(axis: Any, content: Content, group: Group, metric: str, i: int) -> None:
+    for one in content.published:
+        stats = {int(k.subset): s for k, s in one.values.items() if k.metric == metric}
+        if one.group is group and stats:
+            style = {"linestyle": (0, (1, 2)) if one.external else (0, (5, 3)), "alpha": 0.45 if one.external else 0.7}
+            axis.plot(list(stats), [s.mean for s in stats.values()], color=COLOURS[i % len(COLOURS)],
+                      linewidth=1.1, marker="x", markersize=4, label=one.label, **style)  # fmt: skip
+
+
+def _legend(figure: Any, axes: Any) -> None:
+    known: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            known.setdefault(label, handle)
+    columns = min(len(known), 4)
+    figure.legend(known.values(), known.keys(), loc="outside lower center", ncols=columns)
+
+
+# Figures 1, 5 and 6 --------------------------------------------------------------------------------------------------
+
+
+def _figure1(content: Content) -> Any:
+    full = "+".join(content.collection.reference.modalities)
+    figure = _figure(5.6, 4.2)
+    axis = figure.subplots()
+    drawn = _tradeoff(axis, content, Key("log_likelihood", full), Key("joint_coherence"))
+    axis.set(xlabel="log p(X | X), nats", ylabel="joint coherence")
+    _legend(figure, [axis])
+    return figure if drawn else None
+
+
+def _figure5(content: Content) -> Any:
+    pairs = [("mnist+text", "svhn"), ("svhn+text", "mnist"), ("mnist+svhn", "text")]
+    return _conditional(content, [[pair] for pair in pairs], turned=True)
+
+
+def _figure6(content: Content) -> Any:
+    sources = [("mnist", ("svhn", "text")), ("svhn", ("mnist", "text")), ("text", ("mnist", "svhn"))]
+    return _conditional(content, [[(source, target) for target in targets] for source, targets in sources])
+
+
+def _conditional(content: Content, grid: list[list[tuple[str, str]]], turned: bool = False) -> Any:
+    """One panel per (source, target); ``turned`` lays a single column out as a row."""
+    rows = [[row[0] for row in grid]] if turned else grid
+    figure = _figure(3.4 * len(rows[0]) + 0.4, 2.9 * len(rows) + 0.5)
+    axes = figure.subplots(len(rows), len(rows[0]), squeeze=False)
+    names, drawn = content.collection.reference.modalities, 0
+    for axis, (source, target) in zip(axes.flat, [pair for row in rows for pair in row], strict=True):
+        subset = "+".join(name for name in names if name in source.split("+"))
+        drawn += _tradeoff(axis, content, Key("log_likelihood", subset), Key("coherence", subset, target))
+        given = letters(source, LETTERS)
+        axis.set(
+            title=f"{LETTERS[target]} given {given}",
+            xlabel=f"log p(X | {given}), nats",
+            ylabel=f"coherence of {LETTERS[target]}",
+        )
+    _legend(figure, axes.flat)
+    return figure if drawn else None
+
+
+def _tradeoff(axis: Any, content: Content, x: Key, y: Key) -> int:
+    """Points of all groups that have both numbers, joined along beta within a method; returns how many."""
+    drawn, kinds = 0, list(dict.fromkeys(method_name(group) for group in content.collection.groups))
+    for i, kind in enumerate(kinds):
+        pairs = [
+            (g, s) for g, s in zip(content.collection.groups, content.stats, strict=True) if method_name(g) == kind
+        ]
+        chosen = [(g.recipe.objective.beta, s[x], s[y]) for g, s in pairs if x in s and y in s]
+        chosen.sort(key=lambda point: point[0])
+        if not chosen:
+            continue
+        colour = COLOURS[i % len(COLOURS)]
+        axis.errorbar([p[1].mean for p in chosen], [p[2].mean for p in chosen], xerr=[p[1].std or 0 for p in chosen],
+                      yerr=[p[2].std or 0 for p in chosen], color=colour, marker=MARKERS[i % len(MARKERS)],
+                      linewidth=1.0, elinewidth=0.8, label=kind, alpha=0.9)  # fmt: skip
+        for beta, a, b in chosen:
+            axis.annotate(f"β={beta:g}", (a.mean, b.mean), (4, 4), textcoords="offset points", fontsize=7, color=colour)
+        drawn += len(chosen)
+    axis.ticklabel_format(axis="x", useOffset=False, style="plain")
+    axis.locator_params(axis="x", nbins=5)
+    return drawn
+
+
+# Figures 12 and 13 ---------------------------------------------------------------------------------------------------
+
+
+def _figure12(content: Content) -> Any:
+    pairs = [("image", "text"), ("text", "image"), ("image+text", "image"), ("image+text", "text")]
+    titles = [f"{_celeba(target)} generated from {_celeba(source)}" for source, target in pairs]
+    return _bars(content, [("coherence_per_label", _order(content, s), t) for s, t in pairs], titles)
+
+
+def _figure13(content: Content) -> Any:
+    sources = ["image", "text", "image+text"]
+    panels = [("latent_per_label", _order(content, source), "") for source in sources]
+    return _bars(content, panels, [f"representation of {_celeba(source)}" for source in sources])
+
+
+def _order(content: Content, source: str) -> str:
+    return "+".join(name for name in content.collection.reference.modalities if name in source.split("+"))
+
+
+def _celeba(subset: str) -> str:
+    text = letters(subset, CELEBA_LETTERS)
+    return f"{{{text}}}" if "," in text else text
+
+
+def _bars(content: Content, panels: list[tuple[str, str, str]], titles: list[str]) -> Any:
+    """One row of bars per panel, one bar per group and attribute, attributes in the data's order."""
+    chosen = [(p, t) for p, t in zip(panels, titles, strict=True) if _labels(content, p)]
+    if not chosen:
+        return None
+    names = list(dict.fromkeys(label for panel, _ in chosen for label in _labels(content, panel)))[:120]
+    figure = _figure(max(6.0, 0.26 * len(names) + 1.2), 1.75 * len(chosen) + 1.5)
+    axes = figure.subplots(len(chosen), 1, squeeze=False, sharex=True)[:, 0]
+    for axis, (panel, title) in zip(axes, chosen, strict=True):
+        _bar_panel(axis, content, panel, names)
+        axis.set(title=title, ylabel="AP", ylim=(0, 1))
+        axis.grid(False, axis="x")
+    axes[-1].set_xticks(range(len(names)), [name.replace("_", " ")[:28] for name in names], rotation=90, fontsize=8)
+    axes[-1].set_xlim(-0.7, len(names) - 0.3)
+    _legend(figure, axes)
+    return figure
+
+
+def _bar_panel(axis: Any, content: Content, panel: tuple[str, str, str], names: list[str]) -> None:
+    metric, subset, target = panel
+    width = 0.82 / len(content.collection.groups)
+    for i, (group, stats) in enumerate(zip(content.collection.groups, content.stats, strict=True)):
+        found = [stats.get(Key(metric, subset, target, name)) for name in names]
+        places = [k - 0.41 + width * (i + 0.5) for k, s in enumerate(found) if s]
+        known = [s for s in found if s]
+        axis.bar(places, [s.mean for s in known], width, yerr=[s.std or 0 for s in known], label=group.label,
+                 color=COLOURS[i % len(COLOURS)], error_kw={"elinewidth": 0.6, "ecolor": "#374151"})  # fmt: skip
+
+
+def _labels(content: Content, panel: tuple[str, str, str]) -> list[str]:
+    return list(dict.fromkeys(k.label for s in content.stats for k in s if (k.metric, k.subset, k.target) == panel))

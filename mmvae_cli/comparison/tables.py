@@ -1,0 +1,281 @@
+"""Tables as plain data: which numbers stand where, which are best, what must be said below. No formatting here.
+
+Every layout has one row per group and, under it, the published numbers of the same method where there are any.
+"""
+
+from dataclasses import dataclass, field, replace
+
+from mmvae_cli.comparison.collect import Collection, Group
+from mmvae_cli.comparison.measures import METRICS, Key, Stat, outside, subsets
+from mmvae_cli.comparison.published import Published, experiment
+
+Stats = list[dict[Key, Stat]]
+"""One mapping per group, in the groups' order."""
+LETTERS = {"mnist": "M", "svhn": "S", "text": "T"}
+CELEBA_LETTERS = {"image": "I", "text": "T"}
+_WIDE = 15
+
+
+@dataclass(frozen=True)
+class Column:
+    """``span``: heading shared with the neighbours that have the same one."""
+
+    header: str
+    key: Key
+    span: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """``n`` is given only where it is not the whole group's. ``mark``: the number of a note below the table."""
+
+    stat: Stat | None
+    decimals: tuple[int, int]
+    best: bool = False
+    n: int | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    label: str
+    cells: list[Cell]
+    published: bool = False
+    n: int = 0
+    marks: tuple[int, ...] = ()
+
+
+@dataclass
+class Table:
+    """``detail``: long, and left out of the terminal. ``notes`` are numbered from 1; rows point to them."""
+
+    title: str
+    columns: list[Column]
+    rows: list[Row]
+    notes: list[str] = field(default_factory=list)
+    detail: bool = False
+
+
+def build(collection: Collection, stats: Stats, published: list[Published]) -> list[Table]:
+    """The tables for this dataset, most important first."""
+    layout = {"polymnist": _polymnist, "mnist-svhn-text": _trimodal, "celeba": _celeba}.get(
+        experiment(collection), _generic
+    )
+    maker = _Maker(collection, stats, published)
+    return [table for table in [_summary(maker), *layout(maker)] if table]
+
+
+class _Maker:
+    """What every layout needs at hand; :meth:`table` is the one place where rows, bests and notes are made."""
+
+    def __init__(self, collection: Collection, stats: Stats, published: list[Published]) -> None:
+        self.groups, self.stats, self.published = collection.groups, stats, published
+        self.modalities = collection.reference.modalities
+        self.subsets = subsets(self.modalities)
+        self.full = self.subsets[-1]
+
+    def table(
+        self, title: str, columns: list[Column], *, groups: list[Group] | None = None, detail: bool = False,
+        beside: bool = True, sources: str = "",
+    ) -> Table | None:  # fmt: skip
+        """``sources``: only published numbers whose source contains it. None where nobody measured anything."""
+        chosen = [i for i, g in enumerate(self.groups) if groups is None or g in groups]
+        columns = [c for c in columns if any(c.key in self.stats[i] for i in chosen)]
+        if not columns:
+            return None
+        table = Table(title, columns, [], detail=detail)
+        best = {c.key: _best([self.stats[i].get(c.key) for i in chosen], c.key) for c in columns}
+        for i in chosen:
+            one, known = self.groups[i], self.stats[i]
+            cells = [_cell(known.get(c.key), c.key, best[c.key], len(one.members)) for c in columns]
+            table.rows.append(Row(one.label, cells, n=len(one.members)))
+            if beside:
+                self._add_published(table, one, sources)
+        return table
+
+    def _add_published(self, table: Table, one: Group, sources: str) -> None:
+        """A row per kind of source: the paper's values of several metrics share one, another paper's have their own."""
+        for external in (False, True):
+            mine = [p for p in self.published if p.group is one and p.external == external and sources in p.source]
+            mine = [p for p in mine if any(c.key in p.values for c in table.columns)]
+            if not mine:
+                continue
+            values = {key: stat for p in mine for key, stat in p.values.items()}
+            places = {key: digits for p in mine for key, digits in p.decimals.items()}
+            cells = [Cell(values.get(c.key), places.get(c.key, (2, 2))) for c in table.columns]
+            marks = tuple(_note(table, text) for p in mine for text in _notes_of(p))
+            table.rows.append(Row(mine[0].label, cells, published=True, marks=tuple(dict.fromkeys(marks))))
+
+
+def _notes_of(published: Published) -> list[str]:
+    differences = "; ".join(published.differences)
+    return [f"{published.source}. " + (f"Not the same setting: {differences}." if differences else "Same setting.")]
+
+
+def _note(table: Table, text: str) -> int:
+    if text not in table.notes:
+        table.notes.append(text)
+    return table.notes.index(text) + 1
+
+
+def decimals(key: Key) -> int:
+    """Nats to one decimal, scores in [0, 1] to three."""
+    return 1 if METRICS[key.metric][1] == "nats" else 3
+
+
+def _best(stats: list[Stat | None], key: Key) -> str | None:
+    """The best mean as it will be printed, so that what looks equal is equally best; None for a lonely group."""
+    means = [stat.mean for stat in stats if stat]
+    if len(means) < 2:
+        return None
+    return f"{(max if METRICS[key.metric][2] else min)(means):.{decimals(key)}f}"
+
+
+def _cell(stat: Stat | None, key: Key, best: str | None, members: int) -> Cell:
+    digits = decimals(key)
+    if stat is None:
+        return Cell(None, (digits, digits))
+    is_best = best is not None and f"{stat.mean:.{digits}f}" == best
+    return Cell(stat, (digits, digits), is_best, stat.n if stat.n != members else None)
+
+
+# layouts -------------------------------------------------------------------------------------------------------------
+
+
+def _summary(maker: _Maker) -> Table | None:
+    count = len(maker.modalities)
+    columns = [
+        Column("all modalities", Key("latent", maker.full), "Latent"),
+        Column("one modality", Key("latent_by_size", "1"), "Latent"),
+        Column("joint", Key("joint_coherence"), "Coherence"),
+        Column("from one", Key("coherence_by_size", "1"), "Coherence"),
+        Column("one missing", Key("coherence_by_size", str(count - 1)), "Coherence"),
+        Column("log p(X|X)", Key("log_likelihood", maker.full), "Likelihood"),
+    ]
+    if count == 2:
+        columns.pop(4)  # from one is one missing
+    return maker.table("Summary", columns, beside=False)
+
+
+def _polymnist(maker: _Maker) -> list[Table | None]:
+    """Figure 3 as tables: by number of input views; the joint coherence of its caption."""
+
+    def by_size(metric: str) -> list[Column]:
+        return [
+            Column(str(k), Key(metric, str(k)), "number of input views") for k in range(1, len(maker.modalities) + 1)
+        ]
+
+    return [
+        maker.table("Joint coherence (caption of Figure 3)", [Column("joint coherence", Key("joint_coherence"))]),
+        maker.table("Linear classification accuracy (Figure 3, left)", by_size("latent_by_size")),
+        maker.table("Conditional coherence of the views not given (Figure 3, centre)", by_size("coherence_by_size")),
+        maker.table("Log-likelihood of all views, nats (Figure 3, right)", by_size("log_likelihood_by_size")),
+        *_details(maker),
+    ]
+
+
+def _trimodal(maker: _Maker) -> list[Table | None]:
+    """Tables 2, 3/6, 4 and 7 of the paper, columns in its order."""
+    mst: list[str] = [m for m in ("mnist", "svhn", "text") if m in maker.modalities]
+    order = sorted(maker.subsets, key=lambda s: (s.count("+"), [mst.index(m) for m in s.split("+")]))
+    latent = [Column(letters(s, LETTERS), Key("latent", s)) for s in order]
+    coherence = [Column("joint", Key("joint_coherence"))]
+    coherence += [
+        Column(letters(s, LETTERS), Key("coherence", s, target), f"{LETTERS[target]} given")
+        for target in mst for s in order if target in outside(s, mst)
+    ]  # fmt: skip
+    likelihood = [Column("X", Key("log_likelihood", maker.full))]
+    likelihood += [Column(f"X|{letters(s, LETTERS)}", Key("log_likelihood", s)) for s in order[:-1]]
+    tables = [
+        maker.table("Linear classification accuracy of the latent representation (Table 2)", latent),
+        maker.table("Generation coherence (Tables 3 and 6)", coherence),
+        maker.table("Log-likelihood of X given the subset, nats (Table 4)", likelihood, sources="Table 4"),
+    ]
+    if any(one.variant == "mopoe_all" for one in maker.groups):
+        both = [one for one in maker.groups if one.variant in ("mopoe", "mopoe_all")]
+        title = "Objectives: Eq. (5) and Definition 1, log-likelihood of X given the subset, nats (Table 7)"
+        tables.append(maker.table(title, likelihood, groups=both, sources="Table 7"))
+    return tables
+
+
+def _celeba(maker: _Maker) -> list[Table | None]:
+    """Table 5; the numbers behind Figures 12 and 13 as details."""
+    latent = [Column("Joint" if "+" in s else letters(s, CELEBA_LETTERS), Key("latent", s), "Latent representation")
+              for s in sorted(maker.subsets, key=lambda s: (s.count("+"), s))]  # fmt: skip
+    generation = [Column("I → T", Key("coherence", "image", "text"), "Generation"),
+                  Column("T → I", Key("coherence", "text", "image"), "Generation")]  # fmt: skip
+    labels = [Column(f"{letters(k.subset, CELEBA_LETTERS)}: {k.label}", k) for k in _keys(maker, "latent_per_label")]
+    generated = [
+        Column(f"{letters(k.subset, CELEBA_LETTERS)} → {letters(k.target, CELEBA_LETTERS)}: {k.label}", k)
+        for k in _keys(maker, "coherence_per_label")
+    ]
+    return [
+        maker.table("Mean average precision over the attributes (Table 5)", latent + generation),
+        maker.table("Log-likelihood of X given the subset, nats", _likelihood_columns(maker)),
+        maker.table("Average precision per attribute, generation (Figure 12)", generated, detail=True),
+        maker.table("Average precision per attribute, representation (Figure 13)", labels, detail=True),
+    ]
+
+
+def _generic(maker: _Maker) -> list[Table | None]:
+    sizes = range(1, len(maker.modalities))
+    coherence = [Column("joint", Key("joint_coherence"))]
+    coherence += [Column(str(k), Key("coherence_by_size", str(k)), "number of sources") for k in sizes]
+    return [maker.table("Coherence", coherence), *_details(maker)]
+
+
+def _details(maker: _Maker) -> list[Table | None]:
+    """Every subset by itself; long tables are details."""
+    latent = [Column(s, Key("latent", s)) for s in maker.subsets]
+    pairs = [(s, t) for s in maker.subsets for t in outside(s, maker.modalities)]
+    conditional = [Column(f"{s} → {t}", Key("coherence", s, t)) for s, t in pairs]
+    likelihood = _likelihood_columns(maker)
+    return [
+        maker.table(
+            "Linear classification of the latent representation, per subset", latent, detail=len(latent) > _WIDE
+        ),
+        maker.table("Conditional coherence, source → target", conditional, detail=len(conditional) > _WIDE),
+        maker.table("Log-likelihood of X given the subset, nats", likelihood, detail=len(likelihood) > _WIDE),
+    ]
+
+
+def _likelihood_columns(maker: _Maker) -> list[Column]:
+    return [Column(s, Key("log_likelihood", s)) for s in maker.subsets]
+
+
+def _keys(maker: _Maker, metric: str) -> list[Key]:
+    return list(dict.fromkeys(key for stats in maker.stats for key in stats if key.metric == metric))
+
+
+def letters(subset: str, names: dict[str, str]) -> str:
+    """``mnist+svhn`` -> ``M,S``."""
+    return ",".join(names[name] for name in subset.split("+"))
+
+
+def headings(table: Table) -> list[str]:
+    """Column headings with the shared one in front: for formats that have no second heading line."""
+    return [f"{c.span}: {c.header}" if c.span else c.header for c in table.columns]
+
+
+def cell_text(cell: Cell, plus_minus: str = "±") -> str:
+    """``0.974 ± 0.003``; without deviation for a single seed; ``-`` where there is nothing."""
+    if cell.stat is None:
+        return "-"
+    text = f"{cell.stat.mean:.{cell.decimals[0]}f}"
+    if cell.stat.std is not None:
+        text += f" {plus_minus} {cell.stat.std:.{cell.decimals[1]}f}"
+    return text + (f" [n={cell.n}]" if cell.n is not None else "")
+
+
+def without_details(tables: list[Table]) -> list[Table]:
+    return [replace(table) for table in tables if not table.detail]
+
+
+def spans(table: Table) -> list[tuple[str, int]]:
+    """Runs of columns under the same shared heading: (heading, number of columns)."""
+    found: list[tuple[str, int]] = []
+    for column in table.columns:
+        if found and found[-1][0] == column.span:
+            found[-1] = (column.span, found[-1][1] + 1)
+        else:
+            found.append((column.span, 1))
+    return found
