@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli import __version__, console, signals, store, text
-from mmvae_cli.datasets import sources, svhn
+from mmvae_cli import console, signals, store, text
+from mmvae_cli.datasets import placing, sources, svhn
 from mmvae_cli.errors import DataProblem, UsageProblem
-from mmvae_cli.files import building
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo
 
 NAME = "mnist-svhn-text"
@@ -50,25 +49,35 @@ def build(
     """
     if limit is not None and limit < len(WORDS):
         raise UsageProblem(f"--limit {limit} is below the {len(WORDS)} digits", "each digit needs at least one tuple")
-    with building(folder, force=force) as new:
+    with placing.dataset_folder(folder, force=force) as new:
         pair = (sources.digits(digits, data_dir), svhn.svhn(house_numbers, data_dir, seed))
-        counts = {}
+        counts, complete = {}, True
         for number, split in enumerate(SPLITS):
             images = {"mnist": pair[0].split(split), "svhn": pair[1].split(split)}
-            counts[split] = _write_split(new, split, images, multiplier, limit, [seed, number])
+            counts[split], all_of_them = _write_split(new, split, images, multiplier, limit, [seed, number])
+            complete &= all_of_them
+        notes = [pair[0].stand_in, pair[1].stand_in, _fewer(counts, complete, multiplier)]
         info = StoreInfo(
             name=NAME,
             modalities=MODALITIES,
             splits={split: SplitInfo(count=sum(tuples)) for split, tuples in counts.items()},
             labels=LabelInfo(kind="class", names=tuple("0123456789")),
-            stand_in="; ".join(source.stand_in for source in pair if source.stand_in) or None,
+            stand_in="; ".join(note for note in notes if note) or None,
             seed=seed,
             provenance={
-                "digits": pair[0].provenance, "svhn": pair[1].provenance, "multiplier": multiplier, "limit": limit,
-                "tuples_per_digit": counts, "versions": {"mmvae": __version__, "numpy": np.__version__},
+                "digits": pair[0].provenance, "svhn": pair[1].provenance,
+                "options": {"multiplier": multiplier, "limit": limit},
+                "tuples_per_digit": counts, "versions": placing.versions(),
             },
         )  # fmt: skip
-        return store.finish(new, info)
+        return placing.finish(new, info)
+
+
+def _fewer(counts: dict[str, list[int]], complete: bool, multiplier: int) -> str | None:
+    """What to say where the tuples are not all that the sources give with the paper's multiplier."""
+    if not complete:
+        return f"a subset of {' and '.join(f'{sum(tuples):,} {split}' for split, tuples in counts.items())} tuples"
+    return None if multiplier == MULTIPLIER else f"{multiplier} permutations per digit, not the paper's {MULTIPLIER}"
 
 
 # --- pairing ---------------------------------------------------------------------------------------------------------
@@ -114,10 +123,11 @@ def _write_split(
     multiplier: int,
     limit: int | None,
     key: list[int],
-) -> list[int]:
-    """Write all arrays of one split; returns the tuples per digit."""
+) -> tuple[list[int], bool]:
+    """Write all arrays of one split; returns the tuples per digit, and whether these are all that there are."""
     rows = rows_per_digit({name: labels for name, (_, labels) in images.items()}, split)
-    tuples = shares([multiplier * len(found) for found in rows["mnist"]], limit)
+    available = [multiplier * len(found) for found in rows["mnist"]]
+    tuples = shares(available, limit)
     for number, (name, (pictures, _)) in enumerate(images.items()):
         index, used = _index(rows[name], tuples, [*key, number])
         _write(folder, f"{split}/{name}.index.npy", index)
@@ -127,7 +137,7 @@ def _write_split(
     _write(folder, f"{split}/text.npy", text.encode(WORDS, TEXT_LENGTH))
     _write(folder, f"{split}/text.index.npy", labels.astype(np.int32))
     _write(folder, f"{split}/labels.npy", labels.astype(np.int64))
-    return tuples
+    return tuples, tuples == available
 
 
 def _index(rows: list[np.ndarray], tuples: list[int], key: list[int]) -> tuple[np.ndarray, np.ndarray]:
