@@ -52,9 +52,12 @@ def count_views(tree: Tree, found: dict[str, list[int]], wanted: int | None) -> 
         raise DataProblem(f"{tree.where}: no view m0 in both train and test", "expected {train,test}/m0 ...")
     if wanted is not None and wanted > count:
         raise UsageProblem(f"--views {wanted}: {tree.where} has {count} views", f"give --views {count} or fewer")
-    if beyond := sorted((set(found["train"]) | set(found["test"])) - set(range(count))):
+    if (set(found["train"]) | set(found["test"])) - set(range(count)):
         if wanted is None:
-            raise DataProblem(f"{tree.where}: has m{beyond[0]} but lacks m{count} in train or test", "fetch it again")
+            lacking = " and ".join(split for split in _SPLITS if count not in found[split])
+            raise DataProblem(
+                f"{tree.where}: view m{count} is missing in {lacking}", f"give --views {count} to do without"
+            )
         console.say(f"views from m{count} on are incomplete and not read")
     return wanted or count
 

@@ -40,8 +40,8 @@ class Options:
 def build(options: Options, out: Path, data_dir: Path, *, png: bool = False, force: bool = False) -> None:
     """Build PolyMNIST into the folder ``out``. Raises UsageProblem, DataProblem or Failure; then nothing is written."""
     with placing.dataset_folder(out, force=force) as folder:
-        source = digits(options.digits, data_dir)
         pictures, about, note = _backgrounds(options)
+        source = digits(options.digits, data_dir)
         pairings = {split: pairing(source.split(split)[1], len(pictures), options, split) for split in SPLITS}
         counts = {split: len(rows[0]) for split, rows in pairings.items()}
         with console.progress("polymnist", sum(counts.values()) * len(pictures), "images") as bar:
@@ -160,7 +160,8 @@ def _backgrounds(options: Options) -> tuple[list[np.ndarray], dict[str, Any], st
         console.warn(f"{len(found) - len(paths)} of the {len(found)} images in {folder} are not used")
     sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     names = ", ".join(sums) if len(sums) <= 8 else f"{len(sums)} images"
-    return pictures, {"source": "folder", "sha256": sums}, f"backgrounds from a folder, not known to be the paper's: {names}"
+    note = f"backgrounds from a folder, not known to be the paper's: {names}"
+    return pictures, {"source": "folder", "sha256": sums}, note
 
 
 def _portable(options: Options) -> dict[str, Any]:

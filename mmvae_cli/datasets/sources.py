@@ -183,14 +183,15 @@ def _download_mnist(data_dir: Path, fetch: Callable[[Path], None] | None = None)
     target = data_dir / "MNIST" / "raw"
     console.say(f"digits: MNIST is not under {data_dir}; downloading it (11 MB)")
     try:
-        target.mkdir(parents=True, exist_ok=True)
+        data_dir.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=data_dir) as folder:
             (fetch or _torchvision_mnist)(Path(folder))
+            target.mkdir(parents=True, exist_ok=True)
             for name in _IDX_NAMES:
                 os.replace(Path(folder) / "MNIST" / "raw" / name, target / name)
     except Exception as error:  # torchvision raises RuntimeError, URLError, OSError, HTTPException ...
         signals.leave_if_requested("nothing was written")
-        reason = str(error).strip().splitlines()
+        reason = str(error).strip().rstrip(":").splitlines()
         raise DataProblem(
             f"MNIST is not in {target} and cannot be downloaded ({reason[0] if reason else type(error).__name__})",
             "give --digits FOLDER with the four IDX files, or --digits embedded for the digits inside scikit-learn",

@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from mmvae_cli import drawing
+from mmvae_cli.errors import Failure
+
+
+def picture(*shape: int, value: int = 0) -> np.ndarray:
+    return np.full(shape, value, dtype=np.uint8)
+
+
+def colours(image) -> set[tuple[int, ...]]:
+    return {tuple(c) for c in np.asarray(image).reshape(-1, 3)}
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (1, 28, 28), (3, 28, 28)])
+def test_every_form_of_picture_is_enlarged_by_the_scale(shape):
+    pixels = np.asarray(drawing.grid([[picture(*shape, value=7)]], scale=3))
+    assert np.count_nonzero((pixels == 7).all(-1)) == (28 * 3) ** 2
+
+
+def test_channels_first_keeps_its_colours():
+    cell = picture(3, 8, 8)
+    cell[1] = 200
+    assert (0, 200, 0) in colours(drawing.grid([[cell]]))
+
+
+def test_small_pictures_are_centred_and_enlarged_by_whole_factors():
+    pixels = np.asarray(drawing.grid([[picture(64, 64, value=9), picture(28, 28, value=77)]], scale=1))
+    rows, columns = np.nonzero((pixels == 77).all(-1))
+    assert len(rows) == 56 * 56
+    big = np.nonzero((pixels == 9).all(-1))[0]
+    assert abs((rows.min() + rows.max()) - (big.min() + big.max())) <= 1
+    assert len(set(columns)) == 56
+
+
+@pytest.mark.parametrize(
+    "cell", [picture(4, 5, 2), picture(2, 28, 28), np.zeros((3, 8, 8)), picture(0, 5), picture(1, 1, 1, 1)]
+)
+def test_what_is_no_picture_is_refused(cell):
+    with pytest.raises(ValueError, match="a picture is"):
+        drawing.grid([[cell]])
+
+
+def test_labels_must_match_the_cells():
+    for labels in ({"row_labels": ["a", "b"]}, {"column_labels": ["a", "b"]}):
+        with pytest.raises(ValueError, match="one label"):
+            drawing.grid([[None]], **labels)
+    with pytest.raises(ValueError, match="at least one cell"):
+        drawing.grid([])
+
+
+def ink(image) -> np.ndarray:
+    return np.argwhere((np.asarray(image) < 120).all(-1))
+
+
+LONG = "supercalifragilistic " * 6
+
+
+@pytest.mark.parametrize("where", ["title", "row_labels", "column_labels", "cell"])
+def test_long_texts_are_never_cut_at_the_edge(where):
+    image = {
+        "title": lambda: drawing.grid([[None, None]], title=LONG),
+        "row_labels": lambda: drawing.grid([[None]], row_labels=[LONG]),
+        "column_labels": lambda: drawing.grid([[None, None]], column_labels=[LONG, LONG]),
+        "cell": lambda: drawing.grid([[LONG]]),
+    }[where]()
+    places, (width, height) = ink(image), image.size
+    assert len(places) > 500
+    assert places.min() >= 2
+    assert places[:, 0].max() <= height - 3
+    assert places[:, 1].max() <= width - 3
+
+
+def test_neighbouring_column_labels_do_not_overlap():
+    """Each label alone has as much ink as its share of all together."""
+    labels = ["Arched_Eyebrows", "5_o_Clock_Shadow", "Wearing_Necktie"]
+    together = len(ink(drawing.grid([[None] * 3], column_labels=labels)))
+    single = [[one if one == label else "" for one in labels] for label in labels]
+    alone = [len(ink(drawing.grid([[None] * 3], column_labels=heads))) for heads in single]
+    assert together == sum(alone)
+
+
+def test_wrapping_keeps_every_character():
+    block = drawing._wrap("Wearing_Necktie, 5 o'Clock Shadow\nx", 40, 12)
+    assert "".join(block.lines).replace(" ", "") == "Wearing_Necktie,5o'ClockShadowx"
+    assert all(block.font.getlength(line) <= 40 for line in block.lines)
+
+
+def test_save_png_round_trip_and_failure(tmp_path):
+    from PIL import Image
+
+    image = drawing.grid([[picture(28, 28, value=5), "five", None]])
+    drawing.save_png(image, tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as read:
+        assert np.array_equal(np.asarray(read), np.asarray(image))
+    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    with pytest.raises(Failure, match="cannot write"):
+        drawing.save_png(image, tmp_path / "missing" / "a.png")

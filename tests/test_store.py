@@ -1,0 +1,168 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from mmvae_cli import store
+from mmvae_cli.errors import DataProblem
+from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, Store, StoreInfo
+
+INFO = StoreInfo(
+    name="tiny",
+    modalities={
+        "photo": ModalityInfo(kind="image", shape=(1, 2, 3)),
+        "word": ModalityInfo(kind="text", shape=(4,), alphabet="abc ", placement="random", fill=" "),
+    },
+    splits={"train": SplitInfo(count=5), "test": SplitInfo(count=2)},
+    labels=LabelInfo(kind="class", names=("no", "yes")),
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for split, known in INFO.splits.items():
+        store.new_array(tmp_path, f"{split}/photo.npy", (known.count, 1, 2, 3))[:] = 7
+        store.new_array(tmp_path, f"{split}/word.npy", (2, 4))[:] = [[0, 1, 3, 3], [2, 2, 2, 3]]
+        store.new_array(tmp_path, f"{split}/word.index.npy", (known.count,), np.int32)[:] = np.arange(known.count) % 2
+        store.new_array(tmp_path, f"{split}/labels.npy", (known.count,), np.int64)[:] = np.arange(known.count) % 2
+    store.finish(tmp_path, INFO)
+    return tmp_path
+
+
+def rewrite(folder, array, name):
+    """Replace an array and make dataset.json agree with it, as someone who writes a store of their own might."""
+    np.save(folder / name, array)
+    store.finish(folder, Store(folder).info)
+
+
+def test_what_was_written_is_read(folder):
+    opened = Store(folder)
+    assert opened.info.files["train/photo.npy"].shape == (5, 1, 2, 3)
+    assert (opened.array("train", "photo") == 7).all()
+    assert opened.array("test", "word").shape == (2, 4)
+    assert list(opened.index("train", "word")) == [0, 1, 0, 1, 0]
+    assert opened.index("train", "photo") is None
+    assert list(opened.labels("test")) == [0, 1]
+    assert (opened.count("train"), opened.name) == (5, "tiny")
+
+
+def test_the_fingerprint_depends_on_data_and_not_on_provenance(folder):
+    before = Store(folder).fingerprint
+    store.finish(folder, Store(folder).info.model_copy(update={"provenance": {"by": "me"}}))
+    assert Store(folder).fingerprint == before
+    rewrite(folder, np.full((5, 1, 2, 3), 8, np.uint8), "train/photo.npy")
+    assert Store(folder).fingerprint != before
+
+
+def test_no_dataset_there(tmp_path):
+    with pytest.raises(DataProblem, match="no dataset at") as problem:
+        Store(tmp_path)
+    assert "make-dataset" in problem.value.hint
+
+
+def test_unknown_split(folder):
+    with pytest.raises(DataProblem, match="no split 'val'"):
+        Store(folder).count("val")
+
+
+def test_missing_truncated_and_changed_files_are_named(folder, tmp_path_factory):
+    target = folder / "train" / "photo.npy"
+    content = target.read_bytes()
+    target.write_bytes(content[:-1])
+    with pytest.raises(DataProblem, match=r"photo\.npy has \d+ bytes, not"):
+        Store(folder).array("train", "photo")
+    target.write_bytes(content[:-1] + b"\x09")
+    with pytest.raises(DataProblem, match=r"photo\.npy does not match its checksum"):
+        Store(folder).array("train", "photo")
+    Store(folder, verify=False).array("train", "photo")
+    target.unlink()
+    with pytest.raises(DataProblem, match=r"photo\.npy is missing"):
+        Store(folder).array("train", "photo")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("train/photo.npy", np.zeros((5, 1, 2, 3), np.float32), "not uint8"),
+        ("train/photo.npy", np.zeros((5, 1, 3, 2), np.uint8), "not uint8"),
+        ("train/photo.npy", np.zeros((4, 1, 2, 3), np.uint8), "4 rows for 5 items"),
+        ("train/word.npy", np.full((2, 4), 4, np.uint8), "outside the alphabet"),
+        ("train/word.index.npy", np.array([0, 1, 2, 0, 0], np.int32), "outside the 2 rows"),
+        ("train/word.index.npy", np.array([0, 1, -1, 0, 0], np.int32), "outside the 2 rows"),
+        ("train/word.index.npy", np.zeros(5, np.int64), "not int32"),
+        ("train/labels.npy", np.array([0, 1, 2, 0, 0]), r"outside 0\.\.1"),
+        ("train/labels.npy", np.zeros((5, 2), np.int64), "not int64"),
+    ],
+)
+def test_inconsistent_arrays_are_named(folder, name, array, message):
+    rewrite(folder, array, name)
+    opened = Store(folder)
+    read = {"labels": lambda: opened.labels("train"), "photo": lambda: opened.array("train", "photo"),
+            "word": lambda: (opened.index("train", "word"), opened.array("train", "word"))}  # fmt: skip
+    with pytest.raises(DataProblem, match=message) as problem:
+        read[name.split("/")[1].split(".")[0]]()
+    assert name in str(problem.value)
+
+
+def test_pickled_arrays_are_never_loaded(folder):
+    name = "train/photo.npy"
+    np.save(folder / name, np.array([{"a": 1}] * 5, dtype=object), allow_pickle=True)
+    content = json.loads((folder / "dataset.json").read_text())
+    content["files"][name] |= {"bytes": (folder / name).stat().st_size, "sha256": store.sha256(folder / name)}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(DataProblem, match="cannot be read"):
+        Store(folder).array("train", "photo")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["version"], 2),
+        (["format"], "other"),
+        (["name"], "../x"),
+        (["splits"], {"train": {"count": 5}}),
+        (["splits", "train", "count"], 0),
+        (["labels", "names"], []),
+        (["labels", "kind"], "regression"),
+        (["modalities"], {}),
+        (["modalities", "photo", "shape"], [1, 2]),
+        (["modalities", "photo", "shape"], [1, 0, 2]),
+        (["modalities", "word", "alphabet"], None),
+        (["modalities", "word", "fill"], "#"),
+        (["modalities", "../evil"], {"kind": "image", "shape": [1, 2, 3]}),
+        (["files", "../../x.npy"], {"bytes": 1, "sha256": "0" * 64, "shape": [1], "dtype": "uint8"}),
+        (["extra"], 1),
+    ],
+)
+def test_a_wrong_description_is_refused_with_its_place(folder, path, value):
+    content = json.loads((folder / "dataset.json").read_text())
+    place = content
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    (folder / "dataset.json").write_text(json.dumps(content))
+    with pytest.raises(DataProblem, match=r"dataset\.json"):
+        Store(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": NaN}', '{"name": 1, "name": 2}', "[" * 100_000, "\x00"])
+def test_a_dataset_json_that_is_none(folder, text):
+    (folder / "dataset.json").write_text(text)
+    with pytest.raises(DataProblem, match=r"dataset\.json"):
+        Store(folder)
+
+
+def test_a_store_moves(folder, tmp_path_factory):
+    target = tmp_path_factory.mktemp("other") / "moved"
+    shutil.copytree(folder, target)
+    assert Store(target).fingerprint == Store(folder).fingerprint
+
+
+def test_a_full_disk_is_met_before_the_array_is_filled(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.os, "posix_fallocate", full)
+    with pytest.raises(OSError, match="No space"):
+        store.new_array(tmp_path, "train/x.npy", (10, 1, 2, 2))
