@@ -17,7 +17,7 @@ _GAP, _MARGIN, _PAD = 3, 8, 4
 _FONT_SIZE, _TITLE_SIZE = 12, 15
 _LABEL_WIDTH = 220  # pixels; longer row labels are wrapped
 _LEAST_COLUMN = 24  # pixels; a column is never too narrow for a short label
-_LEAST_TEXT = 76  # pixels; a column of texts holds a usual word in one line
+_LEAST_TEXT = 84  # pixels; a column of texts holds a usual word in one line
 
 
 class _Block(NamedTuple):

@@ -67,8 +67,9 @@ class Faces:
 
 
 def is_source(folder: Path) -> bool:
-    """Whether the attribute list lies in ``folder``: the cheapest sign of the official files."""
-    return _list_path(folder, ATTRIBUTE_LIST) is not None
+    """Whether all three parts lie in ``folder``; a download that broke off has only some of them."""
+    lists = (_list_path(folder, name) for name in (ATTRIBUTE_LIST, PARTITION_LIST))
+    return _images_path(folder) is not None and all(lists)
 
 
 def read(folder: Path) -> Faces:
@@ -190,13 +191,20 @@ def _collect(
 
 def open_images(folder: Path) -> Images:
     """The folder or zip of images in a source folder. Raises DataProblem where there is none or it is unreadable."""
-    for place in _PLACES:
-        for inner in (folder / place / IMAGES / IMAGES, folder / place / IMAGES):
-            if inner.is_dir():
-                return _image_folder(inner)
-        if (archive := folder / place / f"{IMAGES}.zip").is_file():
-            return _image_zip(archive)
-    raise DataProblem(f"{folder} has no {IMAGES} folder and no {IMAGES}.zip", LAYOUT)
+    path = _images_path(folder)
+    if path is None:
+        raise DataProblem(f"{folder} has no {IMAGES} folder and no {IMAGES}.zip", LAYOUT)
+    return _image_folder(path) if path.is_dir() else _image_zip(path)
+
+
+def _images_path(folder: Path) -> Path | None:
+    for place in (folder / inner for inner in _PLACES):
+        for images in (place / IMAGES / IMAGES, place / IMAGES):
+            if images.is_dir():
+                return images
+        if (archive := place / f"{IMAGES}.zip").is_file():
+            return archive
+    return None
 
 
 def _is_image(name: str) -> bool:
@@ -204,7 +212,10 @@ def _is_image(name: str) -> bool:
 
 
 def _image_folder(folder: Path) -> Images:
-    names = frozenset(entry.name for entry in os.scandir(folder) if _is_image(entry.name))
+    try:
+        names = frozenset(entry.name for entry in os.scandir(folder) if _is_image(entry.name))
+    except OSError as error:
+        raise DataProblem(f"{folder} cannot be listed ({error.strerror})", "check its permissions") from error
 
     def read_file(name: str) -> bytes:
         with open(folder / name, "rb") as file:

@@ -79,7 +79,8 @@ def preview(folder: Path, info: StoreInfo) -> Any:
     heads = [info.labels.names[labels[item]] for item in items] if info.labels.kind == "class" else None
     pixels = max((known.shape[-1] for known in info.modalities.values() if known.kind == "image"), default=28)
     return drawing.grid(rows, row_labels=list(info.modalities), column_labels=heads,
-                        title=f"{info.name}: test tuples, one a column", scale=max(1, round(64 / pixels)))  # fmt: skip
+                        title="; ".join(filter(None, [f"{info.name}: test tuples, one a column", info.stand_in])),
+                        scale=max(1, round(64 / pixels)))  # fmt: skip
 
 
 def _items(labels: np.ndarray, by_class: bool) -> list[int]:

@@ -370,6 +370,27 @@ def test_a_download_is_read_like_any_source_and_found_again(mmvae, monkeypatch, 
     assert mmvae("--force")[0] == 0
 
 
+def test_a_download_that_broke_off_is_not_taken_for_a_source(mmvae, monkeypatch, tmp_path):
+    import torchvision.datasets
+
+    (tiny.write(tmp_path / "data" / "sources" / "celeba") / "list_eval_partition.txt").unlink()
+    monkeypatch.setattr(torchvision.datasets, "CelebA", None)
+    code, _, err = mmvae()
+    assert code == 3
+    assert "could not be downloaded" in err
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(mmvae, source, monkeypatch, tmp_path):
+    def full(descriptor, offset, length):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    code, _, err = mmvae("--source", source)
+    assert code == 1
+    assert "No space left on device" in err
+    assert list((tmp_path / "data").iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
