@@ -16,6 +16,7 @@ from mmvae_cli.store import StoreInfo, new_array
 _SPLITS = ("train", "test")
 _NAME = re.compile(r"([0-9]+)\.([0-9])\.png")
 _LARGEST_PNG = 1 << 20  # bytes; 28x28 pixels need three thousand
+STAND_IN = "stand_in.txt"
 Read = tuple[dict[str, int], dict[str, tuple[int, ...]], dict[str, Any]]
 """Tuples per split; tuples per label 0..9 of each split before any limit; what provenance says."""
 
@@ -106,9 +107,15 @@ def _decode(tree: Tree, name: str) -> np.ndarray:
 
 
 def write(target: Path, folder: Path, info: StoreInfo) -> None:
-    """Write the official folders at ``target`` from the finished store at ``folder``."""
+    """Write the official folders at ``target`` from the finished store at ``folder``.
+
+    What is not the real thing is said in ``stand_in.txt`` beside them, so that it is not forgotten by an import.
+    """
     total = sum(split.count for split in info.splits.values()) * len(info.modalities)
     with console.progress("png", total, "files") as bar:
+        if info.stand_in:
+            target.mkdir(parents=True)
+            (target / STAND_IN).write_text(info.stand_in + "\n", encoding="utf-8")
         for split in _SPLITS:
             labels = np.load(folder / split / "labels.npy", allow_pickle=False)
             names = [f"{number}.{label}.png" for label, number in zip(labels, numbers(labels), strict=True)]

@@ -69,9 +69,12 @@ def import_from(
     with trees.opened(path) as tree, placing.dataset_folder(out, force=force) as folder:
         room = tensors if tensors.found(tree) else official
         counts, per_label, about = room.read_into(folder, tree, views, limit)
-        is_official = per_label == OFFICIAL_COUNTS
-        notes = [None if is_official else "imported tuples whose counts are not those of the official PolyMNIST",
-                 _of_them(counts) if sum(counts.values()) < sum(map(sum, per_label.values())) else None]  # fmt: skip
+        said = (
+            tree.read(official.STAND_IN, 4096).decode("utf-8", "replace").strip() if tree.has(official.STAND_IN) else ""
+        )
+        if not said and per_label != OFFICIAL_COUNTS:
+            said = "imported tuples whose counts are not those of the official PolyMNIST"
+        notes = [said, _of_them(counts) if sum(counts.values()) < sum(map(sum, per_label.values())) else ""]
         modalities = len(list((folder / "train").glob("m*.npy")))
         made = placing.finish(folder, describe(
             modalities, counts, stand_in="; ".join(n for n in notes if n) or None, seed=None,

@@ -27,6 +27,12 @@ class Tree:
         """How messages call one file."""
         return f"{self.where}: {self.root}{name}" if self._archive else str(self.where / self.root / name)
 
+    def has(self, name: str) -> bool:
+        """Whether ``name`` is there, also one beside train and test, which ``names`` leaves out."""
+        if self._archive:
+            return self.root + name in self._archive.NameToInfo
+        return (self.where / self.root / name).is_file()
+
     def read(self, name: str, limit: int) -> bytes:
         """The bytes of a small file. Raises DataProblem where it is unreadable or has more than ``limit`` bytes."""
         try:

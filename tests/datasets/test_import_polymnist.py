@@ -66,13 +66,20 @@ def test_writing_and_importing_gives_the_same_arrays(original, png, tmp_path, ro
     shutil.copytree(png, tmp_path / "place" / root)
     import_from(tmp_path / "place", tmp_path / "out")
     assert_same(tmp_path / "out", original)
-    assert "not those of the official" in Store(tmp_path / "out").info.stand_in
+    assert Store(tmp_path / "out").info.stand_in == original.info.stand_in
 
 
 @pytest.mark.parametrize("prefix", ["", "PolyMNIST/", "data/MMNIST/"])
 def test_a_zip_gives_the_same_arrays(original, png, tmp_path, prefix):
     import_from(zipped(png, tmp_path / "a.zip", prefix), tmp_path / "out")
     assert_same(tmp_path / "out", original)
+    assert Store(tmp_path / "out").info.stand_in == original.info.stand_in
+
+
+def test_folders_without_a_word_about_themselves_are_judged_by_their_counts(png, tmp_path):
+    (png / "stand_in.txt").unlink()
+    import_from(png, tmp_path / "out")
+    assert "not those of the official" in Store(tmp_path / "out").info.stand_in
 
 
 def test_some_views_and_some_tuples(original, png, tmp_path):
