@@ -22,6 +22,7 @@ IGNORED = ("name", "dataset.name", "training.seed")
 """What does not separate groups: the seed; the name; and where the data lay, for which the fingerprint speaks."""
 _RUN_FILES = ("recipe.yaml", "status.json", "evaluation.json", "checkpoints")
 _DEPTH = 4
+PROTOCOLS = ("default", "released")
 
 
 @dataclass(frozen=True)
@@ -94,13 +95,18 @@ class Collection:
         return [member for group in self.groups for member in group.members]
 
 
-def collect(paths: list[Path]) -> Collection:
-    """Read every run under ``paths``. Raises DataProblem naming each run's reason where none can be used."""
+def collect(paths: list[Path], protocol: str | None = None) -> Collection:
+    """Read every run under ``paths``. Raises DataProblem naming each run's reason where none can be used.
+
+    Without ``protocol``: ``default``, or ``released`` where nothing but that was measured.
+    """
     members, left_out = [], []
-    for folder in find_runs(paths):
+    folders = find_runs(paths)
+    protocol = protocol or next((p for p in PROTOCOLS if any(_evaluated(f, p) for f in folders)), PROTOCOLS[0])
+    for folder in folders:
         signals.leave_if_requested("nothing was written")
         try:
-            members.append(read_member(folder))
+            members.append(read_member(folder, protocol))
         except Failure as failure:
             left_out.append(LeftOut(folder, _without_path(str(failure), folder)))
     members = _keep_majority(members, left_out)
@@ -133,7 +139,7 @@ def _runs_below(path: Path, depth: int) -> list[Path]:
     return [run for child in inside for run in _runs_below(child, depth - 1)] if depth else []
 
 
-def read_member(folder: Path) -> Member:
+def read_member(folder: Path, protocol: str = "default") -> Member:
     """One run, finished and evaluated at its end. Raises DataProblem with the reason why it cannot be used."""
     if not folder.exists():
         raise DataProblem("does not exist")
@@ -144,13 +150,26 @@ def read_member(folder: Path) -> Member:
         recipe, status = run.recipe(), run.status()
         epochs = recipe.training.epochs
         _check_finished(status, epochs)
-        if not run.evaluation_path.is_file():
-            raise DataProblem("finished, but not evaluated (mmvae evaluate --ckpt ...)")
-        evaluation = result.load(run.evaluation_path)
+        if not _evaluated(folder, protocol):
+            raise DataProblem(_not_evaluated(folder, protocol))
+        evaluation = result.load(run.evaluation_path(protocol))
     except OSError as error:
         raise DataProblem(f"cannot be read ({error.strerror})") from error
+    if evaluation.protocol != protocol:
+        raise DataProblem(f"{run.evaluation_path(protocol).name} was measured by protocol {evaluation.protocol}")
     _check_belongs(evaluation, recipe)
     return Member(folder, recipe, evaluation, status)
+
+
+def _evaluated(folder: Path, protocol: str) -> bool:
+    return Run(folder).evaluation_path(protocol).is_file()
+
+
+def _not_evaluated(folder: Path, protocol: str) -> str:
+    others = [name for name in PROTOCOLS if _evaluated(folder, name)]
+    if others:
+        return f"finished, but evaluated by protocol {others[0]} only, not by {protocol}"
+    return "finished, but not evaluated (mmvae evaluate --ckpt ...)"
 
 
 def _check_finished(status: dict[str, Any], epochs: int) -> None:
@@ -299,10 +318,10 @@ def _label(groups: list[Group]) -> None:
     implied = {"model.method", "model.subsets", "model.prior_expert", "model.unimodal_elbos", "model.subsets.max_size"}
     for one in groups:
         shown = [k for k in one.differing if k not in implied or (one.variant == "custom" and k != "model.method")]
-        if one.variant.endswith("_all"):
+        if one.recipe.objective.component_choice == "stratified" or one.variant.endswith("_all"):
             shown = [key for key in shown if key != "objective.component_choice"]
         # A key is worth naming only where it separates this group from another one of the same kind.
-        kin = [other for other in groups if method_name(other) == method_name(one)]
+        kin = [other for other in groups if _kind(other) == _kind(one)]
         shown = [key for key in shown if len({repr(other.differing[key]) for other in kin}) > 1]
         parts = [f"{key.rpartition('.')[2]}={_short(one.differing[key])}" for key in shown]
         tail = " " + ", ".join(parts) if parts else ""
@@ -320,6 +339,10 @@ def method_name(one: Group) -> str:
     if base == "custom":
         return one.recipe.name
     return METHODS[base] + (" Eq. (5)" if all_components else "")
+
+
+def _kind(one: Group) -> str:
+    return method_name(one) if one.variant == "custom" else one.recipe.model.method
 
 
 def _short(value: Any) -> str:

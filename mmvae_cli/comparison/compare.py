@@ -15,18 +15,22 @@ DEFAULT_OUT = Path("reports")
 _SUFFIX = {"table": "txt"}
 
 
-def compare(runs: list[Path], kind: Format = "table", out: Path | None = None, force: bool = False) -> str:
+def compare(
+    runs: list[Path], kind: Format = "table", out: Path | None = None, force: bool = False, protocol: str | None = None
+) -> str:
     """Compare ``runs`` (run folders, or folders of runs); returns what belongs on stdout.
 
     Without ``out`` that is the comparison itself; with it (``html`` always goes to a folder) the path of the file
     written there, the plots beside it as PNG and SVG. Raises DataProblem (exit 3) where no run can be used, and
     UsageProblem (exit 2) where a file to be written exists and ``force`` is not given; nothing is written then.
     """
+    if protocol not in (None, *collect.PROTOCOLS):
+        raise UsageProblem(f"--protocol {content.plain(protocol)[:40]!r} is unknown", "default or released")
     if kind == "html" and out is None:
         out = DEFAULT_OUT
     if out is not None:
         _refuse(_target(out, kind), out, force)
-    found = collect.collect(runs)
+    found = collect.collect(runs, protocol)
     for item in found.left_out:
         console.warn(f"left out: {content.plain(item.folder)}: {content.plain(item.reason)}")
     comparison = content.build(found)

@@ -1,6 +1,7 @@
 """What a comparison says, in words and numbers, before any format: shared by the terminal, the files and the report."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from mmvae_cli.comparison.tables import Stats, Table
 from mmvae_cli.console import duration
 
 RUN_HEADER = ["run", "group", "seed", "epoch", "step", "checkpoint", "training time"]
+_REASONS = 8
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
@@ -114,12 +116,11 @@ def _value(value: Any) -> str:
 
 def _notes(collection: Collection) -> list[str]:
     """Remarks on the whole, and what evaluations say about values they could not measure."""
-    notes = list(collection.notes)
-    for member in collection.members:
-        reasons = member.evaluation.reasons
-        notes += [f"{member.folder}: {path}: {why}"[:300] for path, why in list(reasons.items())[:3]]
-        if len(reasons) > 3:
-            notes.append(f"{member.folder}: {len(reasons) - 3} more values were not measured, see its evaluation.json")
+    notes, members = list(collection.notes), collection.members
+    reasons = Counter(f"{path}: {why}" for m in members for path, why in m.evaluation.reasons.items())
+    notes += [f"not measured in {n} of {len(members)} runs: {text[:240]}" for text, n in reasons.most_common(_REASONS)]
+    if len(reasons) > _REASONS:
+        notes.append(f"{len(reasons) - _REASONS} more reasons of this kind in the evaluation.json files")
     return notes
 
 

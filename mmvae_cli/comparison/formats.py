@@ -54,11 +54,30 @@ def _row_label(row: Row) -> str:
 
 
 def _aligned(title: str, header: list[str], rows: list[list[str]], width: int) -> str:
-    lines = _columns([header, *rows])
-    if max(map(len, lines)) > width:
-        turned = _columns([list(line) for line in zip(header, *rows, strict=True)])
-        lines = turned if max(map(len, turned)) < max(map(len, lines)) else lines
-    return "\n".join([title, lines[0], "-" * min(max(map(len, lines)), 200), *lines[1:]])
+    """The orientation that fits; where neither does, the narrower one in pieces, first column repeated."""
+    upright, turned = [header, *rows], [list(line) for line in zip(header, *rows, strict=True)]
+    fits = _width(upright) <= width or _width(upright) <= _width(turned)
+    pieces = []
+    for piece in _pieces(upright if fits else turned, width):
+        lines = _columns(piece)
+        pieces.append("\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]]))
+    return f"{title}\n" + "\n\n".join(pieces)
+
+
+def _width(rows: list[list[str]]) -> int:
+    return max(map(len, _columns(rows)))
+
+
+def _pieces(rows: list[list[str]], width: int) -> list[list[list[str]]]:
+    """Columns in as many pieces as it takes, at least one column in each beside the first."""
+    pieces, start = [], 1
+    while start < len(rows[0]):
+        end = start + 1
+        while end < len(rows[0]) and _width([[row[0], *row[start : end + 1]] for row in rows]) <= width:
+            end += 1
+        pieces.append([[row[0], *row[start:end]] for row in rows])
+        start = end
+    return pieces
 
 
 def _columns(rows: list[list[str]]) -> list[str]:

@@ -28,13 +28,14 @@ _STYLE: Any = {
 
 @dataclass(frozen=True)
 class Plot:
-    """``name``: of the files; ``about``: one sentence for the caption."""
+    """``name``: of the files; ``about``: a sentence for the caption; ``width``: on the page, in CSS pixels."""
 
     name: str
     title: str
     about: str
     png: bytes
     svg: str
+    width: int
 
 
 def draw(content: Content) -> list[Plot]:
@@ -57,11 +58,11 @@ Drawing = Callable[[Content], Any]
 
 def _wanted(content: Content) -> list[tuple[str, str, str, Drawing]]:
     which, band = content.experiment, "Bands: standard deviation over seeds."
-    number = "Figure 3: " if which == "polymnist" else ""
+    title = f"{'Figure 3: performance' if which == 'polymnist' else 'Performance'} by number of input modalities"
     known: list[tuple[str, str, str, Drawing]] = []
     if which != "celeba":
         known.append((
-            "by-number-of-inputs", f"{number}performance by number of input modalities",
+            "by-number-of-inputs", title,
             f"Each point is the mean over all subsets of that size. {band}{_faint(content)}", _by_size,
         ))  # fmt: skip
     if which == "mnist-svhn-text" and _sweeps_beta(content):
@@ -86,8 +87,8 @@ def _wanted(content: Content) -> list[tuple[str, str, str, Drawing]]:
 
 
 def _faint(content: Content) -> str:
-    sources = {p.source: None for p in content.published if p.key_metrics & {"coherence_by_size", "latent_by_size"}}
-    return f" Faint dotted: published values ({'; '.join(sources)})." if sources else ""
+    shown = any(p.key_metrics & {"coherence_by_size", "latent_by_size"} for p in content.published)
+    return " Faint: published values; their sources and what differs stand below the tables." if shown else ""
 
 
 def _sweeps_beta(content: Content) -> bool:
@@ -111,7 +112,7 @@ def _render(figure: Any, name: str, title: str, about: str) -> Plot:
     with matplotlib.rc_context({"svg.hashsalt": name}):
         figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     text = svg.getvalue()
-    return Plot(name, title, about, png.getvalue(), text[text.index("<svg") :])
+    return Plot(name, title, about, png.getvalue(), text[text.index("<svg") :], round(100 * figure.get_figwidth()))
 
 
 # Figure 3 ------------------------------------------------------------------------------------------------------------
@@ -128,16 +129,28 @@ def _by_size(content: Content) -> Any:
     if not panels or count < 2:
         return None
     figure = _figure(3.5 * len(panels) + 0.4, 3.5)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    axes, looks = figure.subplots(1, len(panels), squeeze=False)[0], _looks(content.collection.groups)
     for axis, (title, metric, top, label) in zip(axes, panels, strict=True):
         for i, group in enumerate(content.collection.groups):
             stats = {k: content.stats[i].get(Key(metric, str(k))) for k in range(1, top + 1)}
-            _line(axis, {k: s for k, s in stats.items() if s}, i, group.label)
-            _published_lines(axis, content, group, metric, i)
+            known = {k: s for k, s in stats.items() if s}
+            _line(axis, known, looks[i], MARKERS[i % len(MARKERS)], group.label)
+            _published_lines(axis, content, group, metric, looks[i][0])
         axis.set(title=title, xlabel="number of input modalities |A|", ylabel=label, xticks=range(1, count + 1))
         axis.set_xlim(0.8, count + 0.2)
     _legend(figure, axes)
     return figure
+
+
+def _looks(groups: list[Group]) -> list[tuple[str, Any]]:
+    """Colour by method, dashes within a method, so that a sweep reads as one family."""
+    dashes: list[Any] = ["-", (0, (5, 1.5)), (0, (2, 1)), (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (8, 2))]
+    kinds = list(dict.fromkeys(method_name(group) for group in groups))
+    looks: list[tuple[str, Any]] = []
+    for group in groups:
+        colour = COLOURS[kinds.index(method_name(group)) % len(COLOURS)]
+        looks.append((colour, dashes[sum(known == colour for known, _ in looks) % len(dashes)]))
+    return looks
 
 
 def _score_name(content: Content) -> str:
@@ -145,23 +158,23 @@ def _score_name(content: Content) -> str:
     return "average precision" if latent and latent.metric == "average_precision" else "accuracy"
 
 
-def _line(axis: Any, stats: dict[int, Stat], i: int, label: str) -> None:
+def _line(axis: Any, stats: dict[int, Stat], look: tuple[str, Any], marker: str, label: str) -> None:
     if not stats:
         return
     xs, means = list(stats), [s.mean for s in stats.values()]
     spread = [s.std or 0.0 for s in stats.values()]
-    colour = COLOURS[i % len(COLOURS)]
-    axis.plot(xs, means, color=colour, marker=MARKERS[i % len(MARKERS)], markersize=5, linewidth=1.8, label=label)
+    colour, style = look
+    axis.plot(xs, means, color=colour, linestyle=style, marker=marker, markersize=5, linewidth=1.8, label=label)
     low, high = [m - s for m, s in zip(means, spread, strict=True)], [m + s for m, s in zip(means, spread, strict=True)]
     axis.fill_between(xs, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def _published_lines(axis: Any, content: Content, group: Group, metric: str, i: int) -> None:
+def _published_lines(axis: Any, content: Content, group: Group, metric: str, colour: str) -> None:
     for one in content.published:
         stats = {int(k.subset): s for k, s in one.values.items() if k.metric == metric}
         if one.group is group and stats:
             style = {"linestyle": (0, (1, 2)) if one.external else (0, (5, 3)), "alpha": 0.45 if one.external else 0.7}
-            axis.plot(list(stats), [s.mean for s in stats.values()], color=COLOURS[i % len(COLOURS)],
+            axis.plot(list(stats), [s.mean for s in stats.values()], color=colour,
                       linewidth=1.1, marker="x", markersize=4, label=one.label, **style)  # fmt: skip
 
 
@@ -251,7 +264,7 @@ def _figure12(content: Content) -> Any:
 def _figure13(content: Content) -> Any:
     sources = ["image", "text", "image+text"]
     panels = [("latent_per_label", _order(content, source), "") for source in sources]
-    return _bars(content, panels, [f"representation of {_celeba(source)}" for source in sources])
+    return _bars(content, panels, [f"Representation of {_celeba(source)}" for source in sources])
 
 
 def _order(content: Content, source: str) -> str:

@@ -21,7 +21,7 @@ class Published:
 
     group: Group
     source: str
-    external: bool
+    by: str
     values: dict[Key, Stat]
     decimals: dict[Key, tuple[int, int]]
     differences: tuple[str, ...]
@@ -32,7 +32,12 @@ class Published:
 
     @property
     def label(self) -> str:
-        return f"{method_name(self.group)} ({'another paper' if self.external else 'paper'})"
+        return f"{method_name(self.group)} ({self.by})"
+
+    @property
+    def external(self) -> bool:
+        """Another paper's number for the same experiment."""
+        return self.by != "paper"
 
 
 @cache
@@ -73,9 +78,10 @@ def _published(
 ) -> Published:
     keys = {name: _key(entry["metric"], name) for name in values}
     stats = {keys[n]: Stat(float(v[0]), float(v[1]) if len(v) > 1 else None, 5) for n, v in values.items()}
-    decimals = {keys[n]: (_places(v[0]), _places(v[-1])) for n, v in values.items()}
+    rows = [[v[i] for row in entry["values"].values() for v in row.values() if len(v) > i] for i in (0, 1)]
+    decimals = {keys[n]: (_places(v[0], rows[0]), _places(v[-1], rows[1])) for n, v in values.items()}
     remarks = _differences(entry, known, collection)
-    return Published(one, entry["source"], bool(entry.get("external")), stats, decimals, remarks)
+    return Published(one, entry["source"], str(entry.get("by", "paper")), stats, decimals, remarks)
 
 
 def _key(metric: str, name: str) -> Key:
@@ -83,16 +89,18 @@ def _key(metric: str, name: str) -> Key:
     return Key(metric, source, target)
 
 
-def _places(value: float) -> int:
+def _places(value: float, row: list[float]) -> int:
+    """Digits after the point as printed: YAML drops the zeros of 0.200, its neighbours in the table tell them."""
     if isinstance(value, int):
         return 0
-    return max(len(str(value).partition(".")[2]), 1 if abs(value) >= 1 else 2)
+    return max(len(str(other).partition(".")[2]) for other in [value, *row] if isinstance(other, float))
 
 
 def _differences(entry: dict[str, Any], known: dict[str, Any], collection: Collection) -> tuple[str, ...]:
     evaluation = collection.reference
     remarks = ["stand-in data"] if evaluation.dataset.stand_in else []
-    if evaluation.dataset.count != entry["items"] and not evaluation.dataset.stand_in:
+    few = abs(evaluation.dataset.count - entry["items"]) > 0.01 * entry["items"]  # the released code drops a last batch
+    if few and not evaluation.dataset.stand_in:
         remarks.append(f"{evaluation.dataset.count:,} items evaluated here, {entry['items']:,} there")
     measured = known | {"evaluation.split": evaluation.dataset.split}
     for key, value in entry["setting"].items():

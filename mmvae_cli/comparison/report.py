@@ -53,7 +53,8 @@ def _shown(table: tables.Table) -> dict[str, Any]:
     cells = [[(tables.cell_text(c), c.best, c.stat is None) for c in row.cells] for row in table.rows]
     turned = len(table.columns) > 12
     return {
-        "title": table.title, "notes": table.notes, "turned": turned, "labels": labels,
+        "title": table.title, "notes": table.notes, "labels": labels,
+        "turned": turned, "dense": not turned and len(table.columns) > 6,
         "columns": tables.headings(table) if turned else [column.header for column in table.columns],
         "spans": [] if turned or not any(c.span for c in table.columns) else tables.spans(table),
         "cells": [list(line) for line in zip(*cells, strict=True)] if turned else cells,

@@ -108,7 +108,14 @@ class _Maker:
 
 def _notes_of(published: Published) -> list[str]:
     differences = "; ".join(published.differences)
-    return [f"{published.source}. " + (f"Not the same setting: {differences}." if differences else "Same setting.")]
+    return [
+        f"{published.source}. "
+        + (
+            f"Not the same setting: {differences}."
+            if differences
+            else "No difference in what recipe and evaluation record."
+        )
+    ]
 
 
 def _note(table: Table, text: str) -> int:
@@ -160,9 +167,7 @@ def _polymnist(maker: _Maker) -> list[Table | None]:
     """Figure 3 as tables: by number of input views; the joint coherence of its caption."""
 
     def by_size(metric: str) -> list[Column]:
-        return [
-            Column(str(k), Key(metric, str(k)), "number of input views") for k in range(1, len(maker.modalities) + 1)
-        ]
+        return [Column(str(k), Key(metric, str(k)), "input views") for k in range(1, len(maker.modalities) + 1)]
 
     return [
         maker.table("Joint coherence (caption of Figure 3)", [Column("joint coherence", Key("joint_coherence"))]),
@@ -219,7 +224,7 @@ def _celeba(maker: _Maker) -> list[Table | None]:
 def _generic(maker: _Maker) -> list[Table | None]:
     sizes = range(1, len(maker.modalities))
     coherence = [Column("joint", Key("joint_coherence"))]
-    coherence += [Column(str(k), Key("coherence_by_size", str(k)), "number of sources") for k in sizes]
+    coherence += [Column(str(k), Key("coherence_by_size", str(k)), "sources") for k in sizes]
     return [maker.table("Coherence", coherence), *_details(maker)]
 
 

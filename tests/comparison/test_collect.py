@@ -1,0 +1,141 @@
+"""Which runs may stand side by side, and what is said about the rest."""
+
+from pathlib import Path
+
+import pytest
+from made_runs import MST, VIEWS, evaluation, make_run, recipe, study
+
+from mmvae_cli.comparison.collect import collect, find_runs
+from mmvae_cli.errors import DataProblem
+from mmvae_cli.files import write_json
+
+
+def other_data(**changes: object) -> dict[str, object]:
+    return {"name": "polymnist", "fingerprint": "f" * 16, "split": "test", "count": 10000} | changes
+
+
+def reasons(folder: Path) -> dict[str, str]:
+    return {item.folder.name: item.reason for item in collect([folder]).left_out}
+
+
+def test_groups_are_everything_but_seed_name_and_place(tmp_path: Path) -> None:
+    for seed in range(3):
+        for beta in (1.0, 2.5):
+            made = recipe("polymnist", VIEWS, training__seed=seed, objective__beta=beta, name=f"any{seed}")
+            make_run(tmp_path, made, "polymnist")
+    elsewhere = recipe("polymnist", VIEWS, training__seed=9, objective__beta=1.0, dataset={"name": "/mnt/p"})
+    make_run(tmp_path, elsewhere, "polymnist", folder="elsewhere")
+    found = collect([tmp_path])
+    assert [(g.label, g.seeds) for g in found.groups] == [
+        ("MoPoE-VAE beta=1", [0, 1, 2, 9]),
+        ("MoPoE-VAE beta=2.5", [0, 1, 2]),
+    ]
+    assert [g.differing for g in found.groups] == [{"objective.beta": 1.0}, {"objective.beta": 2.5}]
+    assert found.notes == ["MoPoE-VAE beta=2.5: no usable run for seed 9"]
+
+
+def test_methods_are_named_and_bent_presets_are_not_the_method(tmp_path: Path) -> None:
+    study(tmp_path, "polymnist", VIEWS, seeds=1)
+    bent = recipe("polymnist", VIEWS, "mopoe", model__prior_expert="none", name="bent")
+    make_run(tmp_path, bent, "polymnist")
+    eq5 = recipe("polymnist", VIEWS, "mopoe", objective__component_choice="all", name="eq5")
+    make_run(tmp_path, eq5, "polymnist")
+    labels = [group.label for group in collect([tmp_path]).groups]
+    assert labels == ["MVAE", "MMVAE", "MoPoE-VAE Eq. (5)", "MoPoE-VAE", "bent"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"dataset": other_data()}, "dataset fingerprint ffffffffffffffff (the others: 0123456789abcdef)"),
+        ({"settings": {"latent_samples": 100, "seed": 0}}, "setting latent_samples 100 (the others: 500)"),
+        ({"dataset": other_data(fingerprint="0123456789abcdef", count=500)}, "items 500 (the others: 10000)"),
+    ],
+)
+def test_runs_measured_differently_are_named_not_mixed(
+    tmp_path: Path, changes: dict[str, object], expected: str
+) -> None:
+    study(tmp_path, "polymnist", VIEWS, seeds=2)
+    odd = make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=7), "polymnist", **changes)
+    found = collect([tmp_path])
+    assert [(item.folder, item.reason) for item in found.left_out] == [(odd, f"measured differently: {expected}")]
+    assert 7 not in found.groups[-1].seeds
+
+
+def test_one_metric_measured_differently_leaves_only_that_metric(tmp_path: Path) -> None:
+    study(tmp_path, "polymnist", VIEWS, seeds=2)
+    made = recipe("polymnist", VIEWS, training__seed=7)
+    fewer = evaluation(made, "polymnist")["likelihood"] | {"importance_samples": 12}
+    make_run(tmp_path, made, "polymnist", likelihood=fewer)
+    found = collect([tmp_path])
+    assert found.left_out[0].reason == "likelihood: measured differently: importance_samples 12 (the others: 15)"
+    member = found.groups[-1].members[-1]
+    assert member.seed == 7
+    assert member.evaluation.likelihood is None
+    assert member.evaluation.latent is not None
+
+
+def test_unfinished_unevaluated_and_strange_runs_are_named(tmp_path: Path) -> None:
+    def run(seed: int, **more: object) -> Path:
+        return make_run(
+            tmp_path, recipe("polymnist", VIEWS, training__seed=seed), "polymnist", folder=f"r{seed}", **more
+        )  # type: ignore[arg-type]
+
+    run(0)
+    run(1, state="stopped")
+    run(2, state="running", evaluated=False)
+    run(3, state="diverged", evaluated=False)
+    run(4, evaluated=False)
+    (run(5) / "evaluation.json").write_text("{ cut")
+    (run(6) / "recipe.yaml").write_text("name: [")
+    (run(7) / "status.json").unlink()
+    early = evaluation(recipe("polymnist", VIEWS, training__seed=8), "polymnist")["run"] | {"epoch": 100}
+    run(8, run=early)
+    other = evaluation(recipe("polymnist", VIEWS, training__seed=0), "polymnist")
+    write_json(run(9) / "evaluation.json", other)
+    make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=0), "polymnist", folder="z-copy-of-r0")
+    high = evaluation(recipe("polymnist", VIEWS, training__seed=10), "polymnist")["latent"] | {"values": {"m0": 1.5}}
+    run(10, latent=high)
+    (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
+    said = reasons(tmp_path)
+    assert said["r1"] == "unfinished: stopped at epoch 3 of 300"
+    assert said["r2"].startswith("unfinished: running, or killed")
+    assert said["r3"] == "training diverged at epoch 3 of 300"
+    assert "not evaluated" in said["r4"]
+    assert "not valid JSON" in said["r5"]
+    assert "recipe.yaml" in said["r6"]
+    assert "no status.json" in said["r7"]
+    assert said["r8"] == "evaluated at epoch 100 of 300: evaluate it again"
+    assert said["r9"] == "evaluation.json is another run's: seed 0, the recipe has 9"
+    assert said["r10"] == "evaluation.json: latent.values.m0 is 1.5, outside [0, 1]"
+    assert said["z-copy-of-r0"].startswith("same recipe and seed as")
+    assert "no recipe.yaml" in said["begun"]
+    assert len(said) == 12
+
+
+def test_no_usable_run_says_why_for_each(tmp_path: Path) -> None:
+    make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", evaluated=False)
+    with pytest.raises(DataProblem) as problem:
+        collect([tmp_path, tmp_path / "missing"])
+    assert "polymnist_mopoe-beta=2.5-seed0: finished, but not evaluated" in str(problem.value)
+    assert "missing: does not exist" in str(problem.value)
+    assert problem.value.code == 3
+
+
+def test_runs_are_found_once_and_in_subfolders(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "study" / "part", recipe("polymnist", VIEWS), "polymnist")
+    assert find_runs([tmp_path, run, run / ".." / run.name]) == [run]
+    (tmp_path / "empty").mkdir()
+    assert find_runs([tmp_path / "empty"]) == [tmp_path / "empty"]
+
+
+def test_released_evaluations_are_taken_only_where_asked_or_alone(tmp_path: Path) -> None:
+    for seed in range(2):
+        make_run(tmp_path, recipe("mnist-svhn-text", MST, training__seed=seed), "mnist-svhn-text", protocol="released")
+    assert collect([tmp_path]).reference.protocol == "released"
+    folder = next(path for path in sorted(tmp_path.iterdir()) if path.name.endswith("seed0"))
+    write_json(folder / "evaluation.json", evaluation(recipe("mnist-svhn-text", MST), "mnist-svhn-text"))
+    default = collect([tmp_path])
+    assert (default.reference.protocol, default.groups[0].seeds) == ("default", [0])
+    assert default.left_out[0].reason == "finished, but evaluated by protocol released only, not by default"
+    assert collect([tmp_path], "released").groups[0].seeds == [0, 1]

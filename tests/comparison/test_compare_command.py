@@ -1,0 +1,243 @@
+"""The verb as a user drives it: formats, files, messages, exit codes."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from made_runs import MST, VIEWS, evaluation, make_run, png, recipe, study
+
+from mmvae_cli.comparison.compare import compare, known_format
+from mmvae_cli.errors import Stopped, UsageProblem
+
+HOSTILE = '<script>alert("x")</script>$x_'
+
+
+def mmvae(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mmvae_cli", "compare", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return study(tmp_path_factory.mktemp("runs") / "poly", "polymnist", VIEWS, figures=True)
+
+
+def test_table_is_plain_and_marks_the_best(runs: Path, tmp_path: Path) -> None:
+    done = mmvae(runs, cwd=tmp_path, COLUMNS="110")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\x1b" not in done.stdout
+    assert "ddof 1" in done.stdout
+    assert "MoPoE-VAE (n=3)" in done.stdout
+    summary = done.stdout.split("\n\n")[1]
+    assert summary.count("*") == 6
+    assert max(len(line) for line in summary.splitlines()) <= 110
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_csv_and_json_hold_the_same_numbers_at_full_precision(runs: Path) -> None:
+    document = json.loads(compare([runs], "json"))
+    assert "\n" not in compare([runs], "json")
+    rows = list(csv.DictReader(io.StringIO(compare([runs], "csv"))))
+    ours = [row for row in rows if row["source"] == "this comparison"]
+    values = [value for group in document["groups"] for value in group["values"]]
+    assert [float(row["mean"]) for row in ours] == [value["mean"] for value in values]
+    assert [float(row["std"]) for row in ours] == [value["std"] for value in values]
+    assert {row["n"] for row in ours} == {"3"}
+    paper = [row for row in rows if row["source"].startswith("paper, caption")]
+    assert [float(row["mean"]) for row in paper] == [0.036, 0.2, 0.121]
+
+
+def test_markdown_tables_are_rectangular(runs: Path) -> None:
+    for block in compare([runs], "md").split("\n\n"):
+        lines = block.splitlines()
+        if lines[0].startswith("|"):
+            assert len({line.replace(r"\|", "").count("|") for line in lines}) == 1
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX on this machine")
+def test_latex_compiles(runs: Path, tmp_path: Path) -> None:
+    (tmp_path / "tables.tex").write_text(compare([runs], "tex"))
+    preamble = r"\documentclass{article}\usepackage[utf8]{inputenc}\usepackage{booktabs,longtable}"
+    (tmp_path / "main.tex").write_text(preamble + r"\begin{document}\input{tables}\end{document}")
+    done = subprocess.run(["pdflatex", "-halt-on-error", "main"], cwd=tmp_path, capture_output=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_latex_is_balanced_and_escaped(runs: Path) -> None:
+    text = compare([runs], "tex")
+    lines = [line for line in text.splitlines() if not line.startswith("%")]
+    assert text.count(r"\begin{") == text.count(r"\end{")
+    assert not any(c in line.replace("\\_", "").replace("\\%", "") for line in lines for c in "_%#~")
+    for line in lines:
+        assert line.count("{") == line.count("}")
+
+
+def test_html_goes_to_reports_with_its_plots_and_is_not_overwritten(runs: Path, tmp_path: Path) -> None:
+    done = mmvae(runs, "--format", "html", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stdout == "reports/comparison.html\n"
+    names = {"comparison.html", "comparison-by-number-of-inputs.png", "comparison-by-number-of-inputs.svg"}
+    assert {path.name for path in (tmp_path / "reports").iterdir()} == names
+    again = mmvae(runs, "--format", "html", cwd=tmp_path)
+    assert again.returncode == 2
+    assert again.stderr.splitlines() == [
+        "error: reports/comparison.html exists",
+        "  hint: give --force to replace it, or --out for another folder",
+    ]
+    assert mmvae(runs, "--format", "html", "--force", cwd=tmp_path).returncode == 0
+    assert (
+        mmvae(runs, "--format", "md", "--out", "reports", cwd=tmp_path).returncode == 0
+    )  # the same plots: no conflict
+
+
+def test_report_is_self_contained_and_the_same_again(runs: Path, tmp_path: Path) -> None:
+    first = Path(compare([runs], "html", tmp_path / "a")).read_text()
+    second = Path(compare([runs], "html", tmp_path / "b")).read_text()
+    assert first == second
+    for wanted in ("<svg", "data:image/png;base64,", "MoPoE-VAE", "seed 0", "Content-Security-Policy"):
+        assert wanted in first
+    for unwanted in ("<script", 'src="http', 'href="http', "@import", "url(http"):
+        assert unwanted not in first
+
+
+def test_names_from_files_are_escaped_everywhere(tmp_path: Path) -> None:
+    made = recipe("own", ["a", "b"])
+    data = evaluation(made, "own")["dataset"] | {"stand_in": HOSTILE + "\x1b[31m|`"}
+    make_run(tmp_path / HOSTILE.replace("/", "_"), made, "own", dataset=data, reasons={HOSTILE: HOSTILE})
+    page = Path(compare([tmp_path], "html", tmp_path / "out")).read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    for kind in ("table", "md", "csv", "tex"):
+        text = compare([tmp_path / HOSTILE.replace("/", "_")], kind)  # type: ignore[arg-type]
+        assert "\x1b" not in text
+        assert kind != "md" or "<script" not in text
+
+
+def test_celeba_attributes_from_a_file_survive_drawing(tmp_path: Path) -> None:
+    made = recipe("celeba", ["image", "text"])
+    content = evaluation(made, "celeba")
+    latent = content["latent"] | {"per_label": {"image": {HOSTILE: 0.5, "\u6f22\u5b57": 0.4, "=1+1": 0.3}}}
+    make_run(tmp_path, made, "celeba", latent=latent)
+    page = Path(compare([tmp_path], "html", tmp_path / "out")).read_text()
+    assert "<script" not in page
+    assert "'=1+1" in compare([tmp_path], "csv")
+
+
+def test_only_real_pngs_of_sane_size_are_embedded(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", figures=True)
+    (folder / "figures" / "fake.png").write_text("not a picture")
+    (folder / "figures" / "huge.png").write_bytes(png(20000, 1, 3))
+    page = Path(compare([folder], "html", tmp_path / "out")).read_text()
+    assert page.count("data:image/png") == 1
+    assert "fake.png" in page
+    assert "huge.png" in page
+
+
+def test_damaged_evaluation_is_warned_about_and_left_out(tmp_path: Path) -> None:
+    study(tmp_path, "polymnist", VIEWS, seeds=2)
+    (tmp_path / "polymnist_mvae-beta=2.5-seed1" / "evaluation.json").write_text('{"protocol": "default"}')
+    done = mmvae(".", cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("warning: left out: polymnist_mvae-beta=2.5-seed1: evaluation.json: ")
+    assert "Left out of every average" in done.stdout
+    assert "MVAE (n=1)" in done.stdout
+    assert "MVAE: no usable run for seed 1" in done.stdout
+
+
+def test_nothing_usable_is_exit_3_without_a_traceback_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = mmvae("empty", "gone", "--format", "html", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stdout == ""
+    assert "empty: is no run and holds none" in done.stderr
+    assert "gone: does not exist" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--format", "htm"], "did you mean html?"),
+        (["--json", "--format", "csv"], "contradict"),
+        (["--protocol", "mine"], "default or released"),
+        (["--out", "file", "--format", "md"], "file is a file"),
+    ],
+)
+def test_wrong_commands_are_exit_2(runs: Path, tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "file").write_text("")
+    done = mmvae(runs, *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_known_format_is_table_by_default() -> None:
+    assert (known_format(None), known_format(None, True), known_format("json", True)) == ("table", "json", "json")
+    with pytest.raises(UsageProblem):
+        known_format("nonsense")
+
+
+def test_a_signal_leaves_nothing_behind(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmvae_cli.signals._received", "SIGTERM")
+    with pytest.raises(Stopped):
+        compare([runs], "html", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_beta_sweep_draws_figures_1_5_and_6(tmp_path: Path) -> None:
+    study(tmp_path / "runs", "mnist-svhn-text", MST, betas=(1.0, 2.5, 5.0), seeds=2)
+    page = Path(compare([tmp_path / "runs"], "html", tmp_path / "out")).read_text()
+    for number in (1, 5, 6):
+        assert f"Figure {number}:" in page
+    assert len(list((tmp_path / "out").glob("*.svg"))) == 4
+
+
+def test_celeba_draws_figures_12_and_13(tmp_path: Path) -> None:
+    study(tmp_path / "runs", "celeba", ["image", "text"], seeds=1)
+    page = Path(compare([tmp_path / "runs"], "html", tmp_path / "out")).read_text()
+    assert "Figure 12:" in page
+    assert "Figure 13:" in page
+
+
+def test_compare_needs_no_torch(runs: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from mmvae_cli.comparison.compare import compare;"
+        f"compare([Path({str(runs)!r})], 'html', Path({str(tmp_path / 'out')!r}));"
+        "assert not {'torch', 'sklearn', 'scipy', 'matplotlib.pyplot'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.browser
+def test_report_renders_in_a_browser(runs: Path, tmp_path: Path) -> None:
+    """A real Chromium draws the page: full size, not blank, the colours of the plots on the screen."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("no Chromium on this machine")
+    from PIL import Image
+
+    page, shot = Path(compare([runs], "html", tmp_path / "out")), tmp_path / "shot.png"
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
+        "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}",
+        f"--screenshot={shot}", "--window-size=1200,3000", page.resolve().as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert shot.is_file(), done.stderr[-2000:]
+    with Image.open(shot) as image:
+        assert image.size == (1200, 3000)
+        colours = image.convert("RGB").getcolors(1 << 24)
+    counts = {colour: count for count, colour in colours}
+    assert counts.get((255, 255, 255), 0) < 0.97 * 1200 * 3000
+    for method_colour in ((0, 114, 178), (213, 94, 0), (0, 158, 115)):  # the three methods' lines in Figure 3
+        assert counts.get(method_colour, 0) > 100
+    assert "Refused" not in done.stderr  # the content security policy blocked nothing

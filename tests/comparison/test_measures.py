@@ -1,0 +1,60 @@
+"""Averages against brute force."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_runs import VIEWS, evaluation, make_run, recipe
+
+from mmvae_cli.comparison.collect import collect
+from mmvae_cli.comparison.measures import Key, of_group, of_run, stat, subsets
+from mmvae_cli.result import EvaluationResult
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
+def test_mean_and_sample_deviation(values: list[float]) -> None:
+    found = stat(values)
+    assert found.n == len(values)
+    assert found.mean == pytest.approx(statistics.fmean(values), abs=1e-6)
+    assert found.std == pytest.approx(statistics.stdev(values), rel=1e-6, abs=1e-6)
+
+
+def test_one_seed_has_no_deviation() -> None:
+    assert stat([0.5]).std is None
+
+
+def test_by_size_is_the_mean_over_subsets_and_over_targets_not_given() -> None:
+    made = EvaluationResult.model_validate(evaluation(recipe("polymnist", VIEWS), "polymnist"))
+    numbers = of_run(made)
+    assert made.coherence is not None
+    assert made.latent is not None
+    pairs = [s for s in subsets(VIEWS) if s.count("+") == 1]
+    assert len(pairs) == 10
+    by_hand = [
+        statistics.fmean(v for t, v in made.coherence.conditional[s].items() if v is not None and t not in s.split("+"))
+        for s in pairs
+    ]
+    assert numbers[Key("coherence_by_size", "2")] == pytest.approx(statistics.fmean(by_hand))
+    assert numbers[Key("latent_by_size", "2")] == pytest.approx(
+        statistics.fmean(value for s in pairs if (value := made.latent.values[s]) is not None)
+    )
+    assert Key("coherence_by_size", "5") not in numbers  # nothing is left to be generated
+
+
+def test_an_unmeasured_value_is_absent_and_takes_its_mean_along() -> None:
+    content = evaluation(recipe("polymnist", VIEWS), "polymnist")
+    content["latent"]["values"]["m0+m1"] = None
+    numbers = of_run(EvaluationResult.model_validate(content))
+    assert Key("latent", "m0+m1") not in numbers
+    assert Key("latent_by_size", "2") not in numbers
+    assert Key("latent_by_size", "3") in numbers
+
+
+def test_n_counts_the_runs_that_have_the_value(tmp_path: Path) -> None:
+    make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist")
+    make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=1), "polymnist", likelihood=None)
+    stats = of_group(collect([tmp_path]).groups[0])
+    assert stats[Key("joint_coherence")].n == 2
+    assert stats[Key("log_likelihood", "m0")].n == 1

@@ -1,0 +1,129 @@
+"""Layouts, bests and the published numbers beside them."""
+
+from pathlib import Path
+
+import pytest
+from made_runs import MST, VIEWS, evaluation, make_run, recipe, study
+
+from mmvae_cli.comparison import published
+from mmvae_cli.comparison.collect import collect
+from mmvae_cli.comparison.content import Content, build
+from mmvae_cli.comparison.measures import METRICS, Key, subsets
+from mmvae_cli.comparison.tables import Table, cell_text
+
+
+def table(content: Content, part: str) -> Table:
+    return next(table for table in content.tables if part in table.title)
+
+
+def row(found: Table, label: str) -> list[str]:
+    return [cell_text(cell) for cell in next(row for row in found.rows if row.label == label).cells]
+
+
+def test_trimodal_tables_carry_the_papers_numbers_in_its_order(tmp_path: Path) -> None:
+    study(tmp_path, "mnist-svhn-text", MST)
+    content = build(collect([tmp_path]))
+    latent = table(content, "Table 2")
+    assert [column.header for column in latent.columns] == ["M", "S", "T", "M,S", "M,T", "S,T", "M,S,T"]
+    assert row(latent, "MVAE (paper)")[:3] == ["0.90 ± 0.01", "0.44 ± 0.01", "0.85 ± 0.10"]
+    coherence = table(content, "Tables 3 and 6")
+    spans = ["", *["M given"] * 3, *["S given"] * 3, *["T given"] * 3]
+    assert [column.span for column in coherence.columns] == spans
+    assert [column.header for column in coherence.columns][1:7] == ["S", "T", "S,T", "M", "T", "M,T"]
+    assert row(coherence, "MoPoE-VAE (paper)")[:4] == ["0.31 ± 0.03", "0.74 ± 0.04", "0.99 ± 0.01", "0.94 ± 0.01"]
+    likelihood = table(content, "Table 4")
+    assert [column.header for column in likelihood.columns][:3] == ["X", "X|M", "X|S"]
+    assert row(likelihood, "MVAE (paper)")[:3] == ["-1790 ± 3.3", "-2090 ± 3.8", "-1895 ± 0.2"]
+    assert not any("Table 7" in known.title for known in content.tables)
+
+
+def test_table_7_appears_with_the_objective_of_equation_5(tmp_path: Path) -> None:
+    for choice in ("stratified", "all"):
+        made = recipe("mnist-svhn-text", MST, objective__beta=2.5, objective__component_choice=choice, name=choice)
+        make_run(tmp_path, made, "mnist-svhn-text")
+    seven = table(build(collect([tmp_path])), "Table 7")
+    labels = ["MoPoE-VAE Eq. (5)", "MoPoE-VAE Eq. (5) (paper)", "MoPoE-VAE", "MoPoE-VAE (paper)"]
+    assert [known.label for known in seven.rows] == labels
+    assert row(seven, "MoPoE-VAE Eq. (5) (paper)")[0] == "-1810"
+    assert row(seven, "MoPoE-VAE (paper)")[0] == "-1815 ± 12.4"
+
+
+def test_polymnist_shows_figure_3_and_its_caption(tmp_path: Path) -> None:
+    study(tmp_path, "polymnist", VIEWS)
+    content = build(collect([tmp_path]))
+    joint = table(content, "Joint coherence")
+    assert [row(joint, f"{m} (paper)")[0] for m in ("MVAE", "MMVAE", "MoPoE-VAE")] == [
+        "0.036 ± 0.015", "0.200 ± 0.019", "0.121 ± 0.016",
+    ]  # fmt: skip
+    centre = table(content, "Figure 3, centre")
+    assert [column.header for column in centre.columns] == ["1", "2", "3", "4"]
+    assert row(centre, "MoPoE-VAE (paper)") == ["0.66", "0.77", "0.81", "0.83"]
+    assert "MultiVae" in " ".join(centre.notes)
+    assert [len(table(content, part).columns) for part in ("left", "right")] == [5, 5]
+
+
+def test_celeba_shows_table_5(tmp_path: Path) -> None:
+    study(tmp_path, "celeba", ["image", "text"], seeds=2)
+    five = table(build(collect([tmp_path])), "Table 5")
+    assert [column.header for column in five.columns] == ["I", "T", "Joint", "I → T", "T → I"]
+    assert row(five, "MoPoE-VAE (paper)") == ["0.40", "0.39", "0.39", "0.15", "0.43"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({}, True), ({"objective__beta": 1.0}, False), ({"model__prior_expert": "none"}, False),
+        ({"model__private_dim": 4}, False), ({"training__epochs": 20}, True),
+    ],
+)  # fmt: skip
+def test_published_numbers_stand_only_beside_the_same_method(
+    tmp_path: Path, changes: dict[str, object], shown: bool
+) -> None:
+    make_run(tmp_path, recipe("polymnist", VIEWS, **changes), "polymnist")
+    assert bool(published.beside(collect([tmp_path]))) == shown
+
+
+def test_differences_to_the_paper_are_told(tmp_path: Path) -> None:
+    made = recipe("polymnist", VIEWS, training__epochs=20, model__latent_dim=64)
+    data = evaluation(made, "polymnist")["dataset"] | {"stand_in": "embedded digits"}
+    make_run(tmp_path, made, "polymnist", dataset=data)
+    content = build(collect([tmp_path]))
+    note = " ".join(table(content, "Joint coherence").notes)
+    for part in ("stand-in data", "model.latent_dim 64 here, 512 there", "training.epochs 20 here", "eval mode"):
+        assert part in note
+    assert content.warning == "embedded digits"
+
+
+def test_another_number_of_views_has_no_published_numbers(tmp_path: Path) -> None:
+    make_run(tmp_path, recipe("polymnist", VIEWS[:3]), "polymnist")
+    assert published.beside(collect([tmp_path])) == []
+
+
+def test_published_file_names_known_metrics_and_modalities() -> None:
+    modalities = {"polymnist": VIEWS, "mnist-svhn-text": MST, "celeba": ["image", "text"]}
+    for entry in published._entries():
+        assert entry["metric"] in METRICS
+        known = set(subsets(modalities[entry["dataset"]])) | {"", *"12345"}
+        for values in entry["values"].values():
+            for name, value in values.items():
+                key = published._key(entry["metric"], name)
+                assert key.subset in known
+                assert key.target in {"", *modalities[entry["dataset"]]}
+                assert len(value) in (1, 2)
+
+
+def test_best_is_the_largest_mean_as_printed_and_none_for_one_group(tmp_path: Path) -> None:
+    study(tmp_path / "three", "polymnist", VIEWS)
+    summary = build(collect([tmp_path / "three"])).tables[0]
+    assert [[cell.best for cell in known.cells] for known in summary.rows] == [[False] * 6, [False] * 6, [True] * 6]
+    study(tmp_path / "one", "polymnist", VIEWS)
+    alone = build(collect(sorted((tmp_path / "one").glob("*mopoe*")))).tables[0]
+    assert not any(cell.best for cell in alone.rows[0].cells)
+
+
+def test_unknown_data_get_every_subset(tmp_path: Path) -> None:
+    study(tmp_path, "own", ["a", "b", "c"], seeds=2)
+    content = build(collect([tmp_path]))
+    assert [c.key for c in table(content, "per subset").columns] == [Key("latent", s) for s in subsets(["a", "b", "c"])]
+    assert len(table(content, "source → target").columns) == 9
+    assert content.published == []
