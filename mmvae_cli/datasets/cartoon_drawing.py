@@ -92,7 +92,7 @@ def draw(has: frozenset[str], random: np.random.Generator) -> Any:
     for part in parts:
         part(pen, face)
     image = image.resize((WIDTH, HEIGHT), Image.Resampling.BOX)
-    return image.filter(ImageFilter.GaussianBlur(2.6)) if "Blurry" in has else image
+    return image.filter(ImageFilter.GaussianBlur(3.6)) if "Blurry" in has else image
 
 
 def _shape(has: frozenset[str], random: np.random.Generator) -> _Face:
@@ -151,8 +151,8 @@ def _body(pen: _Pen, face: _Face) -> None:
         pen.shape([(x - 8, 168), (x + 8, 168), (x + 5, 180), (x - 5, 180)], _shade(tie, 0.8))
         pen.shape([(x - 5, 180), (x + 5, 180), (x + 12, 218), (x - 12, 218)], tie)
     if "Wearing_Necklace" in face.has:
-        pen.arc(x, chin + 4, neck + 1, 14, 0, 180, face.metal, 3)
-        pen.oval(x, chin + 18, 4, 4, face.metal)
+        pen.arc(x, chin - 3, neck + 6, 15, 0, 180, face.metal, 3.5)
+        pen.oval(x, chin + 13, 4.5, 5, face.metal)
 
 
 def _head(pen: _Pen, face: _Face) -> None:
@@ -189,7 +189,7 @@ def _skin_marks(pen: _Pen, face: _Face) -> None:
         for row in (24, 30):
             pen.line([(x - 16, y - row), (x, y - row - 1.5), (x + 16, y - row)], line, 1.3)
     if "Double_Chin" in face.has:
-        pen.arc(x, y + face.tall - 5, 24, 13, 15, 165, line, 2.4)
+        pen.arc(x, y + face.tall - 9, 25, 14, 10, 170, _shade(face.skin, 0.6), 3)
 
 
 def _beard(pen: _Pen, face: _Face) -> None:
@@ -240,8 +240,8 @@ def _nose(pen: _Pen, face: _Face) -> None:
     x, y, line = face.x, face.y, _shade(face.skin, 0.7)
     wide = 11 if "Big_Nose" in face.has else 5.5
     if "Pointy_Nose" in face.has:
-        pen.shape([(x, y - 6), (x + wide, y + 14), (x, y + 17), (x - wide, y + 14)], _shade(face.skin, 0.86))
-        pen.line([(x - wide, y + 13), (x, y + 17), (x + wide, y + 13)], line, 1.6)
+        pen.shape([(x, y - 6), (x + wide, y + 14), (x, y + 17), (x - wide, y + 14)], _shade(face.skin, 0.78))
+        pen.line([(x - wide, y + 13), (x, y + 18), (x + wide, y + 13)], _shade(face.skin, 0.55), 2)
     else:
         pen.oval(x, y + 10, wide, 5 + wide * 0.25, _shade(face.skin, 0.88))
         pen.arc(x, y + 10, wide, 5 + wide * 0.25, 15, 165, line, 1.8)
