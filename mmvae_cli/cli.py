@@ -1,5 +1,6 @@
 """The Typer app: five verbs. Each parses, calls one function, prints. No torch at import time."""
 
+import json
 import os
 import sys
 import time
@@ -34,6 +35,11 @@ app.add_typer(make_dataset, name="make-dataset")
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Check the dataset's checksums before use.")]
+
+
+class Protocol(StrEnum):
+    default = "default"
+    released = "released"
 
 
 class Resume(StrEnum):
@@ -220,6 +226,35 @@ def train(
     ))  # fmt: skip
 
 
+@app.command()
+def evaluate(
+    ckpt: Annotated[Path, typer.Option("--ckpt", help="Run folder.")],
+    metrics: Annotated[str, typer.Option(help="Which to measure, comma-separated.")] = "latent,coherence,likelihood",
+    protocol: Annotated[
+        Protocol | None, typer.Option(help="Instead of the recipe's; released repeats the authors' code.")
+    ] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint file; default: the newest valid one.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Accept classifiers that are too weak to judge.")] = False,
+    device: Device = "auto", verify: Verify = True, data_dir: DataDir = DATA_DIR,
+    as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json instead of tables.")] = False,
+    quiet: Quiet = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Measure latent representation, coherence and log-likelihood of a run.
+
+    \b
+    mmvae evaluate --ckpt runs/polymnist_mopoe-seed0
+    mmvae evaluate --ckpt runs/polymnist_mopoe-seed0 --metrics latent --json
+    """
+    from mmvae_cli.evaluation import command
+
+    console.set_quiet(quiet)
+    path, found = command.run(
+        ckpt, metrics=metrics, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
+        device=device, force=force, verify=verify,
+    )  # fmt: skip
+    console.result(json.dumps(found.model_dump(mode="json")) if as_json else f"{command.report(found)}\n\n{path}")
+
+
 @app.callback()
 def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
     pass
@@ -232,16 +267,24 @@ def compare(
         Path | None, typer.Option(help="Write into this folder, with the plots as PNG and SVG [html: reports].")
     ] = None,
     format: Annotated[str | None, typer.Option(help="table (default), md, csv, tex, json or html.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="default or released evaluations [default, where there are any].")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing comparison.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Put runs side by side: mean and deviation over seeds, and the paper's numbers where the setting matches."""
+    """Put runs side by side: mean and deviation over seeds, and the paper's numbers where the setting matches.
+
+    \b
+    mmvae compare runs
+    mmvae compare runs/polymnist_* --format html --out reports
+    """
     from mmvae_cli.comparison import compare as comparison
 
     console.set_quiet(quiet)
-    console.result(comparison.compare(runs, comparison.known_format(format, as_json), out, force))
+    console.result(comparison.compare(runs, comparison.known_format(format, as_json), out, force, protocol))
 
 
 def main() -> None:

@@ -145,12 +145,16 @@ class TrainingSpec(Section):
 
 
 class EvaluationSpec(Section):
-    """The measuring protocol; ``released`` repeats the behaviour of the authors' code (README, "Two protocols")."""
+    """The measuring protocol; ``released`` repeats the behaviour of the authors' code (README, "Two protocols").
+
+    ``items`` and ``likelihood_items`` limit how many of the split's items are measured (null: all); counts are reported.
+    """
 
     protocol: Literal["default", "released"] = "default"
     split: Literal["test", "validation"] = "test"
     latent_samples: int = Field(default=500, ge=1)
     importance_samples: int = Field(default=15, ge=1)
+    items: int | None = Field(default=None, ge=1)
     likelihood_items: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
@@ -186,7 +190,7 @@ class Recipe(Section):
         return subset_list(self.model.subsets, list(self.modalities))
 
     def weights(self) -> dict[str, float]:
-        """Likelihood weight w_m per modality. ``by_size`` (paper, section 4): the largest has 1, others largest/size."""
+        """Likelihood weight w_m per modality. ``by_size`` (paper, section 4): largest size / own size."""
         chosen = self.objective.likelihood_weights
         if isinstance(chosen, dict):
             return dict(chosen)
@@ -332,7 +336,7 @@ _Loader.add_implicit_resolver(
 def parse_yaml(text: str, where: str) -> Any:
     """Plain data of a YAML text; no tags, no cycles, and no more than 20,000 values once aliases are expanded."""
     try:
-        content = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
+        content = yaml.load(text, _Loader)  # a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""

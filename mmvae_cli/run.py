@@ -40,9 +40,11 @@ class Run:
         self.environment_path = folder / "environment.json"
         self.status_path = folder / "status.json"
         self.metrics_path = folder / "metrics.jsonl"
-        self.evaluation_path = folder / "evaluation.json"
         self.checkpoints = folder / "checkpoints"
         self.figures = folder / "figures"
+
+    def evaluation_path(self, protocol: str = "default") -> Path:
+        return self.folder / ("evaluation.json" if protocol == "default" else f"evaluation.{protocol}.json")
 
     def recipe(self) -> Recipe:
         """The resolved recipe of the run. Raises DataProblem where there is none."""

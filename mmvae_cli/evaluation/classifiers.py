@@ -1,0 +1,153 @@
+"""The classifiers that judge coherence: trained by the tool on the same data, once, and stored with the dataset."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmvae_cli import batches, console, signals
+from mmvae_cli.errors import DataProblem, Failure
+from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.evaluation.scores import average_precision
+from mmvae_cli.files import write_atomic
+from mmvae_cli.model.networks import build_classifier
+from mmvae_cli.runtime import derive
+
+STEPS, BATCH, LEARNING_RATE = 2000, 128, 1e-3
+VERSION = "1"
+SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
+"""A classifier below this test accuracy (attributes: average precision less than this above the base rate) is refused."""
+
+
+@dataclass(frozen=True)
+class Judges:
+    """One classifier per modality and its score on the test split."""
+
+    networks: dict[str, nn.Module]
+    scores: dict[str, float]
+
+
+def ready(setting: Setting, *, force: bool) -> Judges:
+    """Load the dataset's classifiers, training those that are not there. Raises DataProblem for one that is too weak
+    to judge anything, unless ``force``."""
+    networks, scores = {}, {}
+    for name in setting.model.names:
+        info = setting.store.info
+        network = build_classifier(info.modalities[name], len(info.labels.names)).to(setting.device)
+        path = setting.store.folder / "classifiers" / f"{name}.safetensors"
+        score = _load(path, network, setting)
+        if score is None:
+            score = _train(name, network, setting)
+            _save(path, network, setting, score)
+            console.say(f"classifier of {name}: {_metric(setting)} {score:.3f} on the test split, saved as {path}")
+        networks[name], scores[name] = network.eval(), score
+        _refuse_weak(name, score, setting, force)
+    return Judges(networks, scores)
+
+
+def _metric(setting: Setting) -> str:
+    return "accuracy" if setting.labels.kind == "class" else "mean average precision"
+
+
+def _refuse_weak(name: str, score: float, setting: Setting, force: bool) -> None:
+    if setting.labels.kind == "class":
+        needed = SANE_ACCURACY
+    else:
+        needed = float(torch.from_numpy(setting.store.labels("test").astype("float32")).mean()) + SANE_GAIN
+    if score >= needed:
+        return
+    message = f"the classifier of {name} reaches {_metric(setting)} {score:.3f} only, less than {needed:.3f}"
+    if not force:
+        raise DataProblem(message, "its verdicts mean little; more data may help, or accept them with --force")
+    console.warn(message)
+
+
+def _train(name: str, network: nn.Module, setting: Setting) -> float:
+    """Adam with a linear decay to 0 over 2,000 steps of 128 items; returns the test score."""
+    seed = derive(0, "classifier", name)
+    torch.manual_seed(seed)
+    for module in network.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    data = batches.Split(setting.store, "train", [name], setting.device)
+    labels = torch.from_numpy(setting.store.labels("train").astype("int64")).to(setting.device)
+    size = min(BATCH, data.count)
+    optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, STEPS)
+    network.train()
+    per_epoch = data.count // size
+    with console.progress(f"classifier of {name}", STEPS, "steps") as shown:
+        for step in range(STEPS):
+            signals.leave_if_requested("classifiers trained so far are kept")
+            epoch, within = divmod(step, per_epoch)
+            if within == 0:
+                order = batches.permutation(data.count, seed, epoch, setting.device)
+            items = order[within * size : (within + 1) * size]
+            loss = _loss(network(_input(data.batch(items, seed=seed, epoch=epoch)[name], setting, name)), labels[items])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            shown.advance()
+    return _score(name, network.eval(), setting)
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy for classes (B,); mean binary cross-entropy for attributes (B, A)."""
+    if labels.ndim == 1:
+        return F.cross_entropy(logits, labels)
+    return F.binary_cross_entropy_with_logits(logits, labels.float())
+
+
+def _input(x: Tensor, setting: Setting, name: str) -> Tensor:
+    """What a classifier reads: images as they are; text codes (B, L) one-hot (B, L, V), as generated text is a
+    distribution over characters."""
+    info = setting.store.info.modalities[name]
+    return x if info.kind == "image" else F.one_hot(x, len(info.alphabet or "")).float()
+
+
+@torch.no_grad()
+def _score(name: str, network: nn.Module, setting: Setting) -> float:
+    """Test accuracy, or average precision averaged over the attributes that occur."""
+    data = batches.Split(setting.store, "test", [name], setting.device)
+    truth = torch.from_numpy(setting.store.labels("test").astype("int64"))
+    logits = torch.cat([network(_input(data.batch(items, seed=setting.spec.seed)[name], setting, name)).cpu()
+                        for items in torch.arange(data.count).split(512)])  # fmt: skip
+    if truth.ndim == 1:
+        return float((logits.argmax(-1) == truth).double().mean())
+    parts = [average_precision(logits[:, a].numpy(), truth[:, a].numpy()) for a in range(truth.shape[1])]
+    known = [part for part in parts if part is not None]
+    return sum(known) / len(known) if known else 0.0
+
+
+def _save(path: Path, network: nn.Module, setting: Setting, score: float) -> None:
+    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    about = {"fingerprint": setting.store.fingerprint, "version": VERSION, "score": score}
+    try:
+        path.parent.mkdir(exist_ok=True)
+        write_atomic(path, save(tensors, {"mmvae-classifier": json.dumps(about)}))
+    except (OSError, Failure) as error:
+        console.warn(f"the classifier is not kept, so it will be trained again next time ({error})")
+
+
+def _load(path: Path, network: nn.Module, setting: Setting) -> float | None:
+    """The stored classifier's test score, its weights put into ``network``; None where it is missing or another's."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "pt") as file:
+            about = json.loads((file.metadata() or {})["mmvae-classifier"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        if about["fingerprint"] != setting.store.fingerprint or about["version"] != VERSION:
+            return None
+        network.load_state_dict(weights)
+        score = float(about["score"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        console.warn(f"{path} is damaged and will be made again ({str(error)[:80]})")
+        return None
+    return score

@@ -1,0 +1,153 @@
+"""``mmvae evaluate`` on plain values: one run in, one evaluation.json out."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmvae_cli import batches, checkpoint, console, result, runtime
+from mmvae_cli import recipe as recipes
+from mmvae_cli.errors import UsageProblem
+from mmvae_cli.evaluation import classifiers, coherence, latent, likelihood
+from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Experts, Setting
+from mmvae_cli.files import write_json
+from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.result import EvaluationResult
+from mmvae_cli.run import Run
+from mmvae_cli.store import Store
+
+METRICS = ("latent", "coherence", "likelihood")
+
+
+def run(
+    folder: Path, *, metrics: str, protocol: str | None, chosen: Path | None, data_dir: Path, device: str, force: bool,
+    verify: bool,
+) -> tuple[Path, EvaluationResult]:  # fmt: skip
+    """Measure ``metrics`` (comma-separated) of a run and write its evaluation.json; metrics measured before with the
+    same checkpoint, data and settings are kept."""
+    wanted = _metrics(metrics)
+    run_folder = Run(folder)
+    recipe = run_folder.recipe()
+    if protocol is not None:
+        recipe = recipes.validate({**recipe.model_dump(), "evaluation": {**recipe.evaluation.model_dump(),
+                                                                          "protocol": protocol}}, "--protocol")  # fmt: skip
+    found = checkpoint.needed(run_folder, chosen)
+    store = Store(recipes.dataset_folder(recipe, data_dir), verify=verify)
+    batches.check_store(store, recipe)
+    device_used = runtime.pick_device(device)
+    runtime.set_precision("fp32")  # reported numbers are exact products, whatever training used
+    model = MultimodalVAE(recipe)
+    found.load_model(model)
+    setting = Setting(model.to(device_used).eval(), recipe, store, device_used)
+    fresh = _measure(setting, found, wanted, force)
+    path = run_folder.evaluation_path(recipe.evaluation.protocol)
+    complete = _merged(path, fresh)
+    write_json(path, complete.model_dump(mode="json"))
+    return path, complete
+
+
+def _metrics(text: str) -> list[str]:
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in wanted if name not in METRICS]
+    if unknown or not wanted:
+        raise UsageProblem(f"--metrics {text!r}: use any of {','.join(METRICS)}")
+    return wanted
+
+
+def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], force: bool) -> EvaluationResult:
+    spec, store, recipe = setting.spec, setting.store, setting.recipe
+    data = Data(setting, spec.split, "evaluated items", spec.items)
+    test = data.encode(data.order)
+    fresh = EvaluationResult(
+        protocol=spec.protocol, modalities=setting.model.names, settings=_settings(setting),
+        run=result.RunFacts(recipe=recipe.name, method=recipe.model.method, seed=recipe.training.seed,
+                            checkpoint=found.path.name, step=found.position.step, epoch=found.position.epoch),
+        dataset=result.DatasetFacts(name=store.name, fingerprint=store.fingerprint, split=spec.split,
+                                    count=len(test.items), stand_in=store.info.stand_in),
+    )  # fmt: skip
+    if "latent" in wanted:
+        fresh.latent = latent.measure(setting, test, fresh.reasons)
+    if "coherence" in wanted:
+        judges = classifiers.ready(setting, force=force)
+        fresh.coherence = coherence.measure(setting, test, judges.networks, judges.scores, fresh.reasons)
+    if "likelihood" in wanted:
+        limit = slice(0, spec.likelihood_items)
+        fresh.likelihood = likelihood.measure(setting, data, test.block(limit))
+    return _without_nan(fresh)
+
+
+def _settings(setting: Setting) -> dict[str, Any]:
+    """The protocol in words and numbers, kept beside the results."""
+    spec, released = setting.spec, setting.released
+    return {
+        "latent_samples": spec.latent_samples,
+        "latent_draw": "with replacement, zero rows of the released code" if released else "without replacement",
+        "classifier_mode": "train" if released else "eval",
+        "importance_samples": likelihood.RELEASED_SAMPLES if released else spec.importance_samples,
+        "importance_grouping": "released" if released else "per_item",
+        "incomplete_batches": "dropped" if released else "kept",
+        "block": BLOCK, "likelihood_block": LIKELIHOOD_BLOCK, "seed": spec.seed,
+        "items": spec.items, "likelihood_items": spec.likelihood_items,
+    }  # fmt: skip
+
+
+def _without_nan(fresh: EvaluationResult) -> EvaluationResult:
+    """A value that is not finite becomes null with a reason."""
+
+    def clean(value: Any, where: str) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(item, f"{where}.{key}" if where else key) for key, item in value.items()}
+        if isinstance(value, float) and not torch.isfinite(torch.tensor(value)):
+            fresh.reasons[where] = "not finite"
+            return None
+        return value
+
+    content = clean(fresh.model_dump(), "")
+    return EvaluationResult.model_validate({**content, "reasons": fresh.reasons})
+
+
+def _merged(path: Path, fresh: EvaluationResult) -> EvaluationResult:
+    """``fresh`` with the metrics that an earlier evaluation of exactly the same thing measured and this one did not."""
+    if not path.is_file():
+        return fresh
+    try:
+        earlier = result.load(path)
+    except Exception as problem:  # whatever is wrong with the old file, the new one replaces it
+        console.warn(f"replaced: {problem}")
+        return fresh
+    same = all(getattr(earlier, key) == getattr(fresh, key) for key in ("protocol", "run", "dataset", "settings"))
+    if not same:
+        return fresh
+    kept = {name: getattr(earlier, name) for name in METRICS if getattr(fresh, name) is None}
+    dropped = tuple(name for name in METRICS if getattr(fresh, name) is not None)
+    reasons = {key: value for key, value in earlier.reasons.items() if not key.startswith(dropped)}
+    return fresh.model_copy(update={**kept, "reasons": reasons | fresh.reasons})
+
+
+def report(found: EvaluationResult) -> str:
+    """The result as plain tables."""
+    names = found.modalities
+    about = found.dataset
+    stand_in = f"; stand-in: {about.stand_in}" if about.stand_in else ""
+    parts = [f"{found.run.recipe} seed {found.run.seed}, epoch {found.run.epoch}, on {about.count:,} {about.split} items "
+             f"of {about.name} ({about.fingerprint}); protocol: {found.protocol}{stand_in}"]  # fmt: skip
+    if found.latent:
+        rows = [[subset, _number(value)] for subset, value in found.latent.values.items()]
+        parts.append(console.table(f"latent representation ({found.latent.metric})", ["subset", "score"], rows))
+    if found.coherence:
+        judged = ", ".join(f"{name} {score:.3f}" for name, score in found.coherence.classifiers.items())
+        rows = [[s, *(_number(targets[n]) for n in names)] for s, targets in found.coherence.conditional.items()]
+        title = f"coherence ({found.coherence.metric}): joint {_number(found.coherence.joint)}; classifiers: {judged}"
+        parts.append(console.table(title, ["source", *names], rows))
+    if found.likelihood:
+        each = found.likelihood.per_modality
+        rows = [[s, _number(value, 1), *(_number(each[s][n], 1) for n in names)]
+                for s, value in found.likelihood.joint.items()]  # fmt: skip
+        title = (f"log-likelihood given the source, nats per item ({found.likelihood.importance_samples} samples, "
+                 f"grouping {found.likelihood.grouping}, {found.likelihood.count:,} items)")  # fmt: skip
+        parts.append(console.table(title, ["source", "all", *names], rows))
+    return "\n\n".join(parts)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,101 @@
+"""Importance-sampled log-likelihood log p(X | X_A) for every subset A (facts 4.3; Tables 4 and 7, Figure 3 right).
+
+    log w_k = sum_m log p(x_m | z_k, s_mk) + log p(z_k) - log q_A(z_k) + sum_{m in A} (log p(s_mk) - log q(s_mk))
+    log p(X | X_A) ~ logsumexp_k log w_k - log K, averaged over the items
+
+Likelihoods are unweighted, in nats. Private latents come from the posterior for m in A, from the prior otherwise.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from mmvae_cli import console, result, signals
+from mmvae_cli.evaluation.encoding import LIKELIHOOD_BLOCK, Data, Experts, Setting, blocks
+from mmvae_cli.model import fusion
+from mmvae_cli.model.fusion import Gaussian, Subset
+
+RELEASED_SAMPLES = 12
+_LATENTS_AT_ONCE = {"cpu": 1024, "cuda": 1 << 16}
+"""How many latents are decoded together: a few megabytes of images on the CPU, below a gigabyte on a GPU."""
+
+
+def measure(setting: Setting, data: Data, test: Experts) -> result.Likelihood:
+    """The estimate for every subset, joint and per modality. ``released`` groups the weights across items as the
+    authors' code does, which is not a bound on log p(X)."""
+    samples = RELEASED_SAMPLES if setting.released else setting.spec.importance_samples
+    names, subsets = setting.model.names, setting.subsets
+    grouped = {key: [[] for _ in subsets] for key in ("joint", *names)}  # type: dict[str, list[list[Tensor]]]
+    with console.progress("log-likelihood", len(test.items) * len(subsets), "items x subsets") as shown:
+        for block in blocks(test, LIKELIHOOD_BLOCK, drop_last=setting.released):
+            x = data.batch(block.items)
+            for s, weights in _block_weights(setting, block, x, samples):
+                for key, log_w in weights.items():  # (K, B)
+                    grouped[key][s].append(_estimate(log_w, setting.released))
+                shown.advance(len(block.items))
+    values = {key: [float(torch.cat(parts).mean()) for parts in lists] for key, lists in grouped.items()}
+    label = [setting.name_of(subset) for subset in subsets]
+    per_modality = {label[s]: {name: values[name][s] for name in names} for s in range(len(subsets))}
+    return result.Likelihood(
+        importance_samples=samples, grouping="released" if setting.released else "per_item",
+        count=sum(len(part) for part in grouped["joint"][0]), joint=dict(zip(label, values["joint"], strict=True)),
+        per_modality={source: dict(targets) for source, targets in per_modality.items()},
+    )  # fmt: skip
+
+
+def _estimate(log_w: Tensor, released: bool) -> Tensor:
+    """log-mean-exp of the weights (K, B) -> (B,): over each item's own K samples, or over the released code's groups,
+    which after a sample-major reshape hold one sample each of K different items."""
+    samples, batch = log_w.shape
+    if released:
+        log_w = log_w.reshape(batch, samples).t()
+    return torch.logsumexp(log_w.double(), 0) - math.log(samples)
+
+
+@torch.no_grad()
+def _block_weights(setting: Setting, block: Experts, x: dict[str, Tensor], samples: int):  # type: ignore[no-untyped-def]
+    """Yield (subset position, {"joint" and every modality: log weights (K, B)}) for all subsets of one block."""
+    model, count = setting.model, len(block.items)
+    posteriors = fusion.subset_posteriors(block.shared, model.family, setting.subsets)
+    together = max(1, _LATENTS_AT_ONCE.get(setting.device.type, 4096) // (samples * count))
+    for start in range(0, len(setting.subsets), together):
+        signals.leave_if_requested("no evaluation was written")
+        chosen = range(start, min(start + together, len(setting.subsets)))
+        q = Gaussian(
+            posteriors.mean[chosen.start : chosen.stop, None], posteriors.logvar[chosen.start : chosen.stop, None]
+        )
+        noise = _noise(setting, block, "shared", (samples, count, model.latent_dim))
+        z = q.sample(noise)  # (A, K, B, D): the same noise for every subset, which makes their differences sharper
+        ratio = fusion.log_prior(z) - q.log_prob(z)  # (A, K, B)
+        terms, own = {}, {}
+        for m, name in enumerate(model.names):
+            subsets = [setting.subsets[s] for s in chosen]
+            private, own[name] = _private(setting, block, m, subsets, samples)
+            flat = None if private is None else private.flatten(0, 1)
+            terms[name] = model.log_likelihood(name, z.flatten(0, 1), flat, x[name]).unflatten(0, z.shape[:2])
+        joint = ratio + sum(terms[name] + own[name] for name in model.names)
+        for i, s in enumerate(chosen):
+            single = {name: (ratio + terms[name] + own[name])[i] for name in model.names}
+            yield s, {"joint": joint[i], **single}
+
+
+def _noise(setting: Setting, block: Experts, purpose: str, shape: tuple[int, ...]) -> Tensor:
+    first = int(block.items[0])
+    generator = torch.Generator(setting.device).manual_seed(setting.seed(f"likelihood {purpose} {first}"))
+    return torch.randn(shape, generator=generator, device=setting.device)
+
+
+def _private(
+    setting: Setting, block: Experts, m: int, subsets: list[Subset], samples: int
+) -> tuple[Tensor | None, Tensor | float]:
+    """Private latents (A, K, B, P) of modality m and their log p(s) - log q(s) (A, K, B), 0 where s is from the prior."""
+    if block.private is None:
+        return None, 0.0
+    q = Gaussian(block.private.mean[m], block.private.logvar[m])
+    noise = _noise(setting, block, f"private {m}", (samples, len(block.items), setting.model.private_dim))
+    own = q.sample(noise)
+    ratio = fusion.log_prior(own) - q.log_prob(own)
+    inside = torch.tensor([m in subset for subset in subsets], device=own.device)
+    latents = torch.where(inside[:, None, None, None], own, noise)
+    return latents, torch.where(inside[:, None, None], ratio, torch.zeros_like(ratio))

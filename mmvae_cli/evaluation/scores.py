@@ -1,0 +1,50 @@
+"""Accuracy and average precision over the evaluated items, whole or (released) per batch and averaged."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmvae_cli.evaluation.encoding import Setting
+
+
+def accuracy(predicted: list[Tensor], labels: list[Tensor]) -> float:
+    """Share of right predictions over all items: lists of (b,) blocks. Equal blocks make the mean of block means."""
+    return float((torch.cat(predicted) == torch.cat(labels)).double().mean())
+
+
+def average_precisions(
+    scores: list[Tensor], labels: list[Tensor], setting: Setting, where: str, reasons: dict[str, str], *, hard: bool
+) -> dict[str, float | None]:
+    """Average precision per attribute: blocks of scores (b, A), higher is more likely, and labels (b, A) in 0/1.
+
+    ``hard``: scores count as 0/1 predictions (score > 0), as in the released code. Under ``released`` each block is
+    scored by itself and the blocks are averaged, a block without a positive counting 0 (facts 4.1, 4.2).
+    """
+    ready = [((s > 0).double() if hard else s.double()).cpu().numpy() for s in scores]
+    truth = [block.cpu().numpy() for block in labels]
+    if not setting.released:
+        ready, truth = [np.concatenate(ready)], [np.concatenate(truth)]
+    values: dict[str, float | None] = {}
+    for a, name in enumerate(setting.labels.names):
+        parts = [average_precision(s[:, a], t[:, a]) for s, t in zip(ready, truth, strict=True)]
+        if not setting.released and parts[0] is None:
+            values[name], reasons[f"{where}.{name}"] = None, "no evaluated item has this attribute"
+        else:
+            values[name] = float(np.mean([part or 0.0 for part in parts]))
+    return values
+
+
+def average_precision(scores: np.ndarray, truth: np.ndarray) -> float | None:
+    """sklearn's average precision; None where nothing is positive."""
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(truth, scores)) if truth.any() else None
+
+
+def mean_or_none(values: dict[str, float | None], where: str, reasons: dict[str, str]) -> float | None:
+    """Mean over the attributes that have a value."""
+    known = [value for value in values.values() if value is not None]
+    if not known:
+        reasons[where] = "no attribute could be scored"
+        return None
+    return float(np.mean(known))
