@@ -147,7 +147,8 @@ def _md_rows(header: list[str], rows: list[list[str]]) -> list[str]:
 
 
 def _md(text: Any) -> str:
-    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", plain(text))
+    escaped = re.sub(r"([\\`*_\[\]|#])", r"\\\1", plain(text))
+    return escaped.replace("<", "&lt;").replace(">", "&gt;")
 
 
 # CSV -----------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
-from mmvae_cli.comparison.collect import Group
+from mmvae_cli.comparison.groups import Group
 from mmvae_cli.result import EvaluationResult
 
 DDOF = 1

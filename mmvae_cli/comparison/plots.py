@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mmvae_cli.comparison.collect import Group, method_name
 from mmvae_cli.comparison.content import Content
+from mmvae_cli.comparison.groups import Group, method_name
 from mmvae_cli.comparison.measures import Key, Stat
 from mmvae_cli.comparison.tables import CELEBA_LETTERS, LETTERS, letters
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from mmvae_cli.comparison.collect import Collection, Group, method_name
+from mmvae_cli.comparison.collect import Collection
+from mmvae_cli.comparison.groups import Group, method_name
 from mmvae_cli.comparison.measures import Key, Stat
 from mmvae_cli.recipe import flatten
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from mmvae_cli import __version__
 from mmvae_cli.comparison import tables
-from mmvae_cli.comparison.collect import Group
 from mmvae_cli.comparison.content import RUN_HEADER, Content, plain
+from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.plots import Plot
 
 MAX_IMAGE, MAX_IMAGES_TOTAL = 2 << 20, 12 << 20
@@ -54,11 +54,16 @@ def _shown(table: tables.Table) -> dict[str, Any]:
     turned = len(table.columns) > 12
     return {
         "title": table.title, "notes": table.notes, "labels": labels,
-        "turned": turned, "dense": not turned and len(table.columns) > 6,
+        "turned": turned, "dense": "" if turned else _density(len(table.columns)),
         "columns": tables.headings(table) if turned else [column.header for column in table.columns],
         "spans": [] if turned or not any(c.span for c in table.columns) else tables.spans(table),
         "cells": [list(line) for line in zip(*cells, strict=True)] if turned else cells,
     }  # fmt: skip
+
+
+def _density(columns: int) -> str:
+    """The page is 1,100 pixels wide: the more columns, the smaller the type."""
+    return "denser" if columns > 8 else "dense" if columns > 6 else ""
 
 
 def samples(groups: list[Group]) -> Samples:

@@ -5,7 +5,8 @@ Every layout has one row per group and, under it, the published numbers of the s
 
 from dataclasses import dataclass, field, replace
 
-from mmvae_cli.comparison.collect import Collection, Group
+from mmvae_cli.comparison.collect import Collection
+from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.measures import METRICS, Key, Stat, outside, subsets
 from mmvae_cli.comparison.published import Published, experiment
 

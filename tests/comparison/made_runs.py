@@ -23,16 +23,16 @@ BETA = {"polymnist": 2.5, "mnist-svhn-text": 5.0, "celeba": 2.5}
 EPOCHS = {"polymnist": 300, "mnist-svhn-text": 150, "celeba": 200}
 
 
-def recipe(dataset: str, modalities: list[str], method: str = "mopoe", **changes: Any) -> Recipe:
+def recipe(data: str, modalities: list[str], method: str = "mopoe", **changes: Any) -> Recipe:
     """A complete recipe; ``changes`` are dotted keys with ``__`` for the dot. Every modality is called an image:
     compare reads names, never kinds."""
     content: dict[str, Any] = {
-        "name": f"{dataset.replace('-', '_')}_{method}",
-        "dataset": {"name": dataset},
+        "name": f"{data.replace('-', '_')}_{method}",
+        "dataset": {"name": data},
         "modalities": {name: {"network": "conv", "shape": [3, 28, 28]} for name in modalities},
-        "model": {"method": method, "latent_dim": {"polymnist": 512, "celeba": 32}.get(dataset, 20)},
-        "objective": {"beta": BETA.get(dataset, 1.0)},
-        "training": {"epochs": EPOCHS.get(dataset, 10), "batch_size": 256, "learning_rate": 1e-3},
+        "model": {"method": method, "latent_dim": {"polymnist": 512, "celeba": 32}.get(data, 20)},
+        "objective": {"beta": BETA.get(data, 1.0)},
+        "training": {"epochs": EPOCHS.get(data, 10), "batch_size": 256, "learning_rate": 1e-3},
     }
     for key, value in changes.items():
         section, _, name = key.partition("__")
