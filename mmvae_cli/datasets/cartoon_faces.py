@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mmvae_cli import console, signals
-from mmvae_cli.datasets.attribute_text import ATTRIBUTES
+from mmvae_cli.attribute_text import ATTRIBUTES
 from mmvae_cli.datasets.cartoon_drawing import draw
 from mmvae_cli.datasets.celeba_files import ATTRIBUTE_LIST, IMAGES, PARTITION_LIST
 from mmvae_cli.errors import UsageProblem

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli import console, signals, store, text
-from mmvae_cli.datasets import attribute_text, cartoon_faces, celeba_decoding, celeba_files, placing
+from mmvae_cli import attribute_text, console, signals, store, text
+from mmvae_cli.datasets import cartoon_faces, celeba_decoding, celeba_files, placing
 from mmvae_cli.datasets.celeba_files import SIDE, Damage, Faces
 from mmvae_cli.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from mmvae_cli.datasets.attribute_text import ATTRIBUTES
+from mmvae_cli.attribute_text import ATTRIBUTES
 from mmvae_cli.errors import DataProblem
 
 IMAGES, ATTRIBUTE_LIST, PARTITION_LIST = "img_align_celeba", "list_attr_celeba", "list_eval_partition"

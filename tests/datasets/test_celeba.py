@@ -17,7 +17,7 @@ from PIL import Image
 
 from mmvae_cli import cli, text
 from mmvae_cli.datasets import celeba, celeba_decoding, celeba_files
-from mmvae_cli.datasets.attribute_text import ATTRIBUTES, render
+from mmvae_cli.attribute_text import ATTRIBUTES, render
 from mmvae_cli.store import Store
 
 

@@ -177,7 +177,7 @@ def test_a_small_text_classifier_learns_to_read():
     import numpy as np
 
     from mmvae_cli import text
-    from mmvae_cli.datasets.attribute_text import LENGTH, render
+    from mmvae_cli.attribute_text import LENGTH, render
 
     torch.manual_seed(0)
     labels = (np.random.default_rng(0).random((768, 40)) < 0.2).astype(np.uint8)

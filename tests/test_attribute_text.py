@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmvae_cli import text
-from mmvae_cli.datasets.attribute_text import ATTRIBUTES, LENGTH, phrase, place, render, start_of
+from mmvae_cli.attribute_text import ATTRIBUTES, LENGTH, phrase, place, render, start_of
 
 
 def row(*names: str) -> np.ndarray:
