@@ -134,5 +134,5 @@ def _digest(tensors: Tensors, progress: Any) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy())
+        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))  # type: ignore[arg-type]
     return total.hexdigest()

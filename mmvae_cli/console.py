@@ -1,7 +1,7 @@
 """The only module that prints: the result goes to stdout, everything else to stderr.
 
 On a terminal progress is one live line; elsewhere it is a plain line every ``LINE_INTERVAL`` seconds, flushed, so that
-a cluster's log can be followed and searched. NO_COLOR and TERM=dumb are honoured by rich; colour carries no information.
+a cluster's log can be followed and searched. NO_COLOR and TERM=dumb are honoured; colour carries no information.
 """
 
 import os

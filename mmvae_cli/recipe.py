@@ -36,8 +36,11 @@ class DatasetSpec(Section):
 NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "image28": ("image", (3, 28, 28)),
     "conv": ("image", None),
+    "mnist": ("image", (1, 28, 28)),
+    "svhn": ("image", (3, 32, 32)),
+    "text8": ("text", (8,)),
 }
-NetworkName = Literal["image28", "conv"]
+NetworkName = Literal["image28", "conv", "mnist", "svhn", "text8"]
 LIKELIHOODS: dict[str, tuple[str, ...]] = {
     "image": ("laplace", "normal"),
     "text": ("categorical", "categorical_released"),
@@ -147,7 +150,7 @@ class TrainingSpec(Section):
 class EvaluationSpec(Section):
     """The measuring protocol; ``released`` repeats the behaviour of the authors' code (README, "Two protocols").
 
-    ``items`` and ``likelihood_items`` limit how many of the split's items are measured (null: all); counts are reported.
+    ``items`` and ``likelihood_items`` limit how many of the split's items are measured (null: all).
     """
 
     protocol: Literal["default", "released"] = "default"

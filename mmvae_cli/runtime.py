@@ -42,10 +42,8 @@ def derive(seed: int, *parts: int | str) -> int:
 def set_precision(precision: str) -> None:
     """fp32: exact products; tf32: TensorFloat-32 in matrix products and convolutions (GPU only)."""
     wanted = "tf32" if precision in ("tf32", "bf16") else "ieee"
-    torch.backends.fp32_precision = wanted  # type: ignore[assignment]
-    if torch.cuda.is_available():
-        torch.backends.cuda.matmul.fp32_precision = wanted
-        torch.backends.cudnn.conv.fp32_precision = wanted
+    torch.backends.cuda.matmul.fp32_precision = wanted
+    torch.backends.cudnn.conv.fp32_precision = wanted  # type: ignore[attr-defined]
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:

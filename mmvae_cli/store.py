@@ -153,10 +153,10 @@ class Store:
     def labels(self, split: str) -> np.ndarray:
         """int64 (items,) classes or uint8 (items, A) attributes."""
         labels, known = self._load(f"{split}/labels.npy"), self.info.labels
-        if known.kind == "class":
-            shape, dtype, top = (self.count(split),), np.dtype(np.int64), len(known.names) - 1
-        else:
-            shape, dtype, top = (self.count(split), len(known.names)), np.dtype(np.uint8), 1
+        shape: tuple[int, ...] = (self.count(split),)
+        dtype, top = "int64", len(known.names) - 1
+        if known.kind == "attributes":
+            shape, dtype, top = (*shape, len(known.names)), "uint8", 1
         if labels.shape != shape or labels.dtype != dtype:
             raise self._damaged(f"{split}/labels.npy", f"holds {labels.dtype} {labels.shape}, not {dtype} {shape}")
         if labels.min() < 0 or labels.max() > top:
@@ -212,7 +212,7 @@ def new_array(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.u
 
 
 def finish(folder: Path, info: StoreInfo) -> StoreInfo:
-    """Write dataset.json over the ``.npy`` files that lie in ``folder``, checksums included; returns the complete info."""
+    """Write dataset.json over the ``.npy`` files in ``folder``, checksums included; returns the complete info."""
     files = {}
     for path in sorted(folder.glob("*/*.npy")):
         header = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -21,7 +21,7 @@ from mmvae_cli.runtime import derive
 STEPS, BATCH, LEARNING_RATE = 2000, 128, 1e-3
 VERSION = "1"
 SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
-"""A classifier below this test accuracy (attributes: average precision less than this above the base rate) is refused."""
+"""Below this test accuracy (attributes: average precision less than this above the base rate) one is refused."""
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def _train(name: str, network: nn.Module, setting: Setting) -> float:
     seed = derive(0, "classifier", name)
     torch.manual_seed(seed)
     for module in network.modules():
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
     data = batches.Split(setting.store, "train", [name], setting.device)
     labels = torch.from_numpy(setting.store.labels("train").astype("int64")).to(setting.device)
     size = min(BATCH, data.count)

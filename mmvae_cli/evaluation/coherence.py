@@ -11,7 +11,7 @@ from mmvae_cli.evaluation.encoding import BLOCK, Experts, Setting, blocks
 from mmvae_cli.evaluation.scores import accuracy, average_precisions, mean_or_none
 from mmvae_cli.model import fusion
 
-_LATENTS_AT_ONCE = {"cpu": 1024, "cuda": 1 << 15}
+_LATENTS_AT_ONCE = {"cpu": 256, "cuda": 1 << 15}
 
 
 def measure(

@@ -5,16 +5,14 @@ from typing import Any
 
 import torch
 
-from mmvae_cli import batches, checkpoint, console, result, runtime
+from mmvae_cli import checkpoint, console, result, trained
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.evaluation import classifiers, coherence, latent, likelihood
-from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Experts, Setting
+from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting
 from mmvae_cli.files import write_json
-from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.result import EvaluationResult
 from mmvae_cli.run import Run
-from mmvae_cli.store import Store
 
 METRICS = ("latent", "coherence", "likelihood")
 
@@ -29,17 +27,12 @@ def run(
     run_folder = Run(folder)
     recipe = run_folder.recipe()
     if protocol is not None:
-        recipe = recipes.validate({**recipe.model_dump(), "evaluation": {**recipe.evaluation.model_dump(),
-                                                                          "protocol": protocol}}, "--protocol")  # fmt: skip
-    found = checkpoint.needed(run_folder, chosen)
-    store = Store(recipes.dataset_folder(recipe, data_dir), verify=verify)
-    batches.check_store(store, recipe)
-    device_used = runtime.pick_device(device)
-    runtime.set_precision("fp32")  # reported numbers are exact products, whatever training used
-    model = MultimodalVAE(recipe)
-    found.load_model(model)
-    setting = Setting(model.to(device_used).eval(), recipe, store, device_used)
-    fresh = _measure(setting, found, wanted, force)
+        content = recipe.model_dump()
+        content["evaluation"]["protocol"] = protocol
+        recipe = recipes.validate(content, "--protocol")
+    opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify)
+    setting = Setting(opened.model, recipe, opened.store, opened.device)
+    fresh = _measure(setting, opened.checkpoint, wanted, force)
     path = run_folder.evaluation_path(recipe.evaluation.protocol)
     complete = _merged(path, fresh)
     write_json(path, complete.model_dump(mode="json"))
@@ -129,8 +122,9 @@ def report(found: EvaluationResult) -> str:
     names = found.modalities
     about = found.dataset
     stand_in = f"; stand-in: {about.stand_in}" if about.stand_in else ""
-    parts = [f"{found.run.recipe} seed {found.run.seed}, epoch {found.run.epoch}, on {about.count:,} {about.split} items "
-             f"of {about.name} ({about.fingerprint}); protocol: {found.protocol}{stand_in}"]  # fmt: skip
+    trained = f"{found.run.recipe} seed {found.run.seed}, epoch {found.run.epoch}"
+    measured = f"{about.count:,} {about.split} items of {about.name} ({about.fingerprint})"
+    parts = [f"{trained}, on {measured}; protocol: {found.protocol}{stand_in}"]
     if found.latent:
         rows = [[subset, _number(value)] for subset, value in found.latent.values.items()]
         parts.append(console.table(f"latent representation ({found.latent.metric})", ["subset", "score"], rows))

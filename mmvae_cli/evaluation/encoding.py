@@ -66,9 +66,6 @@ class Experts(NamedTuple):
         shared = Gaussian(self.shared.mean[:, rows], self.shared.logvar[:, rows])
         return Experts(shared, private, self.labels[rows], self.items[rows])
 
-    def __len__(self) -> int:  # type: ignore[override]
-        return len(self.items)
-
 
 class Data:
     """A split in the evaluation's own shuffled order, so that the block rule of mixtures sees mixed labels."""

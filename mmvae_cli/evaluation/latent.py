@@ -62,7 +62,7 @@ def _fit_all(
 ) -> list[Any]:
     """One linear model per subset: weights (classes or attributes, D) and bias, or None with a reason."""
     x, y = features.cpu().double().numpy(), labels.cpu().numpy()
-    models = []
+    models: list[Any] = []
     with console.progress("latent classifiers", len(x), "subsets") as shown:
         for s, subset in enumerate(setting.subsets):
             signals.leave_if_requested("no evaluation was written")

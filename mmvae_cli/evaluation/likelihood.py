@@ -7,6 +7,7 @@ Likelihoods are unweighted, in nats. Private latents come from the posterior for
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -17,8 +18,8 @@ from mmvae_cli.model import fusion
 from mmvae_cli.model.fusion import Gaussian, Subset
 
 RELEASED_SAMPLES = 12
-_LATENTS_AT_ONCE = {"cpu": 1024, "cuda": 1 << 16}
-"""How many latents are decoded together: a few megabytes of images on the CPU, below a gigabyte on a GPU."""
+_LATENTS_AT_ONCE = {"cpu": 256, "cuda": 1 << 16}
+"""How many latents are decoded together: what stays in a CPU's cache, below a gigabyte on a GPU."""
 
 
 def measure(setting: Setting, data: Data, test: Experts) -> result.Likelihood:
@@ -26,7 +27,7 @@ def measure(setting: Setting, data: Data, test: Experts) -> result.Likelihood:
     authors' code does, which is not a bound on log p(X)."""
     samples = RELEASED_SAMPLES if setting.released else setting.spec.importance_samples
     names, subsets = setting.model.names, setting.subsets
-    grouped = {key: [[] for _ in subsets] for key in ("joint", *names)}  # type: dict[str, list[list[Tensor]]]
+    grouped: dict[str, list[list[Tensor]]] = {key: [[] for _ in subsets] for key in ("joint", *names)}
     with console.progress("log-likelihood", len(test.items) * len(subsets), "items x subsets") as shown:
         for block in blocks(test, LIKELIHOOD_BLOCK, drop_last=setting.released):
             x = data.batch(block.items)
@@ -54,7 +55,9 @@ def _estimate(log_w: Tensor, released: bool) -> Tensor:
 
 
 @torch.no_grad()
-def _block_weights(setting: Setting, block: Experts, x: dict[str, Tensor], samples: int):  # type: ignore[no-untyped-def]
+def _block_weights(
+    setting: Setting, block: Experts, x: dict[str, Tensor], samples: int
+) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Yield (subset position, {"joint" and every modality: log weights (K, B)}) for all subsets of one block."""
     model, count = setting.model, len(block.items)
     posteriors = fusion.subset_posteriors(block.shared, model.family, setting.subsets)
@@ -72,12 +75,19 @@ def _block_weights(setting: Setting, block: Experts, x: dict[str, Tensor], sampl
         for m, name in enumerate(model.names):
             subsets = [setting.subsets[s] for s in chosen]
             private, own[name] = _private(setting, block, m, subsets, samples)
-            flat = None if private is None else private.flatten(0, 1)
-            terms[name] = model.log_likelihood(name, z.flatten(0, 1), flat, x[name]).unflatten(0, z.shape[:2])
+            terms[name] = _log_likelihood(setting, name, z, private, x[name])
         joint = ratio + sum(terms[name] + own[name] for name in model.names)
         for i, s in enumerate(chosen):
             single = {name: (ratio + terms[name] + own[name])[i] for name in model.names}
             yield s, {"joint": joint[i], **single}
+
+
+def _log_likelihood(setting: Setting, name: str, z: Tensor, private: Tensor | None, x: Tensor) -> Tensor:
+    """log p(x_m | z, s_m) for latents (A, K, B, D), decoded a few at a time: -> (A, K, B)."""
+    rows = max(1, _LATENTS_AT_ONCE.get(setting.device.type, 4096) // z.shape[2])
+    own = [None] * z.shape[0] * z.shape[1] if private is None else private.flatten(0, 1).split(rows)
+    parts = [setting.model.log_likelihood(name, part, s, x) for part, s in zip(z.flatten(0, 1).split(rows), own)]  # noqa: B905
+    return torch.cat(parts).unflatten(0, z.shape[:2])
 
 
 def _noise(setting: Setting, block: Experts, purpose: str, shape: tuple[int, ...]) -> Tensor:
@@ -89,7 +99,7 @@ def _noise(setting: Setting, block: Experts, purpose: str, shape: tuple[int, ...
 def _private(
     setting: Setting, block: Experts, m: int, subsets: list[Subset], samples: int
 ) -> tuple[Tensor | None, Tensor | float]:
-    """Private latents (A, K, B, P) of modality m and their log p(s) - log q(s) (A, K, B), 0 where s is from the prior."""
+    """Private latents (A, K, B, P) of modality m, and log p(s) - log q(s) (A, K, B), 0 where s is from the prior."""
     if block.private is None:
         return None, 0.0
     q = Gaussian(block.private.mean[m], block.private.logvar[m])

@@ -65,7 +65,7 @@ class Terms:
 def draw_noise(
     model: MultimodalVAE, objective: Objective, present: int, batch: int, rows: slice, device: torch.device | str
 ) -> Noise:
-    """Draw for all ``batch`` rows of the global batch and keep ``rows``, so that any split of it sees the same noise."""
+    """Draw for all ``batch`` rows of the global batch and keep ``rows``: any split of it sees the same noise."""
     family = model.family if present == len(model.names) else model.family.restrict(tuple(range(present)))
     spec, decoded = objective.spec, len(family) if objective.spec.component_choice == "all" else 1
 

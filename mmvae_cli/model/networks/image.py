@@ -68,7 +68,7 @@ def _double(inside: int, outside: int, small: Size, large: Size) -> nn.ConvTrans
 
 
 class DigitClassifier(nn.Module):
-    """PolyMNIST's coherence classifier (facts 3.1): logits (B, labels); 130,568 parameters for 3x28x28 and 10 labels."""
+    """PolyMNIST's coherence classifier (facts 3.1): logits (B, labels); 130,568 parameters for 3x28x28, 10 labels."""
 
     def __init__(self, shape: tuple[int, ...], labels: int) -> None:
         super().__init__()
