@@ -48,6 +48,15 @@ class Resume(StrEnum):
     must = "must"
 
 
+class Kind(StrEnum):
+    """What ``sample`` draws."""
+
+    prior = "prior"
+    conditional = "conditional"
+    reconstruction = "reconstruction"
+    swap = "swap"
+
+
 class ImageFormat(StrEnum):
     """What ``make-dataset polymnist`` writes."""
 
@@ -253,6 +262,53 @@ def evaluate(
         device=device, force=force, verify=verify,
     )  # fmt: skip
     console.result(json.dumps(found.model_dump(mode="json")) if as_json else f"{command.report(found)}\n\n{path}")
+
+
+@app.command()
+def sample(
+    ckpt: Annotated[Path, typer.Option("--ckpt", help="Run folder.")],
+    kind: Annotated[
+        Kind | None, typer.Option(help="Default: all that make sense for the run.", show_default=False)
+    ] = None,
+    given: Annotated[
+        str | None, typer.Option(help="Observed modalities, comma-separated [all but the target].", metavar="NAMES")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Generated modalities, a figure each [all that are not given].", metavar="NAMES")
+    ] = None,
+    text: Annotated[
+        list[str] | None, typer.Option(help='Attributes to generate from, as "smiling, blond hair"; may be repeated, '
+                                            "a column each.", metavar="ATTRIBUTES")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, max=10_000, help="Latents with prior [100], else test items [10].",
+                                 show_default=False)
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the figures; default: RUN/figures.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint file; default: the newest valid one.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing figures.")] = False,
+    device: Device = "auto", verify: Verify = True, data_dir: DataDir = DATA_DIR,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the folder.")] = False,
+    quiet: Quiet = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Draw a run's samples: PNG grids, and beside each the arrays as .npz.
+
+    \b
+    mmvae sample --ckpt runs/polymnist_mopoe-seed0
+    mmvae sample --ckpt runs/polymnist_mopoe-seed0 --given m1,m2 --target m0
+    mmvae sample --ckpt runs/celeba_mopoe-seed0 --text "smiling, blond hair" --text "male, eyeglasses"
+    """
+    from mmvae_cli.sampling import command
+    from mmvae_cli.sampling.plan import Wish
+
+    console.set_quiet(quiet)
+    wish = Wish(kind and kind.value, given, target, tuple(text or ()))
+    made = command.run(
+        ckpt, wish, count=count, seed=seed, chosen=checkpoint, out=out, force=force, data_dir=data_dir, device=device,
+        verify=verify,
+    )  # fmt: skip
+    console.result(json.dumps(made) if as_json else made["path"])
 
 
 @app.callback()

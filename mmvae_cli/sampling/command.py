@@ -1,0 +1,128 @@
+"""``mmvae sample`` on plain values: one run in, figures and the arrays behind them out."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmvae_cli import console, drawing, signals, trained
+from mmvae_cli.errors import Failure, UsageProblem
+from mmvae_cli.files import write_atomic
+from mmvae_cli.run import Run
+from mmvae_cli.sampling import generation, layout, plan
+from mmvae_cli.sampling.generation import Sampler
+from mmvae_cli.sampling.plan import Figure, Wish
+
+
+def run(
+    folder: Path, wish: Wish, *, count: int | None, seed: int, chosen: Path | None, out: Path | None, force: bool,
+    data_dir: Path, device: str, verify: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Make the figures of ``wish`` for a run; returns what was made as plain JSON values.
+
+    Every file is whole or absent, and the same command makes the same bytes. Raises UsageProblem where a file exists
+    and ``force`` is not given; nothing is written then.
+    """
+    run_folder = Run(folder)
+    recipe = run_folder.recipe()
+    if count is not None and wish.texts:
+        raise UsageProblem("--count has no effect with --text", "give --text once for every column")
+    figures = plan.plan(wish, {name: spec.kind for name, spec in recipe.modalities.items()}, recipe.model.private_dim)
+    target = out or run_folder.figures
+    _refuse_existing(target, figures, force)
+    opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify)
+    sampler = Sampler(opened, recipe, seed)
+    context = layout.Context(
+        opened.store.info.modalities, opened.store.info.labels, sampler.split, _about(run_folder, sampler)
+    )
+    with console.progress("sampling", len(figures), "figures") as shown:
+        for figure in figures:
+            signals.leave_if_requested("the figures written so far are complete")
+            _make(sampler, figure, count or _default_count(sampler, figure), context, target)
+            shown.advance()
+    return _product(target, figures, sampler)
+
+
+def _default_count(sampler: Sampler, figure: Figure) -> int:
+    """The usual number, or as many test items as a small split has."""
+    usual = plan.DEFAULT_COUNT[figure.kind]
+    return usual if figure.kind == "prior" else min(usual, sampler.trained.store.count(sampler.split))
+
+
+def _refuse_existing(target: Path, figures: list[Figure], force: bool) -> None:
+    if target.exists() and not target.is_dir():
+        raise UsageProblem(f"{target} is a file", "give --out a folder")
+    wanted = [f"{stem}{end}" for figure in figures for stem, end in _files(figure)]
+    there = [name for name in wanted if (target / name).exists()]
+    if there and not force:
+        more = f" (and {len(there) - 1} more of the files to be made)" if len(there) > 1 else ""
+        raise UsageProblem(
+            f"{target / there[0]} exists{more}", "give --force to replace it, or --out for another folder"
+        )
+
+
+def _files(figure: Figure) -> list[tuple[str, str]]:
+    return [(figure.name, ".npz"), *((stem, ".png") for stem in figure.pictures)]
+
+
+def _make(sampler: Sampler, figure: Figure, count: int, context: layout.Context, target: Path) -> None:
+    """Draw, then write: the arrays first, the pictures of them last."""
+    arrays = generation.draw(sampler, figure, count)
+    arrays["about"] = np.array(json.dumps(_facts(sampler) | {"kind": figure.kind, "given": figure.given,
+                                                             "target": figure.target}))  # fmt: skip
+    images = layout.pictures(figure, arrays, context)
+    signals.leave_if_requested("the figures written so far are complete")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Failure(f"cannot write {target}: {error.strerror}", "choose a writable folder with --out") from error
+    write_atomic(target / f"{figure.name}.npz", npz(arrays))
+    for stem, image in images.items():
+        drawing.save_png(image, target / f"{stem}.png")
+        console.say(f"{target / stem}.png")
+
+
+def npz(arrays: dict[str, np.ndarray]) -> bytes:
+    """A compressed .npz that depends on the arrays alone: members carry no date."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in sorted(arrays):
+            member = zipfile.ZipInfo(f"{name}.npy")
+            member.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(member, "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, np.asarray(arrays[name]), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _facts(sampler: Sampler) -> dict[str, Any]:
+    """Where samples come from: enough to draw the same ones again."""
+    found, recipe, store = sampler.trained.checkpoint, sampler.recipe, sampler.trained.store
+    return {
+        "recipe": recipe.name, "method": recipe.model.method, "training_seed": recipe.training.seed,
+        "checkpoint": found.path.name, "epoch": found.position.epoch, "step": found.position.step,
+        "dataset": store.name, "fingerprint": store.fingerprint, "stand_in": store.info.stand_in,
+        "split": sampler.split, "seed": sampler.seed,
+    }  # fmt: skip
+
+
+def _about(run_folder: Run, sampler: Sampler) -> str:
+    """The second line of a figure's title."""
+    facts = _facts(sampler)
+    note = f"; stand-in: {facts['stand_in']}" if facts["stand_in"] else ""
+    name = run_folder.folder.resolve().name
+    return f"{name} ({facts['method']}, recipe {facts['recipe']}), epoch {facts['epoch']}; {facts['dataset']}{note}"
+
+
+def _product(target: Path, figures: list[Figure], sampler: Sampler) -> dict[str, Any]:
+    made = [
+        {
+            "kind": figure.kind, "given": list(figure.given), "target": list(figure.target),
+            "npz": str(target / f"{figure.name}.npz"),
+            "png": [str(target / f"{stem}.png") for stem in figure.pictures],
+        }
+        for figure in figures
+    ]  # fmt: skip
+    return {"path": str(target), **_facts(sampler), "figures": made}

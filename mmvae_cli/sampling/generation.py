@@ -1,0 +1,248 @@
+"""Drawing samples from a trained model: latents, decoded modalities and the test items they came from, as arrays.
+
+What a figure needs and what its .npz holds are the same arrays. Keys, for a modality ``m`` (R rows, N columns)::
+
+    sample_m   (R, N, ...)  images uint8 (C, H, W); text as positions in the alphabet uint8 (L,)
+    input_m    (N, ...)     the observed test items, or the text that was typed
+    string_sample_m, string_input_m   the same texts as strings, padding stripped
+    z          (R, N, D)    the shared latents that were decoded
+    private_m  (R, N, P), (R, 1, P) where a row shares one, (1, N, P) where a column does
+    items, labels           positions of the test items in their split (N,), and their labels
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmvae_cli import attribute_text, batches, signals, text
+from mmvae_cli.errors import UsageProblem
+from mmvae_cli.model import fusion
+from mmvae_cli.model.fusion import Gaussian
+from mmvae_cli.model.vae import Batch, MultimodalVAE
+from mmvae_cli.recipe import Recipe
+from mmvae_cli.runtime import derive
+from mmvae_cli.sampling.plan import Figure
+from mmvae_cli.store import ModalityInfo
+from mmvae_cli.trained import Trained
+
+ROWS = 10
+"""Samples per item in a conditional grid, as in the released code (facts 4.4)."""
+_AT_ONCE = {"cpu": 128, "cuda": 2048}
+Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A trained model, where its items come from, and the seed of everything drawn."""
+
+    trained: Trained
+    recipe: Recipe
+    seed: int
+
+    @property
+    def model(self) -> MultimodalVAE:
+        return self.trained.model
+
+    @property
+    def split(self) -> str:
+        """The split that the recipe evaluates on."""
+        return self.recipe.evaluation.split
+
+    def info(self, name: str) -> ModalityInfo:
+        return self.trained.store.info.modalities[name]
+
+    def noise(self, *shape: int, of: str) -> Tensor:
+        """Standard normal noise, a function of the seed and of what it is for; drawn on the CPU for every device."""
+        generator = torch.Generator().manual_seed(derive(self.seed, "sample", of))
+        return torch.randn(*shape, generator=generator).to(self.trained.device)
+
+
+@torch.no_grad()
+def draw(sampler: Sampler, figure: Figure, count: int) -> Arrays:
+    """All arrays of one figure with ``count`` latents or test items. Raises UsageProblem for more items than there are
+    and for typed text where the data's texts are of another kind."""
+    torch.manual_seed(derive(sampler.seed, "sample", "components"))  # few rows: which component of a mixture each gets
+    if figure.kind == "prior":
+        return _prior(sampler, figure, count)
+    if figure.texts:
+        typed, found = _typed(sampler, figure)
+        return found | _conditional(sampler, figure, typed)
+    items = choose_items(sampler, count)
+    needed = list(dict.fromkeys([*figure.given, *(figure.target if figure.kind == "swap" else ())]))
+    split = batches.Split(sampler.trained.store, sampler.split, needed, sampler.trained.device)
+    batch = split.batch(torch.from_numpy(items), seed=sampler.recipe.evaluation.seed)
+    found = {"items": items, "labels": np.array(sampler.trained.store.labels(sampler.split)[items])}
+    found |= _texts(sampler, {f"input_{name}": _observed(x) for name, x in batch.items()})
+    maker = {"reconstruction": _reconstruction, "conditional": _conditional, "swap": _swap}[figure.kind]
+    return found | maker(sampler, figure, batch)
+
+
+# --- the kinds -------------------------------------------------------------------------------------------------------
+
+
+def _prior(sampler: Sampler, figure: Figure, count: int) -> Arrays:
+    """z ~ N(0, I), decoded by every modality (Figures 7, 9 and 14); private latents from their priors."""
+    z = sampler.noise(1, count, sampler.model.latent_dim, of="prior")
+    private = {name: _prior_private(sampler, name, 1, count) for name in figure.target}
+    return _decoded(sampler, z, private)
+
+
+def _reconstruction(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
+    """z ~ q(z | X) of the full set, private latents from the own modality's posterior (Figure 8; Eq. 34)."""
+    encoded = sampler.model.encode(batch)
+    z = _content(sampler, batch, figure.given, 1)
+    private: dict[str, Tensor | None] = dict.fromkeys(figure.target)
+    if encoded.private is not None:
+        for position, name in enumerate(figure.target):
+            own = Gaussian(encoded.private.mean[position], encoded.private.logvar[position])
+            private[name] = own.sample(sampler.noise(*own.mean.shape, of=f"own private {name}"))[None]
+    return _decoded(sampler, z, private)
+
+
+def _conditional(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
+    """ROWS samples of the target for every item: z ~ q(z | X_A) anew in every cell, and in row i the i-th prior
+    private latent for all items (facts 1.7, 4.4; Figures 4, 10 and 11)."""
+    z = _content(sampler, batch, figure.given, ROWS)
+    return _decoded(sampler, z, {name: _prior_private(sampler, name, ROWS, 1) for name in figure.target})
+
+
+def _swap(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
+    """Row i, column j: the content of item i in the style of item j. Posterior means, so that nothing else changes."""
+    model, (target,) = sampler.model, figure.target
+    content = _posterior(model, batch, figure.given).mean  # (N, D)
+    encoded = model.encode({target: batch[target]})
+    assert encoded.private is not None  # planned only where there are private latents
+    z = content[:, None].expand(-1, len(content), -1)  # (N, N, D)
+    return _decoded(sampler, z, {target: encoded.private.mean})
+
+
+# --- latents ---------------------------------------------------------------------------------------------------------
+
+
+def _posterior(model: MultimodalVAE, batch: Batch, given: tuple[str, ...]) -> Gaussian:
+    """q(z | X_A) of every item, (B, D). Only the given modalities are encoded: the places of the others hold zeros,
+    which no product over A reads."""
+    subset = tuple(model.names.index(name) for name in given)
+    encoded = model.encode({name: batch[name] for name in given})
+    mean = encoded.shared.mean.new_zeros(len(model.names), *encoded.shared.mean.shape[1:])
+    logvar = torch.zeros_like(mean)
+    mean[list(subset)], logvar[list(subset)] = encoded.shared.mean, encoded.shared.logvar
+    found = fusion.subset_posteriors(Gaussian(mean, logvar), model.family, [subset])
+    return Gaussian(found.mean[0], found.logvar[0])
+
+
+def _content(sampler: Sampler, batch: Batch, given: tuple[str, ...], rows: int) -> Tensor:
+    """Samples of q(z | X_A), (rows, B, D). Where the family has only parts of A (MMVAE), every row deals the parts out
+    to the items anew, in a random order as the block rule wants it."""
+    generator = torch.Generator().manual_seed(derive(sampler.seed, "sample", "order", *given))
+    count = len(next(iter(batch.values())))
+    noise = sampler.noise(rows, count, sampler.model.latent_dim, of=f"content {'+'.join(given)}")
+    drawn = []
+    for row in range(rows):
+        order = torch.randperm(count, generator=generator).to(noise.device)
+        shuffled = {name: batch[name][order] for name in given}
+        found = _posterior(sampler.model, shuffled, given)
+        back = order.argsort()
+        drawn.append(Gaussian(found.mean[back], found.logvar[back]).sample(noise[row]))
+    return torch.stack(drawn)
+
+
+def _prior_private(sampler: Sampler, name: str, rows: int, columns: int) -> Tensor | None:
+    size = sampler.model.private_dim
+    return sampler.noise(rows, columns, size, of=f"private {name}") if size else None
+
+
+# --- decoding --------------------------------------------------------------------------------------------------------
+
+
+def _decoded(sampler: Sampler, z: Tensor, private: dict[str, Tensor | None]) -> Arrays:
+    """Every modality of ``private`` decoded from z (R, N, D) and its private latents (R | 1, N | 1, P)."""
+    arrays: Arrays = {}
+    for name, own in private.items():
+        arrays[f"sample_{name}"] = _decode(sampler, name, z, own)
+        if own is not None:
+            arrays[f"private_{name}"] = own.cpu().numpy()
+    return _texts(sampler, arrays) | {"z": z.contiguous().cpu().numpy()}
+
+
+def _decode(sampler: Sampler, name: str, z: Tensor, private: Tensor | None) -> np.ndarray:
+    flat = z.flatten(0, 1)
+    own = None if private is None else private.expand(*z.shape[:-1], -1).flatten(0, 1)
+    parts = []
+    for rows in torch.arange(len(flat), device=z.device).split(_AT_ONCE.get(z.device.type, 128)):
+        signals.leave_if_requested("the figures written so far are complete")
+        output = sampler.model.decode(name, flat[rows], None if own is None else own[rows])
+        parts.append(_as_data(sampler.info(name).kind, sampler.model.likelihoods[name].mean(output)))
+    joined = np.concatenate(parts)
+    return joined.reshape(*z.shape[:2], *joined.shape[1:])
+
+
+def _as_data(kind: str, mean: Tensor) -> np.ndarray:
+    """The mean of a likelihood as data: images clipped to [0, 1] as uint8, text as its likeliest characters."""
+    if kind == "image":
+        return mean.clamp(0, 1).mul(255).round().to(torch.uint8).cpu().numpy()
+    if kind == "text":
+        return mean.argmax(-1).to(torch.uint8).cpu().numpy()
+    return mean.cpu().numpy()
+
+
+def _observed(x: Tensor) -> np.ndarray:
+    """A batch back as it lies in the store: images (B, C, H, W) in [0, 1] or codes (B, L) as uint8."""
+    return (x.mul(255).round() if x.is_floating_point() else x).to(torch.uint8).cpu().numpy()
+
+
+def _texts(sampler: Sampler, arrays: Arrays) -> Arrays:
+    """``arrays`` with the strings of every text beside it, padding stripped."""
+    strings: Arrays = {}
+    for key, codes in arrays.items():
+        side, _, name = key.partition("_")
+        if side in ("sample", "input") and sampler.info(name).kind == "text":
+            found = np.array(as_strings(codes.reshape(-1, codes.shape[-1]), sampler.info(name)))
+            strings[f"string_{key}"] = found.reshape(codes.shape[:-1])
+    return arrays | strings
+
+
+def as_strings(codes: np.ndarray, info: ModalityInfo) -> list[str]:
+    """Positions (N, L) as N strings without the padding around them."""
+    return [
+        string.strip(f" {info.fill or ''}") for string in text.decode(codes, alphabet=info.alphabet or text.ALPHABET)
+    ]
+
+
+# --- what is observed ------------------------------------------------------------------------------------------------
+
+
+def choose_items(sampler: Sampler, count: int) -> np.ndarray:
+    """int64 (count,) test items drawn by the seed: with classes one of each class in turn (0, 1, ..., 9, 0, ...)."""
+    store, total = sampler.trained.store, sampler.trained.store.count(sampler.split)
+    if count > total:
+        raise UsageProblem(f"--count {count}: the {sampler.split} split has {total:,} items", "give a smaller --count")
+    order = np.random.default_rng(derive(sampler.seed, "sample", "items")).permutation(total)
+    if store.info.labels.kind == "class":
+        labels = store.labels(sampler.split)[order]
+        grouped = np.argsort(labels, kind="stable")
+        _, first, sizes = np.unique(labels[grouped], return_index=True, return_counts=True)
+        turn = np.empty(total, np.int64)
+        turn[grouped] = np.arange(total) - np.repeat(first, sizes)  # how many of its class come before it
+        order = order[np.lexsort((labels, turn))]
+    return order[:count].astype(np.int64)
+
+
+def _typed(sampler: Sampler, figure: Figure) -> tuple[Batch, Arrays]:
+    """The typed attributes as text, written and placed by the rule of the dataset (facts 2.3), as a batch."""
+    (name,), labels = figure.given, sampler.trained.store.info.labels
+    info = sampler.info(name)
+    if labels.names != attribute_text.ATTRIBUTES or info.shape != (attribute_text.LENGTH,):
+        raise UsageProblem(
+            f"--text writes the attributes of CelebA; {sampler.trained.store.folder} has other labels",
+            f"--given {name} generates from the texts of its test items",
+        )
+    rows = np.zeros((len(figure.texts), len(labels.names)), np.uint8)
+    for row, present in zip(rows, figure.texts, strict=True):
+        row[list(present)] = 1
+    strings = [attribute_text.render(row, attribute_text.phrase(row), sampler.seed) for row in rows]
+    codes = text.encode(strings, attribute_text.LENGTH, alphabet=info.alphabet or text.ALPHABET)
+    batch = {name: torch.from_numpy(codes.astype(np.int64)).to(sampler.trained.device)}
+    return batch, _texts(sampler, {f"input_{name}": codes}) | {"labels": rows}

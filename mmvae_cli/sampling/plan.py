@@ -1,0 +1,184 @@
+"""Which figures a ``mmvae sample`` makes: a function of what is asked for and of the run's modalities. No torch."""
+
+import difflib
+import hashlib
+import re
+from dataclasses import dataclass
+from itertools import combinations
+
+from mmvae_cli import attribute_text
+from mmvae_cli.errors import UsageProblem
+
+KINDS = ("reconstruction", "prior", "conditional", "swap")
+DEFAULT_COUNT = {"reconstruction": 10, "prior": 100, "conditional": 10, "swap": 10}
+_ALL_SOURCES = 3
+"""Up to so many modalities every conditional grid is made unasked; beyond it the paper's Figures 10 and 11 are."""
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One drawing of samples: ``name``.npz and the PNG grids ``pictures``.
+
+    ``given`` are the observed modalities and ``target`` the generated ones, in the recipe's order. ``texts``: what the
+    user typed, as sets of attributes by position; then the one given modality is the text itself.
+    """
+
+    kind: str
+    name: str
+    pictures: tuple[str, ...]
+    given: tuple[str, ...]
+    target: tuple[str, ...]
+    texts: tuple[tuple[int, ...], ...] = ()
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asked for; None where it said nothing."""
+
+    kind: str | None = None
+    given: str | None = None
+    target: str | None = None
+    texts: tuple[str, ...] = ()
+
+
+def plan(wish: Wish, kinds: dict[str, str], private_dim: int) -> list[Figure]:
+    """The figures for a run whose modalities have these ``kinds`` (name -> image | text), in the order of drawing.
+
+    Raises UsageProblem for an unknown name and for options that do not go together.
+    """
+    names = list(kinds)
+    given, target = _chosen("--given", wish.given, names), _chosen("--target", wish.target, names)
+    kind = wish.kind or ("conditional" if given or target or wish.texts else None)
+    _refuse_contradictions(wish, kind, private_dim)
+    if wish.texts:
+        return _from_typed_text(wish.texts, given, target, kinds)
+    makers = {
+        "reconstruction": lambda: [_reconstruction(names)],
+        "prior": lambda: [_prior(names)],
+        "conditional": lambda: _conditional(given, target, names),
+        "swap": lambda: [_swap(given, name) for name in target or names] if private_dim else [],
+    }
+    return [figure for each in ([kind] if kind else KINDS) for figure in makers[each]()]
+
+
+def _chosen(option: str, value: str | None, names: list[str]) -> tuple[str, ...]:
+    """``m3,m0`` (or ``m3+m0``) -> ("m0", "m3"); empty where nothing was said."""
+    if value is None:
+        return ()
+    wanted = [part.strip() for part in re.split(r"[,+]", value) if part.strip()]
+    for name in wanted:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            also = f"did you mean {near[0]}? " if near else ""
+            raise UsageProblem(f"{option}: no modality {name[:64]!r} in this run", f"{also}it has {', '.join(names)}")
+    if not wanted:
+        raise UsageProblem(f"{option} names no modality", f"this run has {', '.join(names)}")
+    return tuple(name for name in names if name in wanted)
+
+
+def _refuse_contradictions(wish: Wish, kind: str | None, private_dim: int) -> None:
+    if kind in ("prior", "reconstruction"):
+        for option, value in (("--given", wish.given), ("--target", wish.target), ("--text", wish.texts)):
+            if value:
+                raise UsageProblem(f"{option} has no effect with --kind {kind}", "use it with --kind conditional")
+    if kind == "swap" and wish.texts:
+        raise UsageProblem("--text has no effect with --kind swap", "use it with --kind conditional")
+    if kind == "swap" and not private_dim:
+        raise UsageProblem(
+            "--kind swap: this run has no private latents to swap",
+            "train with model.private_dim=N, as celeba recipes do",
+        )
+
+
+# --- one kind each ---------------------------------------------------------------------------------------------------
+
+
+def _reconstruction(names: list[str]) -> Figure:
+    """Figure 8."""
+    return Figure("reconstruction", "reconstruction", ("reconstruction",), tuple(names), tuple(names))
+
+
+def _prior(names: list[str]) -> Figure:
+    """Figure 9, and Figures 7 and 14 of the same latents, one picture per modality."""
+    return Figure("prior", "prior", ("prior", *(f"random_{name}" for name in names)), (), tuple(names))
+
+
+def _conditional(given: tuple[str, ...], target: tuple[str, ...], names: list[str]) -> list[Figure]:
+    """Figures 10 and 11 and the grids across modalities. Without a target: every modality that is not given; without
+    a source: all the others."""
+    if given:
+        rest = tuple(name for name in names if name not in given)
+        return [_grid(given, name) for name in target or rest or names]
+    if len(names) == 1:
+        if target:
+            return [_grid(target, names[0])]
+        return []
+    others = {name: tuple(n for n in names if n != name) for name in names}
+    if target:
+        return [_grid(others[name], name) for name in target]
+    if len(names) > _ALL_SOURCES:
+        return [_grid((names[1],), names[0]), _grid(others[names[0]], names[0])]
+    return [
+        _grid(source, name)
+        for name in names
+        for size in range(1, len(names))
+        for source in combinations(others[name], size)
+    ]
+
+
+def _grid(given: tuple[str, ...], target: str) -> Figure:
+    name = _short(f"{target}_given_{'+'.join(given)}")
+    return Figure("conditional", name, (name,), given, (target,))
+
+
+def _swap(given: tuple[str, ...], target: str) -> Figure:
+    """Private latent of one item with the content of another: content from ``given``, by default from the target."""
+    name = _short(f"swap_{target}_given_{'+'.join(given)}" if given and given != (target,) else f"swap_{target}")
+    return Figure("swap", name, (name,), given or (target,), (target,))
+
+
+def _from_typed_text(
+    texts: tuple[str, ...], given: tuple[str, ...], target: tuple[str, ...], kinds: dict[str, str]
+) -> list[Figure]:
+    """Figure 4 from what the user typed."""
+    source = next((name for name, kind in kinds.items() if kind == "text"), None)
+    if source is None:
+        raise UsageProblem("--text: this run has no text modality", f"it has {', '.join(kinds)}")
+    if given not in ((), (source,)):
+        raise UsageProblem(f"--text is what is given: leave --given {','.join(given)} out", "or leave --text out")
+    rows = tuple(attributes_in(text) for text in texts)
+    words = "_and_".join("_".join(attribute_text.WORDS[a] for a in row) for row in rows)
+    figures = []
+    for name in target or tuple(name for name in kinds if name != source):
+        stem = _short(f"{name}_given_{source}_{words.replace(' ', '_')}")
+        figures.append(Figure("conditional", stem, (stem,), (source,), (name,), rows))
+    return figures
+
+
+def attributes_in(text: str) -> tuple[int, ...]:
+    """``"smiling, blond hair"`` -> positions in the list of attributes; case and underscores make no difference.
+
+    Raises UsageProblem for a name that is no attribute, with the nearest one.
+    """
+    words = [" ".join(part.replace("_", " ").lower().split()) for part in text.split(",")]
+    wanted = [word for word in words if word]
+    if not wanted:
+        raise UsageProblem("--text names no attribute", f"such as: smiling, blond hair; {_known()}")
+    for word in wanted:
+        if word not in attribute_text.WORDS:
+            near = difflib.get_close_matches(word, attribute_text.WORDS, n=1)
+            also = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageProblem(f"--text: no attribute {word[:64]!r}", f"{also}{_known()}")
+    return tuple(sorted({attribute_text.WORDS.index(word) for word in wanted}))
+
+
+def _known() -> str:
+    return f"the attributes are: {', '.join(attribute_text.WORDS)}"
+
+
+def _short(name: str) -> str:
+    """A file name of bounded length; a longer one keeps its beginning and a digest of the whole."""
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
