@@ -83,7 +83,8 @@ def load(path: Path) -> Checkpoint:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            # cloned: what safetensors gives may be the mapped file itself, which can change under us
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
         progress = metadata["progress"]
         if metadata.get("format") != "mmvae-checkpoint" or metadata["digest"] != _digest(tensors, progress):
             raise ValueError("the content does not match its digest")

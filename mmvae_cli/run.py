@@ -63,7 +63,7 @@ class Run:
         return content
 
     def set_status(self, state: str, **facts: Any) -> None:
-        write_json(self.status_path, {"state": state, **facts})
+        write_json(self.status_path, {**facts, "state": state})
 
     def environment(self) -> dict[str, Any]:
         """What environment.json says; ``{}`` where there is none."""

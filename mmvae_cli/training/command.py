@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from mmvae_cli import console, recipe as recipes
+from mmvae_cli import console
+from mmvae_cli import recipe as recipes
 from mmvae_cli.run import default_folder
 from mmvae_cli.training import plan
 from mmvae_cli.training.loop import Request, train

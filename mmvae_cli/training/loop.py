@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mmvae_cli import batches, checkpoint, console, runtime, signals
 from mmvae_cli.checkpoint import Position
-from mmvae_cli.errors import DataProblem, Diverged, UsageProblem
+from mmvae_cli.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
 from mmvae_cli.model import objective
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
@@ -54,7 +54,11 @@ def train(recipe: Recipe, request: Request) -> Path:
         if world.rank == 0:
             run.prepare(recipe)
             with run.lock():
-                _train_locked(recipe, request, run, store, device, world)
+                try:
+                    _train_locked(recipe, request, run, store, device, world)
+                except Failure as failure:
+                    _note_failure(run, failure)
+                    raise
         else:
             _train_locked(recipe, request, run, store, device, world)
     finally:
@@ -133,6 +137,13 @@ def _train_locked(recipe: Recipe, request: Request, run: Run, store: Store, devi
                 raise DataProblem("another rank was stopped")
     log.close()
     console.say(f"trained {settings.epochs} epochs in {console.duration(here(total).seconds)}")
+
+
+def _note_failure(run: Run, failure: Failure) -> None:
+    """Say in status.json how a begun run ended; a stop by signal has said so itself."""
+    if not isinstance(failure, Stopped) and run.status_path.is_file():
+        known = {key: value for key, value in run.status().items() if key not in ("state", "reason")}
+        run.set_status("diverged" if isinstance(failure, Diverged) else "failed", **known, reason=str(failure))
 
 
 def _resume(run: Run, model: MultimodalVAE, optimizer: torch.optim.Optimizer, resume: str, world: World) -> Position:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from mmvae_cli.kinds import KINDS
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.store import Store
@@ -53,8 +54,8 @@ def activation_count(recipe: Recipe, meta_model: MultimodalVAE) -> int:
     batch = {}
     for name, spec in recipe.modalities.items():
         assert spec.shape is not None
-        dtype = torch.float32 if spec.kind == "image" else torch.long
-        batch[name] = torch.zeros(2, *spec.shape, device="meta", dtype=dtype)
+        kind = KINDS[spec.kind]
+        batch[name] = kind.read(torch.zeros(2, *spec.shape, device="meta", dtype=getattr(torch, kind.dtype)))
     meta_model.encode(batch)
     latents = len(recipe.families()) if recipe.objective.component_choice == "all" else 1
     latents += recipe.model.unimodal_elbos

@@ -1,0 +1,25 @@
+"""Shared by all tests: helper modules of each folder, thread count, and where real data are."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE / name) for name in ("model", "training")]
+os.environ.setdefault("OMP_NUM_THREADS", "2")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder with MNIST/, svhn/, celeba/, backgrounds/ in their official layouts, from MMVAE_TEST_DATA."""
+    folder = os.environ.get("MMVAE_TEST_DATA")
+    if not folder or not Path(folder).is_dir():
+        pytest.skip("MMVAE_TEST_DATA names no folder with real data")
+    return Path(folder).resolve()
+
+
+def pytest_report_header() -> str:
+    folder = os.environ.get("MMVAE_TEST_DATA")
+    return f"real data: {folder or 'none (set MMVAE_TEST_DATA); tests marked realdata are skipped'}"

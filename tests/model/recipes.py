@@ -1,0 +1,23 @@
+"""Recipes for tests: tiny, complete, with the settings a test wants to change."""
+
+from typing import Any
+
+from mmvae_cli import recipe as recipes
+from mmvae_cli.recipe import Recipe
+
+
+def tiny(views: int = 3, *, shape: tuple[int, ...] = (3, 28, 28), **changes: Any) -> Recipe:
+    """A recipe of ``views`` small image modalities; ``changes`` are dotted keys with ``__`` for the dots."""
+    content: dict[str, Any] = {
+        "name": "tiny", "dataset": {"name": "tiny"},
+        "modalities": {f"m{i}": {"network": "conv", "shape": list(shape)} for i in range(views)},
+        "model": {"method": "mopoe", "latent_dim": 6}, "objective": {"beta": 1.5},
+        "training": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "log_every": 3, "checkpoint_every": 1},
+        "evaluation": {"latent_samples": 40, "importance_samples": 4},
+    }  # fmt: skip
+    for key, value in changes.items():
+        place, parts = content, key.split("__")
+        for part in parts[:-1]:
+            place = place.setdefault(part, {})
+        place[parts[-1]] = value
+    return recipes.validate(content, "tiny")

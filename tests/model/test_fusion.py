@@ -1,0 +1,153 @@
+"""Products, mixtures and block sizes against closed forms and the numeric oracles of the released fusion code."""
+
+import pytest
+import torch
+
+from mmvae_cli.model import fusion
+from mmvae_cli.model.fusion import Family, Gaussian, powerset
+
+
+def oracle_experts() -> Gaussian:
+    """M=3, B=14, D=2: mu_m[b,d] = 0.1 (m+1)(b+1) - 0.2 d, l_m[b,d] = -0.3 m + 0.05 b + 0.1 d."""
+    m, b, d = torch.meshgrid(torch.arange(3.0), torch.arange(14.0), torch.arange(2.0), indexing="ij")
+    return Gaussian(0.1 * (m + 1) * (b + 1) - 0.2 * d, -0.3 * m + 0.05 * b + 0.1 * d)
+
+
+MOPOE = Family(tuple(powerset(3)), 3, "full")
+MVAE_ALL = Family(tuple(powerset(3)), 3, "all")
+MMVAE = Family(((0,), (1,), (2,)), 3, "none")
+ROW0_MOPOE = [
+    ((0.1, -0.1), (0, 0.1)), ((0.2, 0), (-0.3, -0.2)), ((0.3, 0.1), (-0.6, -0.5)),
+    ((0.157444, -0.042556), (-0.854355, -0.754355)), ((0.229131, 0.029131), (-1.037488, -0.937488)),
+    ((0.257444, 0.057444), (-1.154355, -1.054355)), ((0.177226, 0.015579), (-1.643255, -1.563386)),
+]  # fmt: skip
+ROW0_MVAE = [
+    ((0.05, -0.047502), (-0.693147, -0.644397)), ((0.114889, 0), (-0.854355, -0.798139)),
+    ((0.193697, 0.062246), (-1.037488, -0.974077)), ((0.110444, -0.028943), (-1.208918, -1.139831)),
+    ((0.169183, 0.020933), (-1.340805, -1.26795)), ((0.195736, 0.042601), (-1.42839, -1.353287)),
+    ((0.177226, 0.015579), (-1.643255, -1.563386)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("family", "rows"), [(MOPOE, ROW0_MOPOE), (MVAE_ALL, ROW0_MVAE)])
+def test_products_equal_the_oracles(family, rows):
+    found = fusion.products(oracle_experts(), family)
+    for s, (mean, logvar) in enumerate(rows):
+        torch.testing.assert_close(found.mean[s, 0], torch.tensor(mean, dtype=torch.float32), atol=1e-6, rtol=0)
+        torch.testing.assert_close(found.logvar[s, 0], torch.tensor(logvar, dtype=torch.float32), atol=1e-6, rtol=0)
+
+
+def test_kls_equal_the_oracles():
+    kls = fusion.component_kls(oracle_experts(), MOPOE).mean(1)
+    known = torch.tensor([0.70658, 2.64629, 6.13585, 1.69299, 3.67188, 4.68697, 2.21425])
+    torch.testing.assert_close(kls, known, atol=2e-5, rtol=0)
+    assert kls.mean().item() == pytest.approx(3.107832, abs=1e-5)
+    assert fusion.component_kls(oracle_experts(), MMVAE).mean().item() == pytest.approx(3.162908, abs=1e-5)
+    full = fusion.component_kls(oracle_experts(), Family(((0, 1, 2),), 3, "all"))
+    assert full.mean().item() == pytest.approx(2.214253, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "mean"), [(MOPOE, (2.108002, 1.9078)), (MVAE_ALL, (2.108002, 1.9078)), (MMVAE, (4.2, 4.0))]
+)
+def test_the_last_row_comes_from_the_last_component(family, mean):
+    choice = fusion.stratified(14, len(family))
+    joint = fusion.select(oracle_experts(), family, choice)
+    torch.testing.assert_close(joint.mean[13], torch.tensor(mean), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("batch", "components", "block", "last"),
+    [(256, 3, 85, 86), (256, 5, 51, 52), (256, 7, 36, 40), (256, 31, 8, 16), (64, 31, 2, 4), (64, 7, 9, 10),
+     (14, 7, 2, 2), (20, 10, 2, 2)],
+)  # fmt: skip
+def test_block_sizes(batch, components, block, last):
+    counts = torch.bincount(fusion.stratified(batch, components), minlength=components)
+    assert counts[:-1].unique().tolist() == [block]
+    assert counts[-1] == last
+
+
+def test_fewer_rows_than_components_take_different_components():
+    torch.manual_seed(0)
+    seen = {tuple(fusion.stratified(16, 31).tolist()) for _ in range(20)}
+    assert all(len(set(rows)) == 16 for rows in seen)
+    assert len(seen) > 1, "which components are used must change from step to step"
+
+
+def test_a_product_of_one_expert_is_the_expert():
+    experts = oracle_experts()
+    found = fusion.products(experts, MMVAE)
+    torch.testing.assert_close(found.mean, experts.mean, atol=1e-5, rtol=1e-6)
+    torch.testing.assert_close(found.logvar, experts.logvar, atol=1e-6, rtol=1e-6)
+
+
+def test_products_are_those_of_densities():
+    """Brute force: the product of Gaussian densities, normalised on a grid, has the fused mean and variance."""
+    grid = torch.linspace(-12, 12, 20001, dtype=torch.float64)
+    experts = Gaussian(torch.tensor([[[0.7]], [[-1.1]]]).double(), torch.tensor([[[0.4]], [[-0.9]]]).double())
+    density = torch.exp(sum(Gaussian(m, v).log_prob(grid[:, None]) for m, v in zip(*experts, strict=True)).flatten())
+    density /= density.sum()
+    mean = (grid * density).sum()
+    variance = ((grid - mean) ** 2 * density).sum()
+    found = fusion.products(experts, Family(((0, 1),), 2, "none"))
+    assert found.mean.item() == pytest.approx(mean.item(), abs=1e-6)
+    assert found.logvar.exp().item() == pytest.approx(variance.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("prior", ["none", "full", "all"])
+@pytest.mark.parametrize("chunk", [1, 40, 1 << 20])
+def test_chunked_kls_and_gradients_equal_the_plain_ones(prior, chunk, monkeypatch):
+    monkeypatch.setitem(fusion._CHUNK, "cpu", chunk)
+    torch.manual_seed(1)
+    experts = Gaussian(*(torch.randn(3, 7, 5, dtype=torch.float64, requires_grad=True) for _ in range(2)))
+    family, upstream = Family(tuple(powerset(3)), 3, prior), torch.randn(7, 7, dtype=torch.float64)
+    fast, plain = fusion.component_kls(experts, family), fusion.products(experts, family).kl_to_prior()
+    torch.testing.assert_close(fast, plain)
+    for mine, reference in zip(
+        torch.autograd.grad(fast, experts, upstream), torch.autograd.grad(plain, experts, upstream), strict=True
+    ):
+        torch.testing.assert_close(mine, reference)
+
+
+def test_average_kl_is_at_least_the_kl_of_the_mixture():
+    torch.manual_seed(2)
+    experts, family = oracle_experts(), MOPOE
+    components = fusion.products(experts, family)
+    z = components.sample(torch.randn(4000, 1, 1, 2))[:, :, :, :]  # (N, S, B, D)
+    flat = z.flatten(0, 1)
+    mixture = (fusion.mixture_log_prob(components, flat) - fusion.log_prior(flat)).mean(0)
+    assert (components.kl_to_prior().mean(0) > mixture).all()
+
+
+def test_missing_modalities_give_the_family_of_a_smaller_model():
+    assert MOPOE.restrict((0, 2)) == Family(((0,), (1,), (0, 1)), 2, "full")
+    assert MMVAE.restrict((1,)) == Family(((0,),), 1, "none")
+    assert Family(((0, 1, 2),), 3, "all").restrict((1, 2)) == Family(((0, 1),), 2, "all")
+    assert Family(((0, 1), (2,)), 3, "none").restrict((0, 2)) == Family(((0,), (1,)), 2, "none")
+
+
+def test_subset_posteriors_are_products_or_block_selected_experts():
+    experts = oracle_experts()
+    products = fusion.products(experts, MOPOE)
+    found = fusion.subset_posteriors(experts, MOPOE, powerset(3))
+    torch.testing.assert_close(found.mean, products.mean)
+    torch.testing.assert_close(found.logvar, products.logvar)
+    chosen = fusion.subset_posteriors(experts, MMVAE, [(0, 2)])
+    torch.testing.assert_close(chosen.mean[0, :7], experts.mean[0, :7], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(chosen.mean[0, 7:], experts.mean[2, 7:], atol=1e-5, rtol=1e-5)
+
+
+def test_an_expert_of_infinite_variance_says_nothing():
+    experts = oracle_experts()
+    experts.logvar[1] = torch.inf
+    found = fusion.products(experts, Family(((0, 1),), 3, "none"))
+    torch.testing.assert_close(found.mean[0], experts.mean[0], atol=1e-6, rtol=1e-5)
+
+
+def test_a_thousand_subsets_need_no_thousand_tensors():
+    """M = 10: 1,023 subsets; the whole (S, B, D) tensors would be 4 x 268 MB, the chunks stay small."""
+    experts = Gaussian(torch.randn(10, 64, 32, requires_grad=True), torch.randn(10, 64, 32, requires_grad=True))
+    kls = fusion.component_kls(experts, Family(tuple(powerset(10)), 10, "full"))
+    assert kls.shape == (1023, 64)
+    kls.mean().backward()
+    assert torch.isfinite(experts.mean.grad).all()

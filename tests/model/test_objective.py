@@ -1,0 +1,155 @@
+"""The bound: against a model whose evidence is known, against hand computations, and its special cases."""
+
+import pytest
+import torch
+from linear_gaussian import data, evidence, linear_model
+from recipes import tiny
+
+from mmvae_cli.model import objective
+from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
+from mmvae_cli.recipe import load
+
+EVERYONE = slice(None)
+
+
+def loss_of(recipe, model, batch, seed=0):
+    goal = Objective.of(recipe)
+    torch.manual_seed(seed)
+    count = len(next(iter(batch.values())))
+    noise = objective.draw_noise(model, goal, len(batch), count, EVERYONE, "cpu")
+    terms = objective.bound_terms(model, batch, goal, noise)
+    return objective.weigh(terms, goal), terms
+
+
+def images(views, count=6, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {f"m{i}": torch.rand(count, 3, 28, 28, generator=generator) for i in range(views)}
+
+
+def test_with_the_exact_posterior_the_elbo_is_the_evidence():
+    recipe, model = linear_model(model__subsets="full", model__prior_expert="all", objective__beta=1.0)
+    batch = data(8)
+    many = [-loss_of(recipe, model, batch, seed)[0] for seed in range(600)]
+    torch.testing.assert_close(torch.stack(many).mean(0).double(), evidence(batch), atol=0.35, rtol=0)
+    mixture, model = linear_model(
+        model__subsets="full", model__prior_expert="all", objective__beta=1.0, objective__kl="mixture"
+    )
+    # log p(x|z) + log p(z) - log q(z|x) is log p(x) at every z when q is exact: no Monte Carlo error at all
+    torch.testing.assert_close(-loss_of(mixture, model, batch)[0].double(), evidence(batch), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("subsets", ["all", "singletons", [["m0", "m1"], ["m2"]]])
+def test_sum_of_subset_elbos_is_below_the_mixture_bound_is_below_the_evidence(subsets):
+    batch = data(4)
+    values = {}
+    for kl in ("components", "mixture"):
+        recipe, model = linear_model(0.4, model__method="custom", model__subsets=subsets, objective__beta=1.0,
+                                     objective__kl=kl, objective__component_choice="all")  # fmt: skip
+        values[kl] = -torch.stack([loss_of(recipe, model, batch, seed)[0] for seed in range(400)]).mean()
+    assert values["components"] < values["mixture"] < evidence(batch).mean()
+
+
+def test_stratified_and_all_components_have_one_expectation():
+    batch = data(7)  # 7 rows, 7 components: each row meets each component over 7 cyclic shifts
+    recipe, model = linear_model(0.4, objective__component_choice="all", objective__beta=1.0)
+    everyone = torch.stack([loss_of(recipe, model, batch, seed)[0].mean() for seed in range(300)]).mean()
+    recipe, model = linear_model(0.4, objective__beta=1.0)
+    shifts = [{name: x.roll(shift, 0) for name, x in batch.items()} for shift in range(7)]
+    rows = [loss_of(recipe, model, shifts[seed % 7], seed)[0].mean() for seed in range(2100)]
+    assert torch.stack(rows).mean().item() == pytest.approx(everyone.item(), rel=0.01)
+
+
+def test_loss_equals_a_hand_computation():
+    """MoPoE, M=2, beta 1.5: the formula of facts 1.6 written out for one item per component."""
+    recipe = tiny(2, objective__likelihood_weights={"m0": 2.0, "m1": 0.5})
+    model, batch = MultimodalVAE(recipe), images(2, 3)
+    goal = Objective.of(recipe)
+    noise = objective.draw_noise(model, goal, 2, 3, EVERYONE, "cpu")
+    loss = objective.weigh(objective.bound_terms(model, batch, goal, noise), goal)
+    mu, lv, _, _ = (torch.stack(p) for p in zip(*(model.encoders[n](batch[n]) for n in batch), strict=True))
+    t = 1 / (lv.exp() + 1e-8)
+    total = torch.stack([t[0], t[1], t[0] + t[1] + 1 / (1 + 1e-8)])
+    mean = torch.stack([t[0] * mu[0], t[1] * mu[1], t[0] * mu[0] + t[1] * mu[1]]) / total
+    kl = (0.5 * (1 / total + mean**2 - 1 + total.log())).sum(-1).mean(0)
+    rows = torch.arange(3)
+    z = mean[rows, rows] + total[rows, rows] ** -0.5 * noise.shared[0]
+    nll = sum(
+        w * (((model.decoders[n](z) - batch[n]).abs() / 0.75).flatten(1) + torch.tensor(1.5).log()).sum(1)
+        for n, w in {"m0": 2.0, "m1": 0.5}.items()
+    )
+    torch.testing.assert_close(loss, nll + 1.5 * kl, rtol=1e-5, atol=1e-3)
+
+
+def test_mvae_adds_unweighted_unimodal_elbos():
+    changes = {"model__method": "mvae", "objective__likelihood_weights": {"m0": 3.0, "m1": 1.0}}
+    recipe = tiny(2, **changes)
+    model, batch = MultimodalVAE(recipe), images(2)
+    loss, terms = loss_of(recipe, model, batch)
+    assert terms.kl_components.shape == (1, 6)
+    joint = -3 * terms.log_likelihood["m0"] - terms.log_likelihood["m1"] + 1.5 * terms.kl_shared
+    single = sum(-terms.unimodal_log_likelihood[n] + 1.5 * terms.unimodal_kl[n] for n in batch)
+    torch.testing.assert_close(loss, joint + single)
+    same = tiny(2, **changes, objective__unimodal_weights="same")
+    difference = loss_of(same, model, batch)[0] - loss
+    torch.testing.assert_close(difference, -2 * terms.unimodal_log_likelihood["m0"], rtol=1e-3, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("method", "equal"),
+    [("mmvae", {"subsets": "singletons", "prior_expert": "none"}), ("mvae", {"subsets": "full", "prior_expert": "all"})],
+)
+def test_presets_are_families(method, equal):
+    unimodal = {"model__unimodal_elbos": False}
+    preset = tiny(3, model__method=method, **unimodal)
+    custom = tiny(3, model__method="custom", **{f"model__{k}": v for k, v in equal.items()}, **unimodal)
+    model = MultimodalVAE(preset)
+    twin = MultimodalVAE(custom)
+    twin.load_state_dict(model.state_dict())
+    torch.testing.assert_close(loss_of(preset, model, images(3))[0], loss_of(custom, twin, images(3))[0])
+
+
+@pytest.mark.parametrize("method", ["mvae", "mmvae", "mopoe"])
+@pytest.mark.parametrize("present", [("m0",), ("m1", "m2"), ("m0", "m2"), ("m0", "m1", "m2")])
+def test_any_presence_mask_equals_a_model_built_for_those_modalities(method, present):
+    recipe = tiny(3, model__method=method, objective__likelihood_weights="equal")
+    model = MultimodalVAE(recipe)
+    content = recipe.model_dump() | {"modalities": {n: recipe.modalities[n] for n in present}}
+    small = type(recipe).model_validate(content)
+    twin = MultimodalVAE(small)
+    weights = model.state_dict()
+    twin.load_state_dict({name: weights[name] for name in twin.state_dict()})
+    batch = {name: x for name, x in images(3, 14).items() if name in present}
+    torch.testing.assert_close(loss_of(recipe, model, batch)[0], loss_of(small, twin, batch)[0])
+
+
+def test_no_modality_is_an_error():
+    with pytest.raises(ValueError, match="none of the modalities"):
+        MultimodalVAE(tiny(2)).encode({})
+
+
+def test_rows_of_a_split_batch_see_the_noise_of_the_whole():
+    recipe = tiny(3, model__method="mvae")
+    model, goal = MultimodalVAE(recipe), Objective.of(recipe)
+
+    def draw(rows):
+        torch.manual_seed(5)
+        return objective.draw_noise(model, goal, 3, 10, rows, "cpu")
+
+    whole, first, second = draw(EVERYONE), draw(slice(0, 4)), draw(slice(4, 10))
+    torch.testing.assert_close(torch.cat([first.shared, second.shared], 1), whole.shared)
+    torch.testing.assert_close(torch.cat([first.unimodal, second.unimodal], 1), whole.unimodal)
+    torch.testing.assert_close(torch.cat([first.choice, second.choice]), whole.choice)
+
+
+def test_polymnist_parameter_counts():
+    counts = parameter_counts(MultimodalVAE(load("polymnist_mopoe")))
+    assert (counts["encoder.m0"], counts["decoder.m4"], counts["total"]) == (1_667_648, 1_143_747, 14_056_975)
+
+
+@pytest.mark.parametrize("shape", [(3, 28, 28), (1, 28, 28), (3, 32, 32), (2, 17, 41), (1, 1, 1)])
+@pytest.mark.parametrize("samples", [1, 3])
+def test_decoders_take_any_number_of_leading_dimensions(shape, samples):
+    model = MultimodalVAE(tiny(1, shape=shape))
+    assert model.decode("m0", torch.randn(samples, 5, 6)).shape == (samples, 5, *shape)
+    assert model.log_likelihood("m0", torch.randn(samples, 5, 6), None, torch.rand(5, *shape)).shape == (samples, 5)

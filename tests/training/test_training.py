@@ -1,0 +1,247 @@
+"""Training on the CPU: reproducible, resumable at any step, stopped by signals and by non-finite terms."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from recipes import tiny
+from stores import image_store
+
+from mmvae_cli import checkpoint, signals
+from mmvae_cli.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
+from mmvae_cli.run import Run
+from mmvae_cli.training import loop
+from mmvae_cli.training.loop import Request, train
+
+SHAPE = (3, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return image_store(tmp_path_factory.mktemp("data") / "tiny", shape=SHAPE)
+
+
+def weights(folder):
+    found = checkpoint.newest(Run(folder))
+    return {name: value for name, value in found.tensors.items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+@pytest.mark.parametrize("method", ["mvae", "mmvae", "mopoe"])
+def test_same_seed_same_weights_other_seed_other_weights(method, dataset, tmp_path):
+    recipe = tiny(3, shape=SHAPE, model__method=method)
+    for name in "ab":
+        train(recipe, Request(tmp_path / name, dataset))
+    other = tiny(3, shape=SHAPE, model__method=method, training__seed=1)
+    train(other, Request(tmp_path / "c", dataset))
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+def test_the_loss_falls_and_every_term_is_logged(dataset, tmp_path):
+    recipe = tiny(3, shape=SHAPE, training__epochs=12, training__learning_rate=3e-3)
+    run = Run(train(recipe, Request(tmp_path / "run", dataset)))
+    lines = [json.loads(line) for line in run.metrics_path.read_text().splitlines()]
+    assert lines[-1]["step"] == 12 * 5
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    for key in ("elbo", "kl.shared", "kl.m0", "kl.m0+m2", "kl.m0+m1+m2", "log_likelihood.m1", "items_per_second",
+                "memory_mib", "learning_rate", "seconds", "epoch"):  # fmt: skip
+        assert key in lines[-1]
+    assert lines[-1]["loss"] == pytest.approx(
+        1.5 * lines[-1]["kl.shared"] - sum(lines[-1][f"log_likelihood.m{i}"] for i in range(3)), rel=1e-5
+    )
+    assert run.status()["state"] == "finished"
+    assert len(run.checkpoint_paths()) == 2, "keep_checkpoints keeps the last two"
+    assert run.environment()["dataset"]["fingerprint"]
+
+
+@pytest.mark.parametrize("at", [1, 5, 7])
+def test_stopped_anywhere_and_resumed_gives_the_same_weights_and_metrics(at, dataset, tmp_path, monkeypatch):
+    recipe = tiny(3, shape=SHAPE)
+    train(recipe, Request(tmp_path / "whole", dataset))
+    real, calls = loop.batches.Split.batch, [0]
+
+    def counted(self, items, **keys):
+        calls[0] += 1
+        if calls[0] == at:
+            monkeypatch.setattr(signals, "_received", "SIGTERM")
+        return real(self, items, **keys)
+
+    monkeypatch.setattr(loop.batches.Split, "batch", counted)
+    with pytest.raises(Stopped, match=f"step {at} of 10"):
+        train(recipe, Request(tmp_path / "parts", dataset))
+    assert Run(tmp_path / "parts").status()["state"] == "stopped"
+    monkeypatch.setattr(signals, "_received", None)
+    train(recipe, Request(tmp_path / "parts", dataset))
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    timeless = ("seconds", "items_per_second", "memory_mib")
+    logs = [[{k: v for k, v in json.loads(line).items() if k not in timeless} for line in
+             Run(tmp_path / name).metrics_path.read_text().splitlines()][-1] for name in ("whole", "parts")]  # fmt: skip
+    assert logs[0]["step"] == logs[1]["step"]
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_and_restarted_gives_the_same_weights(dataset, tmp_path):
+    """20 SIGKILLs over real processes; a finished run equals the undisturbed one bit for bit."""
+    recipe = tiny(3, shape=SHAPE, training__epochs=40)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(recipe.dump())
+    command = [sys.executable, "-m", "mmvae_cli", "train", str(path), f"dataset.name={dataset}", "--quiet"]
+    train(recipe.model_validate(recipe.model_dump() | {"dataset": {"name": str(dataset)}}),
+          Request(tmp_path / "whole", dataset))  # fmt: skip
+    rng, kills = torch.Generator().manual_seed(0), 0
+    environment = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    while kills < 20:
+        process = subprocess.Popen([*command, "--run", str(tmp_path / "parts")], env=environment)
+        first = tmp_path / "parts" / "status.json"
+        while process.poll() is None and not first.is_file():
+            time.sleep(0.02)
+        time.sleep(1.2 * float(torch.rand(1, generator=rng)))
+        if process.poll() is None:
+            process.kill()
+            kills += 1
+        process.wait()
+        state = Run(tmp_path / "parts").status().get("state")
+        if state == "finished":
+            assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+            import shutil
+
+            shutil.rmtree(tmp_path / "parts")
+    assert subprocess.run([*command, "--run", str(tmp_path / "parts")], env=environment, check=False).returncode == 0
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_leaves_with_75_and_a_checkpoint(number, dataset, tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(tiny(3, shape=SHAPE, training__epochs=100000).dump())
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mmvae_cli", "train", str(path), f"dataset.name={dataset}", "--run", str(tmp_path / "r")],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (tmp_path / "r" / "metrics.jsonl").is_file():
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, messages = process.communicate(timeout=20)
+    assert process.returncode == 75
+    assert "checkpoint written at step" in messages
+    assert checkpoint.newest(Run(tmp_path / "r")).position.step > 0
+
+
+def test_a_non_finite_term_stops_training_with_its_name(dataset, tmp_path, monkeypatch):
+    recipe = tiny(3, shape=SHAPE)
+    real, calls = loop.objective.bound_terms, [0]
+
+    def spoiled(*arguments):
+        terms = real(*arguments)
+        calls[0] += 1
+        if calls[0] == 7:
+            terms.log_likelihood["m1"] = terms.log_likelihood["m1"] * float("nan")
+        return terms
+
+    monkeypatch.setattr("mmvae_cli.training.step.objective.bound_terms", spoiled)
+    with pytest.raises(Diverged, match=r"step 7: not finite: log_likelihood.m1") as caught:
+        train(recipe, Request(tmp_path / "run", dataset))
+    assert caught.value.code == 4
+    assert checkpoint.newest(Run(tmp_path / "run")).position.step == 5
+    assert Run(tmp_path / "run").status()["state"] == "diverged"
+
+
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(dataset, tmp_path, capsys):
+    recipe = tiny(3, shape=SHAPE)
+    train(recipe, Request(tmp_path / "run", dataset))
+    run, whole = Run(tmp_path / "run"), weights(tmp_path / "run")
+    newest, before = run.checkpoint_paths()
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 4
+    newest.write_bytes(content)
+    train(recipe, Request(tmp_path / "run", dataset))
+    assert "skipped" in capsys.readouterr().err
+    assert same(weights(tmp_path / "run"), whole)
+    for path in run.checkpoint_paths():
+        path.write_bytes(b"nothing")
+    with pytest.raises(DataProblem, match="no valid checkpoint"):
+        train(recipe, Request(tmp_path / "run", dataset))
+
+
+def test_another_recipe_into_a_run_is_refused_with_the_difference(dataset, tmp_path):
+    train(tiny(3, shape=SHAPE), Request(tmp_path / "run", dataset))
+    with pytest.raises(UsageProblem, match=r"objective.beta: 1.5 -> 3.0") as caught:
+        train(tiny(3, shape=SHAPE, objective__beta=3.0), Request(tmp_path / "run", dataset))
+    assert caught.value.code == 2
+
+
+def test_resume_must_and_never(dataset, tmp_path):
+    recipe = tiny(3, shape=SHAPE)
+    with pytest.raises(DataProblem, match="no checkpoint"):
+        train(recipe, Request(tmp_path / "run", dataset, resume="must"))
+    train(recipe, Request(tmp_path / "run", dataset, resume="never"))
+    with pytest.raises(UsageProblem, match="has checkpoints"):
+        train(recipe, Request(tmp_path / "run", dataset, resume="never"))
+
+
+def test_a_run_is_used_by_one_process_only(dataset, tmp_path):
+    recipe = tiny(3, shape=SHAPE)
+    run = Run(tmp_path / "run")
+    run.prepare(recipe)
+    lock = run.folder / "lock"
+    lock.write_text(f"elsewhere {os.getpid()}\n")
+    with pytest.raises(UsageProblem, match=f"in use by process {os.getpid()} on elsewhere"):
+        train(recipe, Request(run.folder, dataset))
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    lock.write_text(f"{os.uname().nodename} {dead.pid}\n")
+    train(recipe, Request(run.folder, dataset))
+    assert not lock.exists()
+
+
+def test_a_dataset_that_does_not_fit_is_refused(dataset, tmp_path):
+    with pytest.raises(UsageProblem, match="no modality 'm3'"):
+        train(tiny(4, shape=SHAPE), Request(tmp_path / "run", dataset))
+    with pytest.raises(UsageProblem, match=r"recipe has image \[3, 28, 28\].*has image \[3, 8, 8\]"):
+        train(tiny(2), Request(tmp_path / "run", dataset))
+    with pytest.raises(UsageProblem, match="more than the 40 training items"):
+        train(tiny(3, shape=SHAPE, training__batch_size=41), Request(tmp_path / "run", dataset))
+    with pytest.raises(DataProblem, match="no dataset at"):
+        train(tiny(3, shape=SHAPE), Request(tmp_path / "run", tmp_path / "nowhere"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_may_use_some_of_the_modalities(dataset, tmp_path):
+    train(tiny(2, shape=SHAPE), Request(tmp_path / "run", dataset))
+    assert Run(tmp_path / "run").status()["state"] == "finished"
+
+
+def test_other_data_under_a_begun_run_are_refused(dataset, tmp_path):
+    recipe = tiny(3, shape=SHAPE, training__epochs=4)
+    other = image_store(tmp_path / "other", shape=SHAPE, seed=9)
+    train(tiny(3, shape=SHAPE, training__epochs=4), Request(tmp_path / "run", dataset))
+    for path in Run(tmp_path / "run").checkpoint_paths()[:1]:
+        path.unlink()
+    with pytest.raises(DataProblem, match="begun on other data"):
+        train(recipe, Request(tmp_path / "run", other))
+
+
+def test_a_full_disk_is_one_line(dataset, tmp_path, monkeypatch):
+    def full(*arguments, **keys):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(Failure, match="No space left on device"):
+        train(tiny(3, shape=SHAPE), Request(tmp_path / "run", dataset))
+    assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+def test_tensorboard_files_on_request(dataset, tmp_path):
+    pytest.importorskip("tensorboard")
+    train(tiny(3, shape=SHAPE, training__tensorboard=True), Request(tmp_path / "run", dataset))
+    assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
