@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmvae_cli import text
 from mmvae_cli.errors import UsageProblem
+from mmvae_cli.kinds import KINDS
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.runtime import derive
 from mmvae_cli.store import ModalityInfo, Store
@@ -29,6 +30,12 @@ def check_store(store: Store, recipe: Recipe) -> None:
             raise UsageProblem(
                 f"modality {name!r}: the recipe has {spec.kind} {list(spec.shape or ())}, "
                 f"{store.folder} has {known[name].kind} {list(known[name].shape)}"
+            )
+        characters = len(known[name].alphabet or text.ALPHABET)
+        if characters != len(text.ALPHABET):
+            raise UsageProblem(
+                f"modality {name!r}: {store.folder} has an alphabet of {characters} characters",
+                f"the text networks are made for {len(text.ALPHABET)}: leave the unused ones at its end",
             )
 
 
@@ -62,7 +69,7 @@ class Split:
             draws = text.uniforms(derive(seed, "text", name), epoch, items)
             data = text.place(data, text.starts(self._lengths[name][rows], data.shape[1], draws))
         data = data.to(self.device, non_blocking=True)
-        return data.float().div_(255) if self.info[name].kind == "image" else data.long()
+        return KINDS[self.info[name].kind].read(data)
 
 
 def _fits(size: int, device: torch.device) -> bool:

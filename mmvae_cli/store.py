@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmvae_cli.errors import DataProblem
 from mmvae_cli.files import read_json, sha256, write_json
+from mmvae_cli.kinds import KINDS
 
 FORMAT, VERSION = "mmvae-dataset", 1
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -33,7 +34,7 @@ class _Part(BaseModel):
 class ModalityInfo(_Part):
     """One modality of a store. ``shape``: (C, H, W) of an image, (L,) of a text."""
 
-    kind: Literal["image", "text"]
+    kind: str
     shape: tuple[int, ...] = Field(min_length=1, max_length=3)
     alphabet: str | None = None
     placement: Literal["fixed", "random"] = "fixed"
@@ -42,10 +43,12 @@ class ModalityInfo(_Part):
     is ``fill``; training moves it to a start drawn anew at each access, evaluation to one drawn once."""
 
     def model_post_init(self, context: Any) -> None:
-        if self.kind == "image" and len(self.shape) != 3:
-            raise ValueError("an image has the shape (channels, height, width)")
-        if self.kind == "text" and (len(self.shape) != 1 or not self.alphabet):
-            raise ValueError("a text has the shape (length,) and an alphabet")
+        if self.kind not in KINDS:
+            raise ValueError(f"kind {self.kind!r} is not one of {', '.join(KINDS)}")
+        if len(self.shape) != len(KINDS[self.kind].sides):
+            raise ValueError(f"{self.kind} data have the shape ({', '.join(KINDS[self.kind].sides)})")
+        if KINDS[self.kind].has_alphabet and not self.alphabet:
+            raise ValueError(f"{self.kind} data have an alphabet")
         if min(self.shape) < 1:
             raise ValueError("every side of a shape is at least 1")
         if self.placement == "random" and (self.fill is None or self.fill not in (self.alphabet or "")):
@@ -126,14 +129,16 @@ class Store:
         return self.info.splits[split].count
 
     def array(self, split: str, modality: str) -> np.ndarray:
-        """uint8 rows of one modality, memory-mapped: image (N, C, H, W), text (N, L)."""
+        """Rows of one modality as they are stored, memory-mapped: uint8 image (N, C, H, W), text (N, L)."""
         info = self.info.modalities[modality]
-        array = self._load(f"{split}/{modality}.npy")
-        if array.dtype != np.uint8 or array.shape[1:] != info.shape:
-            raise self._damaged(f"{split}/{modality}.npy", f"holds {array.dtype} {array.shape}, not uint8 (N, *shape)")
+        array, dtype = self._load(f"{split}/{modality}.npy"), KINDS[info.kind].dtype
+        if array.dtype != dtype or array.shape[1:] != info.shape:
+            raise self._damaged(
+                f"{split}/{modality}.npy", f"holds {array.dtype} {array.shape}, not {dtype} (N, *{info.shape})"
+            )
         if self.index(split, modality) is None and len(array) != self.count(split):
             raise self._damaged(f"{split}/{modality}.npy", f"has {len(array)} rows for {self.count(split)} items")
-        if info.kind == "text" and array.size and int(array.max()) >= len(info.alphabet or ""):
+        if KINDS[info.kind].has_alphabet and array.size and int(array.max()) >= len(info.alphabet or ""):
             raise self._damaged(f"{split}/{modality}.npy", "has a character outside the alphabet")
         return array
 

@@ -22,7 +22,7 @@ class Likelihood:
     def mean(self, output: Tensor) -> Tensor:
         """The mean of the distribution, which is what the protocol calls a generated sample: images (..., C, H, W)
         as they are; text as probabilities (..., L, V)."""
-        return output if self.family in ("laplace", "normal") else log_probabilities(self.family, output).exp()
+        return log_probabilities(self.family, output).exp() if self.family in _OVER_CHARACTERS else output
 
 
 def _laplace(output: Tensor, x: Tensor, scale: float) -> Tensor:
@@ -50,6 +50,7 @@ def log_probabilities(family: str, output: Tensor) -> Tensor:
     return torch.log((-a).clamp_min(torch.finfo(a.dtype).tiny)) - torch.log(-a.sum(-1, keepdim=True))
 
 
+_OVER_CHARACTERS = ("categorical", "categorical_released")
 _LOG_PROB = {
     "laplace": _laplace,
     "normal": _normal,

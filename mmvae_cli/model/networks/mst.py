@@ -117,6 +117,7 @@ class WordTrunk(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         # a convolution with kernel 1 over one-hot rows picks one row of its weights per character, so that its
         # output and the ReLU on it need to be known for the V characters only
+        assert self.conv1.bias is not None
         table = F.relu(self.conv1.weight[:, :, 0].t() + self.conv1.bias)  # (V, 128)
         x = F.relu(self.conv2(F.embedding(codes, table).transpose(1, 2)))
         return F.relu(self.conv3(x)).flatten(1)

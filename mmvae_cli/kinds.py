@@ -1,0 +1,42 @@
+"""Kinds of data: what an image or a text is in a store, to a network and to a classifier. No torch at import time.
+
+A new kind is one entry of :data:`KINDS`. Its network is one file in ``model/networks`` and a line each in
+``recipe.NETWORKS`` and ``networks.BUILDERS``; a likelihood that is not there yet, one function and one line in
+``model/likelihood.py``; a picture of its own, a line in ``sampling/layout.py``, which otherwise prints numbers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``sides``: names of the shape's sides. ``likelihoods``: the admitted families, the usual one first.
+
+    ``read``: stored rows (B, *shape), a tensor of ``dtype``, to what encoders and likelihoods read.
+    ``judged``: that, and the number of characters, to what classifiers read, which is like a likelihood's mean.
+    """
+
+    sides: tuple[str, ...]
+    likelihoods: tuple[str, ...]
+    read: Callable[[Any], Any]
+    judged: Callable[[Any, int], Any]
+    dtype: str = "uint8"
+    has_alphabet: bool = False
+
+
+def _one_hot(codes: Any, characters: int) -> Any:
+    from torch.nn import functional as F
+
+    return F.one_hot(codes, characters).float()
+
+
+KINDS: dict[str, Kind] = {
+    # (B, C, H, W): bytes in the store, numbers in [0, 1] elsewhere
+    "image": Kind(("channels", "height", "width"), ("laplace", "normal"),
+                  lambda rows: rows.float().div_(255), lambda x, characters: x),
+    # (B, L): positions in an alphabet; a classifier reads distributions over it, (B, L, V), as generated text is one
+    "text": Kind(("length",), ("categorical", "categorical_released"),
+                 lambda rows: rows.long(), _one_hot, has_alphabet=True),
+}  # fmt: skip
