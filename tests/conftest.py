@@ -8,7 +8,7 @@ import pytest
 
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / name) for name in ("model", "training")]
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

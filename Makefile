@@ -1,0 +1,51 @@
+# make demo   the main job on embedded data, no download     make test   all tests
+# make check  format, lint, types, quick tests               make bench  the benchmark of the README
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := demo
+MMVAE := $(CURDIR)/$(BIN)/mmvae
+METHODS := quickstart quickstart_mvae quickstart_mmvae
+QUICK := not slow and not slurm and not network and not gpu and not browser
+
+.PHONY: demo test quick check bench format test-slurm clean
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mmvae needs Python >= 3.11; set PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,tensorboard]'
+	@touch $@
+
+demo: .venv/installed
+	@test -f $(DEMO)/data/polymnist_embedded/dataset.json || \
+	  $(MMVAE) make-dataset polymnist --digits embedded --repeat 4 --out $(DEMO)/data/polymnist_embedded
+	@for recipe in $(METHODS); do \
+	  $(MMVAE) train $$recipe --data-dir $(DEMO)/data --run $(DEMO)/runs/$$recipe-seed0 && \
+	  $(MMVAE) evaluate --ckpt $(DEMO)/runs/$$recipe-seed0 --data-dir $(DEMO)/data --quiet && \
+	  $(MMVAE) sample --ckpt $(DEMO)/runs/$$recipe-seed0 --data-dir $(DEMO)/data --force || exit $$?; done
+	@$(MMVAE) compare $(DEMO)/runs --format table
+	@$(MMVAE) compare $(DEMO)/runs --format html --out $(DEMO)/report --force
+
+test: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slurm and not network and not gpu"
+
+quick: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "$(QUICK)"
+
+check: .venv/installed
+	$(BIN)/ruff format --check mmvae_cli tests
+	$(BIN)/ruff check mmvae_cli tests
+	$(BIN)/mypy
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "$(QUICK)"
+
+format: .venv/installed
+	$(BIN)/ruff format mmvae_cli tests
+	$(BIN)/ruff check --fix mmvae_cli tests
+
+bench: .venv/installed
+	$(BIN)/python -m tests.benchmarks.run --out bench
+
+test-slurm: .venv/installed
+	$(BIN)/python -m pytest -m slurm
+
+clean:
+	rm -rf .venv $(DEMO) bench build dist .pytest_cache .mypy_cache .ruff_cache
