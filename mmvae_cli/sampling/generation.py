@@ -74,7 +74,7 @@ def draw(sampler: Sampler, figure: Figure, count: int) -> Arrays:
     split = batches.Split(sampler.trained.store, sampler.split, needed, sampler.trained.device)
     batch = split.batch(torch.from_numpy(items), seed=sampler.recipe.evaluation.seed)
     found = {"items": items, "labels": np.array(sampler.trained.store.labels(sampler.split)[items])}
-    found |= _texts(sampler, {f"input_{name}": _observed(x) for name, x in batch.items()})
+    found |= _texts(sampler, {f"input_{name}": _observed(sampler.info(name).kind, x) for name, x in batch.items()})
     maker = {"reconstruction": _reconstruction, "conditional": _conditional, "swap": _swap}[figure.kind]
     return found | maker(sampler, figure, batch)
 
@@ -188,9 +188,11 @@ def _as_data(kind: str, mean: Tensor) -> np.ndarray:
     return mean.cpu().numpy()
 
 
-def _observed(x: Tensor) -> np.ndarray:
-    """A batch back as it lies in the store: images (B, C, H, W) in [0, 1] or codes (B, L) as uint8."""
-    return (x.mul(255).round() if x.is_floating_point() else x).to(torch.uint8).cpu().numpy()
+def _observed(kind: str, x: Tensor) -> np.ndarray:
+    """A batch back as it lies in the store: images uint8 (B, C, H, W), codes uint8 (B, L)."""
+    if kind == "text":
+        return x.to(torch.uint8).cpu().numpy()
+    return _as_data(kind, x)
 
 
 def _texts(sampler: Sampler, arrays: Arrays) -> Arrays:

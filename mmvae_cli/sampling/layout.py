@@ -15,6 +15,7 @@ COLUMNS = 20
 PRIOR_COLUMNS, RANDOM_CELLS = 10, 100
 _CELL_PIXELS = 80  # a picture is enlarged by the first whole factor that makes it at least so large
 _LONG_TEXT, _LONG_TEXT_PIXELS = 24, 150  # texts longer than this (characters) get a column as wide as this
+_EMPTY = "(empty)"  # a text of padding alone
 
 
 class Context(NamedTuple):
@@ -63,8 +64,8 @@ def _conditional(figure: Figure, arrays: dict[str, np.ndarray], context: Context
     inputs = [_cells(arrays, f"input_{name}", context)[:COLUMNS] for name in figure.given]
     samples = [row[:COLUMNS] for row in _cells(arrays, f"sample_{target}", context)]
     labels = [f"{name} input" for name in figure.given] + [f"sample {row + 1}" for row in range(len(samples))]
-    source = f"typed {figure.given[0]}" if figure.texts else f"{_listed(figure.given)} of {context.split} items"
-    what = f"{target} generated from {source}, one a column"
+    source, item = ("typed text", "text") if figure.texts else (_listed(figure.given), f"{context.split} item")
+    what = f"{target} generated from {source}; a column is one {item}"
     columns = None if figure.texts else _columns(arrays, context)
     return {figure.name: _grid(inputs + samples, context, what, rows=labels, columns=columns)}
 
@@ -98,7 +99,7 @@ def _cells(arrays: dict[str, np.ndarray], key: str, context: Context) -> list[An
 
 def _cell(content: Any, info: ModalityInfo) -> Cell:
     if info.kind == "text":
-        return str(content)
+        return str(content) or _EMPTY
     if info.kind == "image":
         return content if content.shape[0] in (1, 3) else content[:1]
     return " ".join(f"{value:.2g}" for value in np.ravel(content)[:8])

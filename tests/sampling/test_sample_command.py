@@ -1,0 +1,176 @@
+"""The verb: files, bytes, refusals, and the real command."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmvae_cli import signals
+from mmvae_cli.errors import DataProblem, Failure, Stopped, UsageProblem
+from mmvae_cli.sampling import command, layout
+from mmvae_cli.sampling.plan import Figure, Wish
+from mmvae_cli.store import LabelInfo
+
+
+def sample(run: Path, data: Path, out: Path | None, wish: Wish | None = None, **changes):
+    settings = {"count": 6, "seed": 0, "chosen": None, "force": False, "device": "cpu", "verify": True, **changes}
+    return command.run(run, wish or Wish(), out=out, data_dir=data, **settings)
+
+
+def size(path: str | Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        image.load()
+        return image.size
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_all_figures_of_a_run_and_their_arrays(runs, data, tmp_path):
+    made = sample(runs["private"], data, tmp_path / "figures", count=None)
+    written = {path for figure in made["figures"] for path in [figure["npz"], *figure["png"]]}
+    assert written == {str(path) for path in (tmp_path / "figures").iterdir()}
+    assert {figure["kind"] for figure in made["figures"]} == {"reconstruction", "prior", "conditional", "swap"}
+    assert len(made["figures"]) == 1 + 1 + 9 + 3
+    assert all(size(path)[0] > 200 for path in written if path.endswith(".png"))
+    with np.load(tmp_path / "figures" / "prior.npz", allow_pickle=False) as arrays:
+        assert arrays["z"].shape == (1, 100, 6)
+        about = json.loads(str(arrays["about"]))
+    assert about["stand_in"] == "random pixels"
+    assert (about["epoch"], about["checkpoint"], about["seed"]) == (3, "step-00000004.safetensors", 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "wish"),
+    [
+        ("mmvae", Wish(given="m0,m1", target="m0")),
+        ("private", Wish(kind="prior")),
+        ("private", Wish(kind="reconstruction")),
+        ("private", Wish(kind="swap", target="m0")),
+    ],
+)
+def test_the_same_command_makes_the_same_bytes_and_another_seed_does_not(runs, data, tmp_path, name, wish):
+    for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
+        sample(runs[name], data, tmp_path / folder, wish, seed=seed)
+    first, again, other = (content(tmp_path / folder) for folder in "abc")
+    assert first == again
+    assert all(other[file] != body for file, body in first.items() if file != "random_text.png")
+
+
+def test_existing_figures_are_replaced_with_force_only(runs, data, tmp_path):
+    sample(runs["mopoe"], data, tmp_path, Wish(kind="prior"))
+    before = content(tmp_path)
+    with pytest.raises(UsageProblem, match=r"prior\.npz exists \(and 4 more") as caught:
+        sample(runs["mopoe"], data, tmp_path, Wish(kind="prior"), seed=1)
+    assert "--force" in caught.value.hint
+    assert content(tmp_path) == before
+    sample(runs["mopoe"], data, tmp_path, Wish(kind="prior"), seed=1, force=True)
+    assert content(tmp_path) != before
+    sample(runs["mopoe"], data, tmp_path, Wish(kind="reconstruction"))
+
+
+def test_one_leftover_picture_is_not_replaced_in_silence(runs, data, tmp_path):
+    (tmp_path / "random_m1.png").write_bytes(b"mine")
+    with pytest.raises(UsageProblem, match=r"random_m1\.png exists"):
+        sample(runs["mopoe"], data, tmp_path, Wish(kind="prior"))
+    assert content(tmp_path) == {"random_m1.png": b"mine"}
+
+
+def test_nothing_is_written_where_it_goes_wrong(runs, data, tmp_path):
+    out = tmp_path / "figures"
+    with pytest.raises(UsageProblem, match="the test split has 30 items"):
+        sample(runs["mopoe"], data, out, count=31)
+    with pytest.raises(UsageProblem, match="--count has no effect with --text"):
+        sample(runs["faces"], data, out, Wish(texts=("male",)))
+    with pytest.raises(DataProblem, match="no dataset at"):
+        sample(runs["mopoe"], tmp_path, out)
+    with pytest.raises(DataProblem, match="is no run"):
+        sample(tmp_path, data, out)
+    assert not out.exists()
+    out.write_text("a file")
+    with pytest.raises(UsageProblem, match="is a file"):
+        sample(runs["mopoe"], data, out)
+    with pytest.raises(Failure, match="cannot write"):
+        sample(runs["mopoe"], data, out / "below")
+
+
+def test_a_signal_ends_it_between_figures(runs, data, tmp_path, monkeypatch):
+    def first_then_signal(sampler, figure, count, context, target, make=command._make):
+        make(sampler, figure, count, context, target)
+        monkeypatch.setattr(signals, "_received", "SIGTERM")
+
+    monkeypatch.setattr(command, "_make", first_then_signal)
+    with pytest.raises(Stopped, match="complete"):
+        sample(runs["mopoe"], data, tmp_path)
+    assert sorted(content(tmp_path)) == ["reconstruction.npz", "reconstruction.png"]
+
+
+def test_a_small_split_gives_the_items_it_has(runs, data, tmp_path, monkeypatch):
+    monkeypatch.setattr("mmvae_cli.sampling.plan.DEFAULT_COUNT", {"reconstruction": 50})
+    made = sample(runs["mopoe"], data, tmp_path, Wish(kind="reconstruction"), count=None)
+    with np.load(made["figures"][0]["npz"]) as arrays:
+        assert len(arrays["items"]) == 30
+
+
+def test_typed_text_from_end_to_end(runs, data, tmp_path):
+    made = sample(runs["faces"], data, tmp_path, Wish(texts=("smiling", "wearing hat, male")), count=None)
+    (figure,) = made["figures"]
+    assert figure["png"] == [str(tmp_path / "image_given_text_smiling_and_male_wearing_hat.png")]
+    wide, tall = size(figure["png"][0])
+    assert wide > 2 * 128
+    assert tall > 10 * 128
+
+
+def test_a_kind_that_has_no_picture_is_shown_as_numbers():
+    info = SimpleNamespace(kind="sensor", shape=(3,))  # no such kind yet
+    context = layout.Context({"s": info}, LabelInfo(kind="class", names=("a",)), "test", "a run")
+    arrays = {"sample_s": np.random.default_rng(0).normal(size=(1, 4, 3)), "z": np.zeros((1, 4, 2))}
+    drawn = layout.pictures(Figure("prior", "prior", ("prior", "random_s"), (), ("s",)), arrays, context)
+    assert set(drawn) == {"prior", "random_s"}
+
+
+def mmvae(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "mmvae_cli", "sample", *map(str, arguments)]
+    return subprocess.run(line, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.slow
+def test_the_command_prints_the_folder_or_one_document(runs, data, tmp_path):
+    out = tmp_path / "figures"
+    line = [
+        "--ckpt",
+        runs["mopoe"],
+        "--data-dir",
+        data,
+        "--out",
+        out,
+        "--given",
+        "m1",
+        "--target",
+        "text",
+        "--device",
+        "cpu",
+    ]
+    done = mmvae(*line)
+    assert (done.returncode, done.stdout) == (0, f"{out}\n"), done.stderr
+    assert done.stderr == f"{out / 'text_given_m1.png'}\n"
+    again = mmvae(*line, "--force", "--json", "--quiet")
+    assert again.stderr == ""
+    assert json.loads(again.stdout)["figures"][0]["png"] == [str(out / "text_given_m1.png")]
+    refused = mmvae(*line)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "exists" in refused.stderr
+
+
+def test_the_command_refuses_an_unknown_modality_in_one_line(runs, data):
+    done = mmvae("--ckpt", runs["mopoe"], "--data-dir", data, "--given", "txt")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: --given: no modality 'txt' in this run\n  hint: did you mean text? it has m0, m1, text\n"
+    )

@@ -1,0 +1,179 @@
+"""The rules of drawing: which posterior, which private latent, which items, and that the arrays say what was done."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmvae_cli import attribute_text, text
+from mmvae_cli.errors import UsageProblem
+from mmvae_cli.model import fusion
+from mmvae_cli.sampling import generation
+from mmvae_cli.sampling.generation import ROWS, choose_items, draw
+from mmvae_cli.sampling.plan import Wish, plan
+
+
+def figures(sampler, **wish):
+    kinds = {name: spec.kind for name, spec in sampler.recipe.modalities.items()}
+    return plan(Wish(**wish), kinds, sampler.model.private_dim)
+
+
+def one(sampler, count=8, **wish):
+    (figure,) = figures(sampler, **wish)
+    return draw(sampler, figure, count)
+
+
+@torch.no_grad()
+def decoded(sampler, arrays, name):
+    """What the model makes of the latents in the arrays."""
+    z = torch.from_numpy(arrays["z"])
+    private = torch.from_numpy(arrays[f"private_{name}"]) if f"private_{name}" in arrays else None
+    own = None if private is None else private.expand(*z.shape[:-1], -1)
+    mean = sampler.model.decode(name, z, own)
+    if sampler.info(name).kind == "text":
+        return mean.argmax(-1).numpy()
+    return mean.clamp(0, 1).mul(255).round().numpy()
+
+
+def assert_decoded(sampler, arrays, name):
+    """Batches of another size may differ in the last bit, which rounding shows in single pixels."""
+    difference = np.abs(arrays[f"sample_{name}"].astype(int) - decoded(sampler, arrays, name))
+    assert difference.max() <= (1 if sampler.info(name).kind == "image" else 0)
+
+
+def test_items_are_one_of_each_class_in_turn(sampler):
+    opened = sampler("mopoe")
+    labels = opened.trained.store.labels("test")
+    items = choose_items(opened, 30)
+    assert sorted(items) == list(range(30))
+    assert labels[items[:24]].tolist() == [0, 1, 2, 3] * 6
+    assert choose_items(opened, 10).tolist() == items[:10].tolist()
+    assert choose_items(sampler("mopoe", seed=1), 10).tolist() != items[:10].tolist()
+
+
+def test_more_items_than_there_are_are_refused(sampler):
+    with pytest.raises(UsageProblem, match="the test split has 30 items"):
+        choose_items(sampler("mopoe"), 31)
+
+
+def test_attributes_get_random_items_of_the_split(sampler):
+    items = choose_items(sampler("faces"), 12)
+    assert sorted(items) == list(range(12))
+    assert items.tolist() != list(range(12))
+
+
+@pytest.mark.parametrize("method", ["mvae", "mopoe", "private"])
+@pytest.mark.parametrize("given", [("m1",), ("m0", "text"), ("m0", "m1", "text")])
+def test_the_posterior_of_a_subset_is_the_one_that_is_evaluated(sampler, method, given):
+    model = sampler(method).model
+    batch = {"m0": torch.rand(5, 3, 8, 8), "m1": torch.rand(5, 3, 8, 8), "text": torch.randint(71, (5, 8))}
+    with torch.no_grad():
+        found = generation._posterior(model, {name: batch[name] for name in given}, given)
+        subset = tuple(model.names.index(name) for name in given)
+        wanted = fusion.subset_posteriors(model.encode(batch).shared, model.family, [subset])
+    torch.testing.assert_close(found.mean, wanted.mean[0])
+    torch.testing.assert_close(found.logvar, wanted.logvar[0])
+
+
+def test_every_part_of_a_mixture_is_drawn_from_for_every_item(sampler, monkeypatch):
+    """MMVAE: each cell comes from one of the given experts, and over the rows a column sees all of them."""
+    opened = sampler("mmvae")
+    monkeypatch.setattr(generation.Gaussian, "sample", lambda self, noise: self.mean)
+    batch = {"m0": torch.rand(6, 3, 8, 8), "m1": torch.rand(6, 3, 8, 8)}
+    with torch.no_grad():
+        z = generation._content(opened, batch, ("m0", "m1"), 20)
+        experts = opened.model.encode(batch).shared.mean
+    from_first, from_second = (torch.isclose(z, expert, atol=1e-5).all(-1) for expert in experts)
+    assert (from_first ^ from_second).all()
+    assert from_first.any(0).all()
+    assert from_second.any(0).all()
+
+
+@pytest.mark.parametrize("method", ["mvae", "mmvae", "mopoe", "private"])
+@pytest.mark.parametrize("wish", [{"kind": "prior"}, {"kind": "reconstruction"}, {"given": "m1,text", "target": "m0"}])
+def test_samples_are_what_the_latents_beside_them_decode_to(sampler, method, wish):
+    opened = sampler(method)
+    arrays = one(opened, **wish)
+    for key in list(arrays):
+        if key.startswith("sample_"):
+            assert_decoded(opened, arrays, key.removeprefix("sample_"))
+
+
+def test_a_grid_has_ten_rows_that_differ(sampler):
+    arrays = one(sampler("mopoe"), given="m1", target="m0")
+    assert arrays["sample_m0"].shape == (ROWS, 8, 3, 8, 8)
+    assert arrays["sample_m0"].dtype == np.uint8
+    assert arrays["z"].shape == (ROWS, 8, 6)
+    assert len(np.unique(arrays["z"].reshape(ROWS * 8, 6), axis=0)) == ROWS * 8
+
+
+def test_the_inputs_are_the_items_of_the_store(sampler):
+    opened = sampler("mopoe")
+    arrays = one(opened, given="m1,text", target="m0")
+    store = opened.trained.store
+    assert (arrays["input_m1"] == store.array("test", "m1")[arrays["items"]]).all()
+    assert arrays["string_input_text"].tolist() == ["one", "two", "three", "four"] * 2
+    assert arrays["labels"].tolist() == [0, 1, 2, 3] * 2
+    assert "input_m0" not in arrays
+
+
+def test_a_row_shares_its_private_latent_when_generating(sampler):
+    arrays = one(sampler("private"), given="m1", target="m0")
+    assert arrays["private_m0"].shape == (ROWS, 1, 2)
+    assert len(np.unique(arrays["private_m0"][:, 0], axis=0)) == ROWS
+
+
+def test_private_latents_come_from_the_own_posterior_only_when_reconstructing(sampler):
+    """An encoder that says private means of about 40 shows which distribution a latent was drawn from."""
+    opened = sampler("private")
+    with torch.no_grad():
+        opened.model.encoders["m0"].head.bias[12:14] = 40.0  # 6 + 6 shared, then 2 private means
+    assert (one(opened, kind="reconstruction")["private_m0"] > 20).all()
+    observed = one(opened, given="m0,m1", target="m0")
+    assert (np.abs(observed["private_m0"]) < 10).all()
+    assert (np.abs(one(opened, kind="prior")["private_m0"]) < 10).all()
+
+
+def test_a_swap_has_the_content_of_its_row_and_the_style_of_its_column(sampler):
+    opened = sampler("private")
+    arrays = one(opened, count=5, kind="swap", target="m0")
+    batch = {"m0": torch.from_numpy(arrays["input_m0"]).float() / 255}
+    with torch.no_grad():
+        encoded = opened.model.encode(batch)
+        z, style = encoded.shared.mean[0], encoded.private.mean[0]
+        cell = opened.model.decode("m0", z[3][None], style[1][None])[0].clamp(0, 1).mul(255).round().numpy()
+    assert np.abs(arrays["sample_m0"][3, 1].astype(int) - cell).max() <= 1
+    assert_decoded(opened, arrays, "m0")
+
+
+def test_typed_text_is_written_by_the_rule_of_the_dataset_and_encoded_alone(sampler):
+    opened = sampler("faces")
+    arrays = one(opened, texts=("smiling, Blond_Hair", "male"))
+    assert arrays["string_input_text"].tolist() == ["blond hair, smiling", "male"]
+    row = arrays["labels"][0]
+    assert text.decode(arrays["input_text"])[0] == attribute_text.render(row, "blond hair, smiling", 0)
+    assert [attribute_text.ATTRIBUTES[a] for a in np.flatnonzero(row)] == ["Blond_Hair", "Smiling"]
+    assert arrays["sample_image"].shape == (ROWS, 2, 3, 64, 64)
+    assert_decoded(opened, arrays, "image")
+
+
+def test_typed_text_needs_a_dataset_of_attributes(sampler):
+    with pytest.raises(UsageProblem, match="--text writes the attributes of CelebA") as caught:
+        draw(sampler("mopoe"), figures(sampler("mopoe"), texts=("smiling",))[0], 1)
+    assert caught.value.hint == "--given text generates from the texts of its test items"
+
+
+def test_generated_text_is_its_likeliest_characters_without_padding(sampler):
+    opened = sampler("mopoe")
+    codes = text.encode(["  two   ", "        ", " a b"], 8)
+    assert generation.as_strings(codes, opened.info("text")) == ["two", "", "a b"]
+    arrays = one(opened, kind="prior")
+    assert arrays["sample_text"].shape == (1, 8, 8)
+    assert arrays["string_sample_text"][0].tolist() == generation.as_strings(
+        arrays["sample_text"][0], opened.info("text")
+    )
+
+
+def test_a_single_item_works_with_every_family(sampler):
+    for method in ("mvae", "mmvae", "mopoe"):
+        arrays = one(sampler(method), count=1, given="m0,m1", target="text")
+        assert arrays["sample_text"].shape == (ROWS, 1, 8)

@@ -1,0 +1,127 @@
+"""The plan of the house: who may import whom, who may print, and that help is instant."""
+
+import ast
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "mmvae_cli"
+VERBS = {"datasets", "training", "evaluation", "sampling", "comparison"}
+FOUNDATION = {"errors", "files", "recipe", "kinds", "text", "attribute_text", "signals", "console"}
+"""Modules that anything may import and that import nothing above them."""
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """The first name below the package: a folder, or a module at the top."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(path: Path, *, everywhere: bool = True) -> set[str]:
+    """Dotted names of what a file imports; ``everywhere``: inside functions too."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = ast.walk(tree) if everywhere else at_import_time(tree)
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def at_import_time(tree: ast.AST):
+    """Every node that runs when the module is imported: all but the bodies of functions."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield node
+            yield from at_import_time(node)
+
+
+def rooms_of(path: Path) -> set[str]:
+    """The rooms of our own that a file imports from."""
+    own = {name.split(".")[1] for name in imports(path) if name.startswith("mmvae_cli.") and name.count(".")}
+    return own - {"__version__"}
+
+
+def named(paths):
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+
+
+def test_every_verb_has_its_room():
+    assert {path.name for path in PACKAGE.iterdir() if path.is_dir()} - {"__pycache__", "recipes"} == VERBS | {"model"}
+
+
+@named([path for path in FILES if room(path) in VERBS])
+def test_verbs_do_not_import_one_another(path):
+    assert rooms_of(path) & VERBS <= {room(path)}
+    assert "cli" not in rooms_of(path)
+
+
+@named([path for path in FILES if room(path) not in VERBS | {"cli", "__main__", "__init__"}])
+def test_what_verbs_share_imports_no_verb(path):
+    assert not rooms_of(path) & (VERBS | {"cli"})
+
+
+@named([path for path in FILES if room(path) in FOUNDATION])
+def test_the_foundation_rests_on_itself(path):
+    assert rooms_of(path) <= FOUNDATION
+
+
+@named([path for path in FILES if room(path) == "model" or path.name == "recipe.py"])
+def test_model_and_recipe_do_not_print(path):
+    assert "console" not in rooms_of(path)
+
+
+@named([path for path in FILES if path.name != "console.py"])
+def test_only_the_console_prints(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called != "print", f"line {node.lineno}"
+            assert called not in ("sys.stdout.write", "sys.stderr.write", "typer.echo"), f"line {node.lineno}"
+
+
+@named([path for path in FILES if room(path) == "comparison"])
+def test_comparing_needs_no_torch(path):
+    assert not {name for name in imports(path) if name.split(".")[0] in ("torch", "torchvision")}
+
+
+@named([path for path in FILES if room(path) == "datasets"])
+def test_datasets_need_torch_inside_functions_only(path):
+    assert not {name for name in imports(path, everywhere=False) if name.split(".")[0] in ("torch", "torchvision")}
+
+
+def loaded_by(module: str) -> set[str]:
+    code = f"import sys, {module}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "module", ["mmvae_cli.cli", "mmvae_cli.comparison.compare", "mmvae_cli.datasets.polymnist", "mmvae_cli.recipe"]
+)
+def test_torch_is_not_loaded_by(module):
+    loaded = loaded_by(module)
+    assert module in loaded
+    assert "torch" not in loaded
+
+
+def test_the_command_line_loads_nothing_heavy():
+    assert not loaded_by("mmvae_cli.cli") & {"numpy", "scipy", "sklearn", "matplotlib", "PIL"}
+
+
+def test_help_is_instant():
+    """The best of three: another program on the machine may take the processor once."""
+    seconds = []
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-m", "mmvae_cli", "--help"], capture_output=True, text=True, timeout=60)
+        seconds.append(time.perf_counter() - started)
+        assert done.returncode == 0
+        assert all(verb in done.stdout for verb in ("make-dataset", "train", "evaluate", "sample", "compare"))
+    assert min(seconds) < 1.0, f"mmvae --help took {min(seconds):.2f} s"
