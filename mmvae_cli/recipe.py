@@ -6,14 +6,16 @@ Every setting of the science lives here and can be overridden as ``KEY=VALUE``. 
 
 import difflib
 import re
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from mmvae_cli.errors import UsageProblem
+from mmvae_cli.kinds import KINDS
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -32,52 +34,67 @@ class DatasetSpec(Section):
     name: str = Field(min_length=1, max_length=4096)
 
 
-# network name -> (modality kind, shape it is made for; None: the recipe says)
+# network name -> (kind of data, shape it is made for; None: the recipe says)
 NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "image28": ("image", (3, 28, 28)),
     "conv": ("image", None),
     "mnist": ("image", (1, 28, 28)),
     "svhn": ("image", (3, 32, 32)),
     "text8": ("text", (8,)),
+    "face64": ("image", (3, 64, 64)),
+    "text256": ("text", (256,)),
 }
-NetworkName = Literal["image28", "conv", "mnist", "svhn", "text8"]
-LIKELIHOODS: dict[str, tuple[str, ...]] = {
-    "image": ("laplace", "normal"),
-    "text": ("categorical", "categorical_released"),
-}
+SCALABLE = ("face64", "text256")
+"""Networks with a ``width``: channels after the first convolution, all others being its multiples."""
 
 
 class ModalitySpec(Section):
     """One modality: how it is encoded and decoded, and how likely its data are.
 
-    ``scale`` is the constant scale of a laplace or normal likelihood. ``shape`` is needed where the network leaves it
-    open: (channels, height, width) of an image, (length,) of a text. ``private_weight`` is s_m of Eq. (34).
+    ``likelihood`` is the usual one of the network's kind of data unless given; ``scale`` is the constant scale of a
+    laplace or normal one. ``shape`` is needed where the network leaves it open: (channels, height, width) of an image,
+    (length,) of a text. ``width`` makes a network smaller or larger where it can be (null: the paper's size).
+    ``private_weight`` is s_m of Eq. (34).
     """
 
-    network: NetworkName
-    likelihood: Literal["laplace", "normal", "categorical", "categorical_released"] = "laplace"
+    network: str
+    likelihood: str
     scale: Positive = 0.75
     shape: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None
+    width: int | None = Field(default=None, ge=1, le=1024)
     private_weight: NonNegative = 1.0
 
     @model_validator(mode="before")
     @classmethod
-    def _known_shape(cls, given: Any) -> Any:
-        if isinstance(given, dict) and given.get("shape") is None and given.get("network") in NETWORKS:
-            return {**given, "shape": NETWORKS[given["network"]][1]}
-        return given
+    def _usual(cls, given: Any) -> Any:
+        network = given.get("network") if isinstance(given, dict) else None
+        if not isinstance(network, str):
+            return given
+        kind, shape = NETWORKS.get(network, ("image", None))  # an unknown network is reported by its own field alone
+        usual = {"shape": shape, "likelihood": KINDS[kind].likelihoods[0]}
+        return given | {key: value for key, value in usual.items() if given.get(key) is None}
+
+    @field_validator("network")
+    @classmethod
+    def _known_network(cls, network: str) -> str:
+        return _one_of(network, NETWORKS)
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModalitySpec":
-        kind, fixed = NETWORKS[self.network]
-        if self.likelihood not in LIKELIHOODS[kind]:
-            raise ValueError(f"likelihood: a {kind} wants one of {', '.join(LIKELIHOODS[kind])}")
+        fixed, kind = NETWORKS[self.network][1], KINDS[self.kind]
+        if self.likelihood not in kind.likelihoods:
+            raise ValueError(f"likelihood: {_choice(self.likelihood, kind.likelihoods)}, which suit {self.kind} data")
         if self.shape is None:
-            raise ValueError(f"shape: network {self.network!r} needs one, such as [3, 32, 32]")
+            example = [3, 32, 32][: len(kind.sides)]
+            raise ValueError(f"shape: network {self.network!r} needs one, such as {example} ({', '.join(kind.sides)})")
         if fixed is not None and self.shape != fixed:
             raise ValueError(f"shape: network {self.network!r} is made for {list(fixed)}")
-        if len(self.shape) != (3 if kind == "image" else 1):
-            raise ValueError("shape: [channels, height, width] for an image, [length] for a text")
+        if len(self.shape) != len(kind.sides):
+            raise ValueError(f"shape: [{', '.join(kind.sides)}] for {self.kind} data")
+        if self.width is not None and self.network not in SCALABLE:
+            raise ValueError(
+                f"width: network {self.network!r} has one size only; {' and '.join(SCALABLE)} take a width"
+            )
         return self
 
     @property
@@ -85,11 +102,25 @@ class ModalitySpec(Section):
         return NETWORKS[self.network][0]
 
 
+def _choice(given: str, allowed: Iterable[str]) -> str:
+    """``'given' is not one of ...``, with the nearest match."""
+    near = difflib.get_close_matches(given, allowed := list(allowed), n=1)
+    return f"{given!r} is not one of {', '.join(allowed)}" + (f" (did you mean {near[0]!r}?)" if near else "")
+
+
+def _one_of(given: str, allowed: Iterable[str]) -> str:
+    if given not in (allowed := list(allowed)):
+        raise ValueError(_choice(given, allowed))
+    return given
+
+
 class SizeLimit(Section):
     max_size: int = Field(ge=1)
 
 
 Subsets = Literal["full", "singletons", "all"] | SizeLimit | tuple[tuple[str, ...], ...]
+
+_PAIR = ["image", "text"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "mvae": {"subsets": "full", "prior_expert": "all", "unimodal_elbos": True},
@@ -125,7 +156,7 @@ class ObjectiveSpec(Section):
     beta: NonNegative = 1.0
     beta_content: NonNegative = 1.0
     beta_private: NonNegative = 1.0
-    likelihood_weights: Literal["by_size", "equal"] | dict[str, NonNegative] = "by_size"
+    likelihood_weights: Literal["by_size", "equal", "released", "mmjsd"] | dict[str, NonNegative] = "by_size"
     component_choice: Literal["stratified", "random", "all"] = "stratified"
     kl: Literal["components", "mixture"] = "components"
     unimodal_weights: Literal["one", "same"] = "one"
@@ -151,6 +182,7 @@ class EvaluationSpec(Section):
     """The measuring protocol; ``released`` repeats the behaviour of the authors' code (README, "Two protocols").
 
     ``items`` and ``likelihood_items`` limit how many of the split's items are measured (null: all).
+    ``classifier_width``: size of the attribute classifiers that judge coherence (null: the paper's 128).
     """
 
     protocol: Literal["default", "released"] = "default"
@@ -159,6 +191,7 @@ class EvaluationSpec(Section):
     importance_samples: int = Field(default=15, ge=1)
     items: int | None = Field(default=None, ge=1)
     likelihood_items: int | None = Field(default=None, ge=1)
+    classifier_width: int | None = Field(default=None, ge=1, le=1024)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 
@@ -186,6 +219,11 @@ class Recipe(Section):
         weights = self.objective.likelihood_weights
         if isinstance(weights, dict) and set(weights) != set(self.modalities):
             raise ValueError(f"objective.likelihood_weights: one weight for each of {', '.join(self.modalities)}")
+        if weights in ("released", "mmjsd") and sorted(spec.kind for spec in self.modalities.values()) != _PAIR:
+            raise ValueError(
+                f"objective.likelihood_weights: {weights!r} is for one image and one text, as in CelebA; "
+                "by_size has the released numbers of PolyMNIST and MNIST-SVHN-Text"
+            )
         return self
 
     def families(self) -> list[tuple[int, ...]]:
@@ -193,14 +231,24 @@ class Recipe(Section):
         return subset_list(self.model.subsets, list(self.modalities))
 
     def weights(self) -> dict[str, float]:
-        """Likelihood weight w_m per modality. ``by_size`` (paper, section 4): largest size / own size."""
+        """Likelihood weight w_m per modality (facts 1.5), from the sizes C*H*W of an image and L of a text.
+
+        ``by_size`` (the paper's rule): largest size / own size. For one image and one text, both measured by the
+        image's H*W pixels: ``released`` (the paper's code): H*W / size, so 1/C for the image; ``mmjsd`` (the code that
+        it came from): 1 for the image, H*W / L for the text.
+        """
         chosen = self.objective.likelihood_weights
         if isinstance(chosen, dict):
             return dict(chosen)
         if chosen == "equal":
             return dict.fromkeys(self.modalities, 1.0)
         sizes = {name: size_of(spec) for name, spec in self.modalities.items()}
-        return {name: max(sizes.values()) / size for name, size in sizes.items()}
+        if chosen == "by_size":
+            return {name: max(sizes.values()) / size for name, size in sizes.items()}
+        images = {name: spec.shape for name, spec in self.modalities.items() if spec.kind == "image" and spec.shape}
+        ((image, (_, height, width)),) = images.items()
+        weights = {name: height * width / size for name, size in sizes.items()}
+        return weights if chosen == "released" else weights | {image: 1.0}
 
     def dump(self) -> str:
         """The resolved recipe as YAML that reads back to an equal recipe."""
@@ -387,9 +435,7 @@ def _explain(error: Any, content: Any) -> str:
         return ".".join([*location, detail]) + f": {rest}" if colon else f"{path}: {detail}"
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-        near = difflib.get_close_matches(str(error["input"]), allowed, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        return f"{path}: {error['input']!r} is not one of {', '.join(allowed)}{hint}"
+        return f"{path}: {_choice(str(error['input']), allowed)}"
     return f"{path}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r}"[:400]
 
 
@@ -423,6 +469,3 @@ def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in content.items():
         flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return flat
-
-
-assert set(get_args(NetworkName)) == set(NETWORKS)

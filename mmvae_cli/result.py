@@ -50,7 +50,8 @@ class Latent(_Part):
 
 class Coherence(_Part):
     """``joint``: share of prior samples whose modalities agree. ``conditional``: source -> target -> score, targets
-    inside the source included (the paper's tables leave those out). ``classifiers``: modality -> test score."""
+    inside the source included (the paper's tables leave those out). ``classifiers``: modality -> test score;
+    ``classifiers_per_label``: modality -> attribute -> average precision on the test split."""
 
     metric: Literal["accuracy", "average_precision"]
     joint: Score
@@ -58,6 +59,7 @@ class Coherence(_Part):
     conditional: ByTarget
     per_label: dict[str, dict[str, dict[str, Score]]] = Field(default_factory=dict)
     classifiers: dict[str, float]
+    classifiers_per_label: dict[str, dict[str, Score]] = Field(default_factory=dict)
 
 
 class Likelihood(_Part):
@@ -72,6 +74,9 @@ class Likelihood(_Part):
 
 
 class EvaluationResult(_Part):
+    """``base_rates``: the share of the evaluated items that have each attribute, which is the average precision of a
+    guess (empty for classes)."""
+
     format: Literal["mmvae-evaluation"] = "mmvae-evaluation"
     version: Literal[1] = 1
     protocol: Literal["default", "released"]
@@ -79,6 +84,7 @@ class EvaluationResult(_Part):
     dataset: DatasetFacts
     modalities: list[str]
     settings: dict[str, Any] = Field(default_factory=dict)
+    base_rates: dict[str, float] = Field(default_factory=dict)
     latent: Latent | None = None
     coherence: Coherence | None = None
     likelihood: Likelihood | None = None

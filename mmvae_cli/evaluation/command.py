@@ -8,7 +8,7 @@ import torch
 from mmvae_cli import checkpoint, console, result, trained
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import UsageProblem
-from mmvae_cli.evaluation import classifiers, coherence, latent, likelihood
+from mmvae_cli.evaluation import attributes, classifiers, coherence, latent, likelihood
 from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting
 from mmvae_cli.files import write_json
 from mmvae_cli.result import EvaluationResult
@@ -57,12 +57,14 @@ def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], 
                             checkpoint=found.path.name, step=found.position.step, epoch=found.position.epoch),
         dataset=result.DatasetFacts(name=store.name, fingerprint=store.fingerprint, split=spec.split,
                                     count=len(test.items), stand_in=store.info.stand_in),
+        base_rates=attributes.base_rates(setting, test),
     )  # fmt: skip
     if "latent" in wanted:
         fresh.latent = latent.measure(setting, test, fresh.reasons)
     if "coherence" in wanted:
         judges = classifiers.ready(setting, force=force)
         fresh.coherence = coherence.measure(setting, test, judges.networks, judges.scores, fresh.reasons)
+        fresh.coherence.classifiers_per_label = judges.per_label
     if "likelihood" in wanted:
         limit = slice(0, spec.likelihood_items)
         fresh.likelihood = likelihood.measure(setting, data, test.block(limit))
@@ -75,7 +77,7 @@ def _settings(setting: Setting) -> dict[str, Any]:
     return {
         "latent_samples": spec.latent_samples,
         "latent_draw": "with replacement, zero rows of the released code" if released else "without replacement",
-        "classifier_mode": "train" if released else "eval",
+        "classifier_mode": "train" if released else "eval", "classifier_width": spec.classifier_width,
         "importance_samples": likelihood.RELEASED_SAMPLES if released else spec.importance_samples,
         "importance_grouping": "released" if released else "per_item",
         "incomplete_batches": "dropped" if released else "kept",
@@ -133,6 +135,8 @@ def report(found: EvaluationResult) -> str:
         rows = [[s, *(_number(targets[n]) for n in names)] for s, targets in found.coherence.conditional.items()]
         title = f"coherence ({found.coherence.metric}): joint {_number(found.coherence.joint)}; classifiers: {judged}"
         parts.append(console.table(title, ["source", *names], rows))
+    if found.base_rates:
+        parts.append(attributes.table(found))
     if found.likelihood:
         each = found.likelihood.per_modality
         rows = [[s, _number(value, 1), *(_number(each[s][n], 1) for n in names)]

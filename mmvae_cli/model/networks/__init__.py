@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from mmvae_cli.model.networks import image
+from mmvae_cli.errors import UsageProblem
+from mmvae_cli.model.networks import image, mst, residual
 from mmvae_cli.recipe import ModalitySpec
 from mmvae_cli.store import ModalityInfo
 
@@ -15,10 +16,38 @@ Builder = Callable[[ModalitySpec, int], tuple[nn.Module, nn.Module]]
 BUILDERS: dict[str, Builder] = {
     "image28": image.conv_pair,
     "conv": image.conv_pair,
+    "mnist": mst.digit_pair,
+    "svhn": mst.house_number_pair,
+    "text8": mst.word_pair,
+    "face64": residual.face_pair,
+    "text256": residual.long_text_pair,
 }
 
+_CLASSIFIERS: dict[tuple[str, tuple[int, ...]], Callable[[int], nn.Module]] = {
+    ("image", mst.DIGIT): mst.MnistClassifier,
+    ("image", mst.HOUSE_NUMBER): mst.HouseNumberClassifier,
+    ("text", mst.WORD): mst.WordClassifier,
+}
+_SCALABLE_CLASSIFIERS: dict[tuple[str, tuple[int, ...]], Callable[[int, int], nn.Module]] = {
+    ("image", residual.FACE): residual.FaceClassifier,
+    ("text", residual.LONG_TEXT): residual.LongTextClassifier,
+}
+"""(kind, shape) -> the paper's network for such data; the scalable ones are built from a width, too."""
 
-def build_classifier(info: ModalityInfo, labels: int) -> nn.Module:
+
+def classifier_scales(info: ModalityInfo) -> bool:
+    """Whether the classifier of such a modality comes in several widths."""
+    return (info.kind, info.shape) in _SCALABLE_CLASSIFIERS
+
+
+def build_classifier(info: ModalityInfo, labels: int, width: int | None = None) -> nn.Module:
     """The network that judges generated samples of a modality: images (B, C, H, W) or characters' probabilities
-    (B, L, V) -> logits (B, labels). The paper's networks for the paper's modalities, a small general one otherwise."""
+    (B, L, V) -> logits (B, labels). The paper's networks for the paper's modalities, a small general one otherwise.
+    ``width`` matters to those that scale; None is the paper's."""
+    if (scalable := _SCALABLE_CLASSIFIERS.get((info.kind, info.shape))) is not None:
+        return scalable(width or residual.PAPER_WIDTH, labels)
+    if (chosen := _CLASSIFIERS.get((info.kind, info.shape))) is not None:
+        return chosen(labels)
+    if info.kind != "image":
+        raise UsageProblem(f"there is no classifier for {info.kind} of shape {list(info.shape)}")
     return image.DigitClassifier(info.shape, labels)

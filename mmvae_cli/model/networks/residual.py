@@ -10,8 +10,11 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from mmvae_cli.recipe import ModalitySpec
+
 PAPER_WIDTH = 128
-FACE_SIDE, TEXT_LENGTH, VOCABULARY, ATTRIBUTES = 64, 256, 71, 40
+VOCABULARY, ATTRIBUTES = 71, 40
+FACE, LONG_TEXT = (3, 64, 64), (256,)
 _DROPOUT = 0.5
 _SHORTCUT_SCALE, _BRANCH_SCALE = 2.0, 0.3  # the released code's; both differ from a usual residual block's 1
 
@@ -25,36 +28,51 @@ _TEXT_UP: tuple[Step, ...] = ((5, 4, 1, 0), (5, *_HALVE), (4, *_HALVE), (3, *_HA
 _TEXT_CLASSES: tuple[Step, ...] = ((2, *_HALVE), (3, *_HALVE), (4, *_HALVE), (5, *_HALVE), (6, *_HALVE), (7, 4, 2, 0))
 
 
+def face_pair(spec: ModalitySpec, latent: int) -> tuple[nn.Module, nn.Module]:
+    """Trunk and decoder of ``face64``: 21,559,040 (with heads) and 21,912,323 parameters for latents of 32 + 32."""
+    width = spec.width or PAPER_WIDTH
+    return FaceEncoder(width), FaceDecoder(latent, width)
+
+
+def long_text_pair(spec: ModalitySpec, latent: int) -> tuple[nn.Module, nn.Module]:
+    """Trunk and decoder of ``text256``: 13,250,816 (with heads) and 13,604,039 parameters for latents of 32 + 32."""
+    width = spec.width or PAPER_WIDTH
+    return LongTextEncoder(width), LongTextDecoder(latent, width)
+
+
 class ResidualBlock(nn.Module):
     """``2.0 * shortcut + 0.3 * branch``: (B, inside, *size) -> (B, outside, *new size).
 
     branch: BN, ReLU, conv k1, dropout, BN, ReLU, conv, dropout; shortcut: conv, BN. ``up`` makes both ``conv``
     transposed ones. In 2-D the branch has no biases and drops whole channels; in 1-D it has biases and drops elements.
+    The classifier of MNIST-SVHN-Text's words has the same block with other ``dropout`` and ``shortcut_scale``.
     """
 
     def __init__(
-        self, dimensions: int, inside: int, outside: int, kernel: int, stride: int, padding: int, *, up: bool = False
-    ) -> None:
+        self, dimensions: int, inside: int, outside: int, kernel: int, stride: int, padding: int, *, up: bool = False,
+        dropout: float = _DROPOUT, shortcut_scale: float = _SHORTCUT_SCALE,
+    ) -> None:  # fmt: skip
         super().__init__()
+        self.shortcut_scale = shortcut_scale
         flat = dimensions == 1
         norm: Callable[[int], nn.Module] = nn.BatchNorm1d if flat else nn.BatchNorm2d
-        dropout: Callable[[float], nn.Module] = nn.Dropout if flat else nn.Dropout2d
+        drop: Callable[[float], nn.Module] = nn.Dropout if flat else nn.Dropout2d
         self.branch = nn.Sequential(
             norm(inside),
             nn.ReLU(),
             _conv(dimensions, inside, inside, 1, 1, 0, bias=flat),
-            dropout(_DROPOUT),
+            drop(dropout),
             norm(inside),
             nn.ReLU(),
             _conv(dimensions, inside, outside, kernel, stride, padding, bias=flat, up=up),
-            dropout(_DROPOUT),
+            drop(dropout),
         )
         self.shortcut = nn.Sequential(
             _conv(dimensions, inside, outside, kernel, stride, padding, bias=True, up=up), norm(outside)
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = _SHORTCUT_SCALE * self.shortcut(x) + _BRANCH_SCALE * self.branch(x)
+        result: Tensor = self.shortcut_scale * self.shortcut(x) + _BRANCH_SCALE * self.branch(x)
         return result
 
 

@@ -1,0 +1,45 @@
+"""Attributes in a report: every score beside the base rate, without which an average precision says nothing."""
+
+from mmvae_cli import console
+from mmvae_cli.evaluation.encoding import Experts, Setting
+from mmvae_cli.result import EvaluationResult
+
+Column = tuple[str, dict[str, float | None]]
+"""Heading, attribute -> value."""
+
+
+def base_rates(setting: Setting, test: Experts) -> dict[str, float]:
+    """Share of the evaluated items that have each attribute: the average precision of a guess. Classes: ``{}``."""
+    if setting.labels.kind == "class":
+        return {}
+    shares = test.labels.double().mean(0).tolist()
+    return dict(zip(setting.labels.names, shares, strict=True))
+
+
+def table(found: EvaluationResult) -> str:
+    """Average precision by attribute, the last row being the mean over the attributes that could be scored."""
+    columns: list[Column] = [("base rate", {**found.base_rates}), *_columns(found)]
+    rows = [[label, *(_number(values.get(label)) for _, values in columns)] for label in found.base_rates]
+    rows.append(["mean", *(_number(_mean(values)) for _, values in columns)])
+    return console.table("average precision by attribute", ["attribute", *(name for name, _ in columns)], rows)
+
+
+def _columns(found: EvaluationResult) -> list[Column]:
+    """Representation of every subset; what is generated from each subset without the target in it; the classifiers."""
+    columns: list[Column] = []
+    if found.latent:
+        columns += [(f"latent {subset}", values) for subset, values in found.latent.per_label.items()]
+    if found.coherence:
+        columns += [(f"{source}->{target}", values) for source, targets in found.coherence.per_label.items()
+                    for target, values in targets.items() if target not in source.split("+")]  # fmt: skip
+        columns += [(f"classifier {name}", values) for name, values in found.coherence.classifiers_per_label.items()]
+    return columns
+
+
+def _mean(values: dict[str, float | None]) -> float | None:
+    known = [value for value in values.values() if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,309 @@
+"""Attributes and private latents in an evaluation: average precision, its base rate, and where latents come from."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from faces import LABELS, face_store, faces
+from torch import nn
+
+from mmvae_cli import store
+from mmvae_cli.errors import DataProblem
+from mmvae_cli.evaluation import attributes, classifiers, coherence, command, latent, likelihood
+from mmvae_cli.evaluation.encoding import Data, Experts, Setting
+from mmvae_cli.evaluation.scores import average_precisions
+from mmvae_cli.model.fusion import Gaussian
+from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.run import Run
+from mmvae_cli.store import Store
+from mmvae_cli.training.loop import Request, train
+from recipes import tiny
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return face_store(tmp_path_factory.mktemp("data") / "faces", other=40)
+
+
+def setting_of(dataset, **changes):
+    recipe = faces(**changes)
+    torch.manual_seed(0)
+    return Setting(MultimodalVAE(recipe).eval(), recipe, Store(dataset), torch.device("cpu"))
+
+
+# --- average precision -----------------------------------------------------------------------------------------------
+
+SCORES = torch.tensor([[3.0, -1.0, 0.0], [1.0, -1.0, 0.0], [2.0, -1.0, 0.0], [-1.0, -1.0, 0.0]])
+TRUTH = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]])
+
+
+def precisions(setting, scores, truth, *, hard=False):
+    reasons = {}
+    return average_precisions(scores, truth, setting, "here", reasons, hard=hard), reasons
+
+
+def test_average_precision_by_hand(dataset):
+    found, reasons = precisions(setting_of(dataset), [SCORES], [TRUTH])
+    assert found["bright"] == pytest.approx((1 + 2 / 3) / 2), "hits at ranks 1 and 3"
+    assert found["red"] == pytest.approx(1 / 4), "one score for all: the base rate"
+    assert found["never"] is None
+    assert reasons == {"here.never": "no evaluated item has this attribute"}
+
+
+def test_average_precision_of_hard_predictions_has_a_closed_form(dataset):
+    """AP = r p + (1 - r) pi (facts 4.1), however the three positive scores are ordered."""
+    found, _ = precisions(setting_of(dataset), [SCORES], [TRUTH], hard=True)
+    recall, precision, base = 1.0, 2 / 3, 0.5
+    assert found["bright"] == pytest.approx(recall * precision + (1 - recall) * base)
+    found, _ = precisions(setting_of(dataset), [SCORES - 2.5], [TRUTH], hard=True)  # one item predicted, a right one
+    assert found["bright"] == pytest.approx(0.5 * 1.0 + 0.5 * base)
+
+
+def test_released_scores_blocks_by_themselves_and_one_without_a_positive_as_zero(dataset):
+    blocks = SCORES.split(2), TRUTH.split(2)
+    found, reasons = precisions(setting_of(dataset, evaluation__protocol="released"), *map(list, blocks))
+    assert found["bright"] == pytest.approx((1.0 + 0.0) / 2)
+    assert (found["never"], reasons) == (0.0, {})
+    whole, _ = precisions(setting_of(dataset), *map(list, blocks))
+    assert whole["bright"] == pytest.approx((1 + 2 / 3) / 2), "default: blocks are one list"
+
+
+# --- representation --------------------------------------------------------------------------------------------------
+
+
+def experts(labels, informative):
+    """Means that show attribute 0 in dimension 0 for the modalities in ``informative``, noise elsewhere."""
+    generator = torch.Generator().manual_seed(len(labels))
+    mean = torch.randn(2, len(labels), 3, generator=generator)
+    for m in informative:
+        mean[m, :, 0] = 4.0 * labels[:, 0] - 2.0
+    return Experts(Gaussian(mean, torch.full_like(mean, -3.0)), None, labels, torch.arange(len(labels)))
+
+
+def test_latent_scores_tell_the_modality_that_knows_from_the_one_that_does_not(dataset, monkeypatch):
+    generator = torch.Generator().manual_seed(9)
+    setting = setting_of(dataset)
+    pool, test = (experts((torch.rand(n, 3, generator=generator) < torch.tensor([0.3, 0.2, 0.0])).long(), [1])
+                  for n in (200, 600))  # fmt: skip
+    monkeypatch.setattr(latent, "training_pool", lambda setting: pool)
+    reasons = {}
+    found = latent.measure(setting, test, reasons)
+    base = attributes.base_rates(setting, test)
+    assert found.metric == "average_precision"
+    assert found.per_label["text"]["bright"] == pytest.approx(1.0)
+    assert found.per_label["image+text"]["bright"] > 0.95
+    assert found.per_label["image"]["bright"] == pytest.approx(base["bright"], abs=0.1)
+    assert found.per_label["image"]["never"] is None
+    assert found.values["text"] == pytest.approx((1.0 + found.per_label["text"]["red"]) / 2)
+    assert reasons["latent.per_label.text.never"] == "no evaluated item has this attribute"
+
+
+def test_private_latents_are_no_features(dataset):
+    """Representation is the shared latent's (facts 1.7): scores stay when every private latent is another."""
+    setting = setting_of(dataset)
+
+    def score():
+        data = Data(setting, "validation", "evaluated items")
+        return latent.measure(setting, data.encode(data.order), {}).model_dump()
+
+    before = score()
+    for encoder in setting.model.encoders.values():
+        nn.init.normal_(encoder.head.weight.data[6:], std=5.0)
+    assert score() == before
+
+
+# --- generation ------------------------------------------------------------------------------------------------------
+
+
+class Recorder(nn.Module):
+    """Stands for a decoder: keeps the latents that it is given."""
+
+    def __init__(self, shape):
+        super().__init__()
+        self.shape, self.seen = shape, []
+
+    def forward(self, latent):
+        self.seen.append(latent)
+        return torch.zeros(len(latent), *self.shape)
+
+
+def test_generation_draws_every_private_latent_from_its_prior(dataset):
+    setting = setting_of(dataset)
+    model, recorders = setting.model, {"image": Recorder((3, 64, 64)), "text": Recorder((256, 71))}
+    for name, recorder in recorders.items():
+        model.decoders[name] = recorder
+        nn.init.constant_(model.encoders[name].head.bias.data[6:], 50.0)  # its posteriors are far from the prior
+    data = Data(setting, "validation", "evaluated items")
+    judges = {name: Recorder((3,)).eval() for name in recorders}
+    torch.manual_seed(0)
+    list(coherence._generated(setting, data.encode(data.order), judges))
+    private = {}
+    for name, recorder in recorders.items():
+        latents = torch.cat(recorder.seen).unflatten(0, (3, 40))
+        assert latents.shape == (3, 40, 4 + 3)
+        private[name] = latents[..., :4]
+        assert torch.equal(private[name][0], private[name][2]), "one set for all subsets (facts 4.2)"
+        assert abs(private[name][0].mean()) < 0.3
+        assert 0.75 < private[name][0].std() < 1.25
+    assert not torch.equal(private["image"], private["text"]), "each modality has its own (a defect of the release)"
+
+
+def test_coherence_is_high_where_the_generated_face_shows_the_attribute(dataset, monkeypatch):
+    """A judge that reads the shared latent's first dimension off the 'picture', which the text's posterior carries."""
+    setting = setting_of(dataset)
+    labels = (torch.rand(400, 3, generator=torch.Generator().manual_seed(3)) < 0.25).long()
+    monkeypatch.setattr(setting.model, "decode", lambda name, z, private: z)
+    monkeypatch.setattr(setting.model, "likelihoods", {n: Plain() for n in setting.model.names})
+    judges = {name: Reader() for name in setting.model.names}
+    found = coherence.measure(setting, experts(labels, [1]), judges, {"image": 0.9, "text": 0.9}, reasons := {})
+    base = labels[:, 0].float().mean().item()
+    assert found.per_label["text"]["image"]["bright"] > 0.99
+    assert found.per_label["image"]["text"]["bright"] == pytest.approx(base, abs=0.1)
+    assert found.joint is None
+    assert "attributes" in reasons["coherence.joint"]
+
+
+class Plain:
+    def mean(self, output):
+        return output
+
+
+class Reader(nn.Module):
+    def forward(self, z):
+        return z[:, :1].expand(-1, 3)
+
+
+# --- likelihood ------------------------------------------------------------------------------------------------------
+
+SHARED, OWN, SCALE, SIZE = (1.0, -0.6), (0.5, 0.8), 0.7, 2
+
+
+class Message(nn.Module):
+    """x = a z + b s + noise: the exact posteriors of z and of s given one x."""
+
+    def __init__(self, a, b):
+        super().__init__()
+        self.a, self.b = a, b
+
+    def forward(self, x):
+        flat, rest = x.flatten(1), self.b**2 + SCALE**2
+        total = self.a**2 + rest
+        private_mean, private_variance = self.b * flat / total, 1 - self.b**2 / total
+        return (flat / self.a, torch.full_like(flat, math.log(rest / self.a**2)),
+                private_mean, torch.full_like(flat, math.log(private_variance)))  # fmt: skip
+
+
+class Line(nn.Module):
+    def __init__(self, a, b):
+        super().__init__()
+        self.a, self.b = a, b
+
+    def forward(self, latent):
+        private, shared = latent.split(SIZE, -1)
+        return (self.a * shared + self.b * private).unflatten(1, (1, 1, SIZE))
+
+
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("data") / "lines", np.random.default_rng(3)
+    for split in ("train", "test"):
+        for name in ("m0", "m1"):
+            store.new_array(folder, f"{split}/{name}.npy", (64, 1, 1, SIZE))[:] = rng.integers(0, 256, (64, 1, 1, SIZE))
+        store.new_array(folder, f"{split}/labels.npy", (64,), np.int64)[:] = np.arange(64) % 2
+    image = store.ModalityInfo(kind="image", shape=(1, 1, SIZE))
+    store.finish(folder, store.StoreInfo(
+        name="lines", modalities={"m0": image, "m1": image}, labels=store.LabelInfo(kind="class", names=("a", "b")),
+        splits={"train": store.SplitInfo(count=64), "test": store.SplitInfo(count=64)},
+    ))  # fmt: skip
+    return Store(folder)
+
+
+@pytest.mark.parametrize("method", ["mopoe", "mmvae", "mvae"])
+def test_likelihood_with_private_latents_converges_to_the_evidence(lines, method):
+    """Private latents are integrated out for modalities inside and outside the source alike."""
+    modality = {"network": "conv", "shape": [1, 1, SIZE], "likelihood": "normal", "scale": SCALE}
+    recipe = tiny(2, modalities__m0=modality, modalities__m1=modality, model__method=method, model__latent_dim=SIZE,
+                  model__private_dim=SIZE, evaluation__importance_samples=4000)  # fmt: skip
+    model = MultimodalVAE(recipe)
+    for name, a, b in zip(model.names, SHARED, OWN, strict=True):
+        model.encoders[name], model.decoders[name] = Message(a, b), Line(a, b)
+    setting = Setting(model.eval(), recipe, lines, torch.device("cpu"))
+    data = Data(setting, "test", "evaluated items")
+    found = likelihood.measure(setting, data, data.encode(data.order))
+    a, b = torch.tensor(SHARED).double(), torch.tensor(OWN).double()
+    covariance = torch.outer(a, a) + torch.diag(b**2 + SCALE**2)
+    x = torch.stack([part.flatten(1).double() for part in data.batch(data.order).values()], -1)
+    together = torch.distributions.MultivariateNormal(torch.zeros(2).double(), covariance).log_prob(x).sum(-1).mean()
+    each = torch.distributions.Normal(0.0, covariance.diag().sqrt()).log_prob(x).sum(1).mean(0)
+    for source, value in found.joint.items():
+        assert value == pytest.approx(together.item(), abs=0.05), source
+        for m, name in enumerate(model.names):
+            assert found.per_modality[source][name] == pytest.approx(each[m].item(), abs=0.05), (source, name)
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(dataset, tmp_path_factory):
+    return train(faces(training__epochs=1), Request(tmp_path_factory.mktemp("runs") / "run", dataset))
+
+
+def evaluate(trained, dataset, monkeypatch, **options):
+    monkeypatch.setattr(classifiers, "STEPS", 3)
+    monkeypatch.setattr(classifiers, "ATTRIBUTE_EPOCHS", 1)
+    plain = {"metrics": "latent,coherence,likelihood", "protocol": None, "chosen": None, "device": "cpu",
+             "data_dir": dataset.parent, "force": True, "verify": True}  # fmt: skip
+    return command.run(trained, **(plain | options))
+
+
+def test_evaluate_reports_attributes_beside_their_base_rates(trained, dataset, monkeypatch):
+    path, found = evaluate(trained, dataset, monkeypatch)
+    labels = Store(dataset).labels("validation")
+    assert found.base_rates == pytest.approx(dict(zip(LABELS, labels.mean(0), strict=True)))
+    assert (found.dataset.split, found.dataset.count) == ("validation", 40)
+    assert set(found.latent.per_label) == {"image", "text", "image+text"}
+    assert set(found.coherence.classifiers_per_label["image"]) == set(LABELS)
+    assert found.coherence.classifiers_per_label["image"]["never"] is None
+    assert found.settings["classifier_width"] == 2
+    assert set(found.likelihood.joint) == {"image", "text", "image+text"}
+    assert json.loads(path.read_text())["base_rates"]["never"] == 0.0
+    report = command.report(found)
+    for expected in ("average precision by attribute", "base rate", "image->text", "text->image", "classifier text"):
+        assert expected in report
+    row = next(line.split() for line in report.splitlines() if line.startswith("never"))
+    assert row[1:] == ["0.000", *["-"] * (len(row) - 2)]
+
+
+def test_classifiers_are_kept_by_width_and_read_again(trained, dataset, monkeypatch):
+    evaluate(trained, dataset, monkeypatch, metrics="coherence")
+    assert {p.name for p in (dataset / "classifiers").iterdir()} == {
+        "image-width2.safetensors", "text-width2.safetensors"}  # fmt: skip
+    monkeypatch.setattr(classifiers, "_train", None)  # would fail if it were called
+    _, again = evaluate(trained, dataset, monkeypatch, metrics="coherence")
+    assert set(again.coherence.classifiers_per_label["text"]) == set(LABELS)
+
+
+def test_a_classifier_near_the_base_rate_is_refused(trained, dataset, monkeypatch):
+    monkeypatch.setattr(classifiers, "SANE_GAIN", 0.9)
+    with pytest.raises(DataProblem, match=r"classifier of image reaches mean average precision .* less than") as caught:
+        evaluate(trained, dataset, monkeypatch, metrics="coherence", force=False)
+    assert "--force" in caught.value.hint
+
+
+def test_released_protocol_on_attributes(trained, dataset, monkeypatch):
+    path, found = evaluate(trained, dataset, monkeypatch, metrics="latent,coherence", protocol="released")
+    assert path == Run(trained).evaluation_path("released")
+    assert found.settings["classifier_mode"] == "train"
+    assert found.latent.per_label["image"]["never"] == 0.0
+    assert 0 < found.latent.per_label["image"]["bright"] <= 1
+
+
+@pytest.mark.slow
+def test_a_narrow_face_classifier_learns_to_see(dataset, monkeypatch):
+    monkeypatch.setattr(classifiers, "STEPS", 60)
+    setting = setting_of(dataset, evaluation__classifier_width=4)
+    judges = classifiers.ready(setting, force=True)
+    assert judges.per_label["image"]["bright"] > 0.9
