@@ -2,7 +2,11 @@
 
 import io
 import json
+import os
+import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +14,10 @@ import numpy as np
 
 from mmvae_cli import console, drawing, signals, trained
 from mmvae_cli.errors import Failure, UsageProblem
-from mmvae_cli.files import write_atomic
+from mmvae_cli.files import process_alive, write_atomic
 from mmvae_cli.run import Run
 from mmvae_cli.sampling import generation, layout, plan
-from mmvae_cli.sampling.generation import Sampler
+from mmvae_cli.sampling.generation import NOTHING_WRITTEN, Sampler
 from mmvae_cli.sampling.plan import Figure, Wish
 
 
@@ -23,8 +27,8 @@ def run(
 ) -> dict[str, Any]:  # fmt: skip
     """Make the figures of ``wish`` for a run; returns what was made as plain JSON values.
 
-    Every file is whole or absent, and the same command makes the same bytes. Raises UsageProblem where a file exists
-    and ``force`` is not given; nothing is written then.
+    The same command makes the same bytes. Raises UsageProblem where a file exists and ``force`` is not given. Where
+    anything goes wrong or a signal comes, nothing is written, so that the same command can be run again.
     """
     run_folder = Run(folder)
     recipe = run_folder.recipe()
@@ -38,12 +42,36 @@ def run(
     context = layout.Context(
         opened.store.info.modalities, opened.store.info.labels, sampler.split, _about(run_folder, sampler)
     )
-    with console.progress("sampling", len(figures), "figures") as shown:
+    with _staging(target) as folder, console.progress("sampling", len(figures), "figures") as shown:
         for figure in figures:
-            signals.leave_if_requested("the figures written so far are complete")
-            _make(sampler, figure, count or _default_count(sampler, figure), context, target)
+            _make(sampler, figure, count or _default_count(sampler, figure), context, folder)
             shown.advance()
+    for figure in figures:
+        console.say(f"{figure.kind}: {', '.join(str(target / f'{stem}.png') for stem in figure.pictures)}")
     return _product(target, figures, sampler)
+
+
+@contextmanager
+def _staging(target: Path) -> Iterator[Path]:
+    """A hidden folder inside ``target`` whose files move up when the block ends well; what is left of it vanishes."""
+    folder, ours = target / f".sample.tmp-{os.getpid()}", not target.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in target.glob(".sample.tmp-*"):
+            if not process_alive(stale.name.rpartition("-")[2]):
+                shutil.rmtree(stale, ignore_errors=True)
+        yield folder
+        for path in sorted(folder.iterdir()):
+            os.replace(path, target / path.name)
+    except OSError as error:
+        raise Failure(
+            f"cannot write {target}: {error.strerror or error}", "choose a writable folder with --out"
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):
+            if ours:
+                target.rmdir()  # fails, as it should, where figures are in it
 
 
 def _default_count(sampler: Sampler, figure: Figure) -> int:
@@ -68,21 +96,16 @@ def _files(figure: Figure) -> list[tuple[str, str]]:
     return [(figure.name, ".npz"), *((stem, ".png") for stem in figure.pictures)]
 
 
-def _make(sampler: Sampler, figure: Figure, count: int, context: layout.Context, target: Path) -> None:
-    """Draw, then write: the arrays first, the pictures of them last."""
+def _make(sampler: Sampler, figure: Figure, count: int, context: layout.Context, folder: Path) -> None:
+    """Draw one figure and write its arrays and its pictures."""
     arrays = generation.draw(sampler, figure, count)
     arrays["about"] = np.array(json.dumps(_facts(sampler) | {"kind": figure.kind, "given": figure.given,
                                                              "target": figure.target}))  # fmt: skip
     images = layout.pictures(figure, arrays, context)
-    signals.leave_if_requested("the figures written so far are complete")
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"cannot write {target}: {error.strerror}", "choose a writable folder with --out") from error
-    write_atomic(target / f"{figure.name}.npz", npz(arrays))
+    signals.leave_if_requested(NOTHING_WRITTEN)
+    write_atomic(folder / f"{figure.name}.npz", npz(arrays))
     for stem, image in images.items():
-        drawing.save_png(image, target / f"{stem}.png")
-        console.say(f"{target / stem}.png")
+        drawing.save_png(image, folder / f"{stem}.png")
 
 
 def npz(arrays: dict[str, np.ndarray]) -> bytes:

@@ -29,6 +29,7 @@ from mmvae_cli.trained import Trained
 
 ROWS = 10
 """Samples per item in a conditional grid, as in the released code (facts 4.4)."""
+NOTHING_WRITTEN = "no figure was written"
 _AT_ONCE = {"cpu": 128, "cuda": 2048}
 Arrays = dict[str, np.ndarray]
 
@@ -172,7 +173,7 @@ def _decode(sampler: Sampler, name: str, z: Tensor, private: Tensor | None) -> n
     own = None if private is None else private.expand(*z.shape[:-1], -1).flatten(0, 1)
     parts = []
     for rows in torch.arange(len(flat), device=z.device).split(_AT_ONCE.get(z.device.type, 128)):
-        signals.leave_if_requested("the figures written so far are complete")
+        signals.leave_if_requested(NOTHING_WRITTEN)
         output = sampler.model.decode(name, flat[rows], None if own is None else own[rows])
         parts.append(_as_data(sampler.info(name).kind, sampler.model.likelihoods[name].mean(output)))
     joined = np.concatenate(parts)

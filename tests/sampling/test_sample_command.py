@@ -90,6 +90,8 @@ def test_nothing_is_written_where_it_goes_wrong(runs, data, tmp_path):
         sample(runs["faces"], data, out, Wish(texts=("male",)))
     with pytest.raises(DataProblem, match="no dataset at"):
         sample(runs["mopoe"], tmp_path, out)
+    with pytest.raises(DataProblem, match="no checkpoint"):
+        sample(runs["mopoe"], data, out, chosen=tmp_path / "absent.safetensors")
     with pytest.raises(DataProblem, match="is no run"):
         sample(tmp_path, data, out)
     assert not out.exists()
@@ -100,15 +102,35 @@ def test_nothing_is_written_where_it_goes_wrong(runs, data, tmp_path):
         sample(runs["mopoe"], data, out / "below")
 
 
-def test_a_signal_ends_it_between_figures(runs, data, tmp_path, monkeypatch):
-    def first_then_signal(sampler, figure, count, context, target, make=command._make):
-        make(sampler, figure, count, context, target)
+def test_a_signal_leaves_nothing_so_that_the_same_command_works_again(runs, data, tmp_path, monkeypatch):
+    def first_then_signal(*arguments, make=command._make):
+        make(*arguments)
         monkeypatch.setattr(signals, "_received", "SIGTERM")
 
     monkeypatch.setattr(command, "_make", first_then_signal)
-    with pytest.raises(Stopped, match="complete"):
-        sample(runs["mopoe"], data, tmp_path)
-    assert sorted(content(tmp_path)) == ["reconstruction.npz", "reconstruction.png"]
+    with pytest.raises(Stopped, match="no figure was written"):
+        sample(runs["mopoe"], data, tmp_path / "figures")
+    assert not (tmp_path / "figures").exists()
+    monkeypatch.undo()
+    sample(runs["mopoe"], data, tmp_path / "figures", Wish(kind="reconstruction"))
+    assert sorted(content(tmp_path / "figures")) == ["reconstruction.npz", "reconstruction.png"]
+
+
+def test_a_failure_half_way_leaves_older_figures_as_they_were(runs, data, tmp_path, monkeypatch):
+    sample(runs["mopoe"], data, tmp_path, Wish(given="m0"))
+    before = content(tmp_path)
+    stale = tmp_path / ".sample.tmp-999999999"
+    stale.mkdir()
+
+    def no_space(path, body):
+        if path.name.startswith("text_given"):
+            raise OSError(28, "No space left on device")
+        path.write_bytes(body)
+
+    monkeypatch.setattr(command, "write_atomic", no_space)
+    with pytest.raises(Failure, match="No space left on device"):
+        sample(runs["mopoe"], data, tmp_path, Wish(given="m0"), seed=1, force=True)
+    assert content(tmp_path) == before
 
 
 def test_a_small_split_gives_the_items_it_has(runs, data, tmp_path, monkeypatch):
@@ -159,7 +181,7 @@ def test_the_command_prints_the_folder_or_one_document(runs, data, tmp_path):
     ]
     done = mmvae(*line)
     assert (done.returncode, done.stdout) == (0, f"{out}\n"), done.stderr
-    assert done.stderr == f"{out / 'text_given_m1.png'}\n"
+    assert done.stderr == f"conditional: {out / 'text_given_m1.png'}\n"
     again = mmvae(*line, "--force", "--json", "--quiet")
     assert again.stderr == ""
     assert json.loads(again.stdout)["figures"][0]["png"] == [str(out / "text_given_m1.png")]
