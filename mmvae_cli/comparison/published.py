@@ -132,4 +132,6 @@ def _protocol_remark(metric: str, dataset: str) -> str:
 
 
 def _plain(value: Any) -> str:
+    if value is None:
+        return "the default"
     return f"{value:g}" if isinstance(value, float) else str(value)

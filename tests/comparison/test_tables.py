@@ -69,6 +69,15 @@ def test_celeba_shows_table_5(tmp_path: Path) -> None:
     assert row(five, "MoPoE-VAE (paper)") == ["0.40", "0.39", "0.39", "0.15", "0.43"]
 
 
+def test_celeba_tells_the_base_rate_and_every_difference_to_the_papers_setting(tmp_path: Path) -> None:
+    made = recipe("celeba", ["image", "text"], objective__beta=1.0)
+    make_run(tmp_path, made, "celeba", base_rates={"bald": 0.02, "young": 0.78})
+    five = table(build(collect([tmp_path])), "Table 5")
+    assert five.title.endswith("a guess has 0.400, the mean base rate")
+    assert row(five, "MoPoE-VAE (paper)")[0] == "0.40"
+    assert "objective.beta 1 here, 2.5 there" in " ".join(five.notes)
+
+
 @pytest.mark.parametrize(
     ("changes", "shown"),
     [
