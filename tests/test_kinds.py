@@ -1,0 +1,134 @@
+"""A fourth kind of data: one entry in the table of kinds, one network, and it is stored, trained and measured."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmvae_cli import batches, kinds, store
+from mmvae_cli import recipe as recipes
+from mmvae_cli.errors import UsageProblem
+from mmvae_cli.kinds import KINDS, Kind
+from mmvae_cli.model import networks
+from mmvae_cli.model.likelihood import Likelihood
+from mmvae_cli.model.objective import Objective, bound_terms, draw_noise, weigh
+from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.store import ModalityInfo
+from mmvae_cli.text import ALPHABET
+from mmvae_cli.training import plan
+
+
+class Trunk(nn.Module):
+    features = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(5, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(x).relu()
+
+
+@pytest.fixture
+def vectors(monkeypatch):
+    """What a contributor writes for measurements (B, 5): a kind, a network's line and its builder."""
+    kind = Kind(("length",), ("normal", "laplace"), lambda rows: rows.float(), lambda x, characters: x, dtype="float32")
+    monkeypatch.setitem(KINDS, "vector", kind)
+    monkeypatch.setitem(recipes.NETWORKS, "mlp5", ("vector", (5,)))
+    monkeypatch.setitem(networks.BUILDERS, "mlp5", lambda spec, latent: (Trunk(), nn.Linear(latent, 5)))
+
+
+def folder_of(path, alphabet=ALPHABET):
+    rng = np.random.default_rng(0)
+    for split in ("train", "test"):
+        store.new_array(path, f"{split}/gyro.npy", (12, 5), np.float32)[:] = rng.normal(size=(12, 5))
+        store.new_array(path, f"{split}/word.npy", (12, 8))[:] = rng.integers(0, 71, (12, 8))
+        store.new_array(path, f"{split}/labels.npy", (12,), np.int64)[:] = np.arange(12) % 3
+    info = store.StoreInfo(
+        name="tiny", splits={"train": {"count": 12}, "test": {"count": 12}},
+        modalities={"gyro": {"kind": "vector", "shape": (5,)},
+                    "word": {"kind": "text", "shape": (8,), "alphabet": alphabet}},
+        labels={"kind": "class", "names": ("a", "b", "c")},
+    )  # fmt: skip
+    store.finish(path, info)
+    return store.Store(path)
+
+
+def recipe_of():
+    return recipes.validate(
+        {"name": "tiny", "dataset": {"name": "tiny"},
+         "modalities": {"gyro": {"network": "mlp5"}, "word": {"network": "text8"}},
+         "model": {"method": "mopoe", "latent_dim": 4},
+         "training": {"epochs": 1, "batch_size": 6, "learning_rate": 1e-3}}, "tiny",
+    )  # fmt: skip
+
+
+def test_a_new_kind_is_stored_read_and_trained(vectors, tmp_path):
+    found, recipe = folder_of(tmp_path), recipe_of()
+    assert [m.likelihood for m in recipe.modalities.values()] == ["normal", "categorical"]
+    batches.check_store(found, recipe)
+    data = batches.Split(found, "train", ["gyro", "word"], torch.device("cpu")).batch(torch.arange(6), seed=0)
+    np.testing.assert_array_equal(data["gyro"].numpy(), found.array("train", "gyro")[:6])
+    model, goal = MultimodalVAE(recipe), Objective.of(recipe)
+    loss = weigh(bound_terms(model, data, goal, draw_noise(model, goal, 2, 6, slice(0, 6), "cpu")), goal).mean()
+    loss.backward()
+    assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+    assert any("memory" in line for line in plan.describe(recipe, tmp_path))
+
+
+def test_the_store_checks_the_kinds_own_type(vectors, tmp_path):
+    found = folder_of(tmp_path)
+    assert found.array("train", "gyro").dtype == np.float32
+    about = json.loads((tmp_path / "dataset.json").read_text())
+    about["modalities"]["word"] = {"kind": "vector", "shape": [8]}
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    with pytest.raises(store.DataProblem, match=r"holds uint8 \(12, 8\), not float32"):
+        store.Store(tmp_path).array("train", "word")
+
+
+def test_a_kind_without_a_classifier_says_so(vectors):
+    with pytest.raises(UsageProblem, match=r"no classifier for vector of shape \[5\]"):
+        networks.build_classifier(ModalityInfo(kind="vector", shape=(5,)), 3)
+
+
+def test_an_alphabet_of_another_size_is_refused(vectors, tmp_path):
+    found = folder_of(tmp_path, ALPHABET + "äöü")
+    with pytest.raises(UsageProblem, match=r"'word': .* has an alphabet of 74 characters"):
+        batches.check_store(found, recipe_of())
+
+
+def test_unknown_kinds_and_wrong_shapes_are_refused():
+    with pytest.raises(ValueError, match="kind 'audio' is not one of image, text"):
+        ModalityInfo(kind="audio", shape=(5,))
+    with pytest.raises(ValueError, match=r"image data have the shape \(channels, height, width\)"):
+        ModalityInfo(kind="image", shape=(28, 28))
+    with pytest.raises(ValueError, match="text data have an alphabet"):
+        ModalityInfo(kind="text", shape=(8,))
+
+
+def test_what_networks_and_classifiers_read():
+    image, text = KINDS["image"], KINDS["text"]
+    pixels = torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8)
+    torch.testing.assert_close(image.read(pixels), torch.tensor([[[[0.0, 0.2, 1.0]]]]))
+    codes = text.read(torch.tensor([[3, 0]], dtype=torch.uint8))
+    assert codes.dtype == torch.int64
+    assert torch.equal(text.judged(codes, 4), torch.tensor([[[0.0, 0, 0, 1], [1, 0, 0, 0]]]))
+    assert image.judged(pixels, 0) is pixels
+
+
+@pytest.mark.parametrize("kind", kinds.KINDS)
+def test_every_likelihood_of_a_kind_exists(kind):
+    for family in KINDS[kind].likelihoods:
+        x = torch.zeros(2, 3).long() if KINDS[kind].has_alphabet else torch.zeros(2, 3)
+        output = torch.randn(1, 2, 3, 71) if KINDS[kind].has_alphabet else torch.randn(1, 2, 3)
+        assert Likelihood(family).log_prob(output, x).shape == (1, 2)
+
+
+def test_the_table_loads_without_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, mmvae_cli.kinds, mmvae_cli.recipe; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
