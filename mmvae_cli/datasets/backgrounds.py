@@ -12,15 +12,17 @@ from mmvae_cli import signals
 from mmvae_cli.datasets.sources import SIDE
 from mmvae_cli.errors import DataProblem, UsageProblem
 
-_DRAWN = 128
-"""Pixels: height and width of a drawn background."""
+_DRAWN = 256
+"""Pixels: height and width of a drawn background. A crop of 28 sees a part of a stripe or cell, a soft change of light:
+finer textures cost the latent space more than the digit does, and a small model then learns digits late."""
 
-_BRIGHTEST = 90
-"""A drawn background stays below this value, so the inverted digit (255 - value) is far brighter everywhere."""
+_BRIGHTEST, _DARKEST = 70, 0.5
+"""A drawn background stays below the first value, so the inverted digit (255 - value) is far brighter everywhere; its
+darkest colour has the second share of it."""
 
 
 def builtin(view: int, seed: int) -> np.ndarray:
-    """A smooth, dark, coloured texture, uint8 (3, 128, 128), the same for the same ``view`` and ``seed``.
+    """A smooth, dark, coloured texture, uint8 (3, 256, 256), the same for the same ``view`` and ``seed``.
 
     Hues follow the golden ratio, so any number of views are far apart and view v looks alike whatever their number;
     the kind of texture changes from view to view: clouds, stripes, cells, a slope, rings.
@@ -28,7 +30,7 @@ def builtin(view: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(9, view)))
     light = _TEXTURES[view % len(_TEXTURES)](rng)  # (H, W) in [0, 1]
     hue = (0.6 + view * 0.6180339887498949) % 1.0
-    low = np.array(colorsys.hsv_to_rgb((hue + 0.05) % 1.0, 0.9, 0.22))
+    low = np.array(colorsys.hsv_to_rgb((hue + 0.05) % 1.0, 0.9, _DARKEST))
     high = np.array(colorsys.hsv_to_rgb(hue, 0.75, 1.0))
     colours = low[:, None, None] * (1 - light) + high[:, None, None] * light
     return (colours * (_BRIGHTEST - 1)).astype(np.uint8)

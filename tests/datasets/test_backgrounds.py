@@ -11,10 +11,10 @@ from mmvae_cli.errors import DataProblem, UsageProblem
 def test_builtin_ones_are_dark_smooth_and_reproducible():
     for view in range(12):
         drawn = backgrounds.builtin(view, 3)
-        assert drawn.shape == (3, 128, 128)
+        assert drawn.shape == (3, 256, 256)
         assert drawn.dtype == np.uint8
-        assert drawn.max() < 90
-        assert np.abs(np.diff(drawn.astype(int), axis=2)).mean() < 4
+        assert drawn.max() < 70
+        assert np.abs(np.diff(drawn.astype(int), axis=2)).mean() < 1
         assert np.array_equal(drawn, backgrounds.builtin(view, 3))
         assert not np.array_equal(drawn, backgrounds.builtin(view, 4))
 

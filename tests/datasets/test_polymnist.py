@@ -105,7 +105,7 @@ def test_the_store_holds_what_was_asked_for(built):
 
 
 def digits_seen(store: Store, split: str, view: str) -> np.ndarray:
-    """The masks behind the pictures: builtin backgrounds stay below 90, inverted ones above 165."""
+    """The masks behind the pictures: builtin backgrounds stay below 70, inverted ones above 185."""
     return (store.array(split, view) > 128).all(1)
 
 
