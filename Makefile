@@ -42,7 +42,7 @@ format: .venv/installed
 	$(BIN)/ruff check --fix mmvae_cli tests
 
 bench: .venv/installed
-	$(BIN)/python -m tests.benchmarks.run --out bench
+	$(BIN)/python tests/benchmarks/run.py --out bench
 
 test-slurm: .venv/installed
 	$(BIN)/python -m pytest -m slurm

@@ -44,8 +44,9 @@ NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "face64": ("image", (3, 64, 64)),
     "text256": ("text", (256,)),
 }
-SCALABLE = ("face64", "text256")
-"""Networks with a ``width``: channels after the first convolution, all others being its multiples."""
+SCALABLE = ("image28", "conv", "face64", "text256")
+"""Networks with a ``width``: hidden units of image28 and conv (null: as many as latent dimensions, as in the released
+code), channels after the first convolution of face64 and text256 (null: the paper's 128)."""
 
 
 class ModalitySpec(Section):

@@ -16,7 +16,9 @@ def linear_store(tmp_path_factory):
     folder, rng = tmp_path_factory.mktemp("data") / "linear", np.random.default_rng(3)
     for split, count in (("train", 8), ("test", 100)):
         for name in ("m0", "m1", "m2"):
-            store.new_array(folder, f"{split}/{name}.npy", (count, 1, 1, SIZE))[:] = rng.integers(0, 256, (count, 1, 1, SIZE))
+            store.new_array(folder, f"{split}/{name}.npy", (count, 1, 1, SIZE))[:] = rng.integers(
+                0, 256, (count, 1, 1, SIZE)
+            )
         store.new_array(folder, f"{split}/labels.npy", (count,), np.int64)[:] = np.arange(count) % 2
     image = store.ModalityInfo(kind="image", shape=(1, 1, SIZE))
     store.finish(folder, store.StoreInfo(
@@ -30,9 +32,7 @@ def linear_store(tmp_path_factory):
 def measure(linear_store, blur, samples, protocol="default", **changes):
     from linear_gaussian import evidence
 
-    recipe, model = linear_model(
-        blur, evaluation__importance_samples=samples, evaluation__protocol=protocol, **changes
-    )
+    recipe, model = linear_model(blur, evaluation__importance_samples=samples, evaluation__protocol=protocol, **changes)
     setting = Setting(model.eval(), recipe, linear_store, torch.device("cpu"))
     data = Data(setting, "test", "evaluated items")
     test = data.encode(data.order)

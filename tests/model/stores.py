@@ -7,7 +7,9 @@ import numpy as np
 from mmvae_cli import store
 
 
-def image_store(folder: Path, views: int = 3, counts=(40, 24), shape=(3, 8, 8), classes: int = 4, seed: int = 0) -> Path:
+def image_store(
+    folder: Path, views: int = 3, counts=(40, 24), shape=(3, 8, 8), classes: int = 4, seed: int = 0
+) -> Path:
     """Views whose brightness and pattern follow the label, so that a tiny model can learn something."""
     rng = np.random.default_rng(seed)
     for split, count in zip(("train", "test"), counts, strict=True):

@@ -12,7 +12,9 @@ def test_laplace_oracles(x, density):
     assert found.item() == pytest.approx(density, abs=1e-6)
 
 
-@pytest.mark.parametrize(("dims", "ceiling"), [(784, -317.885), (3072, -1245.589), (2352, -953.654), (12288, -4982.355)])
+@pytest.mark.parametrize(
+    ("dims", "ceiling"), [(784, -317.885), (3072, -1245.589), (2352, -953.654), (12288, -4982.355)]
+)
 def test_laplace_ceilings(dims, ceiling):
     x = torch.rand(1, dims)
     assert Likelihood("laplace", 0.75).log_prob(x[None], x).item() == pytest.approx(ceiling, abs=2e-3)

@@ -97,7 +97,10 @@ def test_mvae_adds_unweighted_unimodal_elbos():
 
 @pytest.mark.parametrize(
     ("method", "equal"),
-    [("mmvae", {"subsets": "singletons", "prior_expert": "none"}), ("mvae", {"subsets": "full", "prior_expert": "all"})],
+    [
+        ("mmvae", {"subsets": "singletons", "prior_expert": "none"}),
+        ("mvae", {"subsets": "full", "prior_expert": "all"}),
+    ],
 )
 def test_presets_are_families(method, equal):
     unimodal = {"model__unimodal_elbos": False}

@@ -12,7 +12,7 @@ def conv_pair(spec: ModalitySpec, latent: int) -> tuple[nn.Module, nn.Module]:
     """Trunk and decoder of ``image28`` and ``conv``: three stride-2 convolutions and their mirror image."""
     assert spec.shape is not None
     channels, height, width = spec.shape
-    return ConvTrunk(channels, (height, width), latent), ConvDecoder(channels, (height, width), latent)
+    return ConvTrunk(channels, (height, width), spec.width or latent), ConvDecoder(channels, (height, width), latent)
 
 
 def _halvings(size: Size) -> list[Size]:
@@ -24,7 +24,7 @@ def _halvings(size: Size) -> list[Size]:
 
 
 class ConvTrunk(nn.Module):
-    """(B, C, H, W) -> (B, F); the hidden width is the latent size, as in the released networks."""
+    """(B, C, H, W) -> (B, F); ``hidden`` is the latent size in the released networks."""
 
     def __init__(self, channels: int, size: Size, hidden: int) -> None:
         super().__init__()

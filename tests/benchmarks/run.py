@@ -1,0 +1,343 @@
+"""``make bench``: training throughput and stage times, interleaved rounds, median and spread; one table and JSON.
+
+PolyMNIST sizes: 5 views of 3x28x28, 31 subsets, latent 512, batch 256, the paper's networks, fp32 parameters. The pixels
+are random: speed does not depend on them, and the benchmark needs no data. On a machine with a GPU the CUDA variants
+run too. MultiVae is measured where it can be imported.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+import torch
+from plain import PlainMoPoE, PngFolders, memory_loader
+from torch.utils.data import DataLoader
+
+from mmvae_cli import batches, runtime, store
+from mmvae_cli import recipe as recipes
+from mmvae_cli.model import fusion, objective
+from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.training.step import Step, make_optimizer
+
+VIEWS, BATCH, ITEMS = 5, 256, 2560
+
+
+def random_store(folder: Path) -> store.Store:
+    """5 views of smooth random pictures, as uint8, in the tool's own format."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", ITEMS), ("test", 256)):
+        for view in range(VIEWS):
+            coarse = rng.integers(0, 256, (count, 3, 7, 7), dtype=np.uint8)
+            store.new_array(folder, f"{split}/m{view}.npy", (count, 3, 28, 28))[:] = coarse.repeat(4, 2).repeat(4, 3)
+        store.new_array(folder, f"{split}/labels.npy", (count,), np.int64)[:] = np.arange(count) % 10
+    image = store.ModalityInfo(kind="image", shape=(3, 28, 28))
+    store.finish(folder, store.StoreInfo(
+        name="random", modalities={f"m{v}": image for v in range(VIEWS)},
+        splits={"train": store.SplitInfo(count=ITEMS), "test": store.SplitInfo(count=256)},
+        labels=store.LabelInfo(kind="class", names=tuple("0123456789")),
+    ))  # fmt: skip
+    return store.Store(folder)
+
+
+def write_pngs(data: store.Store, folder: Path) -> Path:
+    from PIL import Image
+
+    for view in range(VIEWS):
+        (folder / f"m{view}").mkdir(parents=True)
+        for i, picture in enumerate(data.array("train", f"m{view}")):
+            Image.fromarray(np.ascontiguousarray(picture.transpose(1, 2, 0))).save(folder / f"m{view}" / f"{i}.0.png")
+    return folder
+
+
+class Bench:
+    """Variants are functions that do one training step and return its loss tensor."""
+
+    def __init__(self, device: torch.device, folder: Path) -> None:
+        self.device, self.folder = device, folder
+        self.store = random_store(folder / "store")
+        self.variants: dict[str, Callable[[], torch.Tensor]] = {}
+
+    def model(self, *overrides: str) -> tuple[recipes.Recipe, MultimodalVAE]:
+        recipe = recipes.load("polymnist_mopoe", list(overrides))
+        torch.manual_seed(0)
+        return recipe, MultimodalVAE(recipe).to(self.device)
+
+    def engine(self, precision: str, *, compiled: bool = False) -> Callable[[], torch.Tensor]:
+        recipe, model = self.model(f"training.precision={precision}")
+        goal, data = Objective.of(recipe), batches.Split(self.store, "train", model.names, self.device)
+        step, optimizer = Step(model, goal, precision), make_optimizer(model, 1e-3)
+        forward = torch.compile(step) if compiled else step
+        position = iter(range(10**9))
+
+        def one() -> torch.Tensor:
+            runtime.set_precision(precision)
+            at = next(position)
+            epoch, within = divmod(at, ITEMS // BATCH)
+            torch.manual_seed(runtime.derive(0, "step", at))
+            items = batches.permutation(ITEMS, 0, epoch, self.device)[within * BATCH : (within + 1) * BATCH]
+            noise = objective.draw_noise(model, goal, VIEWS, BATCH, slice(None), self.device)
+            loss, _ = forward(data.batch(items, seed=0, epoch=epoch), noise)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+
+        return one
+
+    def plain(self, loader: object) -> Callable[[], torch.Tensor]:
+        recipe, model = self.model()
+        reference = PlainMoPoE(model, recipe.objective.beta)
+        optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+        stream = endless(loader)
+
+        def one() -> torch.Tensor:
+            runtime.set_precision("fp32")
+            views = [x.to(self.device) for x in next(stream)]
+            loss = reference(views, torch.randn(BATCH, recipe.model.latent_dim, device=self.device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+
+        return one
+
+    def multivae(self) -> Callable[[], torch.Tensor] | None:
+        """Its own MoPoE with equal networks, sizes and likelihoods, stepped as its trainer steps it."""
+        try:
+            from multivae.data.datasets import DatasetOutput
+            from multivae.models import MoPoE, MoPoEConfig
+            from multivae.models.base import BaseDecoder, BaseEncoder, ModelOutput
+        except ImportError:
+            return None
+        recipe, model = self.model()
+
+        class Encoder(BaseEncoder):  # type: ignore[misc]
+            def __init__(self, inner: torch.nn.Module) -> None:
+                super().__init__()
+                self.inner, self.latent_dim = inner, recipe.model.latent_dim
+
+            def forward(self, x: torch.Tensor) -> object:
+                mean, logvar, *_ = self.inner(x)
+                return ModelOutput(embedding=mean, log_covariance=logvar)
+
+        class Decoder(BaseDecoder):  # type: ignore[misc]
+            def __init__(self, inner: torch.nn.Module) -> None:
+                super().__init__()
+                self.inner, self.latent_dim = inner, recipe.model.latent_dim
+
+            def forward(self, z: torch.Tensor) -> object:
+                return ModelOutput(reconstruction=self.inner(z))
+
+        config = MoPoEConfig(
+            n_modalities=VIEWS, latent_dim=recipe.model.latent_dim, beta=recipe.objective.beta,
+            input_dims=dict.fromkeys(model.names, (3, 28, 28)),
+            decoders_dist=dict.fromkeys(model.names, "laplace"),
+            decoder_dist_params={name: {"scale": 0.75} for name in model.names},
+        )  # fmt: skip
+        other = MoPoE(config, encoders={n: Encoder(model.encoders[n]) for n in model.names},
+                      decoders={n: Decoder(model.decoders[n]) for n in model.names}).to(self.device)  # fmt: skip
+        optimizer = torch.optim.Adam(other.parameters(), 1e-3)
+        stream = endless(memory_loader([self.store.array("train", n) for n in model.names], BATCH))
+
+        def one() -> torch.Tensor:
+            data = DatasetOutput(data={n: x.to(self.device) for n, x in zip(model.names, next(stream), strict=True)})
+            loss = other(data).loss
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+
+        return one
+
+
+def endless(loader):  # type: ignore[no-untyped-def]
+    for _ in cycle([0]):
+        yield from loader
+
+
+def measure(bench: Bench, rounds: int, steps: int, warmup: int) -> dict[str, dict[str, float]]:
+    """Interleaved rounds: every variant takes ``steps`` steps in turn, so that a slow minute hits all alike."""
+    rates: dict[str, list[float]] = {name: [] for name in bench.variants}
+    for round_ in range(rounds + 1):
+        for name, one in bench.variants.items():
+            count = warmup if round_ == 0 else steps
+            synchronise(bench.device)
+            start = time.perf_counter()
+            for _ in range(count):
+                one()
+            synchronise(bench.device)
+            if round_:
+                rates[name].append(count * BATCH / (time.perf_counter() - start))
+    return {name: {"items_per_second": statistics.median(r), "lowest": min(r), "highest": max(r)}
+            for name, r in rates.items()}  # fmt: skip
+
+
+def synchronise(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def loss_after(bench: Bench, steps: int) -> dict[str, float]:
+    """Mean loss over the last fifth of ``steps`` steps from the same initial weights: a trade of equality for speed shows."""
+    losses = {}
+    fresh = {name: make() for name, make in makers(bench).items()}
+    for name, one in fresh.items():
+        if one is not None:
+            values = [one() for _ in range(steps)]
+            losses[name] = float(torch.stack(values[-max(1, steps // 5) :]).mean())
+    return losses
+
+
+def makers(bench: Bench) -> dict[str, Callable[[], Callable[[], torch.Tensor] | None]]:
+    arrays = [bench.store.array("train", f"m{v}") for v in range(VIEWS)]
+    pngs = bench.folder / "png"
+    found = {
+        "plain, data in memory": lambda: bench.plain(memory_loader(arrays, BATCH)),
+        "plain, PNG folders": lambda: bench.plain(
+            DataLoader(PngFolders(pngs, VIEWS), BATCH, shuffle=True, drop_last=True, num_workers=2)
+        ),
+        "MultiVae": bench.multivae,
+        "engine, fp32": lambda: bench.engine("fp32"),
+        "engine, bf16": lambda: bench.engine("bf16"),
+    }
+    if bench.device.type == "cuda":
+        found |= {
+            "engine, tf32": lambda: bench.engine("tf32"),
+            "engine, tf32, compiled": lambda: bench.engine("tf32", compiled=True),
+            "engine, bf16, compiled": lambda: bench.engine("bf16", compiled=True),
+        }
+    return found
+
+
+def stages(bench: Bench, repeats: int) -> dict[str, float]:
+    """Milliseconds per stage of the eager engine: the least of ``repeats``."""
+    recipe, model = bench.model()
+    goal, data = Objective.of(recipe), batches.Split(bench.store, "train", model.names, bench.device)
+    optimizer = make_optimizer(model, 1e-3)
+    items = torch.arange(BATCH, device=bench.device)
+    batch = data.batch(items, seed=0)
+    noise = objective.draw_noise(model, goal, VIEWS, BATCH, slice(None), bench.device)
+    experts = model.encode(batch).shared
+    leaves = fusion.Gaussian(*(part.detach().requires_grad_() for part in experts))
+    choice = fusion.stratified(BATCH, len(model.family), bench.device)
+    z = torch.randn(1, BATCH, recipe.model.latent_dim, device=bench.device)
+
+    def whole() -> None:
+        loss = objective.weigh(objective.bound_terms(model, batch, goal, noise), goal).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+
+    whole()
+    parts: dict[str, Callable[[], object]] = {
+        "data": lambda: data.batch(items, seed=0, epoch=0),
+        "noise": lambda: objective.draw_noise(model, goal, VIEWS, BATCH, slice(None), bench.device),
+        "encode": lambda: model.encode(batch),
+        "fusion: chosen components": lambda: fusion.select(leaves, model.family, choice),
+        "fusion: KL of 31 components": lambda: fusion.component_kls(leaves, model.family),
+        "fusion: KL, forward and backward": lambda: fusion.component_kls(leaves, model.family).sum().backward(),
+        "decode and likelihood": lambda: [model.log_likelihood(n, z, None, batch[n]) for n in model.names],
+        "forward and backward": whole,
+        "optimizer": optimizer.step,
+    }
+    return {name: least(part, repeats, bench.device) for name, part in parts.items()}
+
+
+def growth(device: torch.device, repeats: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of fusion and KL (forward and backward) and of the networks, by the number of modalities."""
+    found = {}
+    for views in (2, 4, 6, 8, 10, 12):
+        recipe = recipes.load("polymnist_mopoe")
+        content = recipe.model_dump()
+        content["modalities"] = {f"m{v}": recipe.modalities["m0"] for v in range(views)}
+        model = MultimodalVAE(recipes.validate(content, "growth")).to(device)
+        experts = fusion.Gaussian(
+            *(torch.randn(views, BATCH, 512, device=device, requires_grad=True) for _ in range(2))
+        )
+        x = torch.rand(BATCH, 3, 28, 28, device=device)
+        z = torch.randn(1, BATCH, 512, device=device)
+        found[str(views)] = {
+            "subsets": len(model.family),
+            "fusion and KL": least(lambda: fusion.component_kls(experts, model.family).sum().backward(), repeats, device),  # noqa: B023
+            "networks": views * least(
+                lambda: (model.encoders["m0"](x)[0].sum() + model.log_likelihood("m0", z, None, x).sum()).backward(),  # noqa: B023
+                repeats, device,
+            ),
+        }  # fmt: skip
+    return found
+
+
+def least(action: Callable[[], object], repeats: int, device: torch.device) -> float:
+    best = float("inf")
+    for _ in range(repeats + 1):
+        synchronise(device)
+        start = time.perf_counter()
+        action()
+        synchronise(device)
+        best = min(best, time.perf_counter() - start)
+    return 1000 * best
+
+
+def machine(device: torch.device) -> dict[str, object]:
+    cpu = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
+                if line.startswith("model name")), platform.processor())  # fmt: skip
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return runtime.environment(device) | {"cpu": cpu, "commit": commit.stdout.strip()}
+
+
+def report(found: dict) -> str:
+    base = found["training"]["plain, data in memory"]["items_per_second"]
+    lines = ["| variant | items/s | lowest .. highest | x plain | loss after the same steps |", "|---|---|---|---|---|"]
+    for name, r in found["training"].items():
+        loss = found["loss"].get(name)
+        lines.append(f"| {name} | {r['items_per_second']:,.0f} | {r['lowest']:,.0f} .. {r['highest']:,.0f} | "
+                     f"{r['items_per_second'] / base:.2f} | {'-' if loss is None else f'{loss:,.1f}'} |")  # fmt: skip
+    lines += ["", "| stage of the eager engine | ms a step |", "|---|---|"]
+    lines += [f"| {name} | {ms:.1f} |" for name, ms in found["stages"].items()]
+    lines += ["", "| modalities | subsets | fusion and KL, ms | networks, ms |", "|---|---|---|---|"]
+    lines += [f"| {views} | {g['subsets']:,} | {g['fusion and KL']:.1f} | {g['networks']:.1f} |"
+              for views, g in found["growth"].items()]  # fmt: skip
+    about = found["machine"]
+    lines += ["", f"{about['gpu'] or about['cpu']}, {about['threads']} threads, torch {about['packages']['torch']}, "
+              f"commit {about['commit']}"]  # fmt: skip
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("bench"))
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=None, help="steps a round and variant")
+    parser.add_argument("--loss-steps", type=int, default=200)
+    options = parser.parse_args()
+    device = runtime.pick_device(options.device)
+    steps = options.steps or (200 if device.type == "cuda" else 4)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(device, Path(folder))
+        write_pngs(bench.store, bench.folder / "png")
+        made = {name: make() for name, make in makers(bench).items()}
+        bench.variants = {name: one for name, one in made.items() if one is not None}
+        found = {
+            "machine": machine(device), "settings": vars(options) | {"out": str(options.out), "steps": steps},
+            "training": measure(bench, options.rounds, steps, warmup=max(2, steps // 2)),
+            "loss": loss_after(bench, options.loss_steps) if options.loss_steps else {},
+            "stages": stages(bench, 5), "growth": growth(device, 3),
+        }  # fmt: skip
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "bench.json").write_text(json.dumps(found, indent=1))
+    (options.out / "bench.md").write_text(report(found) + "\n")
+    print(report(found))
+    print(options.out / "bench.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Recipes: every shipped one is valid and complete, every error is named with its path, what is allowed, what is near."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recipes import tiny
+
+from mmvae_cli import recipe as recipes
+from mmvae_cli.errors import UsageProblem
+from mmvae_cli.recipe import Recipe
+
+SHIPPED = sorted(recipes.shipped())
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_recipes_read_back_and_name_themselves(name, tmp_path):
+    recipe = recipes.load(name)
+    assert recipe.name == name
+    (tmp_path / "again.yaml").write_text(recipe.dump())
+    assert recipes.load(str(tmp_path / "again.yaml")) == recipe
+    text = recipes.shipped()[name].read_text()
+    assert text.startswith("# ")
+    assert "# Needs: mmvae make-dataset" in text
+    assert f"# Run:   mmvae train {name}" in text
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_recipes_say_what_their_preset_is(name):
+    """The comment beside `method` must be the preset, or the recipe's own settings."""
+    spec = recipes.load(name).model
+    preset = recipes.PRESETS[spec.method]
+    assert {key: getattr(spec, key) for key in preset} == preset
+
+
+def test_the_paper_settings():
+    for method, family in (("mvae", "full"), ("mmvae", "singletons"), ("mopoe", "all")):
+        recipe = recipes.load(f"polymnist_{method}")
+        assert (recipe.model.latent_dim, recipe.objective.beta, recipe.model.subsets) == (512, 2.5, family)
+        assert (recipe.training.epochs, recipe.training.batch_size, recipe.training.learning_rate) == (300, 256, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("modalities.m0.likelihood=lapalce", r"modalities.m0.likelihood: 'lapalce' is not one of laplace.*laplace"),
+        ("objective.bta=1", r"objective.bta: unknown key \(did you mean 'beta'\?\)"),
+        ("model.latent_dim=x", r"model.latent_dim: .*valid integer.*'x'"),
+        ("model.latent_dim=0", r"model.latent_dim: .*greater than or equal to 1"),
+        ("training.learning_rate=.nan", r"training.learning_rate: .*finite"),
+        ("training.learning_rate=-1", r"training.learning_rate: .*greater than 0"),
+        ("model.method=mopo", r"model.method: 'mopo' is not one of mvae, mmvae, mopoe, custom \(did you mean 'mopoe'\?\)"),
+        ("model.subsets=[[m0, m9]]", r"model.subsets: unknown modality 'm9'"),
+        ("model.subsets=[[m0, m0]]", r"model.subsets: .*twice"),
+        ("model.subsets=[]", r"model.subsets: .*empty"),
+        ("model.subsets=[[m0]]", r"model.subsets: 'm1' is in no subset"),
+        ("model.subsets={max_size: 9}", r"model.subsets: max_size 9 is more than"),
+        ("modalities.m0.shape=[3, 28]", r"modalities.m0.shape"),
+        ("modalities.m0=null", r"modalities.m0"),
+        ("objective.likelihood_weights={m0: 1}", r"objective.likelihood_weights: one weight for each"),
+        ("training=5", r"training: "),
+    ],
+)  # fmt: skip
+def test_errors_name_the_path(override, message):
+    with pytest.raises(UsageProblem, match=message) as caught:
+        recipes.load("polymnist_mopoe", [override])
+    assert caught.value.code == 2
+
+
+def test_all_errors_come_at_once():
+    overrides = ["modalities.m0.likelihood=lapalce", "objective.bta=1", "training.epochs=0"]
+    with pytest.raises(UsageProblem, match=r"3 error\(s\)"):
+        recipes.load("polymnist_mopoe", overrides)
+
+
+@pytest.mark.parametrize(
+    "override", ["beta", "=1", "a..b=1", "objective.beta=[", "objective.beta=!!python/name:os.system"]
+)
+def test_malformed_overrides(override):
+    with pytest.raises(UsageProblem):
+        recipes.load("polymnist_mopoe", [override])
+
+
+@pytest.mark.parametrize("text", ["5e-4", "5.0e-4", "0.0005", "5E-4"])
+def test_every_spelling_of_a_number_is_a_number(text):
+    assert recipes.load("polymnist_mopoe", [f"training.learning_rate={text}"]).training.learning_rate == 0.0005
+
+
+def test_unknown_recipes_are_listed_with_the_nearest():
+    with pytest.raises(UsageProblem, match="no recipe 'polymnist_mopo'") as caught:
+        recipes.load("polymnist_mopo")
+    assert "did you mean polymnist_mopoe?" in caught.value.hint
+    assert "quickstart" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["name: a\nname: b\n", "- 1\n", "[", "a: &a [*a]\n", "!!python/object/apply:os.system ['true']\n", "\x00", "",
+     "a: &a [1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n"
+     "d: &d [*c,*c,*c,*c,*c,*c,*c,*c]\ne: &e [*d,*d,*d,*d,*d,*d,*d,*d]\n"],
+)  # fmt: skip
+def test_strange_yaml_is_one_usage_problem(text, tmp_path):
+    path = tmp_path / "strange.yaml"
+    path.write_text(text)
+    with pytest.raises(UsageProblem):
+        recipes.load(str(path))
+
+
+def test_too_many_subsets_are_refused_before_memory_is():
+    with pytest.raises(UsageProblem, match=r"8,191 subsets of 13 modalities.*max_size"):
+        tiny(13)
+    assert len(tiny(13, model__subsets={"max_size": 2}).families()) == 13 + 78
+
+
+def test_families_are_ordered_by_size_then_position():
+    assert tiny(3).families() == [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
+    assert tiny(3, model__subsets=[["m2", "m1"], ["m0"]]).families() == [(0,), (1, 2)]
+
+
+def test_difference_names_keys_and_values():
+    assert recipes.difference(tiny(2), tiny(2, objective__beta=3)) == ["objective.beta: 1.5 -> 3.0"]
+
+
+def test_a_resolved_recipe_keeps_an_override_of_the_preset():
+    recipe = tiny(2, model__prior_expert="none")
+    assert recipes.validate(yaml.safe_load(recipe.dump()), "dump").model.prior_expert == "none"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=6,
+)  # fmt: skip
+PATHS = sorted(recipes.flatten(tiny(2).model_dump(mode="json"))) + ["model", "modalities", "modalities.m0", "training"]
+
+
+def fuzz(path, value):
+    content = tiny(2).model_dump(mode="json")
+    place = content
+    *parents, last = path.split(".")
+    for part in parents:
+        place = place[part]
+    place[last] = value
+    try:
+        assert isinstance(recipes.validate(content, "fuzzed"), Recipe)
+    except UsageProblem as problem:
+        assert "error(s)" in str(problem)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(PATHS), JSON)
+def test_any_value_anywhere_is_accepted_or_explained(path, value):
+    fuzz(path, value)
+
+
+@pytest.mark.slow
+@settings(max_examples=2000, deadline=None)
+@given(st.sampled_from(PATHS), JSON)
+def test_any_value_anywhere_is_accepted_or_explained_2000_times(path, value):
+    fuzz(path, value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=40))
+def test_any_override_is_accepted_or_explained(text):
+    try:
+        recipes.load("quickstart", [text])
+    except UsageProblem:
+        return
+
+
+@pytest.mark.slow
+def test_a_wheel_brings_the_recipes_along(tmp_path):
+    """`pip install .` into an empty folder: the recipes lie inside the package, and are found from there."""
+    root = recipes.Path(__file__).parent.parent
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), str(root)]
+    subprocess.run(command, check=True, capture_output=True)
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from mmvae_cli import recipe; print(recipe.find('quickstart'))"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert found.stdout.strip() == str(tmp_path / "mmvae_cli" / "recipes" / "quickstart.yaml")
