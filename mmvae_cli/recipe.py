@@ -428,7 +428,7 @@ def _explain(error: Any, content: Any) -> str:
     path, kind, context = ".".join(location), error["type"], error.get("ctx") or {}
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
-        return f"{path}: unknown key" + (f" (did you mean {near[0]!r}?)" if near else "")
+        return f"{path}: unknown key" + (f" (did you mean {_dotted(near[0], location)!r}?)" if near else "")
     if kind == "missing":
         return f"{path}: is required"
     if kind == "value_error":
@@ -438,6 +438,16 @@ def _explain(error: Any, content: Any) -> str:
         allowed = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         return f"{path}: {_choice(str(error['input']), allowed)}"
     return f"{path}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r}"[:400]
+
+
+def _dotted(field: str, location: list[str]) -> str:
+    """The field's full path where it belongs to another section than the one it was looked for in."""
+    if len(location) == 1:
+        for name, info in Recipe.model_fields.items():
+            section = info.annotation
+            if isinstance(section, type) and issubclass(section, BaseModel) and field in section.model_fields:
+                return f"{name}.{field}"
+    return field
 
 
 def _is_union_tag(part: Any) -> bool:

@@ -71,7 +71,7 @@ def samples(groups: list[Group]) -> Samples:
     found, total, by_name = Samples(), 0, {}  # type: ignore[var-annotated]
     for group in groups:
         member = next((m for m in group.members if any((m.folder / "figures").glob("*.png"))), None)
-        for path in sorted((member.folder / "figures").glob("*.png"))[:12] if member else []:
+        for path in sorted((member.folder / "figures").glob("*.png"), key=_figure_order)[:12] if member else []:
             image = _read_png(path)
             if image is None or total + len(image) > MAX_IMAGES_TOTAL:
                 found.skipped.append(f"{path}: {'too much for one file' if image else 'no PNG, or too large'}")
@@ -81,6 +81,12 @@ def samples(groups: list[Group]) -> Samples:
             by_name.setdefault(path.stem, []).append((group.label, member.seed, uri, _width(image)))  # type: ignore[union-attr]
     found.rows = list(by_name.items())
     return found
+
+
+def _figure_order(path: Path) -> tuple[int, str]:
+    """The general figures first, then the conditional ones by name."""
+    general = ("reconstruction", "prior", "random")
+    return next((i for i, start in enumerate(general) if path.stem.startswith(start)), len(general)), path.stem
 
 
 def _read_png(path: Path) -> bytes | None:
