@@ -208,7 +208,7 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, as objective.beta=5.")
     ] = None,
-    run: Annotated[Path | None, typer.Option("--run", "--run-dir", help="Run folder; default: runs/NAME-seedN.")] = None,
+    run: Annotated[Path | None, typer.Option("--run", "--run-dir", help="Default: runs/NAME-seedN.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same as training.seed=N.")] = None,
     device: Device = "auto",
     resume: Annotated[

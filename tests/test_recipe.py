@@ -1,4 +1,4 @@
-"""Recipes: every shipped one is valid and complete, every error is named with its path, what is allowed, what is near."""
+"""Recipes: every shipped one is valid and complete; errors come with path, what is allowed, and what is near."""
 
 import subprocess
 import sys
@@ -7,11 +7,12 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recipes import tiny
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.recipe import Recipe
+
+from recipes import tiny
 
 SHIPPED = sorted(recipes.shipped())
 
@@ -52,7 +53,7 @@ def test_the_paper_settings():
         ("model.latent_dim=0", r"model.latent_dim: .*greater than or equal to 1"),
         ("training.learning_rate=.nan", r"training.learning_rate: .*finite"),
         ("training.learning_rate=-1", r"training.learning_rate: .*greater than 0"),
-        ("model.method=mopo", r"model.method: 'mopo' is not one of mvae, mmvae, mopoe, custom \(did you mean 'mopoe'\?\)"),
+        ("model.method=mopo", r"model.method: 'mopo' is not one of mvae, mmvae, mopoe, custom.*'mopoe'"),
         ("model.subsets=[[m0, m9]]", r"model.subsets: unknown modality 'm9'"),
         ("model.subsets=[[m0, m0]]", r"model.subsets: .*twice"),
         ("model.subsets=[]", r"model.subsets: .*empty"),
@@ -133,7 +134,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=6,
 )  # fmt: skip
-PATHS = sorted(recipes.flatten(tiny(2).model_dump(mode="json"))) + ["model", "modalities", "modalities.m0", "training"]
+PATHS = [*sorted(recipes.flatten(tiny(2).model_dump(mode="json"))), "model", "modalities", "modalities.m0", "training"]
 
 
 def fuzz(path, value):
@@ -144,9 +145,10 @@ def fuzz(path, value):
         place = place[part]
     place[last] = value
     try:
-        assert isinstance(recipes.validate(content, "fuzzed"), Recipe)
-    except UsageProblem as problem:
-        assert "error(s)" in str(problem)
+        found = recipes.validate(content, "fuzzed")
+    except UsageProblem:  # anything else is a failure
+        return
+    assert isinstance(found, Recipe)
 
 
 @settings(max_examples=200, deadline=None)
@@ -177,6 +179,6 @@ def test_a_wheel_brings_the_recipes_along(tmp_path):
     root = recipes.Path(__file__).parent.parent
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), str(root)]
     subprocess.run(command, check=True, capture_output=True)
-    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from mmvae_cli import recipe; print(recipe.find('quickstart'))"
+    code = "from mmvae_cli import recipe; print(recipe.find('quickstart'))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert found.stdout.strip() == str(tmp_path / "mmvae_cli" / "recipes" / "quickstart.yaml")

@@ -1,6 +1,6 @@
 """``make bench``: training throughput and stage times, interleaved rounds, median and spread; one table and JSON.
 
-PolyMNIST sizes: 5 views of 3x28x28, 31 subsets, latent 512, batch 256, the paper's networks, fp32 parameters. The pixels
+PolyMNIST sizes: 5 views of 3x28x28, 31 subsets, latent 512, batch 256, the paper's networks, fp32 parameters. Pixels
 are random: speed does not depend on them, and the benchmark needs no data. On a machine with a GPU the CUDA variants
 run too. MultiVae is measured where it can be imported.
 """
@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from plain import PlainMoPoE, PngFolders, memory_loader
 from torch.utils.data import DataLoader
 
 from mmvae_cli import batches, runtime, store
@@ -27,6 +26,8 @@ from mmvae_cli.model import fusion, objective
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.training.step import Step, make_optimizer
+
+from plain import PlainMoPoE, PngFolders, memory_loader
 
 VIEWS, BATCH, ITEMS = 5, 256, 2560
 
@@ -187,7 +188,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def loss_after(bench: Bench, steps: int) -> dict[str, float]:
-    """Mean loss over the last fifth of ``steps`` steps from the same initial weights: a trade of equality for speed shows."""
+    """Mean loss over the last fifth of ``steps`` steps from the same weights: a trade of equality for speed shows."""
     losses = {}
     fresh = {name: make() for name, make in makers(bench).items()}
     for name, one in fresh.items():
@@ -264,14 +265,15 @@ def growth(device: torch.device, repeats: int) -> dict[str, dict[str, float]]:
         )
         x = torch.rand(BATCH, 3, 28, 28, device=device)
         z = torch.randn(1, BATCH, 512, device=device)
-        found[str(views)] = {
-            "subsets": len(model.family),
-            "fusion and KL": least(lambda: fusion.component_kls(experts, model.family).sum().backward(), repeats, device),  # noqa: B023
-            "networks": views * least(
-                lambda: (model.encoders["m0"](x)[0].sum() + model.log_likelihood("m0", z, None, x).sum()).backward(),  # noqa: B023
-                repeats, device,
-            ),
-        }  # fmt: skip
+
+        def fuse(experts: fusion.Gaussian = experts, family: fusion.Family = model.family) -> None:
+            fusion.component_kls(experts, family).sum().backward()
+
+        def one_view(model: MultimodalVAE = model, x: torch.Tensor = x, z: torch.Tensor = z) -> None:
+            (model.encoders["m0"](x)[0].sum() + model.log_likelihood("m0", z, None, x).sum()).backward()
+
+        times = {"fusion and KL": least(fuse, repeats, device), "networks": views * least(one_view, repeats, device)}
+        found[str(views)] = {"subsets": len(model.family)} | times
     return found
 
 

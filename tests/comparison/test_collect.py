@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
-from made_runs import MST, VIEWS, evaluation, make_run, recipe, study
 
 from mmvae_cli.comparison.collect import collect, find_runs
 from mmvae_cli.errors import DataProblem
 from mmvae_cli.files import write_json
+
+from made_runs import MST, VIEWS, evaluation, make_run, recipe, study
 
 
 def other_data(**changes: object) -> dict[str, object]:

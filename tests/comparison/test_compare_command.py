@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from made_runs import MST, VIEWS, evaluation, make_run, png, recipe, study
 
 from mmvae_cli.comparison.compare import compare, known_format
 from mmvae_cli.errors import Stopped, UsageProblem
+
+from made_runs import MST, VIEWS, evaluation, make_run, png, recipe, study
 
 HOSTILE = '<script>alert("x")</script>$x_'
 

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_runs import VIEWS, evaluation, make_run, recipe
 
 from mmvae_cli.comparison.collect import collect
 from mmvae_cli.comparison.measures import Key, of_group, of_run, stat, subsets
 from mmvae_cli.result import EvaluationResult
+
+from made_runs import VIEWS, evaluation, make_run, recipe
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))

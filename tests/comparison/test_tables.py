@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import pytest
-from made_runs import MST, VIEWS, evaluation, make_run, recipe, study
 
 from mmvae_cli.comparison import published
 from mmvae_cli.comparison.collect import collect
 from mmvae_cli.comparison.content import Content, build
 from mmvae_cli.comparison.measures import METRICS, Key, subsets
 from mmvae_cli.comparison.tables import Table, cell_text
+
+from made_runs import MST, VIEWS, evaluation, make_run, recipe, study
 
 
 def table(content: Content, part: str) -> Table:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mmvae_cli.datasets import celeba
 from mmvae_cli.attribute_text import ATTRIBUTES
+from mmvae_cli.datasets import celeba
 from mmvae_cli.datasets.cartoon_drawing import draw
 from mmvae_cli.datasets.cartoon_faces import draw_attributes
 from mmvae_cli.datasets.celeba_files import CROP

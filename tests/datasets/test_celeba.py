@@ -10,15 +10,16 @@ import time
 import zipfile
 from pathlib import Path
 
-import celeba_source as tiny
 import numpy as np
 import pytest
 from PIL import Image
 
 from mmvae_cli import cli, text
-from mmvae_cli.datasets import celeba, celeba_decoding, celeba_files
 from mmvae_cli.attribute_text import ATTRIBUTES, render
+from mmvae_cli.datasets import celeba, celeba_decoding, celeba_files
 from mmvae_cli.store import Store
+
+import celeba_source as tiny
 
 
 @pytest.fixture

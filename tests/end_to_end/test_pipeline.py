@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from recipes import tiny
 
 MMVAE = [sys.executable, "-m", "mmvae_cli"]

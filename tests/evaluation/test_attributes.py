@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from faces import LABELS, face_store, faces
 from torch import nn
 
 from mmvae_cli import store
@@ -19,6 +18,8 @@ from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.run import Run
 from mmvae_cli.store import Store
 from mmvae_cli.training.loop import Request, train
+
+from faces import LABELS, face_store, faces
 from recipes import tiny
 
 

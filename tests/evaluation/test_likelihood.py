@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from linear_gaussian import SIZE, linear_model
 
 from mmvae_cli import store
 from mmvae_cli.evaluation import likelihood
 from mmvae_cli.evaluation.encoding import Data, Setting
+
+from linear_gaussian import SIZE, linear_model
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from linear_gaussian import data, evidence, linear_model
-from recipes import tiny
 
 from mmvae_cli.model import objective
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
 from mmvae_cli.recipe import load
+
+from linear_gaussian import data, evidence, linear_model
+from recipes import tiny
 
 EVERYONE = slice(None)
 

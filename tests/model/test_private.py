@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from faces import face_store, faces
 
 from mmvae_cli import batches, checkpoint, signals
 from mmvae_cli.errors import Stopped, UsageProblem
@@ -19,6 +18,8 @@ from mmvae_cli.runtime import derive
 from mmvae_cli.store import Store
 from mmvae_cli.training import loop
 from mmvae_cli.training.loop import Request, train
+
+from faces import face_store, faces
 from recipes import tiny
 
 EVERYONE = slice(None)

@@ -9,8 +9,6 @@ import time
 
 import pytest
 import torch
-from recipes import tiny
-from stores import image_store
 
 from mmvae_cli import checkpoint, signals
 from mmvae_cli.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
@@ -18,7 +16,11 @@ from mmvae_cli.run import Run
 from mmvae_cli.training import loop
 from mmvae_cli.training.loop import Request, train
 
+from recipes import tiny
+from stores import image_store
+
 SHAPE = (3, 8, 8)
+TRAIN = [sys.executable, "-m", "mmvae_cli", "train"]
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +30,7 @@ def dataset(tmp_path_factory):
 
 def weights(folder):
     found = checkpoint.newest(Run(folder))
-    return {name: value for name, value in found.tensors.items()}
+    return dict(found.tensors)
 
 
 def same(a, b):
@@ -83,9 +85,9 @@ def test_stopped_anywhere_and_resumed_gives_the_same_weights_and_metrics(at, dat
     train(recipe, Request(tmp_path / "parts", dataset))
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     timeless = ("seconds", "items_per_second", "memory_mib")
-    logs = [[{k: v for k, v in json.loads(line).items() if k not in timeless} for line in
-             Run(tmp_path / name).metrics_path.read_text().splitlines()][-1] for name in ("whole", "parts")]  # fmt: skip
-    assert logs[0]["step"] == logs[1]["step"]
+    lines = [Run(tmp_path / name).metrics_path.read_text().splitlines() for name in ("whole", "parts")]
+    last = [{k: v for k, v in json.loads(log[-1]).items() if k not in timeless} for log in lines]
+    assert last[0] == last[1]
 
 
 @pytest.mark.slow
@@ -94,7 +96,7 @@ def test_killed_at_random_moments_and_restarted_gives_the_same_weights(dataset, 
     recipe = tiny(3, shape=SHAPE, training__epochs=40)
     path = tmp_path / "tiny.yaml"
     path.write_text(recipe.dump())
-    command = [sys.executable, "-m", "mmvae_cli", "train", str(path), f"dataset.name={dataset}", "--quiet"]
+    command = [*TRAIN, str(path), f"dataset.name={dataset}", "--quiet"]
     train(recipe.model_validate(recipe.model_dump() | {"dataset": {"name": str(dataset)}}),
           Request(tmp_path / "whole", dataset))  # fmt: skip
     rng, kills = torch.Generator().manual_seed(0), 0
@@ -125,9 +127,8 @@ def test_a_signal_leaves_with_75_and_a_checkpoint(number, dataset, tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(tiny(3, shape=SHAPE, training__epochs=100000).dump())
     process = subprocess.Popen(
-        [sys.executable, "-m", "mmvae_cli", "train", str(path), f"dataset.name={dataset}", "--run", str(tmp_path / "r")],
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        [*TRAIN, str(path), f"dataset.name={dataset}", "--run", str(tmp_path / "r")], stderr=subprocess.PIPE, text=True
+    )
     while not (tmp_path / "r" / "metrics.jsonl").is_file():
         time.sleep(0.05)
     process.send_signal(number)
@@ -160,7 +161,7 @@ def test_a_damaged_checkpoint_is_skipped_for_the_one_before(dataset, tmp_path, c
     recipe = tiny(3, shape=SHAPE)
     train(recipe, Request(tmp_path / "run", dataset))
     run, whole = Run(tmp_path / "run"), weights(tmp_path / "run")
-    newest, before = run.checkpoint_paths()
+    newest = run.checkpoint_paths()[0]
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 4
     newest.write_bytes(content)

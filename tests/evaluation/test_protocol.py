@@ -1,0 +1,102 @@
+"""Representation and coherence on cases whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mmvae_cli.evaluation import coherence, latent
+from mmvae_cli.evaluation.encoding import Data, Setting
+from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.store import Store
+
+from recipes import tiny
+from stores import image_store
+
+SHAPE = (3, 8, 8)
+
+
+class Brightness(nn.Module):
+    """An encoder that puts the picture's mean, and so the label, into every latent dimension."""
+
+    def forward(self, x):
+        mean = 20 * x.mean((1, 2, 3))[:, None].expand(-1, 6)
+        return mean, torch.full_like(mean, -8.0), mean[:, :0], mean[:, :0]
+
+
+class Flat(nn.Module):
+    """A decoder that paints the first latent dimension; ``wrong`` ones paint black."""
+
+    def __init__(self, wrong=False):
+        super().__init__()
+        self.wrong = wrong
+
+    def forward(self, z):
+        return (z[:, :1, None, None] / 20 * (not self.wrong)).expand(-1, *SHAPE)
+
+
+class Judge(nn.Module):
+    """Reads the label back from the brightness, as the store wrote it: 20 + 50 label + 15 on average."""
+
+    def forward(self, x):
+        label = (255 * x.mean((1, 2, 3)) - 35) / 50
+        return -(label[:, None] - torch.arange(4.0)).abs()
+
+
+class Constant(nn.Module):
+    """A judge that always says label 1."""
+
+    def forward(self, x):
+        return torch.tensor([0.0, 1.0, 0.0, 0.0]).expand(len(x), 4)
+
+
+@pytest.fixture
+def setting(tmp_path, request):
+    recipe = tiny(3, shape=SHAPE, **getattr(request, "param", {}))
+    model = MultimodalVAE(recipe)
+    for name in model.names:
+        model.encoders[name], model.decoders[name] = Brightness(), Flat(wrong=name == "m2")
+    return Setting(model.eval(), recipe, Store(image_store(tmp_path / "s", shape=SHAPE)), torch.device("cpu"))
+
+
+METHODS = [{}, {"model__method": "mmvae"}, {"model__method": "mvae", "model__prior_expert": "none"}]
+
+
+@pytest.mark.parametrize("setting", METHODS, indirect=True)
+def test_a_representation_that_holds_the_label_is_classified_perfectly(setting):
+    data = Data(setting, "test", "evaluated items")
+    reasons = {}
+    found = latent.measure(setting, data.encode(data.order), reasons)
+    assert set(found.values.values()) == {1.0}
+    assert not reasons
+
+
+@pytest.mark.parametrize("setting", METHODS, indirect=True)
+def test_conditional_coherence_counts_right_labels_and_joint_counts_agreement(setting):
+    data = Data(setting, "test", "evaluated items")
+    judges = dict.fromkeys(setting.model.names, Judge())
+    found = coherence.measure(setting, data.encode(data.order), judges, dict.fromkeys(judges, 1.0), {})
+    for source, targets in found.conditional.items():
+        assert targets["m0"] == targets["m1"] == 1.0, source
+        assert targets["m2"] == pytest.approx(0.25), "a black picture reads as label 0, a quarter of the items"
+    assert found.joint == 1.0, "prior samples are dark: every judge reads label 0, and so they agree"
+    assert found.joint_samples == 24
+    judges["m1"] = Constant()
+    assert coherence.measure(setting, data.encode(data.order), judges, {}, {}).joint == 0.0
+
+
+def test_one_class_in_the_training_samples_is_null_with_a_reason(setting, monkeypatch):
+    monkeypatch.setattr(Store, "labels", lambda self, split: np.zeros(self.count(split), np.int64))
+    data, reasons = Data(setting, "test", "evaluated items"), {}
+    found = latent.measure(setting, data.encode(data.order), reasons)
+    assert set(found.values.values()) == {None}
+    assert reasons["latent.values.m0"] == "the training samples have one class only"
+
+
+@pytest.mark.parametrize("setting", [{"evaluation__protocol": "released"}], indirect=True)
+def test_released_draws_with_replacement_and_keeps_empty_rows(setting):
+    pool = latent.training_pool(setting)
+    assert len(pool.items) == 40
+    empty = (pool.shared.mean == 0).all(-1).all(0)
+    assert empty.all(), "40 training items are less than one batch of 256: the released pool is empty rows only"
+    assert (pool.labels == 0).all()
