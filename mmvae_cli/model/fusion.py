@@ -15,6 +15,7 @@ from torch import Tensor
 
 EPS = 1e-8
 """Added once to every expert's variance: a product's precision stays finite however sharp an expert gets."""
+_MAX_LOGVAR = 80.0
 PriorExpert = Literal["none", "full", "all"]
 Subset = tuple[int, ...]
 
@@ -104,8 +105,9 @@ def stratified(batch: int, components: int, device: torch.device | str = "cpu") 
 
 
 def precision(experts: Gaussian) -> Tensor:
-    """(M, B, D): 1 / (variance + EPS)."""
-    return 1 / (experts.logvar.exp() + EPS)
+    """(M, B, D): 1 / (variance + EPS). An expert that has learned to say nothing has a variance that overflows: its
+    precision is as good as 0 then, and its gradient must be 0, not the NaN of infinity over infinity."""
+    return 1 / (experts.logvar.clamp(max=_MAX_LOGVAR).exp() + EPS)
 
 
 def products(experts: Gaussian, family: Family) -> Gaussian:

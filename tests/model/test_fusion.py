@@ -144,6 +144,15 @@ def test_an_expert_of_infinite_variance_says_nothing():
     torch.testing.assert_close(found.mean[0], experts.mean[0], atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("logvar", [-200.0, -30.0, 0.0, 60.0, 95.0, 1e4])
+def test_precision_and_its_gradient_are_finite_for_every_log_variance(logvar):
+    value = torch.full((1, 1, 1), logvar, requires_grad=True)
+    found = fusion.precision(Gaussian(torch.zeros(1, 1, 1), value))
+    assert found.item() == pytest.approx(float(1 / (torch.tensor(logvar).double().exp() + 1e-8)), rel=1e-5, abs=1e-30)
+    found.backward()
+    assert torch.isfinite(value.grad).all()
+
+
 def test_a_thousand_subsets_need_no_thousand_tensors():
     """M = 10: 1,023 subsets; the whole (S, B, D) tensors would be 4 x 268 MB, the chunks stay small."""
     experts = Gaussian(torch.randn(10, 64, 32, requires_grad=True), torch.randn(10, 64, 32, requires_grad=True))
