@@ -11,9 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from mmvae_cli import plain_yaml
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.kinds import KINDS
 
@@ -21,7 +21,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 MAX_SUBSETS = 4096
-_MAX_BYTES, _MAX_NODES = 1 << 20, 20_000
+_MAX_BYTES = 1 << 20
 
 
 class Section(BaseModel):
@@ -253,22 +253,7 @@ class Recipe(Section):
 
     def dump(self) -> str:
         """The resolved recipe as YAML that reads back to an equal recipe."""
-        return yaml.dump(self.model_dump(mode="json"), Dumper=_PlainDumper, sort_keys=False, width=120)
-
-
-class _PlainDumper(yaml.SafeDumper):
-    """Writes floats so that every YAML reader sees floats (``5.0e-05``), lists of numbers on one line, no anchors."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-_PlainDumper.add_representer(
-    list,
-    lambda dumper, data: dumper.represent_sequence(
-        "tag:yaml.org,2002:seq", data, flow_style=not any(isinstance(item, dict) for item in data)
-    ),
-)
+        return plain_yaml.dump(self.model_dump(mode="json"))
 
 
 def size_of(spec: ModalitySpec) -> int:
@@ -351,7 +336,7 @@ def load(name: str, overrides: list[str] | None = None) -> Recipe:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise UsageProblem(f"{path}: larger than any recipe ({_MAX_BYTES >> 20} MiB)")
-        content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+        content = plain_yaml.parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise UsageProblem(f"{path}: cannot be read ({error})") from error
     if not isinstance(content, dict):
@@ -370,44 +355,6 @@ def validate(content: dict[str, Any], where: str) -> Recipe:
         raise UsageProblem(f"{where}: {len(lines)} error(s)\n" + "\n".join(f"  {line}" for line in lines)) from error
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML with two mends: a key given twice is an error, and 5e-4 is a number."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        if twice := next((key for key in keys if isinstance(key, str) and keys.count(key) > 1), None):
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} is there twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """Plain data of a YAML text; no tags, no cycles, and no more than 20,000 values once aliases are expanded."""
-    try:
-        content = yaml.load(text, _Loader)  # a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UsageProblem(f"{where}:{place} {getattr(error, 'problem', None) or error}".strip()) from error
-    _count_nodes(content, where)
-    return content
-
-
-def _count_nodes(content: Any, where: str) -> None:
-    stack, seen = [(content, 0)], 0
-    while stack:
-        value, depth = stack.pop()
-        seen += 1
-        if seen > _MAX_NODES or depth > 50:
-            raise UsageProblem(f"{where}: has too many values or levels for a recipe (aliases expanded)")
-        children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        stack.extend((child, depth + 1) for child in children)
-
-
 def _apply(content: dict[str, Any], override: str) -> None:
     """Set one dotted key from ``KEY=VALUE``; the value is YAML."""
     key, equals, value = override.partition("=")
@@ -418,7 +365,7 @@ def _apply(content: dict[str, Any], override: str) -> None:
     for part in parts[:-1]:
         nested = place.get(part)
         place[part] = place = dict(nested) if isinstance(nested, dict) else {}
-    place[parts[-1]] = parse_yaml(value, f"override {key}")
+    place[parts[-1]] = plain_yaml.parse(value, f"override {key}")
 
 
 def _explain(error: Any, content: Any) -> str:

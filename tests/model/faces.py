@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mmvae_cli import plain_yaml, store, text
 from mmvae_cli import recipe as recipes
-from mmvae_cli import store, text
 from mmvae_cli.recipe import Recipe
 
 LABELS = ("bright", "red", "never")
@@ -20,7 +20,7 @@ def faces(**changes: Any) -> Recipe:
         "training.checkpoint_every": 1, "training.log_every": 1, "evaluation.latent_samples": 24,
         "evaluation.importance_samples": 2, "evaluation.classifier_width": 2,
     } | {key.replace("__", "."): value for key, value in changes.items()}  # fmt: skip
-    content = recipes.parse_yaml(recipes.shipped()["celeba_mopoe"].read_text(), "celeba_mopoe")
+    content = plain_yaml.parse(recipes.shipped()["celeba_mopoe"].read_text(), "celeba_mopoe")
     for key, value in small.items():
         *parts, last = key.split(".")
         place = content
