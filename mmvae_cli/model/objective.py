@@ -4,6 +4,7 @@ All randomness of a step is drawn up front (:func:`draw_noise`), for the rows of
 deterministic function of model, batch and noise. That is what makes a resumed or a data-parallel run the same run.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -63,10 +64,12 @@ class Terms:
 
 
 def draw_noise(
-    model: MultimodalVAE, objective: Objective, present: int, batch: int, rows: slice, device: torch.device | str
-) -> Noise:
-    """Draw for all ``batch`` rows of the global batch and keep ``rows``: any split of it sees the same noise."""
-    family = model.family if present == len(model.names) else model.family.restrict(tuple(range(present)))
+    model: MultimodalVAE, objective: Objective, modalities: Collection[str], batch: int, rows: slice,
+    device: torch.device | str,
+) -> Noise:  # fmt: skip
+    """Draw for all ``batch`` rows of the global batch and keep ``rows``: any split of it sees the same noise.
+    ``modalities``: names of those that are present (a batch of them will do)."""
+    family, present = model.family_of(model.positions(modalities)), len(modalities)
     spec, decoded = objective.spec, len(family) if objective.spec.component_choice == "all" else 1
 
     def normal(*shape: int) -> Tensor:
@@ -87,8 +90,7 @@ def draw_noise(
 def bound_terms(model: MultimodalVAE, batch: Batch, objective: Objective, noise: Noise) -> Terms:
     """The forward pass. ``batch`` may lack modalities: the family is then that of a model of the present ones alone."""
     encoded = model.encode(batch)
-    full = len(encoded.present) == len(model.names)
-    family = model.family if full else model.family.restrict(encoded.present)
+    family = model.family_of(encoded.present)
     z, kl_components, kl_shared = _shared_latent(encoded, family, objective.spec, noise)
     terms = Terms({}, kl_components, kl_shared)
     unimodal = _unimodal_posteriors(encoded, family) if objective.unimodal_elbos else None

@@ -1,11 +1,12 @@
 """The one model class: encoders, a subset family, decoders."""
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mmvae_cli.model.fusion import Family, Gaussian
+from mmvae_cli.model.fusion import Family, Gaussian, Subset
 from mmvae_cli.model.likelihood import Likelihood
 from mmvae_cli.model.networks import BUILDERS
 from mmvae_cli.recipe import Recipe
@@ -53,11 +54,20 @@ class MultimodalVAE(nn.Module):
             self.encoders[name] = Encoder(trunk, spec.latent_dim, spec.private_dim)
             self.decoders[name] = decoder
 
-    def encode(self, batch: Batch) -> Encoded:
-        """Run each present modality's encoder once. Raises ValueError when none of the model's modalities is there."""
-        present = tuple(i for i, name in enumerate(self.names) if name in batch)
+    def positions(self, modalities: Collection[str]) -> Subset:
+        """Where the named modalities stand in the model; raises ValueError when none of them is the model's."""
+        present = tuple(i for i, name in enumerate(self.names) if name in modalities)
         if not present:
             raise ValueError(f"the batch has none of the modalities {', '.join(self.names)}")
+        return present
+
+    def family_of(self, present: Subset) -> Family:
+        """The family of a model of the ``present`` modalities alone."""
+        return self.family if len(present) == len(self.names) else self.family.restrict(present)
+
+    def encode(self, batch: Batch) -> Encoded:
+        """Run each present modality's encoder once. Raises ValueError when none of the model's modalities is there."""
+        present = self.positions(batch)
         outputs = [self.encoders[self.names[i]](batch[self.names[i]]) for i in present]
         mean, logvar, private_mean, private_logvar = (torch.stack(parts) for parts in zip(*outputs, strict=True))
         private = Gaussian(private_mean.float(), private_logvar.float()) if self.private_dim else None

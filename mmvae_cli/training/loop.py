@@ -111,7 +111,7 @@ def _train_locked(recipe: Recipe, request: Request, run: Run, store: Store, devi
             torch.manual_seed(derive(seed, "step", at))
             items = order[within * settings.batch_size : (within + 1) * settings.batch_size]
             batch = data.batch(items[rows], seed=seed, epoch=epoch)
-            noise = objective.draw_noise(model, goal, len(model.names), settings.batch_size, rows, device)
+            noise = objective.draw_noise(model, goal, model.names, settings.batch_size, rows, device)
             loss, terms = forward(batch, noise)
             meter.add(terms, at + 1, rows)
             if (at + 1) % check_every == 0:

@@ -85,7 +85,7 @@ class Bench:
             epoch, within = divmod(at, ITEMS // BATCH)
             torch.manual_seed(runtime.derive(0, "step", at))
             items = batches.permutation(ITEMS, 0, epoch, self.device)[within * BATCH : (within + 1) * BATCH]
-            noise = objective.draw_noise(model, goal, VIEWS, BATCH, slice(None), self.device)
+            noise = objective.draw_noise(model, goal, model.names, BATCH, slice(None), self.device)
             loss, _ = forward(data.batch(items, seed=0, epoch=epoch), noise)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -226,7 +226,7 @@ def stages(bench: Bench, repeats: int) -> dict[str, float]:
     optimizer = make_optimizer(model, 1e-3)
     items = torch.arange(BATCH, device=bench.device)
     batch = data.batch(items, seed=0)
-    noise = objective.draw_noise(model, goal, VIEWS, BATCH, slice(None), bench.device)
+    noise = objective.draw_noise(model, goal, model.names, BATCH, slice(None), bench.device)
     experts = model.encode(batch).shared
     leaves = fusion.Gaussian(*(part.detach().requires_grad_() for part in experts))
     choice = fusion.stratified(BATCH, len(model.family), bench.device)
@@ -240,7 +240,7 @@ def stages(bench: Bench, repeats: int) -> dict[str, float]:
     whole()
     parts: dict[str, Callable[[], object]] = {
         "data": lambda: data.batch(items, seed=0, epoch=0),
-        "noise": lambda: objective.draw_noise(model, goal, VIEWS, BATCH, slice(None), bench.device),
+        "noise": lambda: objective.draw_noise(model, goal, model.names, BATCH, slice(None), bench.device),
         "encode": lambda: model.encode(batch),
         "fusion: chosen components": lambda: fusion.select(leaves, model.family, choice),
         "fusion: KL of 31 components": lambda: fusion.component_kls(leaves, model.family),

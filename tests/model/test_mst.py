@@ -195,7 +195,7 @@ def test_a_step_of_every_method_gives_finite_gradients_to_every_parameter(name):
     torch.manual_seed(0)
     recipe = recipes.load(name)
     model, goal = MultimodalVAE(recipe), Objective.of(recipe)
-    noise = draw_noise(model, goal, 3, 14, slice(0, 14), "cpu")
+    noise = draw_noise(model, goal, model.names, 14, slice(0, 14), "cpu")
     loss = weigh(bound_terms(model, batch(14), goal, noise), goal).mean()
     loss.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
@@ -206,7 +206,7 @@ def test_eq5_is_the_mean_of_the_bounds_of_the_seven_subsets():
     torch.manual_seed(0)
     recipe = recipes.load("mst_eq5")
     model, goal, data = MultimodalVAE(recipe), Objective.of(recipe), batch(6)
-    noise = draw_noise(model, goal, 3, 6, slice(0, 6), "cpu")
+    noise = draw_noise(model, goal, model.names, 6, slice(0, 6), "cpu")
     loss = weigh(bound_terms(model, data, goal, noise), goal)
     experts = model.encode(data).shared
     expected = torch.zeros(6)
@@ -250,7 +250,7 @@ def test_words_are_learnt_under_either_normalisation(family, least, share):
     data = {"text": words(torch.arange(2560) % 10)}
     for step in range(200):
         rows = slice(256 * (step % 10), 256 * (step % 10 + 1))
-        noise = draw_noise(model, goal, 1, 256, slice(0, 256), "cpu")
+        noise = draw_noise(model, goal, model.names, 256, slice(0, 256), "cpu")
         loss = weigh(bound_terms(model, {"text": data["text"][rows]}, goal, noise), goal).mean()
         optimizer.zero_grad()
         loss.backward()

@@ -18,7 +18,7 @@ def loss_of(recipe, model, batch, seed=0):
     goal = Objective.of(recipe)
     torch.manual_seed(seed)
     count = len(next(iter(batch.values())))
-    noise = objective.draw_noise(model, goal, len(batch), count, EVERYONE, "cpu")
+    noise = objective.draw_noise(model, goal, batch, count, EVERYONE, "cpu")
     terms = objective.bound_terms(model, batch, goal, noise)
     return objective.weigh(terms, goal), terms
 
@@ -66,7 +66,7 @@ def test_loss_equals_a_hand_computation():
     recipe = tiny(2, objective__likelihood_weights={"m0": 2.0, "m1": 0.5})
     model, batch = MultimodalVAE(recipe), images(2, 3)
     goal = Objective.of(recipe)
-    noise = objective.draw_noise(model, goal, 2, 3, EVERYONE, "cpu")
+    noise = objective.draw_noise(model, goal, batch, 3, EVERYONE, "cpu")
     loss = objective.weigh(objective.bound_terms(model, batch, goal, noise), goal)
     mu, lv, _, _ = (torch.stack(p) for p in zip(*(model.encoders[n](batch[n]) for n in batch), strict=True))
     t = 1 / (lv.exp() + 1e-8)
@@ -127,6 +127,15 @@ def test_any_presence_mask_equals_a_model_built_for_those_modalities(method, pre
     torch.testing.assert_close(loss_of(recipe, model, batch)[0], loss_of(small, twin, batch)[0])
 
 
+def test_a_custom_family_under_a_mask_draws_its_own_components():
+    """{m0, m1} and {m2} without m1 are {m0} and {m2}: two components, not the one of the first two modalities."""
+    recipe = tiny(3, model__method="custom", model__subsets=[["m0", "m1"], ["m2"]])
+    model = MultimodalVAE(recipe)
+    batch = {name: x for name, x in images(3).items() if name != "m1"}
+    noise = objective.draw_noise(model, Objective.of(recipe), batch, 6, EVERYONE, "cpu")
+    assert noise.choice.tolist() == [0, 0, 0, 1, 1, 1]
+
+
 def test_no_modality_is_an_error():
     with pytest.raises(ValueError, match="none of the modalities"):
         MultimodalVAE(tiny(2)).encode({})
@@ -138,7 +147,7 @@ def test_rows_of_a_split_batch_see_the_noise_of_the_whole():
 
     def draw(rows):
         torch.manual_seed(5)
-        return objective.draw_noise(model, goal, 3, 10, rows, "cpu")
+        return objective.draw_noise(model, goal, model.names, 10, rows, "cpu")
 
     whole, first, second = draw(EVERYONE), draw(slice(0, 4)), draw(slice(4, 10))
     torch.testing.assert_close(torch.cat([first.shared, second.shared], 1), whole.shared)

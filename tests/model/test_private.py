@@ -45,7 +45,7 @@ def views(names, count=14):
 def drawn(recipe, model, batch, seed=0):
     torch.manual_seed(seed)
     goal, count = Objective.of(recipe), len(next(iter(batch.values())))
-    return goal, objective.draw_noise(model, goal, len(batch), count, EVERYONE, "cpu")
+    return goal, objective.draw_noise(model, goal, batch, count, EVERYONE, "cpu")
 
 
 def terms_of(recipe, model, batch):
@@ -77,8 +77,8 @@ def test_width_scales_both_networks_of_a_modality():
 
 
 def test_width_is_refused_where_a_network_has_one_size():
-    with pytest.raises(UsageProblem, match=r"modalities.m0.width: network 'image28' has one size only"):
-        load("polymnist_mopoe", ["modalities.m0.width=8"])
+    with pytest.raises(UsageProblem, match=r"modalities.mnist.width: network 'mnist' has one size only"):
+        load("mst_mopoe", ["modalities.mnist.width=8"])
 
 
 @pytest.mark.parametrize("bad", ["0", "-3", "big", "99999"])
