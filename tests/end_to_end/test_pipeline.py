@@ -125,7 +125,7 @@ ERRORS = [
     (["train"], 2, "RECIPE"),
     (["evaluate", "--ckpt", "nowhere"], 3, "nowhere is no run"),
     (["evaluate", "--ckpt", "{runs}/mopoe", "--metrics", "fid"], 2, "use any of latent,coherence,likelihood"),
-    (["evaluate", "--ckpt", "{runs}/mopoe", "--checkpoint", "nothing"], 3, "damaged"),
+    (["evaluate", "--ckpt", "{runs}/mopoe", "--checkpoint", "nothing"], 3, "no checkpoint nothing"),
     (["sample", "--ckpt", "{runs}/mopoe", "--kind", "conditional", "--given", "m7"], 2, "m7"),
     (["compare", "nowhere"], 3, "nowhere"),
     (["make-dataset", "polymnist", "--digits", "nowhere"], 3, "nowhere"),
