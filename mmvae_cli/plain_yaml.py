@@ -1,6 +1,7 @@
 """YAML as plain data, both ways: no tags, no duplicate keys, no bombs; numbers that every reader takes for numbers."""
 
 import re
+from collections import Counter
 from typing import Any
 
 import yaml
@@ -8,6 +9,9 @@ import yaml
 from mmvae_cli.errors import UsageProblem
 
 _MAX_NODES = 20_000
+_MAX_DEPTH = 50
+_LONGEST_SCALAR = 20_000
+"""Characters. Python turns a number of a million digits, or of as many groups of 60, into an integer for minutes."""
 
 
 def dump(content: Any) -> str:
@@ -31,13 +35,40 @@ _PlainDumper.add_representer(
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML with two mends: a key given twice is an error, and 5e-4 is a number."""
+    """Safe YAML with two mends: a key given twice is an error, and 5e-4 is a number. Tags are refused, and whatever is
+    too deep, too long or too much is refused while it is read, not after it has filled the memory."""
+
+    _depth = _nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        self._depth, self._nodes = self._depth + 1, self._nodes + 1
+        if self._depth > _MAX_DEPTH or self._nodes > _MAX_NODES:
+            raise _refused("too many values or levels for a recipe", event)
+        if getattr(event, "tag", None) is not None:
+            raise _refused(f"the tag {event.tag[:60]!r}: plain data have none", event)
+        if len(getattr(event, "value", "")) > _LONGEST_SCALAR:
+            raise _refused(f"a value of more than {_LONGEST_SCALAR:,} characters", event)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > _MAX_NODES:  # merges of merges of merges
+            raise _refused("too many values for a recipe (merges expanded)", node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        if twice := next((key for key in keys if isinstance(key, str) and keys.count(key) > 1), None):
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice!r} is there twice", node.start_mark)
+        keys = Counter(key.value for key, _ in node.value
+                       if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge")  # fmt: skip
+        if twice := next((key for key, count in keys.items() if count > 1), None):
+            raise _refused(f"key {twice!r} is there twice", node)
         return super().construct_mapping(node, deep)
+
+
+def _refused(what: str, at: Any) -> yaml.MarkedYAMLError:
+    return yaml.constructor.ConstructorError(None, None, what, at.start_mark)
 
 
 _Loader.add_implicit_resolver(
@@ -49,7 +80,7 @@ def parse(text: str, where: str) -> Any:
     """Plain data of a YAML text; no tags, no cycles, and no more than 20,000 values once aliases are expanded."""
     try:
         content = yaml.load(text, _Loader)  # a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, ArithmeticError, LookupError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise UsageProblem(f"{where}:{place} {getattr(error, 'problem', None) or error}".strip()) from error
@@ -62,7 +93,7 @@ def _count_nodes(content: Any, where: str) -> None:
     while stack:
         value, depth = stack.pop()
         seen += 1
-        if seen > _MAX_NODES or depth > 50:
+        if seen > _MAX_NODES or depth > _MAX_DEPTH:
             raise UsageProblem(f"{where}: has too many values or levels for a recipe (aliases expanded)")
         children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         stack.extend((child, depth + 1) for child in children)
