@@ -1,10 +1,12 @@
 """Reading and writing files so that nothing half-written ever looks finished and nothing strange gets in."""
 
+import errno
 import glob
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,45 +14,117 @@ from typing import Any
 
 from mmvae_cli.errors import DataProblem, Failure, UsageProblem
 
+SEAL = "sha256"
+"""The key under which a JSON object carries the digest of all the rest of it."""
+_LARGEST_JSON, _MAX_DEPTH = 64 << 20, 100
+_OURS_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
 
 def read_json(path: Path) -> Any:
-    """Parse a JSON file strictly: no duplicate keys, no NaN or infinity, no absurd depth. Raises DataProblem."""
-
-    def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = dict(pairs)
-        if len(keys) != len(pairs):
-            raise ValueError("a key is there twice")
-        return keys
-
-    def no_constant(text: str) -> Any:
-        raise ValueError(f"{text} is not a number")
-
+    """Parse a JSON file strictly: no duplicate keys, no NaN or infinity, no absurd depth or size, no half characters;
+    and an object that carries a seal (:func:`write_json`) must match it. The seal is taken off. Raises DataProblem."""
     try:
-        text = path.read_bytes().decode()
-        return json.loads(text, object_pairs_hook=no_duplicates, parse_constant=no_constant)
+        if path.stat().st_size > _LARGEST_JSON:
+            raise DataProblem(f"{path} has more than {_LARGEST_JSON >> 20} MiB, no file of ours does", "remove it")
+        content = json.loads(path.read_bytes().decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant,
+                             parse_float=_finite)  # fmt: skip
+        _check_plain(content)
+    except OSError as error:
+        raise DataProblem(f"{path} cannot be read ({error.strerror or error})", "check its permissions") from error
     except (ValueError, RecursionError) as error:
-        raise DataProblem(f"{path} is not valid JSON ({str(error)[:120]})") from error
+        raise DataProblem(f"{path} is not valid JSON ({str(error)[:120]})", "restore it or remove it") from error
+    if isinstance(content, dict) and (seal := content.pop(SEAL, None)) is not None and seal != _seal_of(content):
+        raise DataProblem(
+            f"{path} was changed after it was written: its {SEAL} is another",
+            f'restore it; where the change is meant, take the line "{SEAL}" out',
+        )
+    return content
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = dict(pairs)
+    if len(keys) != len(pairs):
+        raise ValueError("a key is there twice")
+    return keys
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not a number")
+
+
+def _finite(text: str) -> float:
+    if abs(number := float(text)) == float("inf"):
+        raise ValueError(f"{text[:20]} is too large a number")
+    return number
+
+
+def _check_plain(content: Any) -> None:
+    """No level beyond the hundredth, no surrogate halves, which no output could print."""
+    stack = [(content, 0)]
+    while stack:
+        value, depth = stack.pop()
+        if depth > _MAX_DEPTH:
+            raise ValueError(f"more than {_MAX_DEPTH} levels")
+        if isinstance(value, str):
+            value.encode()
+        children = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
+        stack.extend((child, depth + 1) for child in children)
+
+
+def _seal_of(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` atomically. NaN and infinity are refused: the caller says null and why."""
-    write_atomic(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    """Write ``content`` atomically, an object with a seal: its own digest, by which :func:`read_json` sees any change.
+    NaN and infinity are refused: the caller says null and why."""
+    plain = json.loads(json.dumps(content, allow_nan=False))  # as it will be read: keys are strings
+    if isinstance(plain, dict):
+        plain[SEAL] = _seal_of({key: value for key, value in plain.items() if key != SEAL})
+    write_atomic(path, (json.dumps(plain, indent=1) + "\n").encode())
 
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Temp file in the same folder, fsync, rename: the file is either the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path, hint: str = "free the disk or choose another folder") -> Iterator[Path]:
+    """A path beside ``path`` to write to; what is written there takes its place, synced, when the block ends well, and
+    vanishes otherwise. OSErrors become Failure."""
+    temporary = path.with_name(f".{path.name}.tmp-{own_mark()}")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield temporary
+        with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise Failure(
-            f"cannot write {path}: {error.strerror or error}", "free the disk or choose another folder"
-        ) from error
+        raise Failure(f"cannot write {path}: {error.strerror or error}", hint) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """Raise Failure now if ``path`` could not be written later, after hours of work."""
+    if path.is_dir():
+        raise Failure(f"cannot write {path}: it is a folder", "remove it, or work on a copy of the run")
+    with replacing(path.with_name(f".{path.name}.try")) as trial:
+        trial.touch()
+    path.with_name(f".{path.name}.try").unlink(missing_ok=True)
+
+
+def own_mark() -> str:
+    """This process's mark in temporary names: the host too, as folders are shared between machines."""
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether a temporary ``path`` is of a process of this machine that no longer runs."""
+    mark, _, pid = path.name.rpartition("-")
+    return mark.endswith((f"-{socket.gethostname()}", ".tmp", ".old")) and not process_alive(pid)
 
 
 def sha256(path: Path) -> str:
@@ -66,22 +140,34 @@ def building(folder: Path, *, force: bool) -> Iterator[Path]:
     """
     _restore_old(folder)
     if folder.exists() and not force:
-        raise UsageProblem(f"{folder} exists", "give --force to replace it, or --out for another folder")
-    temporary = folder.with_name(f".{folder.name}.tmp-{os.getpid()}")
+        raise _exists(folder)
+    temporary = folder.with_name(f".{folder.name}.tmp-{own_mark()}")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for kind in ("tmp", "old"):
             for stale in folder.parent.glob(f".{glob.escape(folder.name)}.{kind}-*"):
-                if not process_alive(stale.name.rpartition("-")[2]):
+                if is_abandoned(stale):
                     shutil.rmtree(stale, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         yield temporary
-        _take_place(temporary, folder)
+        _take_place(temporary, folder, force)
     except OSError as error:
-        raise Failure(f"cannot write {folder}: {error.strerror or error}", "free the disk or choose --out") from error
+        raise _explained(error, folder) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exists(folder: Path) -> UsageProblem:
+    return UsageProblem(f"{folder} exists", "give --force to replace it, or --out for another folder")
+
+
+def _explained(error: OSError, folder: Path) -> Failure:
+    """A source that cannot be read, or a folder that cannot be written."""
+    at = Path(error.filename) if isinstance(error.filename, str) else folder
+    if error.errno not in _OURS_TO_WRITE and not at.is_relative_to(folder.parent):
+        return DataProblem(f"{at} cannot be read ({error.strerror or error})", "check its permissions")
+    return Failure(f"cannot write {folder}: {error.strerror or error}", "free the disk or choose --out")
 
 
 def _restore_old(folder: Path) -> None:
@@ -89,17 +175,26 @@ def _restore_old(folder: Path) -> None:
     put it back, so that it stays until the new one is complete."""
     if not folder.exists():
         for old in folder.parent.glob(f".{glob.escape(folder.name)}.old-*"):
-            if not process_alive(old.name.rpartition("-")[2]):
+            if is_abandoned(old):
                 with suppress(OSError):
                     os.replace(old, folder)
                 return
 
 
-def _take_place(new: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+def _take_place(new: Path, folder: Path, force: bool) -> None:
+    """Put ``new`` where ``folder`` is. Another process may have finished a ``folder`` meanwhile: only ``force``
+    replaces it. If the second rename fails, the old folder is put back."""
+    old = folder.with_name(f".{folder.name}.old-{own_mark()}")
     if folder.exists():
+        if not force:
+            raise _exists(folder)
         os.replace(folder, old)
-    os.replace(new, folder)
+    try:
+        os.rename(new, folder)
+    except OSError:
+        if old.exists() and not folder.exists():
+            os.replace(old, folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -179,9 +179,13 @@ class Store:
                 raise self._damaged(name, f"has {path.stat().st_size} bytes, not {known.bytes}")
             if self._verify and sha256(path) != known.sha256:
                 raise self._damaged(name, "does not match its checksum")
-            array = np.load(path, mmap_mode="c", allow_pickle=False)  # private pages: torch can share them
-        except (OSError, ValueError) as error:
-            raise self._damaged(name, f"cannot be read ({error})") from error
+            array = np.lib.format.open_memmap(
+                path, mode="c"
+            )  # never pickles, never zips; private pages: torch can share
+        except DataProblem:
+            raise
+        except Exception as error:  # a header can be wrong in more ways than numpy has names for
+            raise self._damaged(name, f"cannot be read ({str(error)[:120]})") from error
         if array.shape != known.shape or str(array.dtype) != known.dtype:
             raise self._damaged(name, "has another shape or type than dataset.json says")
         return array
@@ -194,6 +198,10 @@ def _read_info(folder: Path) -> StoreInfo:
     path = folder / "dataset.json"
     try:
         if not path.is_file():
+            if folder.is_dir() and any(folder.glob("*/*.npy")):
+                raise DataProblem(
+                    f"{path} is missing or no file", "build the dataset again: mmvae make-dataset ... --force"
+                )
             raise DataProblem(f"no dataset at {folder}", "build it with mmvae make-dataset, or give --data-dir")
         if path.stat().st_size > 16 << 20:
             raise DataProblem(f"{path} is larger than any dataset.json", "build the dataset again")
@@ -203,7 +211,7 @@ def _read_info(folder: Path) -> StoreInfo:
         where = ".".join(str(part) for part in first["loc"])
         raise DataProblem(f"{path}: {where or 'content'}: {first['msg']}", "build the dataset again") from error
     except OSError as error:
-        raise DataProblem(f"{path} cannot be read ({error.strerror})") from error
+        raise DataProblem(f"{path} cannot be read ({error.strerror})", "check its permissions") from error
 
 
 def new_array(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:

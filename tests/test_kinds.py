@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmvae_cli import batches, kinds, store
+from mmvae_cli import batches, files, kinds, store
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.kinds import KINDS, Kind
@@ -83,7 +83,7 @@ def test_a_new_kind_is_stored_read_and_trained(vectors, tmp_path):
 def test_the_store_checks_the_kinds_own_type(vectors, tmp_path):
     found = folder_of(tmp_path)
     assert found.array("train", "gyro").dtype == np.float32
-    about = json.loads((tmp_path / "dataset.json").read_text())
+    about = files.read_json(tmp_path / "dataset.json")
     about["modalities"]["word"] = {"kind": "vector", "shape": [8]}
     (tmp_path / "dataset.json").write_text(json.dumps(about))
     with pytest.raises(store.DataProblem, match=r"holds uint8 \(12, 8\), not float32"):

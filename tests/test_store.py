@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from mmvae_cli import store
+from mmvae_cli import files, store
 from mmvae_cli.errors import DataProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, Store, StoreInfo
 
@@ -108,7 +108,7 @@ def test_inconsistent_arrays_are_named(folder, name, array, message):
 def test_pickled_arrays_are_never_loaded(folder):
     name = "train/photo.npy"
     np.save(folder / name, np.array([{"a": 1}] * 5, dtype=object), allow_pickle=True)
-    content = json.loads((folder / "dataset.json").read_text())
+    content = files.read_json(folder / "dataset.json")
     content["files"][name] |= {"bytes": (folder / name).stat().st_size, "sha256": store.sha256(folder / name)}
     (folder / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(DataProblem, match="cannot be read"):
@@ -136,7 +136,7 @@ def test_pickled_arrays_are_never_loaded(folder):
     ],
 )
 def test_a_wrong_description_is_refused_with_its_place(folder, path, value):
-    content = json.loads((folder / "dataset.json").read_text())
+    content = files.read_json(folder / "dataset.json")
     place = content
     for key in path[:-1]:
         place = place[key]

@@ -16,6 +16,10 @@ _DRAWN = 256
 """Pixels: height and width of a drawn background. A crop of 28 sees a part of a stripe or cell, a soft change of light:
 finer textures cost the latent space more than the digit does, and a small model then learns digits late."""
 
+_FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "TIFF": (".tif", ".tiff"), "BMP": (".bmp",), "GIF": (".gif",),
+            "WEBP": (".webp",), "PPM": (".ppm", ".pgm", ".pbm")}  # fmt: skip
+"""What is read of a folder of pictures. Pillow knows more: EPS, for which it starts another program, is not for us."""
+
 _BRIGHTEST, _DARKEST = 70, 0.5
 """A drawn background stays below the first value, so the inverted digit (255 - value) is far brighter everywhere; its
 darkest colour has the second share of it."""
@@ -92,13 +96,11 @@ def _to_unit(values: np.ndarray) -> np.ndarray:
 
 def picture_paths(folder: Path) -> list[Path]:
     """The pictures of ``folder`` in natural order (2.jpg before 10.jpg). Raises DataProblem where there is none."""
-    from PIL import Image
-
     if not folder.is_dir():
         raise DataProblem(
             f"--backgrounds {folder}: no such folder", "give builtin, or a folder with one image per view"
         )
-    known = Image.registered_extensions()
+    known = {suffix for suffixes in _FORMATS.values() for suffix in suffixes}
     paths = [p for p in folder.iterdir() if p.suffix.lower() in known and not p.name.startswith(".") and p.is_file()]
     if not paths:
         raise DataProblem(f"--backgrounds {folder}: no images there", "give a folder with one image per view")
@@ -134,7 +136,7 @@ def read(path: Path) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            with Image.open(path, formats=tuple(_FORMATS)) as picture:
                 pixels = np.asarray(_to_rgb(picture))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataProblem(f"{path}: cannot be read as an image ({error})", "replace or remove the file") from error

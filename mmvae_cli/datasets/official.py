@@ -14,7 +14,7 @@ from mmvae_cli.errors import DataProblem, UsageProblem
 from mmvae_cli.store import StoreInfo, new_array
 
 _SPLITS = ("train", "test")
-_NAME = re.compile(r"([0-9]+)\.([0-9])\.png")
+_NAME = re.compile(r"([0-9]{1,9})\.([0-9])\.png")
 _LARGEST_PNG = 1 << 20  # bytes; 28x28 pixels need three thousand
 STAND_IN = "stand_in.txt"
 Read = tuple[dict[str, int], dict[str, tuple[int, ...]], dict[str, Any]]

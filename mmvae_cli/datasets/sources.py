@@ -27,7 +27,7 @@ _MNIST_SHA256 = (  # of the unpacked files, in the order of _IDX_NAMES
     "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 )
-_LARGEST = 4 << 30  # bytes; no digit file is larger, so a damaged or hostile header is refused before allocation
+_LARGEST = 512 << 20  # bytes, 680,000 digits: what a damaged or hostile header may ask for at most
 
 
 @dataclass(frozen=True)
@@ -138,29 +138,23 @@ def read_idx(path: Path) -> np.ndarray:
             wanted = int(np.prod([int(side) for side in shape], dtype=object))
             if not 0 < wanted <= _LARGEST:
                 raise DataProblem(f"{path}: its header says {' x '.join(map(str, shape))} bytes, no set of digits")
-            content = _read_up_to(file, wanted + 1)
+            content, found = np.empty(wanted, np.uint8), 0
+            while count := file.readinto(memoryview(content)[found:]):  # type: ignore
+                found += count  # memory is taken as bytes come, not as the header promises
+            more = file.read(1)
     except EOFError as error:
         raise DataProblem(f"{path}: is truncated", "fetch the file again") from error
     except (OSError, zlib.error) as error:
         raise DataProblem(f"{path}: cannot be read ({error})", "fetch the file again") from error
-    if len(content) < wanted:
-        raise _truncated(path, 4 + len(header) + len(content), 4 + len(header) + wanted)
-    if len(content) > wanted:
+    if found < wanted:
+        raise _truncated(path, 4 + len(header) + found, 4 + len(header) + wanted)
+    if more:
         raise DataProblem(f"{path}: goes on after its {wanted} bytes of data", "fetch the file again")
-    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+    return content.reshape(shape)
 
 
 def _open(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
-
-
-def _read_up_to(file: IO[bytes], limit: int) -> bytes:
-    """At most ``limit`` bytes, in pieces: a header that promises gigabytes costs no memory before they are there."""
-    pieces: list[bytes] = []
-    while limit > 0 and (piece := file.read(min(limit, 16 << 20))):
-        pieces.append(piece)
-        limit -= len(piece)
-    return b"".join(pieces)
 
 
 def _truncated(path: Path, found: int, wanted: int) -> DataProblem:

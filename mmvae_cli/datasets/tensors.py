@@ -1,6 +1,7 @@
 """The tensors of PolyMNIST (Zenodo record 4899160): ``{train,test}/m{v}.pt`` and ``labels.pt`` (facts 2.1)."""
 
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mmvae_cli.store import new_array
 
 _SPLITS = ("train", "test")
 _CHUNK = 2000  # tuples
+_NUMBERS = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "bool")
 
 
 def found(tree: Tree) -> bool:
@@ -73,7 +75,9 @@ def _labels(tree: Tree, name: str, scratch: Path) -> np.ndarray:
     with tree.as_file(name, scratch) as path:
         labels = load(path, tree.place(name)).numpy().copy()
     flat = labels.reshape(-1)
-    if flat.size == 0 or flat.size != labels.shape[0] or (flat != flat.astype(np.int64)).any():
+    with np.errstate(invalid="ignore"):  # NaN and infinity are no labels, and are not equal to any
+        whole = flat.astype(np.int64)
+    if flat.size == 0 or flat.size != labels.shape[0] or (flat != whole).any():
         raise DataProblem(f"{tree.place(name)} is no list of labels ({labels.dtype} {labels.shape})", "fetch it again")
     if flat.min() < 0 or flat.max() > 9:
         raise DataProblem(f"{tree.place(name)} holds a label outside 0..9", "fetch it again")
@@ -82,11 +86,11 @@ def _labels(tree: Tree, name: str, scratch: Path) -> np.ndarray:
 
 def load(path: Path, place: str) -> Any:
     """The tensor in a ``.pt`` file, mapped where its format allows. Nothing but plain tensors is unpickled."""
-    import pickle
     import warnings
 
     import torch  # function-local: only these files need it
 
+    _refuse_packed(path, place)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -94,9 +98,25 @@ def load(path: Path, place: str) -> Any:
                 content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
             except RuntimeError:  # the format before torch 1.6 cannot be mapped
                 content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # torch's unpickler fails in as many ways as there are wrong files
         reason = str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
         raise DataProblem(f"{place} is no file of one tensor ({reason})", "fetch it again") from error
-    if not isinstance(content, torch.Tensor) or content.is_complex() or content.is_sparse or content.ndim == 0:
+    if not isinstance(content, torch.Tensor) or content.ndim == 0 or content.layout != torch.strided:
         raise DataProblem(f"{place} holds {type(content).__name__}, not one tensor", "fetch it again")
+    if content.device.type != "cpu" or str(content.dtype).removeprefix("torch.") not in _NUMBERS:
+        raise DataProblem(f"{place} holds {content.dtype} on {content.device}, not plain numbers", "fetch it again")
+    if content.numel() * content.element_size() > path.stat().st_size:  # by strides of 0, say
+        raise DataProblem(f"{place} promises more numbers than it has bytes for", "fetch it again")
     return content.detach()
+
+
+def _refuse_packed(path: Path, place: str) -> None:
+    """torch.save packs nothing; a packed member would be unpacked into memory, whatever its size. Not a zip: the old
+    format, which has no members."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError):
+        return
+    if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+        raise DataProblem(f"{place} has packed members, which torch.save never writes", "fetch it again")

@@ -14,7 +14,7 @@ from mmvae_cli.errors import DataProblem
 
 ROOTS = ("PolyMNIST", "MMNIST")
 _SPLITS = ("train", "test")
-_LARGEST_FILE = 16 << 30  # bytes; the largest official tensor has 0.6 GB
+_LARGEST_FILE = 4 << 30  # bytes; the largest official tensor has 0.6 GB
 
 
 class Tree:
