@@ -15,8 +15,9 @@ from rich.live import Live
 from rich.text import Text
 
 LINE_INTERVAL = 30.0
+"""Seconds between two plain lines of progress; MMVAE_PROGRESS_SECONDS changes it."""
 _quiet = False
-_silent_rank = False
+_rank = 0
 
 
 def set_quiet(quiet: bool) -> None:
@@ -26,31 +27,40 @@ def set_quiet(quiet: bool) -> None:
 
 
 def set_rank(rank: int) -> None:
-    """Only rank 0 of a data-parallel job prints messages and results."""
-    global _silent_rank
-    _silent_rank = rank != 0
+    """Only rank 0 of a data-parallel job prints messages and results; errors of the others carry their rank."""
+    global _rank
+    _rank = rank
 
 
 def result(text: str) -> None:
     """Write the product to stdout; the last line a command prints there is a path or one JSON document."""
-    if not _silent_rank:
-        print(text, flush=True)
+    if not _rank:
+        encoding = sys.stdout.encoding or "utf-8"  # a file's name need not be text in it
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def say(text: str) -> None:
-    if not (_quiet or _silent_rank):
+    if not (_quiet or _rank):
         print(text, file=sys.stderr, flush=True)
 
 
 def warn(text: str) -> None:
-    if not _silent_rank:
+    if not _rank:
         print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def error(message: str, hint: str = "") -> None:
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    print(f"error: rank {_rank}: {message}" if _rank else f"error: {message}", file=sys.stderr, flush=True)
     if hint:
         print(f"  hint: {hint}", file=sys.stderr, flush=True)
+
+
+def line_interval() -> float:
+    """Seconds between two plain lines of progress."""
+    try:
+        return float(os.environ.get("MMVAE_PROGRESS_SECONDS", ""))
+    except ValueError:
+        return LINE_INTERVAL
 
 
 def is_live() -> bool:
@@ -65,7 +75,9 @@ class Progress:
         self.title, self.total, self.unit = title, total, unit
         self.done = self._first = 0
         self.start = self._shown = time.monotonic()
-        self._hidden = _quiet or _silent_rank
+        self._hidden = _quiet or _rank > 0
+        self._every = line_interval()
+        self._note = ""
         self._live: Live | None = None
         if is_live() and not self._hidden:
             self._live = Live(console=Console(stderr=True), transient=True, auto_refresh=False)
@@ -76,19 +88,21 @@ class Progress:
         self.done = self._first = done
 
     def advance(self, amount: int = 1, note: str = "") -> None:
+        """``note`` stays beside the count until another one comes."""
         self.done += amount
+        self._note = note or self._note
         now = time.monotonic()
-        if now - self._shown >= (0.1 if self._live else LINE_INTERVAL) and not self._hidden:
+        if now - self._shown >= (0.1 if self._live else self._every) and not self._hidden:
             self._shown = now
-            self._show(note)
+            self._show()
 
-    def _show(self, note: str) -> None:
+    def _show(self) -> None:
         elapsed = time.monotonic() - self.start
         rate = (self.done - self._first) / elapsed if elapsed > 0 else 0.0
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
         speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
         line = f"{self.title}: {self.done:,}/{self.total:,} {self.unit}, {speed}/s, {duration(left)} left"
-        line = f"{line}, {note}" if note else line
+        line = f"{line}, {self._note}" if self._note else line
         if self._live:
             self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
         else:

@@ -182,7 +182,8 @@ class TrainingSpec(Section):
 class EvaluationSpec(Section):
     """The measuring protocol; ``released`` repeats the behaviour of the authors' code (README, "Two protocols").
 
-    ``items`` and ``likelihood_items`` limit how many of the split's items are measured (null: all).
+    ``items`` and ``likelihood_items`` limit how many of the split's items are measured (null: all), and
+    ``subsets_per_size`` how many subsets of each size, drawn by the seed (null: all, 2^M - 1 together).
     ``classifier_width``: size of the attribute classifiers that judge coherence (null: the paper's 128).
     """
 
@@ -192,6 +193,7 @@ class EvaluationSpec(Section):
     importance_samples: int = Field(default=15, ge=1)
     items: int | None = Field(default=None, ge=1)
     likelihood_items: int | None = Field(default=None, ge=1)
+    subsets_per_size: int | None = Field(default=None, ge=1)
     classifier_width: int | None = Field(default=None, ge=1, le=1024)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
@@ -351,7 +353,7 @@ def validate(content: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        lines = list(dict.fromkeys(_explain(item, content) for item in error.errors()))
+        lines = list(dict.fromkeys(_explain(item, content) for item in _telling(error.errors())))
         raise UsageProblem(f"{where}: {len(lines)} error(s)\n" + "\n".join(f"  {line}" for line in lines)) from error
 
 
@@ -368,10 +370,22 @@ def _apply(content: dict[str, Any], override: str) -> None:
     place[parts[-1]] = plain_yaml.parse(value, f"override {key}")
 
 
+def _telling(errors: list[Any]) -> list[Any]:
+    """Without the errors of a union's other branches where a word was given that is none of the allowed words."""
+    words = {
+        _location(error) for error in errors if error["type"] == "literal_error" and isinstance(error["input"], str)
+    }
+    return [error for error in errors if error["type"] == "literal_error" or _location(error) not in words]
+
+
+def _location(error: Any) -> tuple[str, ...]:
+    return tuple(str(part) for part in error["loc"] if not _is_union_tag(part))
+
+
 def _explain(error: Any, content: Any) -> str:
     """One validation error as ``path: what, what is allowed, the nearest match``."""
     known = set(_field_names())
-    location = [str(part) for part in error["loc"] if not _is_union_tag(part)]
+    location = list(_location(error))
     path, kind, context = ".".join(location), error["type"], error.get("ctx") or {}
     if kind == "extra_forbidden":
         near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)

@@ -4,15 +4,20 @@ import hashlib
 import os
 import platform
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 
-from mmvae_cli import __version__, console
-from mmvae_cli.errors import Failure, UsageProblem
+from mmvae_cli import __version__, signals
+from mmvae_cli.errors import Failure, Stopped, UsageProblem
+
+T = TypeVar("T")
 
 
 def pick_device(name: str) -> torch.device:
@@ -58,30 +63,75 @@ class World:
     rank: int
     size: int
 
+    @classmethod
+    def of_environment(cls) -> "World":
+        """What torchrun says in RANK and WORLD_SIZE."""
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        return cls(int(os.environ["RANK"]), size) if size > 1 else ALONE
+
     def rows(self, batch: int) -> slice:
         """This rank's part of the global batch; the parts differ by one row at most."""
         base, extra = divmod(batch, self.size)
         start = self.rank * base + min(self.rank, extra)
         return slice(start, start + base + (self.rank < extra))
 
+    def share(self, things: Sequence[T]) -> Sequence[T]:
+        """This rank's part of ``things``: every size-th one."""
+        return things[self.rank :: self.size]
 
-def join_world(device: torch.device) -> World:
-    """Read torchrun's RANK and WORLD_SIZE and join the process group (NCCL on GPUs, gloo on CPUs)."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
-        return World(0, 1)
-    rank = int(os.environ["RANK"])
-    console.set_rank(rank)
+
+ALONE = World(0, 1)
+PATIENCE = {"train": 600, "evaluate": 7200}
+"""Seconds that a process waits for the others before it gives them up. A process that dies is noticed at once; this is
+for one that hangs. Ranks of a training run meet at every step, those of an evaluation only when a part is done."""
+_LOST_SIGNS = ("gloo", "nccl", "connection", "timed out", "timeout", "socket", "store", "peer")
+
+
+@contextmanager
+def together(device: torch.device, verb: str) -> Iterator[World]:
+    """Join the process group of torchrun's RANK and WORLD_SIZE (NCCL on GPUs, gloo on CPUs), and leave it at the end.
+
+    Raises Failure (Stopped, where a signal had come too) when another process dies or does not answer in time.
+    """
+    world = World.of_environment()
+    if world.size == 1:
+        yield world
+        return
+    _join(world, device, verb)
     try:
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        yield world
+    except RuntimeError as error:
+        if not _is_loss_of_company(error):
+            raise
+        kind = Stopped if signals.requested() else Failure
+        raise kind(
+            "another process of this job died, ended or stopped answering",
+            "its own message or the scheduler's log says why; start the job again to go on",
+        ) from error
+    torch.distributed.destroy_process_group()  # not after a failure: it would wait for those that are gone
+
+
+def _join(world: World, device: torch.device, verb: str) -> None:
+    patience = timedelta(seconds=float(os.environ.get("MMVAE_PATIENCE", PATIENCE[verb])))
+    try:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     except (RuntimeError, ValueError) as error:
-        raise Failure(f"rank {rank} of {size} cannot join the others: {error}", "start it with torchrun") from error
-    return World(rank, size)
+        raise Failure(f"cannot join the other {world.size - 1} processes: {error}", "start it with torchrun") from error
 
 
-def leave_world(world: World) -> None:
-    if world.size > 1:
-        torch.distributed.destroy_process_group()
+def _is_loss_of_company(error: RuntimeError) -> bool:
+    """torch has no type of its own for it on gloo; the words of its messages have to do."""
+    text = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or any(sign in text for sign in _LOST_SIGNS)
+
+
+def gather(world: World, value: T) -> list[T]:
+    """What every rank has, in the order of ranks, on all of them; values travel pickled between our own processes."""
+    if world.size == 1:
+        return [value]
+    found: list[Any] = [None] * world.size
+    torch.distributed.all_gather_object(found, value)
+    return found
 
 
 def environment(device: torch.device, **facts: Any) -> dict[str, Any]:
@@ -94,6 +144,21 @@ def environment(device: torch.device, **facts: Any) -> dict[str, Any]:
         "device": str(device), "gpu": gpu, "cuda": torch.version.cuda, "threads": torch.get_num_threads(),
         "command": sys.argv, **facts,
     }  # fmt: skip
+
+
+def memory_left(device: torch.device) -> float:
+    """Bytes that this process can still get: free memory of the GPU; available memory of the machine, or what the
+    container it runs in has left; infinity where neither is known."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    left = float("inf")
+    with suppress(OSError, ValueError, IndexError):
+        line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+        left = 1024.0 * int(line.split()[1])
+    with suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        left = min(left, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return left
 
 
 def memory_mib(device: torch.device) -> float:

@@ -11,9 +11,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmvae_cli import batches, console, signals
+from mmvae_cli import batches, checkpoint, console, signals
 from mmvae_cli.errors import DataProblem, Failure
-from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.evaluation.encoding import Setting, from_all
 from mmvae_cli.evaluation.scores import average_precision
 from mmvae_cli.files import write_atomic
 from mmvae_cli.kinds import KINDS
@@ -28,7 +28,7 @@ backgrounds need one round, on photographs all of them. The test split has no sa
 STEPS, ATTRIBUTE_EPOCHS, ATTRIBUTE_LEARNING_RATE = 2000, 5, 1e-3
 """Attributes: STEPS, or the epochs where those are more. Forty of them, many rare, want every item a few times however
 many there are."""
-VERSION = "2"
+VERSION = "3"
 SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
 """Below this test accuracy (attributes: average precision less than this above the base rate) one is refused."""
 
@@ -52,24 +52,38 @@ class Score(NamedTuple):
 def ready(setting: Setting, *, force: bool) -> Judges:
     """Load the dataset's classifiers, training those that are not there. Raises DataProblem for one that is too weak
     to judge anything, unless ``force``."""
+    own = {}
+    for m, name in setting.world.share(list(enumerate(setting.model.names))):
+        network, score = _ready(name, setting)
+        own[m] = {key: value.cpu() for key, value in network.state_dict().items()}, score
     networks, scores, per_label = {}, {}, {}
-    for name in setting.model.names:
-        info, width = setting.store.info, width_of(setting, name)
-        network = build_classifier(info.modalities[name], len(info.labels.names), width).to(setting.device)
-        path = setting.store.folder / "classifiers" / (f"{name}-width{width}" if width else name)
-        path = path.with_name(path.name + ".safetensors")
-        score = _load(path, network, setting)
-        if score is None:
-            score = _train(name, network, setting)
-            _save(path, network, setting, score)
-            console.say(
-                f"classifier of {name}: {_metric(setting)} {score.value:.3f} on the test split, saved as {path}"
-            )
+    for name, (weights, score) in zip(setting.model.names, from_all(setting, own), strict=True):
+        network = _network(name, setting)
+        network.load_state_dict(weights)
         networks[name], scores[name] = network.eval(), score.value
         if score.per_label:
             per_label[name] = score.per_label
         _refuse_weak(name, score.value, setting, force)
     return Judges(networks, scores, per_label)
+
+
+def _network(name: str, setting: Setting) -> nn.Module:
+    info = setting.store.info
+    network = build_classifier(info.modalities[name], len(info.labels.names), width_of(setting, name))
+    return network.to(setting.device)
+
+
+def _ready(name: str, setting: Setting) -> tuple[nn.Module, Score]:
+    """The classifier of one modality, loaded, or trained and kept."""
+    network, width = _network(name, setting), width_of(setting, name)
+    path = setting.store.folder / "classifiers" / (f"{name}-width{width}" if width else name)
+    path = path.with_name(path.name + ".safetensors")
+    score = _load(path, network, setting)
+    if score is None:
+        score = _train(name, network, setting)
+        _save(path, network, setting, score)
+        console.say(f"classifier of {name}: {_metric(setting)} {score.value:.3f} on the test split, saved as {path}")
+    return network, score
 
 
 def width_of(setting: Setting, name: str) -> int | None:
@@ -167,8 +181,11 @@ def _score(name: str, network: nn.Module, setting: Setting, split: str, chosen: 
     data = batches.Split(setting.store, split, [name], setting.device)
     chosen = torch.arange(data.count) if chosen is None else chosen
     truth = torch.from_numpy(setting.store.labels(split).astype("int64"))[chosen]
-    logits = torch.cat([network(_input(data.batch(items, seed=setting.spec.seed)[name], setting, name)).cpu()
-                        for items in chosen.split(512)])  # fmt: skip
+    parts = []
+    for items in chosen.split(512):
+        signals.leave_if_requested("classifiers trained so far are kept")
+        parts.append(network(_input(data.batch(items, seed=setting.spec.seed)[name], setting, name)).cpu())
+    logits = torch.cat(parts)
     if truth.ndim == 1:
         return Score(float((logits.argmax(-1) == truth).double().mean()), {})
     per_label = {label: average_precision(logits[:, a].numpy(), truth[:, a].numpy())
@@ -183,6 +200,7 @@ def _save(path: Path, network: nn.Module, setting: Setting, score: Score) -> Non
              "per_label": score.per_label}  # fmt: skip
     try:
         path.parent.mkdir(exist_ok=True)
+        about["digest"] = checkpoint.digest(tensors, json.dumps(about))
         write_atomic(path, save(tensors, {"mmvae-classifier": json.dumps(about)}))
     except (OSError, Failure) as error:
         console.warn(f"the classifier is not kept, so it will be trained again next time ({error})")
@@ -198,9 +216,11 @@ def _load(path: Path, network: nn.Module, setting: Setting) -> Score | None:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         if about["fingerprint"] != setting.store.fingerprint or about["version"] != VERSION:
             return None
+        if about.pop("digest") != checkpoint.digest(weights, json.dumps(about)):
+            raise ValueError("the content does not match its digest")
         network.load_state_dict(weights)
         score = Score(float(about["score"]), dict(about.get("per_label", {})))
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         console.warn(f"{path} is damaged and will be made again ({str(error)[:80]})")
         return None
     return score

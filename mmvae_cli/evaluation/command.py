@@ -5,12 +5,12 @@ from typing import Any
 
 import torch
 
-from mmvae_cli import checkpoint, console, result, trained
+from mmvae_cli import checkpoint, console, result, runtime, trained
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.evaluation import attributes, classifiers, coherence, latent, likelihood
 from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting
-from mmvae_cli.files import write_json
+from mmvae_cli.files import require_writable, write_json
 from mmvae_cli.result import EvaluationResult
 from mmvae_cli.run import Run
 
@@ -19,23 +19,25 @@ METRICS = ("latent", "coherence", "likelihood")
 
 def run(
     folder: Path, *, metrics: str, protocol: str | None, chosen: Path | None, data_dir: Path, device: str, force: bool,
-    verify: bool,
+    verify: bool, subsets_per_size: int | None = None,
 ) -> tuple[Path, EvaluationResult]:  # fmt: skip
     """Measure ``metrics`` (comma-separated) of a run and write its evaluation.json; metrics measured before with the
     same checkpoint, data and settings are kept."""
     wanted = _metrics(metrics)
     run_folder = Run(folder)
     recipe = run_folder.recipe()
-    if protocol is not None:
-        content = recipe.model_dump()
-        content["evaluation"]["protocol"] = protocol
-        recipe = recipes.validate(content, "--protocol")
+    asked = {"protocol": protocol, "subsets_per_size": subsets_per_size}
+    content = recipe.model_dump()
+    content["evaluation"] |= {key: value for key, value in asked.items() if value is not None}
+    recipe = recipes.validate(content, "the command line")
     opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify)
-    setting = Setting(opened.model, recipe, opened.store, opened.device)
-    fresh = _measure(setting, opened.checkpoint, wanted, force)
     path = run_folder.evaluation_path(recipe.evaluation.protocol)
-    complete = _merged(path, fresh)
-    write_json(path, complete.model_dump(mode="json"))
+    require_writable(path)  # now, not after hours of measuring
+    with runtime.together(opened.device, "evaluate") as world:
+        setting = Setting(opened.model, recipe, opened.store, opened.device, world)
+        complete = _merged(path, _measure(setting, opened.checkpoint, wanted, force))
+        if world.rank == 0:
+            write_json(path, complete.model_dump(mode="json"))
     return path, complete
 
 
@@ -67,14 +69,15 @@ def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], 
         fresh.coherence.classifiers_per_label = judges.per_label
     if "likelihood" in wanted:
         limit = slice(0, spec.likelihood_items)
-        fresh.likelihood = likelihood.measure(setting, data, test.block(limit))
+        fresh.likelihood = likelihood.measure(setting, data, test.block(limit), fresh.reasons)
     return _without_nan(fresh)
 
 
 def _settings(setting: Setting) -> dict[str, Any]:
     """The protocol in words and numbers, kept beside the results."""
     spec, released = setting.spec, setting.released
-    return {
+    sampled = {"subsets_per_size": spec.subsets_per_size} if spec.subsets_per_size else {}
+    return sampled | {
         "latent_samples": spec.latent_samples,
         "latent_draw": "with replacement, zero rows of the released code" if released else "without replacement",
         "classifier_mode": "train" if released else "eval", "classifier_width": spec.classifier_width,

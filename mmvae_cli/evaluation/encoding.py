@@ -1,33 +1,41 @@
 """What all metrics share: the model, the data, and the experts of the evaluated items, encoded once."""
 
+import math
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
-from mmvae_cli import batches, signals
+from mmvae_cli import batches, runtime, signals
+from mmvae_cli.errors import UsageProblem
 from mmvae_cli.model import fusion
 from mmvae_cli.model.fusion import Gaussian, Subset
 from mmvae_cli.model.vae import Batch, MultimodalVAE
-from mmvae_cli.recipe import EvaluationSpec, Recipe
-from mmvae_cli.runtime import derive
+from mmvae_cli.recipe import MAX_SUBSETS, EvaluationSpec, Recipe
+from mmvae_cli.runtime import ALONE, World, derive
 from mmvae_cli.store import LabelInfo, Store
 
 BLOCK = 256
 """Rows among which the block rule of mixture posteriors is applied, and the released code's batch (facts 4)."""
 LIKELIHOOD_BLOCK = 64
+SUBSETS_AT_ONCE = 64
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One evaluation: a trained model in eval mode, a dataset, a protocol."""
+    """One evaluation: a trained model in eval mode, a dataset, a protocol, and the processes that share the work. What
+    is drawn at random is a function of the seed and the block, so that it does not matter which of them draws it."""
 
     model: MultimodalVAE
     recipe: Recipe
     store: Store
     device: torch.device
+    world: World = ALONE
 
     @property
     def spec(self) -> EvaluationSpec:
@@ -41,16 +49,37 @@ class Setting:
     def labels(self) -> LabelInfo:
         return self.store.info.labels
 
-    @property
+    @cached_property
     def subsets(self) -> list[Subset]:
-        """Every non-empty subset of the modalities, by size; the full set last."""
-        return fusion.powerset(len(self.model.names))
+        """The non-empty subsets of the modalities, by size, the full set last: all of them, or as many of each size as
+        ``subsets_per_size`` says, drawn by the evaluation's seed. Raises UsageProblem where all are too many."""
+        everyone, most = len(self.model.names), self.spec.subsets_per_size
+        if most is not None:
+            return sampled_subsets(everyone, most, self.seed("subsets"))
+        if 2**everyone - 1 > MAX_SUBSETS:
+            raise UsageProblem(
+                f"{everyone} modalities have {2**everyone - 1:,} subsets, too many to measure one by one",
+                "measure some of each size: --subsets-per-size 10",
+            )
+        return fusion.powerset(everyone)
 
     def name_of(self, subset: Subset) -> str:
         return "+".join(self.model.names[m] for m in subset)
 
     def seed(self, purpose: str) -> int:
         return derive(self.spec.seed, "evaluation", purpose)
+
+
+def sampled_subsets(modalities: int, most: int, seed: int) -> list[Subset]:
+    """At most ``most`` subsets of each size, ordered as the power set is; small sizes do not need it written out."""
+    chosen: list[Subset] = []
+    for size in range(1, modalities + 1):
+        draw = random.Random(seed + size)
+        wanted, found = min(most, math.comb(modalities, size)), set[Subset]()
+        while len(found) < wanted:
+            found.add(tuple(sorted(draw.sample(range(modalities), size))))
+        chosen += sorted(found)
+    return chosen
 
 
 class Experts(NamedTuple):
@@ -95,6 +124,25 @@ class Data:
 
 def _concatenated(parts: list[Gaussian]) -> Gaussian:
     return Gaussian(torch.cat([p.mean for p in parts], 1), torch.cat([p.logvar for p in parts], 1))
+
+
+def numbered_blocks(experts: Experts, size: int, setting: Setting) -> list[tuple[int, Experts]]:
+    """This process's share of the blocks, each with its number among all of them."""
+    found = enumerate(blocks(experts, size, drop_last=setting.released))
+    return [(number, block) for number, block in found if number % setting.world.size == setting.world.rank]
+
+
+def from_all(setting: Setting, own: dict[int, T]) -> list[T]:
+    """What the processes found for each number, in the order of numbers: the same list on all of them, and the same
+    whatever their count."""
+    found = {number: value for part in runtime.gather(setting.world, own) for number, value in part.items()}
+    return [found[number] for number in sorted(found)]
+
+
+def subset_chunks(setting: Setting) -> list[range]:
+    """Positions of the subsets, a bounded number at a time: 4,095 subsets shall cost time, not memory."""
+    count = len(setting.subsets)
+    return [range(start, min(start + SUBSETS_AT_ONCE, count)) for start in range(0, count, SUBSETS_AT_ONCE)]
 
 
 def blocks(experts: Experts, size: int, *, drop_last: bool) -> Iterator[Experts]:

@@ -1,39 +1,70 @@
 """Linear classification of the latent representation (facts 4.1; Table 2, Table 5 left, Figure 3 left)."""
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmvae_cli import console, result, signals
-from mmvae_cli.evaluation.encoding import BLOCK, Data, Experts, Setting, blocks
-from mmvae_cli.evaluation.scores import accuracy, average_precisions, mean_or_none
+from mmvae_cli.evaluation.encoding import BLOCK, Data, Experts, Setting, blocks, from_all
+from mmvae_cli.evaluation.scores import NOT_FINITE, average_precisions, finite, mean_or_none, right
 from mmvae_cli.model import fusion
+from mmvae_cli.model.fusion import Subset
 
 
 def measure(setting: Setting, test: Experts, reasons: dict[str, str]) -> result.Latent:
     """Fit one logistic regression per subset (and attribute) on ``latent_samples`` encoded training items, test it on
     every item of ``test``. Features are the means of the subset posteriors, shared latent only."""
     pool = training_pool(setting)
-    features = _means(setting, pool)  # (S, n, D)
-    scores: list[list[Tensor]] = []
-    by_attribute = setting.labels.kind == "attributes"
-    models = _fit_all(features, pool.labels, by_attribute, setting, reasons)
-    for block in blocks(test, BLOCK, drop_last=setting.released):
-        means = _means(setting, block)
-        scores.append([_decide(model, means[s]) for s, model in enumerate(models)])
-    labels = [block.labels for block in blocks(test, BLOCK, drop_last=setting.released)]
+    tested = list(blocks(test, BLOCK, drop_last=setting.released))
+    own: dict[int, _Tested] = {}
+    mine = setting.world.share(list(enumerate(setting.subsets)))
+    with console.progress("latent classifiers", len(mine), "subsets") as shown:
+        for s, subset in mine:
+            signals.leave_if_requested("no evaluation was written")
+            own[s] = _test_subset(setting, subset, pool, tested)
+            shown.advance()
+    found = from_all(setting, own)
     names = [setting.name_of(subset) for subset in setting.subsets]
-    if not by_attribute:
-        values = {name: None if models[s] is None else accuracy([part[s].argmax(-1) for part in scores], labels)
-                  for s, name in enumerate(names)}  # fmt: skip
+    for one in found:
+        reasons.update(one.reasons)
+    values = {name: one.value for name, one in zip(names, found, strict=True)}
+    if setting.labels.kind == "class":
         return result.Latent(metric="accuracy", values=values)
-    per_label = {name: average_precisions([part[s] for part in scores], labels, setting, f"latent.per_label.{name}",
-                                          reasons, hard=setting.released) for s, name in enumerate(names)}  # fmt: skip
-    values = {name: mean_or_none(scores_of, f"latent.values.{name}", reasons) for name, scores_of in per_label.items()}
+    per_label = {name: one.per_label for name, one in zip(names, found, strict=True)}
     return result.Latent(metric="average_precision", values=values, per_label=per_label)
+
+
+class _Tested(NamedTuple):
+    """One subset's score, overall and by attribute (classes: none), and why something could not be measured."""
+
+    value: float | None
+    per_label: dict[str, float | None]
+    reasons: dict[str, str]
+
+
+def _test_subset(setting: Setting, subset: Subset, pool: Experts, tested: list[Experts]) -> _Tested:
+    name, reasons = setting.name_of(subset), dict[str, str]()
+    by_attribute = setting.labels.kind == "attributes"
+    features, labels = _means(setting, pool, subset), [block.labels for block in tested]
+    x, y = features.cpu().double().numpy(), pool.labels.cpu().numpy()
+    if not np.isfinite(x).all():
+        return _Tested(None, {}, {f"latent.values.{name}": NOT_FINITE})
+    try:
+        fitted = _fit_attributes(x, y) if by_attribute else _fit_classes(x, y, setting)
+    except ValueError as error:
+        return _Tested(None, {}, {f"latent.values.{name}": str(error)})
+    weight, bias = (torch.from_numpy(part).to(features) for part in fitted)
+    scores = [_means(setting, block, subset) @ weight.t() + bias for block in tested]  # a higher one is more likely
+    if not by_attribute:
+        share = sum(float(right(*pair)) for pair in zip(scores, labels, strict=True)) / sum(map(len, labels))
+        return _Tested(finite(share, f"latent.values.{name}", reasons), {}, reasons)
+    per_label = average_precisions(
+        scores, labels, setting, f"latent.per_label.{name}", reasons, hard=setting.released
+    )  # fmt: skip
+    return _Tested(mean_or_none(per_label, f"latent.values.{name}", reasons), per_label, reasons)
 
 
 def training_pool(setting: Setting) -> Experts:
@@ -53,27 +84,11 @@ def training_pool(setting: Setting) -> Experts:
 
 
 @torch.no_grad()
-def _means(setting: Setting, experts: Experts) -> Tensor:
-    return fusion.subset_posteriors(experts.shared, setting.model.family, setting.subsets).mean
-
-
-def _fit_all(
-    features: Tensor, labels: Tensor, by_attribute: bool, setting: Setting, reasons: dict[str, str]
-) -> list[Any]:
-    """One linear model per subset: weights (classes or attributes, D) and bias, or None with a reason."""
-    x, y = features.cpu().double().numpy(), labels.cpu().numpy()
-    models: list[Any] = []
-    with console.progress("latent classifiers", len(x), "subsets") as shown:
-        for s, subset in enumerate(setting.subsets):
-            signals.leave_if_requested("no evaluation was written")
-            try:
-                weight, bias = _fit_attributes(x[s], y) if by_attribute else _fit_classes(x[s], y, setting)
-                models.append((torch.from_numpy(weight).to(features), torch.from_numpy(bias).to(features)))
-            except ValueError as error:
-                models.append(None)
-                reasons[f"latent.values.{setting.name_of(subset)}"] = str(error)
-            shown.advance()
-    return models
+def _means(setting: Setting, experts: Experts, subset: Subset) -> Tensor:
+    """Means (b, D) of one subset's posteriors; where a block has fewer rows than the mixture has components, which
+    ones it gets is a function of the seed."""
+    torch.manual_seed(setting.seed(f"latent {setting.name_of(subset)} {int(experts.items[0])}"))
+    return fusion.subset_posteriors(experts.shared, setting.model.family, [subset]).mean[0]
 
 
 def _fit_classes(x: np.ndarray, y: np.ndarray, setting: Setting) -> tuple[np.ndarray, np.ndarray]:
@@ -110,11 +125,3 @@ def _logistic(x: np.ndarray, y: np.ndarray) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 1000 iterations are the protocol, converged or not
         return LogisticRegression(max_iter=1000, random_state=0).fit(x, y)
-
-
-def _decide(model: Any, means: Tensor) -> Tensor:
-    """Scores (b, classes or attributes); a higher one is more likely."""
-    if model is None:
-        return means.new_zeros(len(means), 1)
-    weight, bias = model
-    return means @ weight.t() + bias

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from mmvae_cli import console, result, signals
-from mmvae_cli.evaluation.encoding import LIKELIHOOD_BLOCK, Data, Experts, Setting, blocks
+from mmvae_cli.evaluation.encoding import LIKELIHOOD_BLOCK, Data, Experts, Setting, from_all, numbered_blocks
+from mmvae_cli.evaluation.scores import finite
 from mmvae_cli.model import fusion
 from mmvae_cli.model.fusion import Gaussian, Subset
 
@@ -22,26 +23,37 @@ _LATENTS_AT_ONCE = {"cpu": 256, "cuda": 1 << 16}
 """How many latents are decoded together: what stays in a CPU's cache, below a gigabyte on a GPU."""
 
 
-def measure(setting: Setting, data: Data, test: Experts) -> result.Likelihood:
+def measure(setting: Setting, data: Data, test: Experts, reasons: dict[str, str]) -> result.Likelihood:
     """The estimate for every subset, joint and per modality. ``released`` groups the weights across items as the
     authors' code does, which is not a bound on log p(X)."""
     samples = RELEASED_SAMPLES if setting.released else setting.spec.importance_samples
     names, subsets = setting.model.names, setting.subsets
-    grouped: dict[str, list[list[Tensor]]] = {key: [[] for _ in subsets] for key in ("joint", *names)}
-    with console.progress("log-likelihood", len(test.items) * len(subsets), "items x subsets") as shown:
-        for block in blocks(test, LIKELIHOOD_BLOCK, drop_last=setting.released):
-            x = data.batch(block.items)
+    keys = ("joint", *names)
+    own: dict[int, tuple[Tensor, int]] = {}  # per block: the sums of the estimates (1 + M, S), and of how many
+    mine = numbered_blocks(test, LIKELIHOOD_BLOCK, setting)
+    total = sum(len(block.items) for _, block in mine)
+    with console.progress("log-likelihood", total * len(subsets), "items x subsets") as shown:
+        for number, block in mine:
+            x, sums, count = data.batch(block.items), torch.zeros(len(keys), len(subsets), dtype=torch.double), 0
             for s, weights in _block_weights(setting, block, x, samples):
-                for key, log_w in weights.items():  # (K, B)
-                    grouped[key][s].append(_estimate(log_w, setting.released))
+                estimates = torch.stack([_estimate(weights[key], setting.released) for key in keys])  # (1 + M, B)
+                sums[:, s], count = estimates.sum(1).cpu(), estimates.shape[1]
                 shown.advance(len(block.items))
-    values = {key: [float(torch.cat(parts).mean()) for parts in lists] for key, lists in grouped.items()}
+            own[number] = sums, count
+    found = from_all(setting, own)
+    count = sum(part for _, part in found)
+    values = (torch.stack([sums for sums, _ in found]).sum(0) / count).tolist()
     label = [setting.name_of(subset) for subset in subsets]
-    per_modality = {label[s]: {name: values[name][s] for name in names} for s in range(len(subsets))}
+    joint = {
+        one: finite(value, f"likelihood.joint.{one}", reasons) for one, value in zip(label, values[0], strict=True)
+    }
+    per_modality = {
+        source: {name: finite(values[1 + m][s], f"likelihood.per_modality.{source}.{name}", reasons)
+                 for m, name in enumerate(names)} for s, source in enumerate(label)
+    }  # fmt: skip
     return result.Likelihood(
-        importance_samples=samples, grouping="released" if setting.released else "per_item",
-        count=sum(len(part) for part in grouped["joint"][0]), joint=dict(zip(label, values["joint"], strict=True)),
-        per_modality={source: dict(targets) for source, targets in per_modality.items()},
+        importance_samples=samples, grouping="released" if setting.released else "per_item", count=count,
+        joint=joint, per_modality=per_modality,
     )  # fmt: skip
 
 
@@ -60,20 +72,19 @@ def _block_weights(
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Yield (subset position, {"joint" and every modality: log weights (K, B)}) for all subsets of one block."""
     model, count = setting.model, len(block.items)
-    posteriors = fusion.subset_posteriors(block.shared, model.family, setting.subsets)
+    torch.manual_seed(setting.seed(f"likelihood components {int(block.items[0])}"))  # of mixtures, in a short block
     together = max(1, _LATENTS_AT_ONCE.get(setting.device.type, 4096) // (samples * count))
     for start in range(0, len(setting.subsets), together):
         signals.leave_if_requested("no evaluation was written")
         chosen = range(start, min(start + together, len(setting.subsets)))
-        q = Gaussian(
-            posteriors.mean[chosen.start : chosen.stop, None], posteriors.logvar[chosen.start : chosen.stop, None]
-        )
+        subsets = [setting.subsets[s] for s in chosen]
+        posteriors = fusion.subset_posteriors(block.shared, model.family, subsets)
+        q = Gaussian(posteriors.mean[:, None], posteriors.logvar[:, None])
         noise = _noise(setting, block, "shared", (samples, count, model.latent_dim))
         z = q.sample(noise)  # (A, K, B, D): the same noise for every subset, which makes their differences sharper
         ratio = fusion.log_prior(z) - q.log_prob(z)  # (A, K, B)
         terms, own = {}, {}
         for m, name in enumerate(model.names):
-            subsets = [setting.subsets[s] for s in chosen]
             private, own[name] = _private(setting, block, m, subsets, samples)
             terms[name] = _log_likelihood(setting, name, z, private, x[name])
         joint = ratio + sum(terms[name] + own[name] for name in model.names)

@@ -1,15 +1,20 @@
 """Accuracy and average precision over the evaluated items, whole or (released) per batch and averaged."""
 
+import math
+
 import numpy as np
-import torch
 from torch import Tensor
 
 from mmvae_cli.evaluation.encoding import Setting
 
+NOT_FINITE = "the model gives numbers that are not finite"
 
-def accuracy(predicted: list[Tensor], labels: list[Tensor]) -> float:
-    """Share of right predictions over all items: lists of (b,) blocks. Equal blocks make the mean of block means."""
-    return float((torch.cat(predicted) == torch.cat(labels)).double().mean())
+
+def right(logits: Tensor, labels: Tensor) -> Tensor:
+    """How many labels (b,) the logits (..., b, classes) find: (...) as floats, nan where a logit is no number. A class
+    ruled out has -inf."""
+    count = (logits.argmax(-1) == labels).sum(-1).double()
+    return count.masked_fill((logits.isnan() | logits.isposinf()).flatten(-2).any(-1), math.nan)
 
 
 def average_precisions(
@@ -25,6 +30,8 @@ def average_precisions(
     if not setting.released:
         ready, truth = [np.concatenate(ready)], [np.concatenate(truth)]
     values: dict[str, float | None] = {}
+    if not all(np.isfinite(part).all() for part in ready):
+        return {name: finite(math.nan, f"{where}.{name}", reasons) for name in setting.labels.names}
     for a, name in enumerate(setting.labels.names):
         parts = [average_precision(s[:, a], t[:, a]) for s, t in zip(ready, truth, strict=True)]
         if not setting.released and parts[0] is None:
@@ -39,6 +46,14 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> float | None:
     from sklearn.metrics import average_precision_score
 
     return float(average_precision_score(truth, scores)) if truth.any() else None
+
+
+def finite(value: float, where: str, reasons: dict[str, str]) -> float | None:
+    """``value``, or None with the reason: a model with finite weights can still give infinities."""
+    if math.isfinite(value):
+        return value
+    reasons[where] = NOT_FINITE
+    return None
 
 
 def mean_or_none(values: dict[str, float | None], where: str, reasons: dict[str, str]) -> float | None:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mmvae_cli import batches, checkpoint, console, runtime, signals
 from mmvae_cli.checkpoint import Position
 from mmvae_cli.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
+from mmvae_cli.lock import Lock
 from mmvae_cli.model import objective
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
@@ -20,6 +22,7 @@ from mmvae_cli.recipe import Recipe
 from mmvae_cli.run import Run
 from mmvae_cli.runtime import World, derive
 from mmvae_cli.store import Store
+from mmvae_cli.training import plan
 from mmvae_cli.training.step import Step, make_optimizer
 
 
@@ -49,29 +52,33 @@ def train(recipe: Recipe, request: Request) -> Path:
             f"training.batch_size {recipe.training.batch_size} is more than the {count} training items",
             f"use training.batch_size={count} or fewer",
         )
-    run, world = Run(request.run), runtime.join_world(device)
-    try:
-        if world.rank == 0:
-            run.prepare(recipe)
-            with run.lock():
-                try:
-                    _train_locked(recipe, request, run, store, device, world)
-                except Failure as failure:
-                    _note_failure(run, failure)
-                    raise
-        else:
-            _train_locked(recipe, request, run, store, device, world)
-    finally:
-        runtime.leave_world(world)
+    store.check("train", recipe.modalities)  # damage is seen before anything is written
+    plan.refuse_too_large(recipe, device)
+    run = Run(request.run)
+    if World.of_environment().rank:  # the first process alone holds the lock and writes
+        with runtime.together(device, "train") as world:
+            _train_locked(recipe, request, run, store, device, world, None)
+        return run.folder
+    run.prepare(recipe)
+    with run.lock() as lock:
+        try:
+            with runtime.together(device, "train") as world:
+                _train_locked(recipe, request, run, store, device, world, lock)
+        except Failure as failure:
+            _note_failure(run, failure)
+            raise
     return run.folder
 
 
-def _train_locked(recipe: Recipe, request: Request, run: Run, store: Store, device: torch.device, world: World) -> None:
+def _train_locked(
+    recipe: Recipe, request: Request, run: Run, store: Store, device: torch.device, world: World, lock: Lock | None
+) -> None:
     settings, seed = recipe.training, recipe.training.seed
     runtime.set_precision(settings.precision)
     torch.manual_seed(derive(seed, "init"))
     model = MultimodalVAE(recipe).to(device)
     goal = Objective.of(recipe)
+    _check_rows(model, settings.batch_size, world)
     step = Step(model, goal, settings.precision)
     optimizer = make_optimizer(model, settings.learning_rate)
     position = _resume(run, model, optimizer, request.resume, world)
@@ -96,9 +103,10 @@ def _train_locked(recipe: Recipe, request: Request, run: Run, store: Store, devi
 
     def save(at_step: int, state: str) -> None:
         meter.check(at_step)
-        if world.rank == 0:
+        if lock is not None:
+            lock.check()
             checkpoint.save(run.checkpoint_path(at_step), model, optimizer, here(at_step))
-            checkpoint.prune(run, settings.keep_checkpoints)
+            checkpoint.prune(run, settings.keep_checkpoints, at_step)
             run.set_status(state, **vars(here(at_step)), total_steps=total, epochs=settings.epochs)
 
     with console.progress(f"train {recipe.name}", total, "steps") as shown:
@@ -112,6 +120,8 @@ def _train_locked(recipe: Recipe, request: Request, run: Run, store: Store, devi
             items = order[within * settings.batch_size : (within + 1) * settings.batch_size]
             batch = data.batch(items[rows], seed=seed, epoch=epoch)
             noise = objective.draw_noise(model, goal, model.names, settings.batch_size, rows, device)
+            if world.size > 1:  # each row its own dropout mask, not the same ones on every rank
+                torch.manual_seed(derive(seed, "step", at, "rows from", rows.start))
             loss, terms = forward(batch, noise)
             meter.add(terms, at + 1, rows)
             if (at + 1) % check_every == 0:
@@ -123,7 +133,7 @@ def _train_locked(recipe: Recipe, request: Request, run: Run, store: Store, devi
             if done % settings.log_every == 0 or done % per_epoch == 0:
                 record = meter.flush(done, epoch, settings)
                 log.write(record, here(done), runtime.memory_mib(device))
-                note = f"loss {record['loss']:,.1f}, {record['items_per_second']:,.0f} items/s"
+                note = _note(record)
             else:
                 note = ""
             shown.advance(1, note)
@@ -134,16 +144,38 @@ def _train_locked(recipe: Recipe, request: Request, run: Run, store: Store, devi
                 save(done, state if not stop else "stopped")
             if stop and state != "finished":
                 signals.leave_if_requested(f"checkpoint written at step {done} of {total} in {run.folder}")
-                raise DataProblem("another rank was stopped")
+                raise Stopped(f"another process was stopped: checkpoint written at step {done} of {total}")
     log.close()
     console.say(f"trained {settings.epochs} epochs in {console.duration(here(total).seconds)}")
+
+
+def _note(record: dict[str, Any]) -> str:
+    """The terms and the speed for the line of progress; the likelihoods are summed over the modalities."""
+    likelihood = sum(value for name, value in record.items() if name.startswith("log_likelihood."))
+    return (f"loss {record['loss']:,.1f}, log-likelihood {likelihood:,.1f}, KL {record['kl.shared']:,.2f}, "
+            f"{record['items_per_second']:,.0f} items/s")  # fmt: skip
+
+
+def _check_rows(model: torch.nn.Module, batch_size: int, world: World) -> None:
+    """Every process needs a row, and batch normalisation two of them. Raises UsageProblem."""
+    least = 2 if _normalises(model) else 1
+    if world.size > 1 and batch_size < least * world.size:
+        raise UsageProblem(
+            f"training.batch_size {batch_size} is too small for {world.size} processes: {least} rows each at least",
+            "start fewer processes; the global batch is the recipe's",
+        )
+
+
+def _normalises(model: torch.nn.Module) -> bool:
+    return any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
 def _note_failure(run: Run, failure: Failure) -> None:
     """Say in status.json how a begun run ended; a stop by signal has said so itself."""
     if not isinstance(failure, Stopped) and run.status_path.is_file():
-        known = {key: value for key, value in run.status().items() if key not in ("state", "reason")}
-        run.set_status("diverged" if isinstance(failure, Diverged) else "failed", **known, reason=str(failure))
+        with suppress(Failure):  # of the disk, say: the first failure is the one to report
+            known = {key: value for key, value in run.status().items() if key not in ("state", "reason")}
+            run.set_status("diverged" if isinstance(failure, Diverged) else "failed", **known, reason=str(failure))
 
 
 def _resume(run: Run, model: MultimodalVAE, optimizer: torch.optim.Optimizer, resume: str, world: World) -> Position:
@@ -153,9 +185,20 @@ def _resume(run: Run, model: MultimodalVAE, optimizer: torch.optim.Optimizer, re
             raise UsageProblem(f"{run.folder} has checkpoints", "remove the folder, or choose another with --run")
         return Position(0, 0)
     found = checkpoint.newest(run)
+    steps = runtime.gather(world, found.position.step if found else 0)
+    if len(set(steps)) > 1:
+        raise Failure(
+            f"the processes see different checkpoints in {run.folder}: steps {', '.join(map(str, steps))}",
+            "the shared file system is late: run the same command again",
+        )
     if found is None:
         if resume == "must":
             raise DataProblem(f"--resume must: {run.folder} has no checkpoint", "use --resume auto to start it")
+        if reached := run.status().get("step"):
+            raise DataProblem(
+                f"{run.checkpoints} is empty, but {run.folder} was trained to step {reached}",
+                "restore a checkpoint, or remove the folder to start over",
+            )
         return Position(0, 0)
     found.load_model(model)
     found.load_optimizer(optimizer, model)
@@ -167,7 +210,6 @@ def _open_run(
     recipe: Recipe, request: Request, run: Run, store: Store, device: torch.device, world: World,
     position: Position, total: int,
 ) -> None:  # fmt: skip
-    run.forget_after(position.step)
     facts = {"dataset": {"folder": str(request.dataset), "fingerprint": store.fingerprint}, "processes": world.size}
     known = run.environment()
     if position.step and known.get("dataset", {}).get("fingerprint", store.fingerprint) != store.fingerprint:
@@ -175,17 +217,24 @@ def _open_run(
             f"{run.folder} was begun on other data than {request.dataset} now holds",
             "restore the dataset, or train into another folder with --run",
         )
+    run.forget_after(position.step)
     run.set_environment(runtime.environment(device, **facts))
     run.set_status("running", **vars(position), total_steps=total, epochs=recipe.training.epochs)
     stand_in = f" (stand-in: {store.info.stand_in})" if store.info.stand_in else ""
     console.say(f"{recipe.name} on {store.name}{stand_in}, {device}, into {run.folder}: steps {position.step}..{total}")
+    if world.size > 1:
+        console.say(f"{world.size} processes share each batch of {recipe.training.batch_size}")
 
 
 def _wrapped(step: Step, device: torch.device, world: World, compile_choice: str) -> Callable[..., Any]:
-    """The step as it is on one CPU; compiled on a GPU; data-parallel under torchrun."""
+    """The step as it is on one CPU; compiled on a GPU; data-parallel under torchrun, where batch normalisation takes
+    its statistics from the global batch on GPUs, and from each process's rows on CPUs, for which torch has no other."""
+    if world.size > 1 and device.type == "cuda":
+        return DistributedDataParallel(torch.nn.SyncBatchNorm.convert_sync_batchnorm(step), device_ids=[device.index])
     if world.size > 1:
-        ids = [device.index] if device.type == "cuda" else None
-        return DistributedDataParallel(step, device_ids=ids)
+        if _normalises(step):
+            console.warn("batch normalisation sees each process's own rows on CPUs: one process gives other numbers")
+        return DistributedDataParallel(step)
     if device.type == "cuda" and compile_choice == "auto":
         return torch.compile(step)
     return step
@@ -217,7 +266,10 @@ class Meter:
         self._steps += 1
 
     def check(self, step: int) -> None:
-        """Raise Diverged naming the terms (and so the modalities) that were not finite first, and when."""
+        """Raise Diverged naming the terms (and so the modalities) that were not finite first, and when, on all ranks
+        alike."""
+        if self.world.size > 1:
+            torch.distributed.all_reduce(self._bad, torch.distributed.ReduceOp.MIN)
         if not torch.isinf(self._bad).all():
             first = self._bad.min()
             bad = [name for name, at in zip(self.names, self._bad.tolist(), strict=True) if at == float(first)]

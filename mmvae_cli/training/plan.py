@@ -4,10 +4,15 @@ from pathlib import Path
 
 import torch
 
+from mmvae_cli import runtime
+from mmvae_cli.errors import UsageProblem
 from mmvae_cli.kinds import KINDS
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.store import Store
+
+COMPONENT_TENSORS, MIXTURE_TENSORS = 6, 8
+"""Tensors (S, B, D) that forward and backward pass hold where every component is: measured, not counted."""
 
 
 def describe(recipe: Recipe, dataset: Path) -> list[str]:
@@ -32,13 +37,38 @@ def describe(recipe: Recipe, dataset: Path) -> list[str]:
         lines.append(f"{'steps':<32} {steps:>12,} ({recipe.training.epochs} epochs of {count // batch:,})")
     else:
         lines.append(f"{'dataset':<32} {dataset} is not there yet")
-    activations = 8 * activation_count(recipe, model) * recipe.training.batch_size
-    total = 16 * counts["total"] + activations + data_bytes
-    lines.append(
-        f"{'memory, about':<32} {total / 2**20:>8,.0f} MiB (weights and Adam {16 * counts['total'] / 2**20:,.0f}, "
-        f"activations {activations / 2**20:,.0f}, data {data_bytes / 2**20:,.0f})"
-    )
+    needs = memory_needs(recipe) | {"data": data_bytes}
+    parts = ", ".join(f"{what} {size / 2**20:,.0f}" for what, size in needs.items())
+    lines.append(f"{'memory, about':<32} {sum(needs.values()) / 2**20:>8,.0f} MiB ({parts})")
     return lines
+
+
+def memory_needs(recipe: Recipe) -> dict[str, int]:
+    """Bytes of a training step, about: weights with gradients and Adam's two moments, the networks' activations, and
+    the components where all of them are held at once (S, B, D)."""
+    with torch.device("meta"):
+        model = MultimodalVAE(recipe)
+    spec, batch = recipe.objective, recipe.training.batch_size
+    held = spec.component_choice == "all" or spec.kl == "mixture"
+    elements = len(model.family) * batch * recipe.model.latent_dim * held
+    return {
+        "weights and Adam": 16 * parameter_counts(model)["total"],
+        "activations": 8 * activation_count(recipe, model) * batch,
+        "components": (COMPONENT_TENSORS + MIXTURE_TENSORS * (spec.kl == "mixture")) * 4 * elements,
+    }
+
+
+def refuse_too_large(recipe: Recipe, device: torch.device) -> None:
+    """Raise UsageProblem where a step needs more memory than there is left, before the system kills the process."""
+    needs, left = memory_needs(recipe), runtime.memory_left(device)
+    if (total := sum(needs.values())) > left:
+        what, size = max(needs.items(), key=lambda item: item[1])
+        raise UsageProblem(
+            f"a training step would need about {total / 2**30:,.1f} GiB of memory, {size / 2**30:,.1f} of them for "
+            f"{what}; {device} has {left / 2**30:,.1f} left",
+            "lower training.batch_size; with many modalities limit model.subsets to {max_size: K}, and keep "
+            "objective.component_choice=stratified and objective.kl=components, which hold no component as a whole",
+        )
 
 
 def activation_count(recipe: Recipe, meta_model: MultimodalVAE) -> int:

@@ -195,12 +195,14 @@ def test_a_run_is_used_by_one_process_only(dataset, tmp_path):
     run = Run(tmp_path / "run")
     run.prepare(recipe)
     lock = run.folder / "lock"
-    lock.write_text(f"elsewhere {os.getpid()}\n")
-    with pytest.raises(UsageProblem, match=f"in use by process {os.getpid()} on elsewhere"):
+    living = subprocess.Popen([sys.executable, "-c", f"from mmvae_cli import lock; from pathlib import Path; import time\n"
+                               f"with lock.hold(Path({str(run.folder)!r})): time.sleep(600)"])  # fmt: skip
+    while not lock.exists():
+        time.sleep(0.02)
+    with pytest.raises(UsageProblem, match=f"in use by process {living.pid} on {os.uname().nodename}"):
         train(recipe, Request(run.folder, dataset))
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    lock.write_text(f"{os.uname().nodename} {dead.pid}\n")
+    living.kill()
+    living.wait()
     train(recipe, Request(run.folder, dataset))
     assert not lock.exists()
 
