@@ -182,3 +182,10 @@ def test_a_wheel_brings_the_recipes_along(tmp_path):
     code = "from mmvae_cli import recipe; print(recipe.find('quickstart'))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert found.stdout.strip() == str(tmp_path / "mmvae_cli" / "recipes" / "quickstart.yaml")
+
+
+def test_a_wrong_word_gives_one_line_where_a_mapping_would_do_too() -> None:
+    with pytest.raises(UsageProblem) as caught:
+        recipes.load("celeba_quick", ["objective.likelihood_weights=by_sise", "model.subsets=ful"])
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 3 and "'by_size'" in lines[1] + lines[2] and "'full'" in lines[1] + lines[2]

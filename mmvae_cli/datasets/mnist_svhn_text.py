@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli import console, signals, store, text
-from mmvae_cli.datasets import placing, sources, svhn
+from mmvae_cli.datasets import house_numbers, placing, sources, svhn
+from mmvae_cli.datasets.svhn import Svhn
 from mmvae_cli.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo
 
@@ -36,7 +37,7 @@ def build(
     data_dir: Path,
     *,
     digits: str = "mnist",
-    house_numbers: str = "auto",
+    svhn_source: str = "auto",
     multiplier: int = MULTIPLIER,
     limit: int | None = None,
     seed: int = 0,
@@ -44,13 +45,13 @@ def build(
 ) -> StoreInfo:
     """Build the store at ``folder``. ``limit``: at most so many tuples per split, evenly over the digits.
 
-    ``digits`` and ``house_numbers`` name the sources (:func:`sources.digits`, :func:`svhn.svhn`). Raises UsageProblem
+    ``digits`` and ``svhn_source``: see :func:`sources.digits` and :func:`_house_numbers`. Raises UsageProblem
     for settings that make no dataset and DataProblem for sources that are missing or damaged.
     """
     if limit is not None and limit < len(WORDS):
         raise UsageProblem(f"--limit {limit} is below the {len(WORDS)} digits", "each digit needs at least one tuple")
     with placing.dataset_folder(folder, force=force) as new:
-        pair = (sources.digits(digits, data_dir), svhn.svhn(house_numbers, data_dir, seed))
+        pair = (sources.digits(digits, data_dir), _house_numbers(svhn_source, data_dir, seed))
         counts, complete = {}, True
         for number, split in enumerate(SPLITS):
             images = {"mnist": pair[0].split(split), "svhn": pair[1].split(split)}
@@ -71,6 +72,11 @@ def build(
             },
         )  # fmt: skip
         return placing.finish(new, info)
+
+
+def _house_numbers(source: str, data_dir: Path, seed: int) -> Svhn:
+    """``embedded``: the drawn stand-in; anything else as :func:`svhn.svhn` has it."""
+    return house_numbers.draw(data_dir, seed) if source == "embedded" else svhn.svhn(source, data_dir)
 
 
 def _fewer(counts: dict[str, list[int]], complete: bool, multiplier: int) -> str | None:

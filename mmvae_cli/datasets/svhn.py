@@ -43,15 +43,11 @@ class Svhn:
         return (self.train_images, self.train_labels) if name == "train" else (self.test_images, self.test_labels)
 
 
-def svhn(source: str, data_dir: Path, seed: int = 0) -> Svhn:
-    """``auto``: the files under the data directory, else a download; ``embedded``: the drawn stand-in; else a folder.
+def svhn(source: str, data_dir: Path) -> Svhn:
+    """``auto``: the files under the data directory, else a download; else a folder.
 
     Raises DataProblem naming the file for whatever is missing or damaged.
     """
-    if source == "embedded":
-        from mmvae_cli.datasets import house_numbers
-
-        return house_numbers.draw(data_dir, seed)
     folder = _find(source, data_dir)
     console.say(f"SVHN: {folder}")
     return read_folder(folder)

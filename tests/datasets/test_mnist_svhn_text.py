@@ -55,7 +55,7 @@ def svhn_folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def built(svhn_folder, tmp_path_factory) -> Store:
     folder = tmp_path_factory.mktemp("built") / "mst"
-    mst.build(folder, folder.parent, digits="embedded", house_numbers=str(svhn_folder), seed=3)
+    mst.build(folder, folder.parent, digits="embedded", svhn_source=str(svhn_folder), seed=3)
     return Store(folder)
 
 
@@ -173,7 +173,7 @@ def test_each_block_of_a_digit_is_a_permutation_and_the_two_sources_are_independ
 
 def test_same_seed_same_store_other_seed_other_pairs(built, svhn_folder, tmp_path):
     for name, seed in (("same", 3), ("other", 4)):
-        mst.build(tmp_path / name, tmp_path, digits="embedded", house_numbers=str(svhn_folder), seed=seed)
+        mst.build(tmp_path / name, tmp_path, digits="embedded", svhn_source=str(svhn_folder), seed=seed)
     assert Store(tmp_path / "same").fingerprint == built.fingerprint
     other = Store(tmp_path / "other")
     assert np.array_equal(other.array("train", "svhn"), built.array("train", "svhn"))
@@ -181,7 +181,7 @@ def test_same_seed_same_store_other_seed_other_pairs(built, svhn_folder, tmp_pat
 
 
 def test_a_limit_makes_a_small_store_of_whole_items(svhn_folder, tmp_path):
-    info = mst.build(tmp_path / "mst", tmp_path, digits="embedded", house_numbers=str(svhn_folder), limit=25)
+    info = mst.build(tmp_path / "mst", tmp_path, digits="embedded", svhn_source=str(svhn_folder), limit=25)
     store = Store(tmp_path / "mst")
     assert np.bincount(store.labels("test")).tolist() == [3] * 5 + [2] * 5
     assert len(store.array("test", "svhn")) == len(store.array("train", "mnist")) == 25
@@ -189,7 +189,7 @@ def test_a_limit_makes_a_small_store_of_whole_items(svhn_folder, tmp_path):
 
 
 def test_other_multipliers_change_the_count_and_are_said(svhn_folder, tmp_path):
-    info = mst.build(tmp_path / "mst", tmp_path, digits="embedded", house_numbers=str(svhn_folder), multiplier=3)
+    info = mst.build(tmp_path / "mst", tmp_path, digits="embedded", svhn_source=str(svhn_folder), multiplier=3)
     assert (info.splits["train"].count, info.splits["test"].count) == (300, 120)
     assert "3 permutations per digit, not the paper's 20" in info.stand_in
 
@@ -205,7 +205,7 @@ def test_what_is_not_the_real_thing_is_said(built):
 
 @pytest.mark.parametrize("value", [-1, 10**6])
 def test_an_index_that_points_outside_is_refused(svhn_folder, tmp_path, value):
-    mst.build(tmp_path / "mst", tmp_path, digits="embedded", house_numbers=str(svhn_folder), limit=20)
+    mst.build(tmp_path / "mst", tmp_path, digits="embedded", svhn_source=str(svhn_folder), limit=20)
     path = tmp_path / "mst" / "train" / "svhn.index.npy"
     index = np.load(path)
     index[7] = value
@@ -235,7 +235,7 @@ def test_a_signal_leaves_nothing_behind(svhn_folder, tmp_path, monkeypatch):
 
     monkeypatch.setattr(mst, "_index", then_signal)
     with pytest.raises(Stopped, match="nothing was written"):
-        mst.build(tmp_path / "mst", tmp_path, digits="embedded", house_numbers=str(svhn_folder))
+        mst.build(tmp_path / "mst", tmp_path, digits="embedded", svhn_source=str(svhn_folder))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -338,7 +338,7 @@ def test_a_node_without_a_network_gets_the_alternatives(tmp_path):
 def test_the_whole_experiment_offline_without_torch(tmp_path):
     code = (
         "import sys; from pathlib import Path; from mmvae_cli.datasets import mnist_svhn_text as mst;"
-        "info = mst.build(Path('mst'), Path('.'), digits='embedded', house_numbers='embedded');"
+        "info = mst.build(Path('mst'), Path('.'), digits='embedded', svhn_source='embedded');"
         "print(info.splits['train'].count, info.stand_in); sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
