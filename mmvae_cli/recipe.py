@@ -38,15 +38,16 @@ class DatasetSpec(Section):
 NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "image28": ("image", (3, 28, 28)),
     "conv": ("image", None),
+    "conv_bn": ("image", None),
     "mnist": ("image", (1, 28, 28)),
     "svhn": ("image", (3, 32, 32)),
     "text8": ("text", (8,)),
     "face64": ("image", (3, 64, 64)),
     "text256": ("text", (256,)),
 }
-SCALABLE = ("image28", "conv", "face64", "text256")
-"""Networks with a ``width``: hidden units of image28 and conv (null: as many as latent dimensions, as in the released
-code), channels after the first convolution of face64 and text256 (null: the paper's 128)."""
+SCALABLE = ("image28", "conv", "conv_bn", "face64", "text256")
+"""Networks with a ``width``: hidden units of image28, conv and conv_bn (null: as many as latent dimensions, as in the
+released code), channels after the first convolution of face64 and text256 (null: the paper's 128)."""
 
 
 class ModalitySpec(Section):

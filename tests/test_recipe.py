@@ -188,4 +188,6 @@ def test_a_wrong_word_gives_one_line_where_a_mapping_would_do_too() -> None:
     with pytest.raises(UsageProblem) as caught:
         recipes.load("celeba_quick", ["objective.likelihood_weights=by_sise", "model.subsets=ful"])
     lines = str(caught.value).splitlines()
-    assert len(lines) == 3 and "'by_size'" in lines[1] + lines[2] and "'full'" in lines[1] + lines[2]
+    assert len(lines) == 3
+    assert "'full'" in lines[1]
+    assert "'by_size'" in lines[2]

@@ -160,6 +160,19 @@ def test_polymnist_parameter_counts():
     assert (counts["encoder.m0"], counts["decoder.m4"], counts["total"]) == (1_667_648, 1_143_747, 14_056_975)
 
 
+def test_conv_bn_is_conv_with_batch_normalisation_before_the_hidden_relus():
+    plain, normalised = (
+        MultimodalVAE(tiny(1, modalities__m0__network=network, model__latent_dim=8)) for network in ("conv", "conv_bn")
+    )
+    extra = 2 * (32 + 64 + 128) + 2 * (64 + 32)
+    assert parameter_counts(normalised)["total"] - parameter_counts(plain)["total"] == extra
+    images = torch.rand(16, 3, 28, 28)
+    hidden = normalised.encoders["m0"].trunk.conv1(images)
+    torch.testing.assert_close(hidden.mean((0, 2, 3)), torch.zeros(32), atol=1e-5, rtol=0)
+    one, all_ = (normalised.eval().encode({"m0": images[:n]}).shared.mean[:, :1] for n in (1, 16))
+    torch.testing.assert_close(one, all_)  # in evaluation an item's code does not depend on its neighbours
+
+
 @pytest.mark.parametrize("shape", [(3, 28, 28), (1, 28, 28), (3, 32, 32), (2, 17, 41), (1, 1, 1)])
 @pytest.mark.parametrize("samples", [1, 3])
 def test_decoders_take_any_number_of_leading_dimensions(shape, samples):

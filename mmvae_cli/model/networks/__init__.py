@@ -16,6 +16,7 @@ Builder = Callable[[ModalitySpec, int], tuple[nn.Module, nn.Module]]
 BUILDERS: dict[str, Builder] = {
     "image28": image.conv_pair,
     "conv": image.conv_pair,
+    "conv_bn": image.normalised_conv_pair,
     "mnist": mst.digit_pair,
     "svhn": mst.house_number_pair,
     "text8": mst.word_pair,
