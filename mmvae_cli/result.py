@@ -91,6 +91,14 @@ class EvaluationResult(_Part):
     reasons: dict[str, str] = Field(default_factory=dict)
 
 
+def by_reason(reasons: dict[str, str]) -> dict[str, str]:
+    """Why something could not be measured -> what: ``latent.values.m0, latent.values.m1 and 29 more``."""
+    paths: dict[str, list[str]] = {}
+    for path, why in reasons.items():
+        paths.setdefault(why, []).append(path)
+    return {why: ", ".join(p[:4]) + (f" and {len(p) - 4} more" if len(p) > 4 else "") for why, p in paths.items()}
+
+
 def load(path: Path) -> EvaluationResult:
     """Read and check an evaluation.json. Raises DataProblem in one line."""
     try:

@@ -8,6 +8,7 @@ import torch
 from mmvae_cli import batches, checkpoint, runtime
 from mmvae_cli import recipe as recipes
 from mmvae_cli.checkpoint import Checkpoint
+from mmvae_cli.errors import DataProblem
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run import Run
@@ -34,4 +35,8 @@ def load(run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, devic
     runtime.set_precision("fp32")  # what is reported is computed with exact products, whatever training used
     model = MultimodalVAE(recipe)
     found.load_model(model)
+    if odd := [name for name, weight in model.state_dict().items() if not weight.isfinite().all()]:
+        raise DataProblem(
+            f"{found.path} has weights that are not finite ({odd[0]})", "choose another one with --checkpoint"
+        )
     return Trained(model.to(place).eval(), found, store, place)

@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from mmvae_cli import result
 from mmvae_cli.comparison import published, tables
 from mmvae_cli.comparison.collect import Collection
 from mmvae_cli.comparison.measures import DDOF_NOTE, of_group
@@ -14,7 +15,7 @@ from mmvae_cli.console import duration
 
 RUN_HEADER = ["run", "group", "seed", "epoch", "step", "checkpoint", "training time"]
 _REASONS = 8
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def plain(text: Any) -> str:
@@ -117,8 +118,8 @@ def _value(value: Any) -> str:
 def _notes(collection: Collection) -> list[str]:
     """Remarks on the whole, and what evaluations say about values they could not measure."""
     notes, members = list(collection.notes), collection.members
-    reasons = Counter(f"{path}: {why}" for m in members for path, why in m.evaluation.reasons.items())
-    notes += [f"not measured in {n} of {len(members)} runs: {text[:240]}" for text, n in reasons.most_common(_REASONS)]
+    reasons = Counter(f"{what}: {why}" for m in members for why, what in result.by_reason(m.evaluation.reasons).items())
+    notes += [f"not measured in {n} of {len(members)} runs: {text[:480]}" for text, n in reasons.most_common(_REASONS)]
     if len(reasons) > _REASONS:
         notes.append(f"{len(reasons) - _REASONS} more reasons of this kind in the evaluation.json files")
     return notes

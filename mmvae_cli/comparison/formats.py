@@ -9,7 +9,7 @@ from typing import Any
 
 from mmvae_cli.comparison.content import RUN_HEADER, Content, plain
 from mmvae_cli.comparison.latex import latex
-from mmvae_cli.comparison.measures import DDOF, METRICS, Key, Stat
+from mmvae_cli.comparison.measures import DDOF, METRICS, Key, Stat, unmeasured
 from mmvae_cli.comparison.tables import Row, Table, cell_text, headings, without_details
 
 # terminal ------------------------------------------------------------------------------------------------------------
@@ -209,13 +209,14 @@ def _group_json(content: Content, i: int) -> dict[str, Any]:
              "step": m.evaluation.run.step, "epoch": m.evaluation.run.epoch, "seconds": m.status.get("seconds")}
             for m in group.members]  # fmt: skip
     values = [_value_json(key, stat) for key, stat in content.stats[i].items()]
+    values += [_value_json(key, None) for key in unmeasured(group.members)]
     return {"label": group.label, "method": group.recipe.model.method, "n": len(runs), "seeds": group.seeds,
             "differing": group.differing, "runs": runs, "values": values}  # fmt: skip
 
 
-def _value_json(key: Key, stat: Stat) -> dict[str, Any]:
+def _value_json(key: Key, stat: Stat | None) -> dict[str, Any]:
     return {"metric": key.metric, "subset": key.subset, "target": key.target, "label": key.label,
-            "mean": stat.mean, "std": stat.std, "n": stat.n}  # fmt: skip
+            "mean": stat and stat.mean, "std": stat and stat.std, "n": stat.n if stat else 0}  # fmt: skip
 
 
 def json_line(content: Content) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import combinations
 
-from mmvae_cli.comparison.groups import Group
+from mmvae_cli.comparison.groups import Group, Member
 from mmvae_cli.result import EvaluationResult
 
 DDOF = 1
@@ -67,6 +67,17 @@ def outside(subset: str, modalities: Iterable[str]) -> list[str]:
 
 def of_run(evaluation: EvaluationResult) -> dict[Key, float]:
     """Every number of one evaluation, aggregates included; values that could not be measured are absent."""
+    return {key: value for key, value in _numbers(evaluation).items() if value is not None}
+
+
+def unmeasured(members: Iterable[Member]) -> list[Key]:
+    """What no run could measure although it tried: shown as a dash, its reason in the notes."""
+    runs = [_numbers(member.evaluation) for member in members]
+    tried = dict.fromkeys(key for run in runs for key in run)
+    return [key for key in tried if all(run.get(key) is None for run in runs)]
+
+
+def _numbers(evaluation: EvaluationResult) -> dict[Key, float | None]:
     numbers: dict[Key, float | None] = {}
     if latent := evaluation.latent:
         numbers |= {Key("latent", subset): value for subset, value in latent.values.items()}
@@ -75,7 +86,8 @@ def of_run(evaluation: EvaluationResult) -> dict[Key, float]:
             Key("latent_per_label", s, "", label): v for s, row in latent.per_label.items() for label, v in row.items()
         }
     if coherence := evaluation.coherence:
-        numbers[Key("joint_coherence")] = coherence.joint
+        if coherence.metric == "accuracy" or coherence.joint is not None:  # attributes have no label to agree on
+            numbers[Key("joint_coherence")] = coherence.joint
         numbers |= _pairs("coherence", coherence.conditional)
         given = {
             s: _mean([row.get(t) for t in outside(s, row)])
@@ -91,7 +103,7 @@ def of_run(evaluation: EvaluationResult) -> dict[Key, float]:
         numbers |= {Key("log_likelihood", subset): value for subset, value in likelihood.joint.items()}
         numbers |= _by_size("log_likelihood_by_size", likelihood.joint)
         numbers |= _pairs("log_likelihood_of", likelihood.per_modality)
-    return {key: value for key, value in numbers.items() if value is not None}
+    return numbers
 
 
 def _pairs(metric: str, table: dict[str, dict[str, float | None]]) -> dict[Key, float | None]:

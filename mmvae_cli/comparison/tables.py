@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from mmvae_cli.comparison.collect import Collection
 from mmvae_cli.comparison.groups import Group
-from mmvae_cli.comparison.measures import METRICS, Key, Stat, outside, subsets
+from mmvae_cli.comparison.measures import METRICS, Key, Stat, outside, subsets, unmeasured
 from mmvae_cli.comparison.published import Published, experiment
 
 Stats = list[dict[Key, Stat]]
@@ -73,6 +73,7 @@ class _Maker:
         self.modalities = collection.reference.modalities
         self.subsets = subsets(self.modalities)
         self.full = self.subsets[-1]
+        self.dashes = [unmeasured(group.members) for group in self.groups]
         rates = collection.reference.base_rates.values()
         self.guess = f"; a guess has {sum(rates) / len(rates):.3f}, the mean base rate" if rates else ""
 
@@ -82,7 +83,7 @@ class _Maker:
     ) -> Table | None:  # fmt: skip
         """``sources``: only published numbers whose source contains it. None where nobody measured anything."""
         chosen = [i for i, g in enumerate(self.groups) if groups is None or g in groups]
-        columns = [c for c in columns if any(c.key in self.stats[i] for i in chosen)]
+        columns = [c for c in columns if any(c.key in self.stats[i] or c.key in self.dashes[i] for i in chosen)]
         if not columns:
             return None
         table = Table(title, columns, [], detail=detail)
@@ -251,7 +252,8 @@ def _likelihood_columns(maker: _Maker) -> list[Column]:
 
 
 def _keys(maker: _Maker, metric: str) -> list[Key]:
-    return list(dict.fromkeys(key for stats in maker.stats for key in stats if key.metric == metric))
+    every = [key for keys in (*maker.stats, *maker.dashes) for key in keys]
+    return list(dict.fromkeys(key for key in every if key.metric == metric))
 
 
 def letters(subset: str, names: dict[str, str]) -> str:
