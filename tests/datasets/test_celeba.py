@@ -17,6 +17,7 @@ from PIL import Image
 from mmvae_cli import cli, text
 from mmvae_cli.attribute_text import ATTRIBUTES, render
 from mmvae_cli.datasets import celeba, celeba_decoding, celeba_files
+from mmvae_cli.files import own_mark
 from mmvae_cli.store import Store
 
 import celeba_source as tiny
@@ -498,6 +499,6 @@ def test_a_killed_build_leaves_no_process_and_the_next_one_clears_up(real, tmp_p
     process.kill()
     process.wait()
     wait_until_gone(process.pid)
-    assert [path.name for path in tmp_path.iterdir()] == [f".x.tmp-{process.pid}"]
+    assert [path.name for path in tmp_path.iterdir()] == [f".x.tmp-{own_mark().rpartition('-')[0]}-{process.pid}"]
     celeba.build(tmp_path / "x", tmp_path, source=str(real), limit=20)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]

@@ -1,0 +1,140 @@
+"""The lock of a run folder: one holder at a time, on one host and across hosts that share a file system."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from mmvae_cli import lock, signals
+from mmvae_cli.errors import Failure, Stopped, UsageProblem
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(lock, "BEAT", 0.1)
+    monkeypatch.setattr(lock, "SILENCE", 0.6)
+
+
+def written(folder, **changes):
+    """A lock as another holder would have left it."""
+    path = folder / "lock"
+    path.write_text(json.dumps(lock._myself() | changes))
+    return path
+
+
+def test_held_and_released(tmp_path):
+    with lock.hold(tmp_path) as held:
+        content = json.loads((tmp_path / "lock").read_text())
+        assert (content["host"], content["pid"]) == (socket.gethostname(), os.getpid())
+        held.check()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_living_process_of_this_host_keeps_it(tmp_path):
+    parent = os.getppid()
+    written(tmp_path, pid=parent, started=lock._start_of(parent))
+    with (
+        pytest.raises(UsageProblem, match=f"in use by process {parent} on {socket.gethostname()}"),
+        lock.hold(tmp_path),
+    ):
+        pass
+    assert (tmp_path / "lock").exists()
+
+
+def test_a_dead_process_of_this_host_does_not(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    written(tmp_path, pid=dead.pid, started=12345)
+    with lock.hold(tmp_path):
+        pass
+
+
+@pytest.mark.skipif(lock._start_of(os.getpid()) is None, reason="this system does not tell when a process began")
+def test_a_later_process_of_the_same_number_does_not(tmp_path):
+    written(tmp_path, pid=os.getppid(), started=lock._start_of(os.getppid()) - 100)
+    with lock.hold(tmp_path):
+        pass
+
+
+def test_a_silent_holder_on_another_host_counts_as_dead(tmp_path, capsys):
+    written(tmp_path, host="elsewhere", pid=77)
+    began = time.monotonic()
+    with lock.hold(tmp_path):
+        assert 0.5 < time.monotonic() - began < 5
+    assert "held by process 77 on elsewhere: watching" in capsys.readouterr().err
+
+
+def test_a_holder_on_another_host_that_beats_keeps_it(tmp_path):
+    path, stop = written(tmp_path, host="elsewhere", pid=77), threading.Event()
+    beating = threading.Thread(target=lock.Lock(path, path.read_bytes()).beat, args=(stop,))
+    beating.start()
+    try:
+        with pytest.raises(UsageProblem, match="in use by process 77 on elsewhere"), lock.hold(tmp_path):
+            pass
+    finally:
+        stop.set()
+        beating.join()
+
+
+def test_the_earlier_start_of_the_same_slurm_job_is_gone(tmp_path, monkeypatch):
+    """Requeued on another node after a SIGKILL: no waiting, as Slurm starts a job again only when nothing is left."""
+    monkeypatch.setattr(lock, "SILENCE", 60.0)
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    written(tmp_path, host="node1", pid=77)
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    began = time.monotonic()
+    with lock.hold(tmp_path):
+        assert time.monotonic() - began < 5
+
+
+def test_a_holder_that_was_taken_over_writes_no_more_and_removes_nothing(tmp_path):
+    with lock.hold(tmp_path) as held:
+        written(tmp_path, host="elsewhere", pid=77)
+        with pytest.raises(Failure, match="taken over by process 77 on elsewhere"):
+            held.check()
+    assert (tmp_path / "lock").exists()
+
+
+def test_a_signal_ends_the_watching(tmp_path, monkeypatch):
+    written(tmp_path, host="elsewhere", pid=77)
+    monkeypatch.setattr(signals, "_received", "SIGTERM")
+    with pytest.raises(Stopped), lock.hold(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"host 12\n", b"\xff\xfe"])
+def test_a_lock_that_says_nothing_is_watched_and_taken(tmp_path, content):
+    (tmp_path / "lock").write_bytes(content)
+    with lock.hold(tmp_path):
+        assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+def test_many_processes_one_holder(tmp_path):
+    """Each adds to a file while it holds the lock, over a stale lock of a dead process: nobody is ever inside twice."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    written(tmp_path, pid=dead.pid, started=1)
+    code = f"""
+import time
+from pathlib import Path
+from mmvae_cli import lock
+from mmvae_cli.errors import UsageProblem
+folder, done = Path({str(tmp_path)!r}), 0
+while done < 5:
+    try:
+        with lock.hold(folder):
+            inside = folder / "inside"
+            inside.touch(exist_ok=False)
+            time.sleep(0.005)
+            inside.unlink()
+            done += 1
+    except UsageProblem:
+        time.sleep(0.005)
+"""
+    processes = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(4)]
+    assert [process.wait(60) for process in processes] == [0] * 4
