@@ -135,18 +135,20 @@ def report(found: EvaluationResult) -> str:
         parts.append(console.table(f"latent representation ({found.latent.metric})", ["subset", "score"], rows))
     if found.coherence:
         judged = ", ".join(f"{name} {score:.3f}" for name, score in found.coherence.classifiers.items())
-        rows = [[s, *(_number(targets[n]) for n in names)] for s, targets in found.coherence.conditional.items()]
+        rows = [[s, *(_number(targets.get(n)) for n in names)] for s, targets in found.coherence.conditional.items()]
         title = f"coherence ({found.coherence.metric}): joint {_number(found.coherence.joint)}; classifiers: {judged}"
         parts.append(console.table(title, ["source", *names], rows))
     if found.base_rates:
         parts.append(attributes.table(found))
     if found.likelihood:
         each = found.likelihood.per_modality
-        rows = [[s, _number(value, 1), *(_number(each[s][n], 1) for n in names)]
+        rows = [[s, _number(value, 1), *(_number(each.get(s, {}).get(n), 1) for n in names)]
                 for s, value in found.likelihood.joint.items()]  # fmt: skip
         title = (f"log-likelihood given the source, nats per item ({found.likelihood.importance_samples} samples, "
                  f"grouping {found.likelihood.grouping}, {found.likelihood.count:,} items)")  # fmt: skip
         parts.append(console.table(title, ["source", "all", *names], rows))
+    if found.reasons:
+        parts.append("\n".join(f"not measured: {what}: {why}" for why, what in result.by_reason(found.reasons).items()))
     return "\n\n".join(parts)
 
 

@@ -3,17 +3,11 @@
 import math
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from mmvae_cli.evaluation.encoding import Setting
 
 NOT_FINITE = "the model gives numbers that are not finite"
-
-
-def accuracy(predicted: list[Tensor], labels: list[Tensor]) -> float:
-    """Share of right predictions over all items: lists of (b,) blocks. Equal blocks make the mean of block means."""
-    return float((torch.cat(predicted) == torch.cat(labels)).double().mean())
 
 
 def right(logits: Tensor, labels: Tensor) -> Tensor:
@@ -36,7 +30,7 @@ def average_precisions(
     if not setting.released:
         ready, truth = [np.concatenate(ready)], [np.concatenate(truth)]
     values: dict[str, float | None] = {}
-    if not all(np.isfinite(part).all() for part in ready):
+    if not all(block.isfinite().all() for block in scores):
         return {name: finite(math.nan, f"{where}.{name}", reasons) for name in setting.labels.names}
     for a, name in enumerate(setting.labels.names):
         parts = [average_precision(s[:, a], t[:, a]) for s, t in zip(ready, truth, strict=True)]

@@ -232,7 +232,7 @@ def test_likelihood_with_private_latents_converges_to_the_evidence(lines, method
         model.encoders[name], model.decoders[name] = Message(a, b), Line(a, b)
     setting = Setting(model.eval(), recipe, lines, torch.device("cpu"))
     data = Data(setting, "test", "evaluated items")
-    found = likelihood.measure(setting, data, data.encode(data.order))
+    found = likelihood.measure(setting, data, data.encode(data.order), {})
     a, b = torch.tensor(SHARED).double(), torch.tensor(OWN).double()
     covariance = torch.outer(a, a) + torch.diag(b**2 + SCALE**2)
     x = torch.stack([part.flatten(1).double() for part in data.batch(data.order).values()], -1)

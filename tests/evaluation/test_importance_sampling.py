@@ -37,7 +37,7 @@ def measure(linear_store, blur, samples, protocol="default", **changes):
     setting = Setting(model.eval(), recipe, linear_store, torch.device("cpu"))
     data = Data(setting, "test", "evaluated items")
     test = data.encode(data.order)
-    found = likelihood.measure(setting, data, test)
+    found = likelihood.measure(setting, data, test, {})
     return found, evidence(data.batch(data.order)).mean().item()
 
 
