@@ -48,6 +48,13 @@ class Resume(StrEnum):
     must = "must"
 
 
+class Launch(StrEnum):
+    """Where a study's runs are started."""
+
+    local = "local"
+    slurm = "slurm"
+
+
 class Kind(StrEnum):
     """What ``sample`` draws."""
 
@@ -206,7 +213,8 @@ def make_celeba(
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a .yaml file.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings to change, as objective.beta=5.")
+        list[str] | None,
+        typer.Argument(metavar="[RECIPE|KEY=VALUE]...", help="More recipes; settings to change, as objective.beta=5.")
     ] = None,
     run: Annotated[Path | None, typer.Option("--run", "--run-dir", help="Default: runs/NAME-seedN.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same as training.seed=N.")] = None,
@@ -215,22 +223,44 @@ def train(
         Resume, typer.Option(help="auto: go on where the run stopped; never: refuse; must: refuse to begin.")
     ] = Resume.auto,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan; train nothing.")
+        bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan, or what a study would start.")
     ] = False,
+    seeds: Annotated[str | None, typer.Option(metavar="SEEDS", help="A run for each, as 0-4 or 0,2,7.")] = None,
+    grid: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=V1,V2,...", help="A run for each value; may be repeated.")
+    ] = None,
+    launch: Annotated[
+        Launch | None, typer.Option(help="A study's runs one after the other here [default], or as a Slurm job array.")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="OPTION=VALUE", help="For sbatch, as partition=gpu; may be repeated.")
+    ] = None,
+    evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Evaluate each run when it is trained.")] = False,
     verify: Verify = True,
     data_dir: DataDir = DATA_DIR, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Train a recipe into a run folder; the same command continues a stopped run.
+    """Train a recipe into a run folder; the same command continues a stopped run. Several recipes, seeds or grid
+    points are a study: a run for each combination.
 
     \b
     mmvae train polymnist_mopoe --seed 1
     mmvae train my.yaml objective.beta=5 --run runs/mine
+    mmvae train polymnist_mopoe polymnist_mvae --seeds 0-4 --grid objective.beta=1,2.5 --launch slurm
     """
+    console.set_quiet(quiet)
+    from mmvae_cli.training.study import split_words
+
+    names, changes = split_words([recipe, *(overrides or [])])
+    if len(names) > 1 or seeds is not None or grid or launch or slurm or evaluate_too:
+        from mmvae_cli.training import launch as launcher
+
+        options = launcher.Options(data_dir, device, resume.value, verify, quiet, evaluate_too)
+        wish = launcher.Wish(names, changes, grid or [], seeds, seed, run)
+        return launcher.run(wish, options, (launch or Launch.local).value, slurm or [], dry_run=dry_run)
     from mmvae_cli.training import command
 
-    console.set_quiet(quiet)
     console.result(command.run(
-        recipe, overrides or [], run=run, seed=seed, data_dir=data_dir, device=device, resume=resume.value,
+        recipe, changes, run=run, seed=seed, data_dir=data_dir, device=device, resume=resume.value,
         dry_run=dry_run, verify=verify,
     ))  # fmt: skip
 

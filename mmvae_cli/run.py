@@ -24,9 +24,12 @@ from mmvae_cli.recipe import Recipe
 
 
 def default_folder(recipe: Recipe, overrides: list[str]) -> Path:
-    """``runs/NAME[-key=value...]-seedN``: a function of what is asked for, so a requeued job finds its run."""
-    changed = sorted(o.partition("=")[0].rpartition(".")[2] + "=" + o.partition("=")[2].strip() for o in overrides
-                     if not o.startswith("training.seed="))  # fmt: skip
+    """``runs/NAME[-key=value...]-seedN``: a function of what is asked for, so a requeued job finds its run. The key is
+    the last word of the dotted one, or all of it where two would read alike."""
+    pairs = [(key, value.strip()) for key, _, value in (o.partition("=") for o in overrides) if key != "training.seed"]
+    short = [key.rpartition(".")[2] for key, _ in pairs]
+    names = [last if short.count(last) == 1 else key for last, (key, _) in zip(short, pairs, strict=True)]
+    changed = sorted(f"{name}={value}" for name, (_, value) in zip(names, pairs, strict=True))
     safe = [re.sub(r"[^A-Za-z0-9_.=+-]+", "_", part)[:80] for part in changed]
     return Path("runs") / "-".join([recipe.name, *safe, f"seed{recipe.training.seed}"])
 

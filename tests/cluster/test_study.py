@@ -1,0 +1,338 @@
+"""Studies: planned whole before anything starts, written as a job array, or run one after the other."""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+
+from mmvae_cli import recipe as recipes
+from mmvae_cli import signals
+from mmvae_cli.cli import app
+from mmvae_cli.errors import Failure, UsageProblem
+from mmvae_cli.run import Run, default_folder
+from mmvae_cli.training import launch, study
+
+from recipes import tiny
+from stores import image_store
+
+SHAPE = (3, 8, 8)
+MMVAE = [sys.executable, "-m", "mmvae_cli"]
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working directory with two recipes of one tiny dataset."""
+    image_store(tmp_path / "data" / "tiny", shape=SHAPE)
+    for method in ("mopoe", "mvae"):
+        (tmp_path / f"{method}.yaml").write_text(tiny(3, name=method, shape=SHAPE, model__method=method).dump())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+def mmvae(*words, code=0, **environment):
+    done = subprocess.run([*MMVAE, *words], capture_output=True, text=True, check=False, timeout=300,
+                          env=os.environ | {"COLUMNS": "300"} | environment)  # fmt: skip
+    assert done.returncode == code, f"{done.returncode}: {done.stderr}\n{done.stdout}"
+    assert "Traceback" not in done.stderr
+    return done
+
+
+# planning ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "seeds"), [("3", [3]), ("0-4", [0, 1, 2, 3, 4]), ("0,2,7", [0, 2, 7]), ("0-2, 9", [0, 1, 2, 9])]
+)
+def test_seeds(text, seeds):
+    assert study.parse_seeds(text) == seeds
+
+
+@pytest.mark.parametrize("text", ["", "a", "4-0", "1,,2", "-1", "0-", "1.5", "0-99999999", "99999999999", "1,0-2"])
+def test_wrong_seeds_are_refused(text):
+    with pytest.raises(UsageProblem, match="--seeds"):
+        study.parse_seeds(text)
+
+
+def test_grid_values_may_be_lists():
+    grid = study.parse_grid(["model.subsets=[[m0],[m1,m2]],{max_size: 2},all", "objective.beta=1, 2.5"], [])
+    assert grid == {"model.subsets": ["[[m0],[m1,m2]]", "{max_size: 2}", "all"], "objective.beta": ["1", "2.5"]}
+
+
+@pytest.mark.parametrize(
+    ("texts", "overrides", "message"),
+    [
+        (["objective.beta"], [], "is not KEY=VALUE,VALUE"),
+        (["=1,2"], [], "is not KEY=VALUE,VALUE"),
+        (["objective.beta=1,"], [], "is not KEY=VALUE,VALUE"),
+        (["objective.beta=1", "objective.beta=2"], [], "already set"),
+        (["objective.beta=1,2"], ["objective.beta=3"], "already set"),
+        (["training.seed=1,2"], [], "use --seeds|tells seeds apart"),
+    ],
+)
+def test_a_wrong_grid_is_refused(texts, overrides, message):
+    with pytest.raises(UsageProblem, match=message):
+        study.parse_grid(texts, overrides)
+
+
+def test_the_product_of_recipes_points_and_seeds_in_order_each_in_its_own_folder(place):
+    runs = study.plan(["mopoe.yaml", "mvae.yaml"], ["training.epochs=3"], ["objective.beta=0.5,1"], "0-1")
+    assert [str(run.folder) for run in runs] == [
+        f"runs/{name}-beta={beta}-epochs=3-seed{seed}"
+        for name in ("mopoe", "mvae") for beta in ("0.5", "1") for seed in (0, 1)
+    ]  # fmt: skip
+    assert runs[3].arguments() == ["mopoe.yaml", "training.epochs=3", "objective.beta=1", "--seed", "1"]
+    assert (runs[3].recipe.objective.beta, runs[3].recipe.training.seed) == (1.0, 1)
+
+
+def test_a_run_of_a_study_is_the_run_of_the_single_command(place):
+    (run,) = study.plan(["mopoe.yaml"], [], ["objective.beta=2"], "4")
+    alone = recipes.load("mopoe.yaml", ["objective.beta=2", "training.seed=4"])
+    assert run.recipe == alone
+    assert run.folder == default_folder(alone, ["objective.beta=2"]) == Path("runs/mopoe-beta=2-seed4")
+    assert run.arguments() == ["mopoe.yaml", "objective.beta=2", "--seed", "4"]
+
+
+def test_keys_that_end_alike_stay_apart_in_the_name():
+    recipe = tiny(2, shape=SHAPE)
+    first = default_folder(recipe, ["modalities.m0.scale=1", "modalities.m1.scale=2"])
+    second = default_folder(recipe, ["modalities.m0.scale=2", "modalities.m1.scale=1"])
+    assert first != second
+    assert str(default_folder(recipe, ["modalities.m0.scale=1"])) == "runs/tiny-scale=1-seed0"
+
+
+def test_all_errors_come_at_once_and_before_anything_starts(place):
+    done = mmvae("train", "mopoe.yaml", "nonesuch", "--grid", "objective.beta=1,-1", "--grid", "model.latent_dim=4,x",
+                 "--seeds", "0-1", code=2)  # fmt: skip
+    for message in ("no recipe 'nonesuch'", "objective.beta: input should be greater", "model.latent_dim: input",
+                    "nothing was started"):  # fmt: skip
+        assert message in done.stderr
+    assert done.stderr.count("no recipe 'nonesuch'") == 1
+    assert not (place / "runs").exists()
+
+
+def test_twins_and_shared_folders_are_refused(place):
+    with pytest.raises(UsageProblem, match="are the same run"):
+        study.plan(["mopoe.yaml", "mopoe.yaml"], [], [], None)
+    with pytest.raises(UsageProblem, match="are the same run"):
+        study.plan(["mopoe.yaml"], [], ["objective.beta=1,1.0"], None)
+    (place / "other.yaml").write_text(tiny(2, name="mopoe", shape=SHAPE).dump())
+    with pytest.raises(UsageProblem, match="would share the folder runs/mopoe-seed0"):
+        study.plan(["mopoe.yaml", "other.yaml"], [], [], None)
+
+
+def test_another_recipe_in_a_runs_folder_is_found_before_the_start(place):
+    Run(Path("runs/mopoe-seed1")).prepare(tiny(3, name="mopoe", shape=SHAPE, objective__beta=9.0, training__seed=1))
+    done = mmvae("train", "mopoe.yaml", "--seeds", "0-1", code=2)
+    assert "runs/mopoe-seed1 was trained with another recipe: objective.beta: 9.0 -> 1.5" in done.stderr
+    assert not Path("runs/mopoe-seed0").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--seeds", "0-1", "--run", "x"], 2, "--run names one folder"),
+        (["--seeds", "0-1", "--seed", "1"], 2, "--seed and --seeds"),
+        (["--seeds", "0-1", "training.seed=1"], 2, "training.seed and --seeds"),
+        (["--slurm", "partition=gpu"], 2, "no effect without --launch slurm"),
+        (["--launch", "slurm", "--slurm", "array=0-9"], 2, "decides this itself"),
+        (["--launch", "slurm", "--slurm", "Bad thing"], 2, "no sbatch option"),
+        (["--launch", "slurm", "--slurm", "time=1", "--slurm", "time=2"], 2, "given twice"),
+        (["--seeds", "0-999", "--grid", "objective.beta=1,2"], 2, "2,000 runs"),
+        (["--launch", "slurm", "--data-dir", "nowhere"], 3, "no dataset at nowhere/tiny"),
+        (["--launch", "local", "--data-dir", "nowhere"], 3, "nothing was started"),
+    ],
+)
+def test_wrong_studies_end_with_one_message(words, code, message, place):
+    with pytest.raises(Failure) as caught:
+        app(["train", "mopoe.yaml", *words], standalone_mode=False)
+    assert message in f"{caught.value} {caught.value.hint}"
+    assert caught.value.code == code
+    assert not (place / "runs").exists()
+
+
+def test_a_study_under_torchrun_is_refused(place, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageProblem, match="starts its own processes"):
+        app(["train", "mopoe.yaml", "--seeds", "0-1"], standalone_mode=False)
+
+
+def test_an_unknown_place_to_launch_is_one_message(place):
+    assert "cloud" in mmvae("train", "mopoe.yaml", "--launch", "cloud", code=2).stderr
+
+
+def test_a_path_with_an_equals_sign_is_a_recipe(place):
+    Path("a=b.yaml").write_text(Path("mvae.yaml").read_text())
+    assert study.split_words(["mopoe.yaml", "a=b.yaml", "objective.beta=1"]) == (
+        ["mopoe.yaml", "a=b.yaml"], ["objective.beta=1"],
+    )  # fmt: skip
+
+
+# the job array -------------------------------------------------------------------------------------------------------
+
+
+def dry_script(*words):
+    return mmvae("train", "mopoe.yaml", "mvae.yaml", "--seeds", "0-1", "--launch", "slurm", "--dry-run", *words).stdout
+
+
+def test_the_script_has_one_task_for_each_run_and_submits_nothing(place):
+    script = dry_script("--slurm", "partition=gpu", "--slurm", "gres=gpu:a100:1", "--slurm", "exclusive")
+    header = [line for line in script.splitlines() if line.startswith("#SBATCH")]
+    for line in ("array=0-3", "partition=gpu", "gres=gpu:a100:1", "exclusive", "requeue", "signal=TERM@120"):
+        assert f"#SBATCH --{line}" in header
+    assert "  3) run=runs/mvae-seed1 what=(mvae.yaml --seed 1) ;;" in script.splitlines()
+    assert not (place / "runs").exists()
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+def test_directives_replace_the_ones_of_the_study(place):
+    script = dry_script("--slurm", "signal=B:USR1@60", "--slurm", "comment=two words")
+    assert "#SBATCH --signal=B:USR1@60" in script
+    assert "TERM@120" not in script
+    assert '#SBATCH --comment="two words"' in script
+
+
+FAKES = {
+    "srun": 'printf "%s\\n" "$@" >> calls; exit ${FAKE_CODE:-0}',
+    "scontrol": 'echo "$@" >> requeued',
+    "sbatch": 'cp "${@: -1}" submitted; echo "$@" > sbatch_arguments; [ -z "$FAKE_REFUSAL" ] && echo "4711;here" || '
+    '{ echo "sbatch: error: $FAKE_REFUSAL" >&2; exit 1; }',
+}
+
+
+@pytest.fixture
+def cluster(place, monkeypatch):
+    """Commands of Slurm that write down how they were called."""
+    (place / "bin").mkdir()
+    for name, body in FAKES.items():
+        path = place / "bin" / name
+        path.write_text(f"#!/bin/bash\n{body}\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{place / 'bin'}:{os.environ['PATH']}")
+    return place
+
+
+@pytest.mark.parametrize(("code", "requeued"), [(0, ""), (4, ""), (75, "requeue 9_1\n")])
+def test_a_task_calls_what_it_should_and_asks_for_its_own_requeue_on_75(code, requeued, cluster, monkeypatch):
+    Path("a b.yaml").write_text(Path("mvae.yaml").read_text())
+    script = mmvae("train", "mopoe.yaml", "a b.yaml", "model.subsets=[[m0,m1,m2],[m0]]", "model.method=custom",
+                   "model.prior_expert=none", "--launch", "slurm", "--dry-run", "--evaluate").stdout  # fmt: skip
+    environment = os.environ | {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_JOB_ID": "9", "SLURM_JOB_ID": "9"}
+    done = subprocess.run(["bash"], input=script, text=True, env=environment | {"FAKE_CODE": str(code)}, check=False)
+    assert done.returncode == code
+    calls = Path("calls").read_text()
+    assert "train\na b.yaml\nmodel.subsets=[[m0,m1,m2],[m0]]\n" in calls
+    assert ("evaluate\n--ckpt\n" in calls) == (code == 0)
+    assert (Path("requeued").read_text() if Path("requeued").exists() else "") == requeued
+
+
+def test_submitting_prints_the_job_and_what_to_do_next(cluster):
+    done = mmvae("train", "mopoe.yaml", "--seeds", "0-1", "--launch", "slurm")
+    assert done.stdout == "4711\n"
+    (script,) = (cluster / "runs" / "slurm").iterdir()
+    assert Path("submitted").read_text() == script.read_text()
+    assert Path("sbatch_arguments").read_text() == f"--parsable {script.relative_to(cluster)}\n"
+    assert "compare: mmvae compare runs/mopoe-seed0 runs/mopoe-seed1" in done.stderr
+
+
+def test_a_refusal_of_sbatch_is_one_line(cluster):
+    done = mmvae("train", "mopoe.yaml", "--launch", "slurm", code=1, FAKE_REFUSAL="invalid partition specified: gpu")
+    assert "error: sbatch refused runs/slurm/mopoe-" in done.stderr
+    assert "invalid partition specified: gpu" in done.stderr
+
+
+def test_no_sbatch_on_this_machine_is_one_line(place, monkeypatch):
+    done = mmvae("train", "mopoe.yaml", "--launch", "slurm", code=2, PATH="/nowhere")
+    assert "there is no sbatch on this machine" in done.stderr
+    assert not (place / "runs").exists()
+
+
+# on this machine -----------------------------------------------------------------------------------------------------
+
+
+def test_the_dry_run_prints_commands_that_can_be_run(place):
+    lines = mmvae("train", "mopoe.yaml", "--seeds", "0-1", "--grid", "objective.beta=1,2", "--dry-run").stdout
+    commands = [shlex.split(line) for line in lines.splitlines()]
+    assert len(commands) == 4
+    assert commands[3][:2] == ["mmvae", "train"]
+    train = typer.main.get_command(app).commands["train"]
+    asked = train.make_context("train", commands[3][2:]).params
+    assert (asked["recipe"], asked["overrides"], asked["seed"]) == ("mopoe.yaml", ["objective.beta=2"], 1)
+    assert asked["run"] == Path("runs/mopoe-beta=2-seed1")
+
+
+@pytest.mark.slow
+def test_runs_one_after_the_other_skips_the_finished_and_goes_on_after_a_diverged_one(place):
+    done = mmvae("train", "mopoe.yaml", "--grid", "training.learning_rate=1e30,1e-3", code=4)
+    bad, good = "runs/mopoe-learning_rate=1e30-seed0", "runs/mopoe-learning_rate=1e-3-seed0"
+    assert f"1 of 2 runs are not done: {bad} (exit 4)" in done.stderr
+    assert done.stdout.splitlines() == [bad, good]
+    assert [Run(Path(name)).status()["state"] for name in (bad, good)] == ["diverged", "finished"]
+    again = mmvae("train", "mopoe.yaml", "--grid", "training.learning_rate=1e-3,1e-4", "--evaluate", code=0)
+    assert again.stdout.splitlines()[0] == good
+    assert Run(Path(good)).evaluation_path().is_file()
+    last = mmvae("train", "mopoe.yaml", "--grid", "training.learning_rate=1e-3,1e-4", "--evaluate")
+    assert last.stderr.count("is finished: skipped") == 2
+    assert mmvae("compare", *last.stdout.split()).returncode == 0
+    missing = mmvae("compare", *last.stdout.split(), bad, "runs/never").stderr
+    assert f"left out: {bad}: training diverged" in missing
+    assert "left out: runs/never: does not exist" in missing
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_is_passed_on_and_ends_the_study_with_75(number, place):
+    command = [*MMVAE, "train", "mopoe.yaml", "training.epochs=100000", "--seeds", "0-1"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    first = Path("runs/mopoe-epochs=100000-seed0")
+    while not Run(first).metrics_path.is_file():
+        assert child.poll() is None, child.stderr.read()
+        time.sleep(0.05)
+    child.send_signal(number)
+    said, messages = child.communicate(timeout=30)
+    assert (child.returncode, said) == (75, "")
+    assert "checkpoint written at step" in messages
+    assert Run(first).status()["state"] == "stopped"
+    assert not Path("runs/mopoe-epochs=100000-seed1").exists()
+
+
+@pytest.mark.slow
+def test_the_same_signal_from_two_sides_is_one_request(place):
+    """Slurm signals every process of a step, and a study or torchrun passes the signal on."""
+    command = [*MMVAE, "train", "mopoe.yaml", "training.epochs=100000", "--run", "run"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not Run(Path("run")).metrics_path.is_file():
+        assert child.poll() is None, child.stderr.read()
+        time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+    time.sleep(0.05)
+    child.send_signal(signal.SIGTERM)
+    assert "checkpoint written at step" in child.communicate(timeout=30)[1]
+    assert child.returncode == 75
+
+
+def test_a_second_signal_leaves_at_once():
+    code = "from mmvae_cli import signals; import time; signals.install(); print('on', flush=True); time.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "on\n"
+    child.send_signal(signal.SIGTERM)
+    time.sleep(signals.SAME_SECONDS + 0.2)
+    assert child.poll() is None
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(10) == 75
+    child.stdout.close()
+
+
+def test_the_worst_exit_code_is_the_studys(place, monkeypatch):
+    codes = iter([0, 4, 3])
+    monkeypatch.setattr(launch, "_child", lambda command: next(codes))
+    wish = launch.Wish(["mopoe.yaml"], [], [], "0-2")
+    with pytest.raises(Failure) as caught:
+        launch.run(wish, launch.Options(Path("data")), "local", [], dry_run=False)
+    assert caught.value.code == 4
