@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from mmvae_cli import __version__, console, signals
-from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, Failure, UsageProblem
+from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, Failure, Stopped, UsageProblem
 
 app = typer.Typer(
     name="mmvae", rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False,
@@ -165,7 +165,7 @@ def make_mnist_svhn_text(
     console.set_quiet(quiet)
     folder = out or data_dir / mnist_svhn_text.NAME
     mnist_svhn_text.build(
-        folder, data_dir, digits=digits, house_numbers=svhn, multiplier=multiplier, limit=limit, seed=seed, force=force
+        folder, data_dir, digits=digits, svhn_source=svhn, multiplier=multiplier, limit=limit, seed=seed, force=force
     )
     placing.report(folder, started, as_json=as_json)
 
@@ -272,6 +272,10 @@ def evaluate(
     protocol: Annotated[
         Protocol | None, typer.Option(help="Instead of the recipe's; released repeats the authors' code.")
     ] = None,
+    subsets_per_size: Annotated[
+        int | None, typer.Option(min=1, help="Measure at most N subsets of each size; default: the recipe's, or all.",
+                                 show_default=False)
+    ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint file; default: the newest valid one.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Accept classifiers that are too weak to judge.")] = False,
     device: Device = "auto", verify: Verify = True, data_dir: DataDir = DATA_DIR,
@@ -289,7 +293,7 @@ def evaluate(
     console.set_quiet(quiet)
     path, found = command.run(
         ckpt, metrics=metrics, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
-        device=device, force=force, verify=verify,
+        device=device, force=force, verify=verify, subsets_per_size=subsets_per_size,
     )  # fmt: skip
     console.result(json.dumps(found.model_dump(mode="json")) if as_json else f"{command.report(found)}\n\n{path}")
 
@@ -342,8 +346,18 @@ def sample(
 
 
 @app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
-    pass
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    if _rank_of_many() is not None and context.invoked_subcommand not in ("train", "evaluate"):
+        raise UsageProblem(f"{context.invoked_subcommand} is the work of one process", "start it without torchrun")
+
+
+def _rank_of_many() -> int | None:
+    """This process's number in a job of several that torchrun started."""
+    rank, size = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "1")
+    return int(rank) if size != "1" and rank.isdigit() else None
 
 
 @app.command("compare")
@@ -377,13 +391,19 @@ def main() -> None:
     """Run the app and turn every outcome into one documented exit code."""
     debug = "--debug" in sys.argv or os.environ.get("MMVAE_DEBUG", "") not in ("", "0")
     signals.install()
+    console.set_rank(_rank_of_many() or 0)
     try:
         app()
     except Failure as failure:
         if debug:
             traceback.print_exc()
-        console.error(str(failure), failure.hint)
+        if not (isinstance(failure, Stopped) and _rank_of_many()):  # the first process says it for all
+            console.error(str(failure), failure.hint)
         sys.exit(failure.code)
+    except SystemExit as end:
+        if end.code == EXIT_INTERRUPTED:  # typer leaves in silence
+            console.error("interrupted")
+        raise
     except KeyboardInterrupt:
         console.error("interrupted")
         sys.exit(EXIT_INTERRUPTED)

@@ -110,6 +110,7 @@ def _fit_attributes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """One binary regression per attribute; an attribute with one class in the samples gets a constant score."""
     weight, bias = np.zeros((y.shape[1], x.shape[1])), np.zeros(y.shape[1])
     for a in range(y.shape[1]):
+        signals.leave_if_requested("no evaluation was written")
         if 0 < y[:, a].sum() < len(y):
             fitted = _logistic(x, y[:, a])
             weight[a], bias[a] = fitted.coef_[0], fitted.intercept_[0]
