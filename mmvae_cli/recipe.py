@@ -5,6 +5,9 @@ Every setting of the science lives here and can be overridden as ``KEY=VALUE``. 
 """
 
 import difflib
+import hashlib
+import json
+import os
 import re
 from collections.abc import Iterable
 from importlib import resources
@@ -254,6 +257,12 @@ class Recipe(Section):
         weights = {name: height * width / size for name, size in sizes.items()}
         return weights if chosen == "released" else weights | {image: 1.0}
 
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any setting of the resolved recipe."""
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
     def dump(self) -> str:
         """The resolved recipe as YAML that reads back to an equal recipe."""
         return plain_yaml.dump(self.model_dump(mode="json"))
@@ -323,14 +332,16 @@ def shipped() -> dict[str, Path]:
 
 def find(name: str) -> Path:
     """An existing file wins, else the shipped recipe of that name; the error lists them and the nearest match."""
-    if Path(name).is_file():
+    if os.path.isfile(name):  # unlike Path's, it says no to a name too long for any file
         return Path(name)
     known = shipped()
     if name in known:
         return known[name]
     near = difflib.get_close_matches(Path(name).stem, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
-    raise UsageProblem(f"no recipe {name!r}", f"{hint}shipped recipes: {', '.join(known)}; or give a path to a .yaml")
+    raise UsageProblem(
+        f"no recipe {name[:200]!r}", f"{hint}shipped recipes: {', '.join(known)}; or give a path to a .yaml"
+    )
 
 
 def load(name: str, overrides: list[str] | None = None) -> Recipe:

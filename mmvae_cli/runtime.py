@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from mmvae_cli import __version__, signals
+from mmvae_cli import __version__, provenance, signals
 from mmvae_cli.errors import Failure, Stopped, UsageProblem
 
 T = TypeVar("T")
@@ -135,13 +135,16 @@ def gather(world: World, value: T) -> list[T]:
 
 
 def environment(device: torch.device, **facts: Any) -> dict[str, Any]:
-    """What environment.json says: versions, device, threads, the command line."""
+    """What environment.json says: version and commit, packages, device, threads, the command line."""
     packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pydantic", "safetensors", "pillow")
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    commit, unknown = provenance.commit()
     return {
-        "mmvae": __version__, "python": platform.python_version(), "platform": platform.platform(),
-        "host": platform.node(), "packages": {name: metadata.version(name) for name in packages},
-        "device": str(device), "gpu": gpu, "cuda": torch.version.cuda, "threads": torch.get_num_threads(),
+        "mmvae": __version__, "commit": commit, "commit_unknown_because": unknown,
+        "python": platform.python_version(), "platform": platform.platform(), "host": platform.node(),
+        "packages": {name: metadata.version(name) for name in packages},
+        "device": str(device), "gpu": gpu, "cuda": torch.version.cuda,
+        "cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads(),
         "command": sys.argv, **facts,
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE / name) for name in ("model", "training")]
+sys.path[:0] = [str(HERE / name) for name in ("model", "training", "hostile", "fuzz")]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
@@ -18,6 +18,12 @@ def real_data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("MMVAE_TEST_DATA names no folder with real data")
     return Path(folder).resolve()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    from outcome_table import OutcomeTable
+
+    config.pluginmanager.register(OutcomeTable(), "outcome table of tests/hostile")
 
 
 def pytest_report_header() -> str:

@@ -10,6 +10,7 @@ from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.evaluation import attributes, classifiers, coherence, latent, likelihood
 from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting
+from mmvae_cli.evaluation.scores import NO_POSITIVE
 from mmvae_cli.files import require_writable, write_json
 from mmvae_cli.result import EvaluationResult
 from mmvae_cli.run import Run
@@ -67,6 +68,10 @@ def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], 
         judges = classifiers.ready(setting, force=force)
         fresh.coherence = coherence.measure(setting, test, judges.networks, judges.scores, fresh.reasons)
         fresh.coherence.classifiers_per_label = judges.per_label
+        unscored = [
+            f"{name}.{label}" for name, row in judges.per_label.items() for label, ap in row.items() if ap is None
+        ]
+        fresh.reasons |= {f"coherence.classifiers_per_label.{which}": NO_POSITIVE for which in unscored}
     if "likelihood" in wanted:
         limit = slice(0, spec.likelihood_items)
         fresh.likelihood = likelihood.measure(setting, data, test.block(limit), fresh.reasons)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from mmvae_cli.evaluation.encoding import Setting
 
+NO_POSITIVE = "no evaluated item has this attribute"
 NOT_FINITE = "the model gives numbers that are not finite"
 
 
@@ -35,7 +36,7 @@ def average_precisions(
     for a, name in enumerate(setting.labels.names):
         parts = [average_precision(s[:, a], t[:, a]) for s, t in zip(ready, truth, strict=True)]
         if not setting.released and parts[0] is None:
-            values[name], reasons[f"{where}.{name}"] = None, "no evaluated item has this attribute"
+            values[name], reasons[f"{where}.{name}"] = None, NO_POSITIVE
         else:
             values[name] = float(np.mean([part or 0.0 for part in parts]))
     return values

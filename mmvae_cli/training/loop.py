@@ -175,7 +175,8 @@ def _note_failure(run: Run, failure: Failure) -> None:
     if not isinstance(failure, Stopped) and run.status_path.is_file():
         with suppress(Failure):  # of the disk, say: the first failure is the one to report
             known = {key: value for key, value in run.status().items() if key not in ("state", "reason")}
-            run.set_status("diverged" if isinstance(failure, Diverged) else "failed", **known, reason=str(failure))
+            if run.status().get("state") == "running":  # a run that was not even opened stays what it was
+                run.set_status("diverged" if isinstance(failure, Diverged) else "failed", **known, reason=str(failure))
 
 
 def _resume(run: Run, model: MultimodalVAE, optimizer: torch.optim.Optimizer, resume: str, world: World) -> Position:
@@ -210,20 +211,33 @@ def _open_run(
     recipe: Recipe, request: Request, run: Run, store: Store, device: torch.device, world: World,
     position: Position, total: int,
 ) -> None:  # fmt: skip
-    facts = {"dataset": {"folder": str(request.dataset), "fingerprint": store.fingerprint}, "processes": world.size}
-    known = run.environment()
-    if position.step and known.get("dataset", {}).get("fingerprint", store.fingerprint) != store.fingerprint:
+    facts = {
+        "recipe": {"name": recipe.name, "fingerprint": recipe.fingerprint},
+        "dataset": {"folder": str(request.dataset), "fingerprint": store.fingerprint}, "processes": world.size,
+    }  # fmt: skip
+    known = run.environment() if position.step else {}
+    begun_on = known.get("dataset")
+    if isinstance(begun_on, dict) and begun_on.get("fingerprint", store.fingerprint) != store.fingerprint:
         raise DataProblem(
             f"{run.folder} was begun on other data than {request.dataset} now holds",
             "restore the dataset, or train into another folder with --run",
         )
     run.forget_after(position.step)
-    run.set_environment(runtime.environment(device, **facts))
+    run.set_environment(runtime.environment(device, **facts, earlier=_earlier(known, position)))
     run.set_status("running", **vars(position), total_steps=total, epochs=recipe.training.epochs)
     stand_in = f" (stand-in: {store.info.stand_in})" if store.info.stand_in else ""
     console.say(f"{recipe.name} on {store.name}{stand_in}, {device}, into {run.folder}: steps {position.step}..{total}")
     if world.size > 1:
         console.say(f"{world.size} processes share each batch of {recipe.training.batch_size}")
+
+
+def _earlier(known: dict[str, Any], position: Position) -> list[Any]:
+    """What environment.json said of the processes that trained up to here, the last 50 of them: numbers can depend on
+    all of them."""
+    before = known.get("earlier")
+    kept = {key: known.get(key) for key in ("mmvae", "commit", "host", "device", "gpu", "threads", "processes")}
+    stretch = [{"up_to_step": position.step, **kept}] if known else []
+    return [*(before if isinstance(before, list) else []), *stretch][-50:]
 
 
 def _wrapped(step: Step, device: torch.device, world: World, compile_choice: str) -> Callable[..., Any]:
