@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmvae_cli.errors import UsageProblem
 from mmvae_cli.model.fusion import Family, Gaussian, Subset
 from mmvae_cli.model.likelihood import Likelihood
 from mmvae_cli.model.networks import BUILDERS
@@ -50,6 +51,8 @@ class MultimodalVAE(nn.Module):
         self.likelihoods = {n: Likelihood(m.likelihood, m.scale) for n, m in recipe.modalities.items()}
         self.encoders, self.decoders = nn.ModuleDict(), nn.ModuleDict()
         for name, modality in recipe.modalities.items():
+            if hasattr(self.encoders, name) and name not in self.encoders:
+                raise UsageProblem(f"modalities.{name}: torch keeps this name for itself", "rename the modality")
             trunk, decoder = BUILDERS[modality.network](modality, spec.latent_dim + spec.private_dim)
             self.encoders[name] = Encoder(trunk, spec.latent_dim, spec.private_dim)
             self.decoders[name] = decoder

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 import yaml
 from hypothesis import strategies as st
 
@@ -53,6 +54,16 @@ def documents(draw, known):
 def spliced(draw, text):
     at, end = sorted(draw(st.tuples(st.integers(0, len(text)), st.integers(0, len(text)))))
     return (text[:at] + draw(YAML) + text[min(end, at + 20) :]).encode(errors="surrogatepass")
+
+
+@pytest.mark.parametrize("name", ["keys", "items", "training", "forward", "labels", "m0-1", "0", "T_destination"])
+def test_a_modality_may_be_called_anything_or_the_name_is_refused(name, tmp_path):
+    content = tiny(2, shape=(3, 8, 8)).model_dump(mode="json")
+    content["modalities"][name] = content["modalities"].pop("m1")
+    replace_file(tmp_path / "named.yaml", json.dumps(content).encode())
+    done = mmvae("train", tmp_path / "named.yaml", "--dry-run")
+    assert (done.code == 0) == (name in ("labels", "m0-1", "0"))
+    assert done.code == 0 or f"modalities.{name}: torch keeps this name for itself" in done.stderr
 
 
 @CASES

@@ -6,6 +6,7 @@ end in build/hostile.md and in the terminal summary.
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ class OutcomeTable:
                     kind, outcome, cases = value  # type: ignore[misc]
                     self.kinds.setdefault(kind, Counter())[outcome] += cases
 
-    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    def pytest_terminal_summary(self, terminalreporter: Any, config: pytest.Config) -> None:
         if hasattr(config, "workerinput") or not (self.kinds or self.red):
             return
         lines = self.lines()
