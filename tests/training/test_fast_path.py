@@ -1,0 +1,96 @@
+"""The engine's step against the formulas written out with loops: the same losses, gradients and weights."""
+
+import copy
+from itertools import combinations
+
+import pytest
+import torch
+from torch.distributions import Laplace, Normal, kl_divergence
+
+from mmvae_cli.model import fusion, objective
+from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.training.step import Step, make_optimizer
+
+from recipes import tiny
+
+VIEWS, BATCH, SHAPE, BETA = 4, 33, (3, 8, 8), 1.5
+FAMILIES = {"mvae": [VIEWS], "mmvae": [1], "mopoe": range(1, VIEWS + 1)}
+
+
+def product(method, encoded, subset):
+    """Mean and variance of the subset's product of experts, with the released code's prior expert."""
+    precisions = [1 / (encoded[m][1].exp() + 1e-8) for m in subset]
+    total, weighted = sum(precisions), sum(encoded[m][0] * p for m, p in zip(subset, precisions, strict=True))
+    if method == "mvae" or (method == "mopoe" and len(subset) == VIEWS):
+        total = total + 1 / (1 + 1e-8)
+    return weighted / total, 1 / total
+
+
+def to_prior(mean, variance):
+    return kl_divergence(Normal(mean, variance.sqrt()), Normal(0.0, 1.0)).sum(-1)
+
+
+def slow_loss(method, model, batch, noise):
+    """One step's loss as it stands in the paper: a loop over subsets, one over modalities, torch's distributions."""
+    encoded = [model.encoders[name](x)[:2] for name, x in batch.items()]
+    components = [product(method, encoded, s) for n in FAMILIES[method] for s in combinations(range(VIEWS), n)]
+    rows = BATCH // len(components)
+    z = []
+    for i in range(BATCH):
+        mean, variance = components[min(i // rows, len(components) - 1)]
+        z.append(mean[i] + variance[i].sqrt() * noise.shared[0, i])
+    loss = BETA * torch.stack([to_prior(*component) for component in components]).mean()
+    for m, (name, x) in enumerate(batch.items()):
+        loss = loss - Laplace(model.decoders[name](torch.stack(z)), 0.75).log_prob(x).sum((1, 2, 3)).mean()
+        if method == "mvae":
+            mean, variance = product(method, encoded, (m,))
+            own = model.decoders[name](mean + variance.sqrt() * noise.unimodal[m])
+            loss = loss - Laplace(own, 0.75).log_prob(x).sum((1, 2, 3)).mean() + BETA * to_prior(mean, variance).mean()
+    return loss
+
+
+@pytest.mark.parametrize("method", FAMILIES)
+def test_fifty_steps_equal_the_formulas(method):
+    recipe = tiny(VIEWS, shape=SHAPE, model__method=method)
+    goal = Objective.of(recipe)
+    torch.manual_seed(0)
+    fast = MultimodalVAE(recipe)
+    slow = copy.deepcopy(fast)
+    step, optimizer = Step(fast, goal, "fp32"), make_optimizer(fast, 1e-3)
+    reference = torch.optim.Adam(slow.parameters(), 1e-3, foreach=False, fused=False)
+    data = torch.rand(50, VIEWS, BATCH, *SHAPE)
+    for at in range(50):
+        batch = {f"m{v}": data[at, v] for v in range(VIEWS)}
+        noise = objective.draw_noise(fast, goal, batch, BATCH, slice(None), "cpu")
+        loss, _ = step(batch, noise)
+        expected = slow_loss(method, slow, batch, noise)
+        torch.testing.assert_close(loss, expected, rtol=2e-5, atol=0, msg=lambda text, at=at: f"step {at}: {text}")
+        for network, value, adam in ((fast, loss, optimizer), (slow, expected, reference)):
+            network.zero_grad()
+            value.backward()
+            if at == 0:
+                gradients = [p.grad.clone() for p in network.parameters()]
+                if network is fast:
+                    first = gradients
+            adam.step()
+        if at == 0:
+            for ours, theirs in zip(first, gradients, strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    for (name, ours), theirs in zip(fast.named_parameters(), slow.parameters(), strict=True):
+        # in the norm: Adam turns the rounding of a gradient near zero into a step of full size
+        assert float((ours - theirs).norm() / theirs.norm()) < 2e-3, name
+
+
+def test_chunks_of_any_size_give_the_same_kls_and_gradients(monkeypatch):
+    family = fusion.Family(tuple(s for n in range(1, 5) for s in combinations(range(4), n)), 4, "full")
+    experts = [torch.randn(4, 10, 7, dtype=torch.float64, requires_grad=True) for _ in range(2)]
+    whole = fusion.products(fusion.Gaussian(*experts), family).kl_to_prior()
+    weights = torch.rand_like(whole)
+    expected = torch.autograd.grad((whole * weights).sum(), experts)
+    for elements in (1, 15 * 7 * 3, 1 << 30):
+        monkeypatch.setitem(fusion._CHUNK, "cpu", elements)
+        chunked = fusion.component_kls(fusion.Gaussian(*experts), family)
+        torch.testing.assert_close(chunked, whole)
+        for ours, theirs in zip(torch.autograd.grad((chunked * weights).sum(), experts), expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
