@@ -1,5 +1,7 @@
 # make demo   the main job on embedded data, no download     make test   all tests
 # make check  format, lint, types, quick tests               make bench  the benchmark of the README
+# make test-oldest  quick tests with the oldest dependencies allowed
+# make growth time and memory by items, batch, modalities and processes
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
@@ -7,7 +9,7 @@ MMVAE := $(CURDIR)/$(BIN)/mmvae
 METHODS := quickstart quickstart_mvae quickstart_mmvae
 QUICK := not slow and not slurm and not network and not gpu and not browser
 
-.PHONY: demo test quick check bench format test-slurm clean
+.PHONY: demo test quick check bench growth format test-slurm test-oldest clean
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mmvae needs Python >= 3.11; set PYTHON=..."; exit 1; }
@@ -44,8 +46,19 @@ format: .venv/installed
 bench: .venv/installed
 	$(BIN)/python tests/benchmarks/run.py --out bench
 
+growth: .venv/installed
+	$(BIN)/python tests/benchmarks/growth.py --out bench
+
 test-slurm: .venv/installed
 	$(BIN)/python -m pytest -m slurm
+
+# the quick tests with the oldest version of every dependency that pyproject.toml allows
+OLDEST := build/oldest
+test-oldest:
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --upgrade --resolution lowest-direct --editable '.[test]'
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(OLDEST)/bin:$$PATH" $(OLDEST)/bin/python -m pytest -n auto -m "$(QUICK)"
 
 clean:
 	rm -rf .venv $(DEMO) bench build dist .pytest_cache .mypy_cache .ruff_cache

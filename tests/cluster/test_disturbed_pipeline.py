@@ -1,0 +1,107 @@
+"""Thirty random SIGTERMs and SIGKILLs over a whole pipeline in a shell script: its comparison is the undisturbed one.
+
+As on a cluster: signals go to all processes of the job, and the job is simply started again.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mmvae_cli.files import SEAL
+
+from recipes import tiny
+
+SCRIPT = """
+set -e
+mmvae() { "$PYTHON" -m mmvae_cli "$@"; }
+[ -f data/polymnist/dataset.json ] || mmvae make-dataset polymnist --digits embedded --views 2 --limit 600
+for method in mopoe mmvae; do
+  mmvae train $method.yaml --run runs/$method
+  [ -f runs/$method/evaluation.json ] || mmvae evaluate --ckpt runs/$method --force
+  [ -f runs/$method/figures/prior.png ] || mmvae sample --ckpt runs/$method --kind prior --count 4 --force
+done
+mmvae compare runs --format json > comparison.json.new
+mv comparison.json.new comparison.json
+"""
+SIGNALS = 30
+
+
+def prepared(folder):
+    folder.mkdir()
+    for method in ("mopoe", "mmvae"):
+        recipe = tiny(2, name=f"tiny_{method}", dataset__name="polymnist", model__method=method,
+                      training__epochs=8, training__batch_size=32, training__checkpoint_every=1,
+                      evaluation__likelihood_items=64)  # fmt: skip
+        (folder / f"{method}.yaml").write_text(recipe.dump())
+    return folder
+
+
+def start(folder, log):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHON": sys.executable}
+    return subprocess.Popen(
+        ["sh", "-c", SCRIPT], cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def timeless(content):
+    """A comparison without what depends on the clock: when it was made, how long training took."""
+    if isinstance(content, dict):
+        kept = {key: value for key, value in content.items() if key != SEAL}
+        return {key: timeless(value) for key, value in kept.items() if "seconds" not in key and key != "created"}
+    return [timeless(item) for item in content] if isinstance(content, list) else content
+
+
+@pytest.mark.slow
+def test_the_comparison_after_thirty_signals_is_the_undisturbed_one(tmp_path):
+    with open(tmp_path / "undisturbed.log", "wb") as log:
+        began = time.monotonic()
+        assert start(prepared(tmp_path / "whole"), log).wait(600) == 0, (tmp_path / "undisturbed.log").read_text()
+        whole_seconds = time.monotonic() - began
+    folder, log_path = prepared(tmp_path / "parts"), tmp_path / "disturbed.log"
+    rng, sent, rounds, signalled = random.Random(0), 0, 0, {signal.SIGTERM: 0, signal.SIGKILL: 0}
+    with open(log_path, "wb") as log:
+        while sent < SIGNALS:
+            job, number = start(folder, log), rng.choice([signal.SIGTERM, signal.SIGKILL])
+            try:
+                code = job.wait(rng.uniform(0.02, 0.25) * whole_seconds)
+            except subprocess.TimeoutExpired:
+                os.killpg(job.pid, number)
+                sent, signalled[number] = sent + 1, signalled[number] + 1
+                job.wait(30)
+                wait_until_gone(job.pid)
+                continue
+            assert code == 0, log_path.read_text()
+            assert_same(folder, tmp_path / "whole")
+            rounds += 1
+            folder = prepared(tmp_path / f"parts{rounds}")
+        assert start(folder, log).wait(600) == 0, log_path.read_text()
+    assert_same(folder, tmp_path / "whole")
+    text = log_path.read_text()
+    assert "Traceback" not in text
+    assert "this is a bug" not in text
+    assert min(signalled.values()) >= 5, signalled
+
+
+def wait_until_gone(group, seconds=30.0):
+    """A job is started again when nothing of it runs any more, as Slurm sees to it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"processes of the job outlive the signal by {seconds:.0f} s")
+
+
+def assert_same(folder, whole):
+    mine, other = (timeless(json.loads((place / "comparison.json").read_text())) for place in (folder, whole))
+    assert mine == other
+    leftovers = [path for path in folder.rglob("*") if ".tmp-" in path.name or path.name == "lock"]
+    assert not leftovers, "what killed processes left behind was cleared up"
