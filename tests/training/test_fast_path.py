@@ -80,7 +80,7 @@ def test_fifty_steps_equal_the_formulas(method):
     for (name, ours), theirs in zip(fast.named_parameters(), slow.parameters(), strict=True):
         # in the norm: Adam turns the rounding of a gradient near zero into a step of full size
         distance = (ours.detach() - theirs.detach()).norm() / theirs.detach().norm()
-        assert float(distance) < 2e-3, name
+        assert float(distance) < 1e-2, name
 
 
 def test_chunks_of_any_size_give_the_same_kls_and_gradients(monkeypatch):
