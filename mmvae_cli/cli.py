@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from mmvae_cli import __version__, console, signals
+from mmvae_cli import __version__, console, cores, signals
 from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, Failure, Stopped, UsageProblem
 
 app = typer.Typer(
@@ -89,7 +89,7 @@ def make_polymnist(
         str, typer.Option(help="builtin (drawn from the seed), or a folder with one image per view.",
                           metavar="builtin|FOLDER")
     ] = "builtin",
-    views: Annotated[int | None, typer.Option(min=1, help="Number of views; default: 5, or all there are.")] = None,
+    views: Annotated[int | None, typer.Option(min=1, max=64, help="Number of views; default: 5, or all.")] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Permutations per view and label.")] = 1,
     seed: Seed = 0,
     limit: Limit = None,
@@ -391,6 +391,7 @@ def main() -> None:
     """Run the app and turn every outcome into one documented exit code."""
     debug = "--debug" in sys.argv or os.environ.get("MMVAE_DEBUG", "") not in ("", "0")
     signals.install()
+    cores.limit()
     console.set_rank(_rank_of_many() or 0)
     try:
         app()

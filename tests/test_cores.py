@@ -1,0 +1,43 @@
+"""Threads: a container's quota is kept to, short waits are the default, and what the user says stays."""
+
+import os
+
+import pytest
+
+from mmvae_cli import cores
+
+
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    monkeypatch.setattr(cores, "CGROUPS", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("text", "threads"), [
+    ("200000 100000", "2"), ("50000 100000", "1"), ("350000 100000", "3"), ("max 100000", None), ("", None),
+    ("6400000 100000", None),
+])  # fmt: skip
+def test_the_quota_of_a_container_limits_the_threads(text, threads, groups):
+    (groups / "cpu.max").write_text(text)
+    environment = {}
+    cores.limit(environment)
+    assert environment.get("OMP_NUM_THREADS") == threads
+    assert environment["GOMP_SPINCOUNT"] == cores.SPIN
+
+
+@pytest.mark.parametrize(("quota", "threads"), [("400000", "4"), ("-1", None)])
+def test_the_older_control_groups_too(quota, threads, groups):
+    (groups / "cpu").mkdir()
+    (groups / "cpu" / "cpu.cfs_quota_us").write_text(quota)
+    (groups / "cpu" / "cpu.cfs_period_us").write_text("100000")
+    environment = {}
+    cores.limit(environment)
+    assert environment.get("OMP_NUM_THREADS") == threads
+
+
+def test_what_the_user_says_stays(groups):
+    (groups / "cpu.max").write_text("200000 100000")
+    environment = {"OMP_NUM_THREADS": "8", "OMP_WAIT_POLICY": "active"}
+    cores.limit(environment)
+    assert environment == {"OMP_NUM_THREADS": "8", "OMP_WAIT_POLICY": "active"}
