@@ -6,7 +6,7 @@ is seen; a damaged checkpoint is skipped with a warning and the newest valid one
 
 import hashlib
 import json
-import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mmvae_cli import console
 from mmvae_cli.errors import DataProblem, Failure
+from mmvae_cli.files import is_abandoned, replacing
 from mmvae_cli.run import Run
 
 Tensors = dict[str, Tensor]
@@ -41,21 +42,34 @@ class Checkpoint:
     def load_model(self, model: nn.Module) -> None:
         """Copy the weights into ``model``; raises DataProblem where names or shapes are not the model's."""
         weights = {k.removeprefix("model."): v for k, v in self.tensors.items() if k.startswith("model.")}
-        try:
-            model.load_state_dict(weights)
-        except RuntimeError as error:
-            raise DataProblem(
-                f"{self.path} does not fit the run's recipe.yaml ({str(error).splitlines()[-1].strip()})",
-                "one of the two files is from another run",
-            ) from error
+        _check_fit(self.path, weights, dict(model.state_dict()))
+        model.load_state_dict(weights)
 
     def load_optimizer(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
         """Give every parameter its optimiser state back."""
         for name, parameter in model.named_parameters():
             keys = [key for key in self.tensors if key.startswith("optimizer.") and key.endswith(f"/{name}")]
             state = {key.partition("/")[0].removeprefix("optimizer."): self.tensors[key] for key in keys}
+            moments = dict.fromkeys(("exp_avg", "exp_avg_sq"), parameter) | {"step": torch.zeros(())}
+            _check_fit(self.path, {f"{key} of {name}": value for key, value in state.items()},
+                       {f"{key} of {name}": value for key, value in moments.items()})  # fmt: skip
             on_device = {k: v.to(parameter.device) if k != "step" else v.clone() for k, v in state.items()}
             optimizer.state[parameter] = on_device
+
+
+def _check_fit(path: Path, found: Tensors, wanted: Tensors) -> None:
+    """Raise DataProblem unless names, shapes and types of ``found`` are those ``wanted``."""
+    odd = sorted(found.keys() ^ wanted.keys()) or sorted(
+        name
+        for name, tensor in wanted.items()
+        if (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype)
+    )
+    if odd:
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        raise DataProblem(
+            f"{path} does not fit the run's recipe.yaml ({odd[0][:80]}{more})",
+            "one of the two files is from another run",
+        )
 
 
 def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
@@ -66,16 +80,13 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, positio
             tensors[f"optimizer.{key}/{name}"] = value
     ready = {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}
     progress = json.dumps({"step": position.step, "epoch": position.epoch, "seconds": position.seconds})
-    metadata = {"format": "mmvae-checkpoint", "progress": progress, "digest": _digest(ready, progress)}
-    temporary = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    metadata = {"format": "mmvae-checkpoint", "progress": progress, "digest": digest(ready, progress)}
+    hint = "free the disk; the previous checkpoint is untouched"
     try:
-        save_file(ready, temporary, metadata)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise Failure(f"cannot write {path}: {error}", "free the disk; the previous checkpoint is untouched") from error
+        with replacing(path, hint) as temporary:
+            save_file(ready, temporary, metadata)
+    except SafetensorError as error:
+        raise Failure(f"cannot write {path}: {error}", hint) from error
 
 
 def load(path: Path) -> Checkpoint:
@@ -86,11 +97,21 @@ def load(path: Path) -> Checkpoint:
             # cloned: what safetensors gives may be the mapped file itself, which can change under us
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
         progress = metadata["progress"]
-        if metadata.get("format") != "mmvae-checkpoint" or metadata["digest"] != _digest(tensors, progress):
+        if metadata.get("format") != "mmvae-checkpoint" or metadata["digest"] != digest(tensors, progress):
             raise ValueError("the content does not match its digest")
-        return Checkpoint(path, Position(**json.loads(progress)), tensors)
+        return Checkpoint(path, _position(json.loads(progress)), tensors)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise DataProblem(f"{path} is damaged ({str(error)[:100]})", "remove it; the one before is used") from error
+
+
+def _position(progress: dict[str, Any]) -> Position:
+    """Raises ValueError or TypeError for numbers that no training leaves."""
+    found = Position(**progress)
+    if not (type(found.step) is type(found.epoch) is int and 0 <= found.epoch <= found.step < 2**48):
+        raise ValueError("no step and epoch that training could have reached")
+    if not 0 <= float(found.seconds) < 1e12:
+        raise ValueError("no time that training could have taken")
+    return found
 
 
 def newest(run: Run) -> Checkpoint | None:
@@ -105,7 +126,9 @@ def newest(run: Run) -> Checkpoint | None:
         except DataProblem as problem:
             console.warn(f"skipped: {problem}")
     if paths:
-        raise DataProblem(f"no valid checkpoint in {run.checkpoints}", "start over with --resume never")
+        raise DataProblem(
+            f"no valid checkpoint in {run.checkpoints}", "restore one, or remove the folder to start over"
+        )
     return None
 
 
@@ -119,20 +142,24 @@ def needed(run: Run, chosen: Path | None = None) -> Checkpoint:
     return found
 
 
-def prune(run: Run, keep: int) -> None:
-    """Delete all but the newest ``keep`` checkpoints, and temp files of dead writers."""
-    for path in run.checkpoint_paths()[keep:]:
-        path.unlink(missing_ok=True)
-    for path in run.checkpoints.glob(".*.tmp-*"):
-        path.unlink(missing_ok=True)
+def prune(run: Run, keep: int, step: int) -> None:
+    """Delete all but ``keep`` checkpoints, the newest up to ``step``, and temp files of dead writers.
+
+    Later ones are damaged, or training would have gone on from them: they must not push a valid one out, and are
+    replaced when training gets there."""
+    done = [path for path in run.checkpoint_paths() if path.name <= run.checkpoint_path(step).name]
+    for path in [*done[keep:], *filter(is_abandoned, run.checkpoints.glob(".*.tmp-*"))]:
+        with suppress(OSError):  # a folder of that name, somebody else's file: in nobody's way
+            path.unlink(missing_ok=True)
 
 
-def weights_digest(model: nn.Module) -> str:
+def weightsdigest(model: nn.Module) -> str:
     """SHA-256 over all weights: two runs are the same exactly when these are equal."""
-    return _digest({name: value.detach().to("cpu").contiguous() for name, value in model.state_dict().items()}, "")
+    return digest({name: value.detach().to("cpu").contiguous() for name, value in model.state_dict().items()}, "")
 
 
-def _digest(tensors: Tensors, progress: Any) -> str:
+def digest(tensors: Tensors, progress: Any) -> str:
+    """SHA-256 over ``progress`` and the names, types, shapes and bytes of ``tensors``."""
     total = hashlib.sha256(str(progress).encode())
     for name in sorted(tensors):
         tensor = tensors[name]

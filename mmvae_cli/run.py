@@ -7,20 +7,21 @@
     status.json        running | stopped | finished   evaluation.json, figures/
 """
 
+import hashlib
 import json
-import os
 import re
-import socket
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from mmvae_cli import console, lock
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import DataProblem, Failure, UsageProblem
-from mmvae_cli.files import process_alive, read_json, write_atomic, write_json
+from mmvae_cli.files import read_json, write_atomic, write_json
+from mmvae_cli.lock import Lock
 from mmvae_cli.recipe import Recipe
+
+_RECIPE_SEAL = b"# SHA-256 of the lines below: "
 
 
 def default_folder(recipe: Recipe, overrides: list[str]) -> Path:
@@ -53,16 +54,31 @@ class Run:
         """The resolved recipe of the run. Raises DataProblem where there is none."""
         if not self.recipe_path.is_file():
             raise DataProblem(f"{self.folder} is no run: it has no recipe.yaml", "train first: mmvae train RECIPE")
+        self._check_recipe_seal()
         try:
             return recipes.load(str(self.recipe_path))
         except UsageProblem as error:
             raise DataProblem(str(error), "the run's recipe.yaml is damaged; train into another folder") from error
 
+    def _check_recipe_seal(self) -> None:
+        """Raise DataProblem where recipe.yaml is not what its first line says it was when it was written."""
+        try:
+            first, _, rest = self.recipe_path.read_bytes().partition(b"\n")
+        except OSError as error:
+            raise DataProblem(
+                f"{self.recipe_path} cannot be read ({error.strerror})", "check its permissions"
+            ) from error
+        if first.startswith(_RECIPE_SEAL) and first != _RECIPE_SEAL + hashlib.sha256(rest).hexdigest().encode():
+            raise DataProblem(
+                f"{self.recipe_path} was changed after it was written: its SHA-256 is another",
+                "restore it; where the change is meant, take its first line out",
+            )
+
     def status(self) -> dict[str, Any]:
         """What status.json says; ``{}`` where there is none."""
         content = read_json(self.status_path) if self.status_path.is_file() else {}
         if not isinstance(content, dict):
-            raise DataProblem(f"{self.status_path} is not a JSON object")
+            raise DataProblem(f"{self.status_path} is not a JSON object", "restore it or remove it")
         return content
 
     def set_status(self, state: str, **facts: Any) -> None:
@@ -86,59 +102,56 @@ class Run:
                     "give --run for another folder, or the same recipe",
                 )
             return
+        if self.checkpoint_paths():
+            raise DataProblem(
+                f"{self.recipe_path} is missing, but there are checkpoints", "restore it, or choose another --run"
+            )
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Failure(
                 f"cannot write {self.folder}: {error.strerror}", "choose a writable folder with --run"
             ) from error
-        write_atomic(self.recipe_path, recipe.dump().encode())
+        content = recipe.dump().encode()
+        write_atomic(self.recipe_path, _RECIPE_SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep a second process out. A file made with O_EXCL, which holds on NFS too; it names host and process, so
-        the lock of a dead process on this host is recognised."""
-        path = self.folder / "lock"
-        while True:
-            try:
-                descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-                break
-            except FileExistsError:
-                if not _lock_is_stale(path):
-                    raise UsageProblem(
-                        f"{self.folder} is in use by {_holder(path)}", f"wait for it; if it is gone, remove {path}"
-                    ) from None
-                path.unlink(missing_ok=True)
-            except OSError as error:
-                raise Failure(
-                    f"cannot write {path}: {error.strerror}", "choose a writable folder with --run"
-                ) from error
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"{socket.gethostname()} {os.getpid()}\n")
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    def lock(self) -> AbstractContextManager[Lock]:
+        """Keep a second process out of the folder."""
+        return lock.hold(self.folder)
 
     # metrics ---------------------------------------------------------------------------------------------------------
 
     def log(self, records: list[dict[str, Any]]) -> None:
         """Append lines to metrics.jsonl and flush them."""
-        with open(self.metrics_path, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record, allow_nan=False) + "\n" for record in records)
+        lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+        try:
+            with open(self.metrics_path, "a", encoding="utf-8") as file:
+                file.write(lines)
+        except OSError as error:
+            raise Failure(
+                f"cannot write {self.metrics_path}: {error.strerror}", "free the disk; the last checkpoint is untouched"
+            ) from error
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of metrics.jsonl later than ``step`` (and a last line cut in half): they will come again."""
         if not self.metrics_path.is_file():
             return
-        kept = []
-        for line in self.metrics_path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines = self.metrics_path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut in half
+        except OSError as error:
+            raise DataProblem(
+                f"{self.metrics_path} cannot be read ({error.strerror})", "check its permissions"
+            ) from error
+        kept, damaged = [], 0
+        for line in lines:
             try:
                 if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
-            except (ValueError, KeyError, TypeError):
-                continue
-        write_atomic(self.metrics_path, "".join(kept).encode())
+                    kept.append(line + b"\n")
+            except (ValueError, KeyError, TypeError, RecursionError):
+                damaged += 1
+        if damaged:
+            console.warn(f"{self.metrics_path}: {damaged} damaged line(s) dropped")
+        write_atomic(self.metrics_path, b"".join(kept))
 
     # checkpoints -----------------------------------------------------------------------------------------------------
 
@@ -148,26 +161,3 @@ class Run:
     def checkpoint_paths(self) -> list[Path]:
         """Checkpoint files, newest first."""
         return sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
-
-
-def _holder(path: Path) -> str:
-    try:
-        host, pid = path.read_text().split()
-        return f"process {pid} on {host}"
-    except (OSError, ValueError):
-        return "another process"
-
-
-def _lock_is_stale(path: Path) -> bool:
-    try:
-        host, pid = path.read_text().split()
-        return host == socket.gethostname() and (not process_alive(pid) or int(pid) == os.getpid())
-    except (OSError, ValueError):
-        return _age(path) > 60  # killed between making and filling the file
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.stat().st_mtime
-    except OSError:
-        return 0.0

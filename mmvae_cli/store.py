@@ -12,6 +12,7 @@ Layout of a store (README, "The dataset folder", says the same for people who wr
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -111,6 +112,7 @@ class Store:
 
     def __init__(self, folder: Path, *, verify: bool = True) -> None:
         self.folder, self._verify = folder, verify
+        self._loaded: dict[str, np.ndarray] = {}
         self.info = _read_info(folder)
 
     @property
@@ -168,7 +170,17 @@ class Store:
             raise self._damaged(f"{split}/labels.npy", f"has a label outside 0..{top}")
         return labels
 
+    def check(self, split: str, modalities: Iterable[str]) -> None:
+        """Read and check the arrays now, so that damage is seen before anything is done; a file is hashed once."""
+        for modality in modalities:
+            self.array(split, modality)
+
     def _load(self, name: str) -> np.ndarray:
+        if name not in self._loaded:
+            self._loaded[name] = self._read(name)
+        return self._loaded[name]
+
+    def _read(self, name: str) -> np.ndarray:
         known, path = self.info.files.get(name), self.folder / name
         if known is None:
             raise self._damaged("dataset.json", f"lists no file {name}")

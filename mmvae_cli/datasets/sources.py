@@ -137,7 +137,9 @@ def read_idx(path: Path) -> np.ndarray:
             shape = struct.unpack(f">{magic[3]}I", header)
             wanted = int(np.prod([int(side) for side in shape], dtype=object))
             if not 0 < wanted <= _LARGEST:
-                raise DataProblem(f"{path}: its header says {' x '.join(map(str, shape))} bytes, no set of digits")
+                raise DataProblem(
+                    f"{path}: its header says {' x '.join(map(str, shape))} bytes, no set of digits", "fetch it again"
+                )
             content, found = np.empty(wanted, np.uint8), 0
             while count := file.readinto(memoryview(content)[found:]):  # type: ignore
                 found += count  # memory is taken as bytes come, not as the header promises

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli import console, signals
+from mmvae_cli.datasets import mat_headers
 from mmvae_cli.errors import DataProblem, Stopped
 
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
@@ -92,6 +93,7 @@ def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     if not path.is_file():
         raise DataProblem(f"{path} is missing", _ELSEWHERE)
+    _careful(path, lambda name: mat_headers.check_bytes(path, ("X", "y")))
     headers = {name: (shape, kind) for name, shape, kind in _careful(path, whosmat)}
     _check_headers(path, headers)
     content = _careful(path, lambda name: loadmat(name, variable_names=["X", "y"]))

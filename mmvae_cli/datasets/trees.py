@@ -14,6 +14,7 @@ from mmvae_cli.errors import DataProblem
 
 ROOTS = ("PolyMNIST", "MMNIST")
 _SPLITS = ("train", "test")
+_LONGEST_NAME = 200
 _LARGEST_FILE = 4 << 30  # bytes; the largest official tensor has 0.6 GB
 
 
@@ -25,6 +26,8 @@ class Tree:
 
     def place(self, name: str) -> str:
         """How messages call one file."""
+        if len(name) > _LONGEST_NAME:
+            name = f"{name[:_LONGEST_NAME]}..."
         return f"{self.where}: {self.root}{name}" if self._archive else str(self.where / self.root / name)
 
     def has(self, name: str) -> bool:
