@@ -1,0 +1,84 @@
+"""The headers of a MATLAB 5 file, looked at before anything is unpacked: scipy believes what they say."""
+
+import math
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+_PACKED, _MATRIX = 15, 14
+_HEAD, _LONGEST_NAME = 512, 64
+"""Bytes of each array that are looked at: its flags, sides, name and the size of its data lie in the first hundred."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """One array: its name, sides, and how many bytes its data say they have."""
+
+    name: str
+    sides: tuple[int, ...]
+    data_bytes: int
+
+
+def read(path: Path) -> list[Header]:
+    """The headers of all arrays. Raises ValueError for what is none, or says impossible things about itself."""
+    with open(path, "rb") as file:
+        start = file.read(128)
+        if len(start) < 128 or start[126:] != b"IM":
+            raise ValueError("no little-endian MATLAB 5 file")
+        return [_header(head) for head in _heads(file, path.stat().st_size)]
+
+
+def _heads(file: BinaryIO, end: int) -> Iterator[bytes]:
+    """The first bytes of every array, unpacked."""
+    while tag := file.read(8):
+        if len(tag) < 8:
+            raise ValueError("truncated")
+        kind, size = struct.unpack("<II", tag)
+        after = file.tell() + size
+        if after > end:
+            raise ValueError("an element goes on after the end of the file")
+        content = file.read(min(size, _HEAD))
+        if kind == _PACKED:
+            yield zlib.decompressobj().decompress(content, _HEAD)
+        elif kind == _MATRIX:
+            yield tag + content
+        else:
+            raise ValueError(f"an element of type {kind}")
+        file.seek(after)
+
+
+def _header(head: bytes) -> Header:
+    if len(head) < 8 or struct.unpack_from("<I", head)[0] != _MATRIX:
+        raise ValueError("an element that is no array")
+    _, at = _part(head, 8)
+    sides, at = _part(head, at)
+    name, at = _part(head, at)
+    if len(name) > _LONGEST_NAME or len(sides) % 4:
+        raise ValueError("an array with an impossible name or shape")
+    return Header(name.decode("ascii"), struct.unpack(f"<{len(sides) // 4}i", sides), _size(head, at)[0])
+
+
+def _size(head: bytes, at: int) -> tuple[int, int]:
+    """Bytes of the part at ``at``, and where they begin. Up to 4 bytes are stored inside the tag itself."""
+    if at + 8 > len(head):
+        raise ValueError("an array whose header has no end")
+    (word,) = struct.unpack_from("<I", head, at)
+    return (word >> 16, at + 4) if word >> 16 else (struct.unpack_from("<I", head, at + 4)[0], at + 8)
+
+
+def _part(head: bytes, at: int) -> tuple[bytes, int]:
+    """The part at ``at`` and where the next one begins."""
+    size, begin = _size(head, at)
+    if begin + size > len(head):
+        raise ValueError("an array whose header has no end")
+    return head[begin : begin + size], at + 8 if begin == at + 4 else begin + size + -size % 8
+
+
+def check_bytes(path: Path, names: tuple[str, ...]) -> None:
+    """Raise ValueError unless the ``names`` among the arrays have one byte of data for every number."""
+    for header in read(path):
+        if header.name in names and header.data_bytes != math.prod(header.sides):
+            raise ValueError(f"{header.name} has {header.data_bytes:,} bytes for the shape {header.sides}")
