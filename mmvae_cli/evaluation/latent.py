@@ -19,6 +19,7 @@ def measure(setting: Setting, test: Experts, reasons: dict[str, str]) -> result.
     every item of ``test``. Features are the means of the subset posteriors, shared latent only."""
     pool = training_pool(setting)
     tested = list(blocks(test, BLOCK, drop_last=setting.released))
+    _warn_of_unseen(setting, pool.labels, test.labels)
     own: dict[int, _Tested] = {}
     mine = setting.world.share(list(enumerate(setting.subsets)))
     with console.progress("latent classifiers", len(mine), "subsets") as shown:
@@ -35,6 +36,13 @@ def measure(setting: Setting, test: Experts, reasons: dict[str, str]) -> result.
         return result.Latent(metric="accuracy", values=values)
     per_label = {name: one.per_label for name, one in zip(names, found, strict=True)}
     return result.Latent(metric="average_precision", values=values, per_label=per_label)
+
+
+def _warn_of_unseen(setting: Setting, known: Tensor, asked: Tensor) -> None:
+    """Classes without a training sample count as errors; whoever reads the accuracy should know."""
+    if setting.labels.kind == "class" and (unseen := set(asked.tolist()) - set(known.tolist())):
+        names = ", ".join(setting.labels.names[label] for label in sorted(unseen)[:5])
+        console.warn(f"latent: {len(unseen)} of the classes are in no training sample and cannot be found ({names})")
 
 
 class _Tested(NamedTuple):
