@@ -20,12 +20,12 @@ from recipes import tiny
 SCRIPT = """
 set -e
 mmvae() { "$PYTHON" -m mmvae_cli "$@"; }
-[ -f data/polymnist/dataset.json ] || mmvae make-dataset polymnist --digits embedded --views 2 --limit 600
+[ -f data/polymnist/dataset.json ] || mmvae make-dataset polymnist --digits embedded --views 2 --limit 300
 for method in mopoe mmvae; do
   mmvae train $method.yaml --run runs/$method
   [ -f runs/$method/evaluation.json ] || mmvae evaluate --ckpt runs/$method --force
-  [ -f runs/$method/figures/prior.png ] || mmvae sample --ckpt runs/$method --kind prior --count 4 --force
 done
+[ -f runs/mopoe/figures/prior.png ] || mmvae sample --ckpt runs/mopoe --kind prior --count 4 --force
 mmvae compare runs --format json > comparison.json.new
 mv comparison.json.new comparison.json
 """
@@ -36,8 +36,8 @@ def prepared(folder):
     folder.mkdir()
     for method in ("mopoe", "mmvae"):
         recipe = tiny(2, name=f"tiny_{method}", dataset__name="polymnist", model__method=method,
-                      training__epochs=8, training__batch_size=32, training__checkpoint_every=1,
-                      evaluation__likelihood_items=64)  # fmt: skip
+                      training__epochs=4, training__batch_size=32, training__checkpoint_every=1,
+                      evaluation__likelihood_items=32)  # fmt: skip
         (folder / f"{method}.yaml").write_text(recipe.dump())
     return folder
 
@@ -73,6 +73,8 @@ def test_the_comparison_after_thirty_signals_is_the_undisturbed_one(tmp_path):
             except subprocess.TimeoutExpired:
                 os.killpg(job.pid, number)
                 sent, signalled[number] = sent + 1, signalled[number] + 1
+                log.write(f"--- signal {sent}: {number.name}\n".encode())
+                log.flush()
                 job.wait(30)
                 wait_until_gone(job.pid)
                 continue

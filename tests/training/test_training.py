@@ -195,8 +195,9 @@ def test_a_run_is_used_by_one_process_only(dataset, tmp_path):
     run = Run(tmp_path / "run")
     run.prepare(recipe)
     lock = run.folder / "lock"
-    living = subprocess.Popen([sys.executable, "-c", f"from mmvae_cli import lock; from pathlib import Path; import time\n"
-                               f"with lock.hold(Path({str(run.folder)!r})): time.sleep(600)"])  # fmt: skip
+    code = ("import sys, time; from pathlib import Path; from mmvae_cli import lock\n"
+            "with lock.hold(Path(sys.argv[1])): time.sleep(600)")  # fmt: skip
+    living = subprocess.Popen([sys.executable, "-c", code, str(run.folder)])
     while not lock.exists():
         time.sleep(0.02)
     with pytest.raises(UsageProblem, match=f"in use by process {living.pid} on {os.uname().nodename}"):
