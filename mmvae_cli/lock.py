@@ -31,6 +31,8 @@ class Lock:
 
     def check(self) -> None:
         """Raise Failure when another process took the lock over, because this one was silent for too long."""
+        if not self.path.parent.is_dir():
+            raise Failure(f"cannot write {self.path.parent}: it was removed", "restore it, or start over")
         if not self._still_mine():
             raise Failure(
                 f"{self.path.parent} was taken over by {_words(_read(self.path))} while this process was suspended",
