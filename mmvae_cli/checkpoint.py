@@ -53,8 +53,11 @@ class Checkpoint:
             moments = dict.fromkeys(("exp_avg", "exp_avg_sq"), parameter) | {"step": torch.zeros(())}
             _check_fit(self.path, {f"{key} of {name}": value for key, value in state.items()},
                        {f"{key} of {name}": value for key, value in moments.items()})  # fmt: skip
-            on_device = {k: v.to(parameter.device) if k != "step" else v.clone() for k, v in state.items()}
-            optimizer.state[parameter] = on_device
+            # in the parameter's own memory format: the fused kernel walks through both alike
+            optimizer.state[parameter] = {
+                key: value.clone() if key == "step" else torch.empty_like(parameter.detach()).copy_(value)
+                for key, value in state.items()
+            }
 
 
 def _check_fit(path: Path, found: Tensors, wanted: Tensors) -> None:
