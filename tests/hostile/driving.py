@@ -33,8 +33,10 @@ class Ended:
         """The one error line; asserts that it is one, with nothing ugly around it."""
         told = [line for line in self.err.splitlines() if line.startswith("error: ")]
         assert len(told) == 1, f"exit {self.code}, {len(told)} error lines:\n{self.err}"
-        assert "Traceback" not in self.err and "this is a bug" not in self.err, self.err
-        assert "Warning" not in self.err and "\x1b" not in self.err, self.err
+        assert "Traceback" not in self.err, self.err
+        assert "this is a bug" not in self.err, self.err
+        assert "Warning" not in self.err, self.err
+        assert "\x1b" not in self.err, self.err
         return told[0]
 
 
