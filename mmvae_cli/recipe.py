@@ -263,6 +263,10 @@ class Recipe(Section):
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
+    def with_epochs(self, epochs: int) -> "Recipe":
+        """The same recipe with another length of training."""
+        return self.model_copy(update={"training": self.training.model_copy(update={"epochs": epochs})})
+
     def dump(self) -> str:
         """The resolved recipe as YAML that reads back to an equal recipe."""
         return plain_yaml.dump(self.model_dump(mode="json"))

@@ -93,10 +93,10 @@ class Run:
         write_json(self.environment_path, facts)
 
     def prepare(self, recipe: Recipe) -> None:
-        """Make the folder and write recipe.yaml, or check that it is the same one. Raises UsageProblem with the
-        difference where the folder belongs to another recipe."""
+        """Make the folder and write recipe.yaml, or check that it is the same one, if with fewer epochs. Raises
+        UsageProblem with the difference where the folder belongs to another recipe."""
         if self.recipe_path.is_file():
-            if changes := recipes.difference(self.recipe(), recipe):
+            if changes := self.differences(recipe):
                 raise UsageProblem(
                     f"{self.folder} was trained with another recipe: {'; '.join(changes)}",
                     "give --run for another folder, or the same recipe",
@@ -112,6 +112,19 @@ class Run:
             raise Failure(
                 f"cannot write {self.folder}: {error.strerror}", "choose a writable folder with --run"
             ) from error
+        self._write_recipe(recipe)
+
+    def differences(self, recipe: Recipe) -> list[str]:
+        """Where ``recipe`` differs from this run's; more epochs than before are the same run made longer."""
+        known = self.recipe()
+        return recipes.difference(known.with_epochs(max(recipe.training.epochs, known.training.epochs)), recipe)
+
+    def lengthen(self, recipe: Recipe) -> None:
+        """Note that the run now has ``recipe``'s epochs; to be called with the lock held, after :meth:`prepare`."""
+        if recipe.training.epochs > self.recipe().training.epochs:
+            self._write_recipe(recipe)
+
+    def _write_recipe(self, recipe: Recipe) -> None:
         content = recipe.dump().encode()
         write_atomic(self.recipe_path, _RECIPE_SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 

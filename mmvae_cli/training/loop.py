@@ -61,6 +61,7 @@ def train(recipe: Recipe, request: Request) -> Path:
         return run.folder
     run.prepare(recipe)
     with run.lock() as lock:
+        run.lengthen(recipe)
         try:
             with runtime.together(device, "train") as world:
                 _train_locked(recipe, request, run, store, device, world, lock)

@@ -145,7 +145,7 @@ def _shown(run: PlannedRun) -> str:
 
 def _check_folder(run: PlannedRun) -> None:
     known = Run(run.folder)
-    if known.recipe_path.is_file() and (changes := recipes.difference(known.recipe(), run.recipe)):
+    if known.recipe_path.is_file() and (changes := known.differences(run.recipe)):
         raise UsageProblem(f"{run.folder} was trained with another recipe: {'; '.join(changes)}", "move it away")
 
 
@@ -154,6 +154,7 @@ def is_done(run: PlannedRun, *, evaluate: bool) -> bool:
     known = Run(run.folder)
     try:
         trained = known.recipe_path.is_file() and known.status().get("state") == "finished"
+        trained = trained and known.recipe().training.epochs >= run.recipe.training.epochs
     except DataProblem:
         return False  # training says what is damaged
     return trained and (not evaluate or known.evaluation_path(run.recipe.evaluation.protocol).is_file())

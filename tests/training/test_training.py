@@ -181,6 +181,17 @@ def test_another_recipe_into_a_run_is_refused_with_the_difference(dataset, tmp_p
     assert caught.value.code == 2
 
 
+def test_a_run_made_longer_equals_one_that_was_long_from_the_start(dataset, tmp_path):
+    short, long = (tiny(3, shape=SHAPE, training__epochs=epochs) for epochs in (1, 3))
+    for recipe in (short, long):
+        train(recipe, Request(tmp_path / "grown", dataset))
+    train(long, Request(tmp_path / "long", dataset))
+    assert same(weights(tmp_path / "grown"), weights(tmp_path / "long"))
+    assert Run(tmp_path / "grown").recipe() == long
+    with pytest.raises(UsageProblem, match="epochs: 3 -> 1"):
+        train(short, Request(tmp_path / "grown", dataset))
+
+
 def test_resume_must_and_never(dataset, tmp_path):
     recipe = tiny(3, shape=SHAPE)
     with pytest.raises(DataProblem, match="no checkpoint"):
