@@ -14,7 +14,7 @@ import numpy as np
 
 from mmvae_cli import console, drawing, signals, trained
 from mmvae_cli.errors import Failure, UsageProblem
-from mmvae_cli.files import process_alive, write_atomic
+from mmvae_cli.files import is_abandoned, own_mark, write_atomic
 from mmvae_cli.run import Run
 from mmvae_cli.sampling import generation, layout, plan
 from mmvae_cli.sampling.generation import NOTHING_WRITTEN, Sampler
@@ -54,11 +54,11 @@ def run(
 @contextmanager
 def _staging(target: Path) -> Iterator[Path]:
     """A hidden folder inside ``target`` whose files move up when the block ends well; what is left of it vanishes."""
-    folder, ours = target / f".sample.tmp-{os.getpid()}", not target.exists()
+    folder, ours = target / f".sample.tmp-{own_mark()}", not target.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for stale in target.glob(".sample.tmp-*"):
-            if not process_alive(stale.name.rpartition("-")[2]):
+            if is_abandoned(stale):
                 shutil.rmtree(stale, ignore_errors=True)
         yield folder
         for path in sorted(folder.iterdir()):
