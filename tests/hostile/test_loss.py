@@ -39,6 +39,8 @@ WRITERS = {  # a command, and what it may not spoil
     "compare --force": ["compare", "runs/a", "--out", "report", "--force"],
 }
 
+SOME = [pytest.param(verb, marks=[] if verb == "train" else [pytest.mark.slow]) for verb in WRITERS]
+
 
 @pytest.fixture
 def begun(world) -> SimpleNamespace:
@@ -109,7 +111,7 @@ def fill(path: Path, leave: int) -> None:
         os.posix_fallocate(file.fileno(), 0, max(free.f_bavail * free.f_frsize - leave, 4096))
 
 
-@pytest.mark.parametrize("verb", WRITERS)
+@pytest.mark.parametrize("verb", SOME)
 def test_a_full_disk_costs_nothing_that_was_there(verb, small_disk, outcomes):
     w = small_disk
     before = essentials(w.root)
@@ -123,7 +125,7 @@ def test_a_full_disk_costs_nothing_that_was_there(verb, small_disk, outcomes):
     outcomes.add("a full disk (tmpfs)", "one line, exit 1, nothing lost")
 
 
-@pytest.mark.parametrize("verb", WRITERS)
+@pytest.mark.parametrize("verb", SOME)
 def test_a_quota_costs_nothing_that_was_there(verb, begun, outcomes):
     before = essentials(begun.root)
     found = mmvae(*WRITERS[verb], cwd=begun.root, largest_file=6000 if verb == "train" else 100, first=few_steps)
@@ -134,7 +136,7 @@ def test_a_quota_costs_nothing_that_was_there(verb, begun, outcomes):
     outcomes.add("a quota (largest size of a file)", "one line, exit 1, nothing lost")
 
 
-@pytest.mark.parametrize("verb", WRITERS)
+@pytest.mark.parametrize("verb", SOME)
 def test_a_read_only_folder_is_left_as_it_was(verb, begun, outcomes):
     before = essentials(begun.root)
     folders = [begun.root, *(path for path in begun.root.rglob("*") if path.is_dir())]
@@ -184,7 +186,9 @@ VANISH = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("what", VANISH)
+@pytest.mark.parametrize(
+    "what", [*list(VANISH)[:1], *(pytest.param(w, marks=pytest.mark.slow) for w in list(VANISH)[1:])]
+)
 def test_a_folder_removed_while_running(what, begun, outcomes):
     command, module, name, folder, code = VANISH[what]
     gone = before_call(module, name, lambda: shutil.rmtree(begun.root / folder, ignore_errors=True))
@@ -269,6 +273,7 @@ def test_a_clock_that_runs_backwards_changes_nothing(begun, outcomes):
 # --force -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["make-dataset --force", "sample --force", "compare --force"])
 def test_what_exists_is_replaced_with_force_only_and_only_when_the_new_one_is_complete(verb, begun, outcomes):
     before, command = essentials(begun.root), WRITERS[verb]
