@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import BinaryIO
 
 _PACKED, _MATRIX = 15, 14
+_UINT8 = 9
 _HEAD, _LONGEST_NAME = 512, 64
 """Bytes of each array that are looked at: its flags, sides, name and the size of its data lie in the first hundred."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """One array: its name, sides, and how many bytes its data say they have."""
+    """One array: its name, MATLAB's number for its class, its sides, and how many bytes its data say they have."""
 
     name: str
+    kind: int
     sides: tuple[int, ...]
     data_bytes: int
 
@@ -53,12 +55,12 @@ def _heads(file: BinaryIO, end: int) -> Iterator[bytes]:
 def _header(head: bytes) -> Header:
     if len(head) < 8 or struct.unpack_from("<I", head)[0] != _MATRIX:
         raise ValueError("an element that is no array")
-    _, at = _part(head, 8)
+    flags, at = _part(head, 8)
     sides, at = _part(head, at)
     name, at = _part(head, at)
-    if len(name) > _LONGEST_NAME or len(sides) % 4:
+    if len(name) > _LONGEST_NAME or len(sides) % 4 or not flags:
         raise ValueError("an array with an impossible name or shape")
-    return Header(name.decode("ascii"), struct.unpack(f"<{len(sides) // 4}i", sides), _size(head, at)[0])
+    return Header(name.decode("ascii"), flags[0], struct.unpack(f"<{len(sides) // 4}i", sides), _size(head, at)[0])
 
 
 def _size(head: bytes, at: int) -> tuple[int, int]:
@@ -78,7 +80,7 @@ def _part(head: bytes, at: int) -> tuple[bytes, int]:
 
 
 def check_bytes(path: Path, names: tuple[str, ...]) -> None:
-    """Raise ValueError unless the ``names`` among the arrays have one byte of data for every number."""
+    """Raise ValueError unless the uint8 arrays among ``names`` have one byte of data for every number."""
     for header in read(path):
-        if header.name in names and header.data_bytes != math.prod(header.sides):
+        if header.name in names and header.kind == _UINT8 and header.data_bytes != math.prod(header.sides):
             raise ValueError(f"{header.name} has {header.data_bytes:,} bytes for the shape {header.sides}")
