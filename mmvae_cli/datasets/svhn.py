@@ -93,9 +93,10 @@ def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     if not path.is_file():
         raise DataProblem(f"{path} is missing", _ELSEWHERE)
-    _careful(path, lambda name: mat_headers.check_bytes(path, ("X", "y")))
+    _careful(path, lambda name: mat_headers.read(path))  # scipy believes whatever they say
     headers = {name: (shape, kind) for name, shape, kind in _careful(path, whosmat)}
     _check_headers(path, headers)
+    _careful(path, lambda name: mat_headers.check_bytes(path, ("X", "y")))
     content = _careful(path, lambda name: loadmat(name, variable_names=["X", "y"]))
     images, labels = content["X"], content["y"]
     for name, array in (("X", images), ("y", labels)):
