@@ -1,5 +1,6 @@
 """The Typer app: five verbs. Each parses, calls one function, prints. No torch at import time."""
 
+import errno
 import json
 import os
 import sys
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from mmvae_cli import __version__, console, cores, signals
-from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, Failure, Stopped, UsageProblem
+from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Failure, Stopped, UsageProblem
 
 app = typer.Typer(
     name="mmvae", rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False,
@@ -414,5 +415,8 @@ def main() -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.filename and error.errno == errno.ENAMETOOLONG:
+            console.error(f"{str(error.filename)[:60]}...: {error.strerror}", "give a shorter path")
+            sys.exit(EXIT_USAGE)
         console.error(f"{type(error).__name__}: {error}", "this is a bug; --debug shows the traceback")
         sys.exit(EXIT_FAILED)
