@@ -156,11 +156,6 @@ def prune(run: Run, keep: int, step: int) -> None:
             path.unlink(missing_ok=True)
 
 
-def weightsdigest(model: nn.Module) -> str:
-    """SHA-256 over all weights: two runs are the same exactly when these are equal."""
-    return digest({name: value.detach().to("cpu").contiguous() for name, value in model.state_dict().items()}, "")
-
-
 def digest(tensors: Tensors, progress: Any) -> str:
     """SHA-256 over ``progress`` and the names, types, shapes and bytes of ``tensors``."""
     total = hashlib.sha256(str(progress).encode())

@@ -61,7 +61,6 @@ def train(recipe: Recipe, request: Request) -> Path:
         return run.folder
     run.prepare(recipe)
     with run.lock() as lock:
-        run.lengthen(recipe)
         try:
             with runtime.together(device, "train") as world:
                 _train_locked(recipe, request, run, store, device, world, lock)
@@ -224,6 +223,7 @@ def _open_run(
             "restore the dataset, or train into another folder with --run",
         )
     run.forget_after(position.step)
+    run.lengthen(recipe)
     run.set_environment(runtime.environment(device, **facts, earlier=_earlier(known, position)))
     run.set_status("running", **vars(position), total_steps=total, epochs=recipe.training.epochs)
     stand_in = f" (stand-in: {store.info.stand_in})" if store.info.stand_in else ""

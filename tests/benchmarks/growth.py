@@ -19,6 +19,8 @@ import numpy as np
 from mmvae_cli import recipe as recipes
 from mmvae_cli import store
 
+from leaving import leave
+
 ITEMS, BATCH, VIEWS, LATENT, STEPS = 1024, 32, 4, 64, 3
 PYTHON = [sys.executable, "-m", "mmvae_cli"]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
@@ -166,11 +168,7 @@ def main() -> None:
             print(json.dumps({"step": one_step, "likelihood": one_likelihood}[what](Path(name), **setting)))
         return
     found = measure()
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "growth.json").write_text(json.dumps(found, indent=1))
-    (options.out / "growth.md").write_text(report(found) + "\n")
-    print(report(found))
-    print(options.out / "growth.md")
+    leave(options.out, "growth", found, report(found))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ run too. MultiVae is measured where it can be imported.
 """
 
 import argparse
-import json
 import platform
 import statistics
 import subprocess
@@ -31,6 +30,7 @@ from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.training.step import Step, make_optimizer
 
+from leaving import leave
 from plain import PlainMoPoE, PngFolders, memory_loader
 
 VIEWS, BATCH, ITEMS, TESTED = 5, 256, 2560, 1000
@@ -372,11 +372,7 @@ def main() -> None:
             "stages": stages(bench, 5), "evaluation": evaluation(bench), "first step": first_step(bench),
             "growth": growth(device, 3),
         }  # fmt: skip
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "bench.json").write_text(json.dumps(found, indent=1))
-    (options.out / "bench.md").write_text(report(found) + "\n")
-    print(report(found))
-    print(options.out / "bench.json")
+    leave(options.out, "bench", found, report(found))
 
 
 if __name__ == "__main__":

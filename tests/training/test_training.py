@@ -185,6 +185,9 @@ def test_a_run_made_longer_equals_one_that_was_long_from_the_start(dataset, tmp_
     short, long = (tiny(3, shape=SHAPE, training__epochs=epochs) for epochs in (1, 3))
     for recipe in (short, long):
         train(recipe, Request(tmp_path / "grown", dataset))
+    longest = tiny(3, shape=SHAPE, training__epochs=9)
+    with pytest.raises(UsageProblem, match="has checkpoints"):  # what is refused leaves the recipe as it was
+        train(longest, Request(tmp_path / "grown", dataset, resume="never"))
     train(long, Request(tmp_path / "long", dataset))
     assert same(weights(tmp_path / "grown"), weights(tmp_path / "long"))
     assert Run(tmp_path / "grown").recipe() == long
