@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -94,12 +96,20 @@ def wait_until_gone(group, seconds=30.0):
     """A job is started again when nothing of it runs any more, as Slurm sees to it."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
+        if not runs(group):
             return
         time.sleep(0.05)
     raise AssertionError(f"processes of the job outlive the signal by {seconds:.0f} s")
+
+
+def runs(group):
+    """Whether a process of the group still does anything; one that is dead and not yet reaped does not."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def leaves(content, path=""):
