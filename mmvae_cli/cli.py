@@ -393,6 +393,7 @@ def main() -> None:
     debug = "--debug" in sys.argv or os.environ.get("MMVAE_DEBUG", "") not in ("", "0")
     signals.install()
     cores.limit()
+    cores.keep_memory()
     console.set_rank(_rank_of_many() or 0)
     try:
         app()

@@ -1,5 +1,7 @@
-"""How many processor cores torch may use, and how its threads wait for one another. Runs before torch is imported."""
+"""How many processor cores torch may use, how its threads wait for one another, and what becomes of memory that it
+lets go. Runs before torch is imported."""
 
+import ctypes
 import os
 from collections.abc import MutableMapping
 from contextlib import suppress
@@ -9,6 +11,21 @@ CGROUPS = Path("/sys/fs/cgroup")
 SPIN = "1000"
 """Turns that a thread waits awake before it sleeps. GNU OpenMP's own number, some milliseconds' worth, makes a step
 many times slower as soon as another process wants one of the cores."""
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
+_KEPT, _LARGEST_KEPT = 1 << 30, 32 << 20  # bytes; glibc allows no more than 32 MiB for the second
+
+
+def keep_memory(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let glibc keep up to a gigabyte of freed memory, unless the user has tuned it: every step asks for the same
+    tensors of some megabytes again, and pages that are given back and fetched anew can cost half of its time."""
+    if any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in environment):
+        return
+    with suppress(AttributeError, OSError):  # another C library has no mallopt, and other habits
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT)
 
 
 def limit(environment: MutableMapping[str, str] = os.environ) -> None:

@@ -10,6 +10,7 @@ Layout of a store (README, "The dataset folder", says the same for people who wr
 """
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Iterable
@@ -25,6 +26,9 @@ from mmvae_cli.files import read_json, sha256, write_json
 from mmvae_cli.kinds import KINDS
 
 FORMAT, VERSION = "mmvae-dataset", 1
+IN_MEMORY = 1 << 30
+"""Files up to this size are read once: the bytes that were checked are the bytes that are used, whatever happens to the
+file meanwhile. Larger ones stay on the disk, memory-mapped."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
@@ -105,7 +109,8 @@ def _valid_name(name: str) -> bool:
 
 
 class Store:
-    """A dataset folder opened for reading. Arrays are memory-mapped and checked when they are asked for.
+    """A dataset folder opened for reading. Arrays are read, or mapped where they are large, and checked when they are
+    asked for.
 
     Raises :class:`DataProblem` naming the file and what to do, for whatever is missing, damaged or inconsistent.
     """
@@ -131,7 +136,7 @@ class Store:
         return self.info.splits[split].count
 
     def array(self, split: str, modality: str) -> np.ndarray:
-        """Rows of one modality as they are stored, memory-mapped: uint8 image (N, C, H, W), text (N, L)."""
+        """Rows of one modality as they are stored: uint8 image (N, C, H, W), text (N, L)."""
         info = self.info.modalities[modality]
         array, dtype = self._load(f"{split}/{modality}.npy"), KINDS[info.kind].dtype
         if array.dtype != dtype or array.shape[1:] != info.shape:
@@ -189,11 +194,10 @@ class Store:
                 raise self._damaged(name, "is missing")
             if path.stat().st_size != known.bytes:
                 raise self._damaged(name, f"has {path.stat().st_size} bytes, not {known.bytes}")
-            if self._verify and sha256(path) != known.sha256:
+            content = path.read_bytes() if known.bytes <= IN_MEMORY else None
+            if self._verify and _digest(path, content) != known.sha256:
                 raise self._damaged(name, "does not match its checksum")
-            array = np.lib.format.open_memmap(
-                path, mode="c"
-            )  # never pickles, never zips; private pages: torch can share
+            array = _npy(path, content)
         except DataProblem:
             raise
         except Exception as error:  # a header can be wrong in more ways than numpy has names for
@@ -204,6 +208,18 @@ class Store:
 
     def _damaged(self, name: str, what: str) -> DataProblem:
         return DataProblem(f"{self.folder / name} {what}", "build the dataset again: mmvae make-dataset ... --force")
+
+
+def _digest(path: Path, content: bytes | None) -> str:
+    return sha256(path) if content is None else hashlib.sha256(content).hexdigest()
+
+
+def _npy(path: Path, content: bytes | None) -> np.ndarray:
+    """The array of a .npy file, from its ``content`` or mapped (private pages: torch can share them); never pickled,
+    never zipped."""
+    if content is None:
+        return np.lib.format.open_memmap(path, mode="c")
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
 def _read_info(folder: Path) -> StoreInfo:

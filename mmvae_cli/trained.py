@@ -39,5 +39,4 @@ def load(run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, devic
         raise DataProblem(
             f"{found.path} has weights that are not finite ({odd[0]})", "choose another one with --checkpoint"
         )
-    model.to(place).to(memory_format=torch.channels_last)  # decoding alone is faster so; a whole training step is not
-    return Trained(model.eval(), found, store, place)
+    return Trained(model.to(place).eval(), found, store, place)

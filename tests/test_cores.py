@@ -41,3 +41,31 @@ def test_what_the_user_says_stays(groups):
     environment = {"OMP_NUM_THREADS": "8", "OMP_WAIT_POLICY": "active"}
     cores.limit(environment)
     assert environment == {"OMP_NUM_THREADS": "8", "OMP_WAIT_POLICY": "active"}
+
+
+class FakeLibrary:
+    def __init__(self):
+        self.told = {}
+
+    def mallopt(self, option, value):
+        self.told[option] = value
+        return 1
+
+
+@pytest.mark.parametrize(("environment", "tuned"), [
+    ({}, True), ({"PATH": "/bin"}, True), ({"MALLOC_ARENA_MAX": "2"}, False), ({"GLIBC_TUNABLES": "x=1"}, False),
+])  # fmt: skip
+def test_freed_memory_is_kept_unless_the_user_has_tuned_it(environment, tuned, monkeypatch):
+    library = FakeLibrary()
+    monkeypatch.setattr(cores.ctypes, "CDLL", lambda name: library)
+    cores.keep_memory(environment)
+    assert library.told == ({-1: 1 << 30, -3: 32 << 20} if tuned else {})
+
+
+def test_the_c_library_of_this_machine_takes_the_values():
+    """mallopt answers 0 to a value that it does not accept."""
+    libc = cores.ctypes.CDLL(None)
+    if not hasattr(libc, "mallopt"):
+        pytest.skip("this C library has no mallopt")
+    assert libc.mallopt(cores._M_MMAP_THRESHOLD, cores._LARGEST_KEPT) == 1
+    assert libc.mallopt(cores._M_TRIM_THRESHOLD, cores._KEPT) == 1

@@ -166,3 +166,24 @@ def test_a_full_disk_is_met_before_the_array_is_filled(tmp_path, monkeypatch):
     monkeypatch.setattr(store.os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space"):
         store.new_array(tmp_path, "train/x.npy", (10, 1, 2, 2))
+
+
+def test_what_was_checked_is_what_is_used(folder):
+    """A file that is cut or rewritten while a command runs changes nothing for it."""
+    opened = Store(folder)
+    photo = opened.array("train", "photo")
+    with open(folder / "train" / "photo.npy", "r+b") as file:
+        file.truncate(64)
+    assert (photo == 7).all()
+
+
+def test_large_files_are_mapped_and_checked_like_small_ones(folder, monkeypatch):
+    monkeypatch.setattr(store, "IN_MEMORY", 100)
+    opened = Store(folder)
+    assert isinstance(opened.array("train", "photo"), np.memmap)
+    assert (opened.array("train", "photo") == 7).all()
+    content = bytearray((folder / "test" / "photo.npy").read_bytes())
+    content[-1] ^= 1
+    (folder / "test" / "photo.npy").write_bytes(content)
+    with pytest.raises(DataProblem, match="checksum"):
+        opened.array("test", "photo")

@@ -11,7 +11,7 @@ from mmvae_cli.errors import UsageProblem
 from mmvae_cli.evaluation import attributes, classifiers, coherence, latent, likelihood
 from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting
 from mmvae_cli.evaluation.scores import NO_POSITIVE
-from mmvae_cli.files import require_writable, write_json
+from mmvae_cli.files import require_writable, sha256, write_atomic, write_json
 from mmvae_cli.result import EvaluationResult
 from mmvae_cli.run import Run
 
@@ -36,8 +36,9 @@ def run(
     require_writable(path)  # now, not after hours of measuring
     with runtime.together(opened.device, "evaluate") as world:
         setting = Setting(opened.model, recipe, opened.store, opened.device, world)
-        complete = _merged(path, _measure(setting, opened.checkpoint, wanted, force))
+        complete = _measure(setting, opened.checkpoint, wanted, force)
         if world.rank == 0:
+            complete = _merged(path, complete)
             write_json(path, complete.model_dump(mode="json"))
     return path, complete
 
@@ -120,11 +121,19 @@ def _merged(path: Path, fresh: EvaluationResult) -> EvaluationResult:
         return fresh
     same = all(getattr(earlier, key) == getattr(fresh, key) for key in ("protocol", "run", "dataset", "settings"))
     if not same:
+        _keep_aside(path, earlier)
         return fresh
     kept = {name: getattr(earlier, name) for name in METRICS if getattr(fresh, name) is None}
     dropped = tuple(name for name in METRICS if getattr(fresh, name) is not None)
     reasons = {key: value for key, value in earlier.reasons.items() if not key.startswith(dropped)}
     return fresh.model_copy(update={**kept, "reasons": reasons | fresh.reasons})
+
+
+def _keep_aside(path: Path, earlier: EvaluationResult) -> None:
+    """Another checkpoint, other data or settings were measured before: that result stays, under a name of its own."""
+    aside = path.with_name(f"{path.stem}.step-{earlier.run.step:08d}-{sha256(path)[:8]}.json")
+    write_atomic(aside, path.read_bytes())
+    console.say(f"the evaluation that was there (step {earlier.run.step:,}) is now {aside}")
 
 
 def report(found: EvaluationResult) -> str:

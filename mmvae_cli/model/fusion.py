@@ -156,7 +156,7 @@ def mixture_log_prob(components: Gaussian, z: Tensor) -> Tensor:
 
 # --- all component KLs without keeping all components ---------------------------------------------------------------
 
-_CHUNK = {"cpu": 1 << 18, "cuda": 1 << 26}
+_CHUNK = {"cpu": 1 << 19, "cuda": 1 << 26}
 """Elements of one (S, b, D) temporary: about a core's cache on the CPU, a small part of the memory on a GPU."""
 
 

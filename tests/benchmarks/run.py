@@ -26,6 +26,7 @@ from mmvae_cli.evaluation import coherence, latent, likelihood
 from mmvae_cli.evaluation.encoding import Data, Setting
 from mmvae_cli.model import fusion, objective
 from mmvae_cli.model.networks import build_classifier
+from mmvae_cli.model.networks.image import BiasApart
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.training.step import Step, make_optimizer
@@ -98,8 +99,16 @@ class Bench:
 
         return one
 
-    def plain(self, loader: object) -> Callable[[], torch.Tensor]:
+    def usual_model(self) -> tuple[recipes.Recipe, MultimodalVAE]:
+        """The same networks as others would write them: torch's default memory format, its own convolutions."""
         recipe, model = self.model()
+        for module in model.modules():
+            if isinstance(module, BiasApart):
+                module.__class__ = torch.nn.ConvTranspose2d
+        return recipe, model.to(memory_format=torch.contiguous_format)
+
+    def plain(self, loader: object) -> Callable[[], torch.Tensor]:
+        recipe, model = self.usual_model()
         reference = PlainMoPoE(model, recipe.objective.beta)
         optimizer = torch.optim.Adam(model.parameters(), 1e-3)
         stream = endless(loader)
@@ -123,7 +132,7 @@ class Bench:
             from multivae.models.base import BaseDecoder, BaseEncoder, ModelOutput
         except ImportError:
             return None
-        recipe, model = self.model()
+        recipe, model = self.usual_model()
 
         class Encoder(BaseEncoder):  # type: ignore[misc]
             def __init__(self, inner: torch.nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -180,3 +181,16 @@ def test_a_file_in_the_way_of_a_run_is_one_line(world, tmp_path):
     (tmp_path / "run").write_text("")
     done = mmvae("train", world / "mopoe.yaml", "--data-dir", world, "--run", tmp_path / "run", code=1)
     assert "cannot write" in done.stderr
+
+
+def test_an_evaluation_of_something_else_is_kept_beside_the_new_one(world, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(world / "runs" / "mvae", run)
+    before = (run / "evaluation.json").read_bytes()
+    command = ["evaluate", "--ckpt", run, "--data-dir", world, "--metrics", "latent"]
+    done = mmvae(*command, "--subsets-per-size", "1")
+    (aside,) = run.glob("evaluation.step-*.json")
+    assert aside.read_bytes() == before
+    assert str(aside) in done.stderr
+    mmvae(*command)
+    assert len(list(run.glob("evaluation.step-*.json"))) == 2

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmvae_cli import batches, checkpoint, signals
+from mmvae_cli import batches, checkpoint, signals, store
 from mmvae_cli.errors import Stopped, UsageProblem
 from mmvae_cli.model import objective
 from mmvae_cli.model.objective import Objective
@@ -310,8 +310,9 @@ def test_data_from_host_memory_give_the_same_losses(dataset, tmp_path):
     assert losses(tmp_path / "device") == losses(tmp_path / "host")
 
 
-def test_on_the_cpu_data_stay_memory_mapped(dataset):
+def test_on_the_cpu_large_data_stay_memory_mapped(dataset, monkeypatch):
     """Larger than memory is no obstacle: rows are views of the mapped file."""
+    monkeypatch.setattr(store, "IN_MEMORY", 0)
     split = batches.Split(Store(dataset), "train", ["image", "text"], torch.device("cpu"), "host")
     for name, rows in split._rows.items():
         array = Store(dataset).array("train", name)

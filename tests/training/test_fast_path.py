@@ -8,6 +8,7 @@ import torch
 from torch.distributions import Laplace, Normal, kl_divergence
 
 from mmvae_cli.model import fusion, objective
+from mmvae_cli.model.networks.image import BiasApart
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.training.step import Step, make_optimizer
@@ -95,3 +96,30 @@ def test_chunks_of_any_size_give_the_same_kls_and_gradients(monkeypatch):
         torch.testing.assert_close(chunked, whole)
         for ours, theirs in zip(torch.autograd.grad((chunked * weights).sum(), experts), expected, strict=True):
             torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_bias_added_afterwards_is_the_same_layer(precision):
+    """Outputs and gradients of the decoder's widest transposed convolution equal torch's own."""
+    torch.manual_seed(0)
+    ours = BiasApart(128, 64, 3, 2, 1, output_padding=1)
+    plain = torch.nn.ConvTranspose2d(128, 64, 3, 2, 1, output_padding=1)
+    plain.load_state_dict(ours.state_dict())
+    x = torch.randn(8, 128, 4, 4)
+    found = []
+    for layer in (ours, plain):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            out = layer(x)
+        loss = (out.float() * torch.linspace(-1, 1, out[0].numel()).view(out.shape[1:])).sum()
+        found.append((out, *torch.autograd.grad(loss, list(layer.parameters()))))
+    close = {"rtol": 1e-4, "atol": 1e-5} if precision == "fp32" else {"rtol": 3e-2, "atol": 3e-2}
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, **close)
+    assert found[0][0].dtype == found[1][0].dtype
+
+
+def test_every_image_network_is_channels_last():
+    model = MultimodalVAE(tiny(VIEWS, shape=SHAPE))
+    weights = [p for p in model.parameters() if p.dim() == 4]
+    assert len(weights) == 6 * VIEWS
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)

@@ -44,7 +44,7 @@ class DigitTrunk(nn.Module):
         self.linear = nn.Linear(784, self.features)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.linear(x.flatten(1)))
+        return F.relu_(self.linear(x.flatten(1)))
 
 
 class DigitDecoder(nn.Module):
@@ -55,7 +55,7 @@ class DigitDecoder(nn.Module):
         self.linear1, self.linear2 = nn.Linear(latent, 400), nn.Linear(400, 784)
 
     def forward(self, z: Tensor) -> Tensor:
-        return torch.sigmoid(self.linear2(F.relu(self.linear1(z)))).unflatten(1, DIGIT)
+        return torch.sigmoid(self.linear2(F.relu_(self.linear1(z)))).unflatten(1, DIGIT)
 
 
 # --- SVHN ------------------------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class HouseNumberTrunk(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            x = F.relu(conv(x))
+            x = F.relu_(conv(x))
         return x.flatten(1)
 
 
@@ -93,9 +93,9 @@ class HouseNumberDecoder(nn.Module):
         self.conv4 = nn.ConvTranspose2d(32, 3, 4, 2, 1)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = F.relu(self.linear(z))[:, :, None, None]
+        x = F.relu_(self.linear(z))[:, :, None, None]
         for conv in (self.conv1, self.conv2, self.conv3):
-            x = F.relu(conv(x))
+            x = F.relu_(conv(x))
         result: Tensor = self.conv4(x)
         return result
 
@@ -118,9 +118,9 @@ class WordTrunk(nn.Module):
         # a convolution with kernel 1 over one-hot rows picks one row of its weights per character, so that its
         # output and the ReLU on it need to be known for the V characters only
         assert self.conv1.bias is not None
-        table = F.relu(self.conv1.weight[:, :, 0].t() + self.conv1.bias)  # (V, 128)
-        x = F.relu(self.conv2(F.embedding(codes, table).transpose(1, 2)))
-        return F.relu(self.conv3(x)).flatten(1)
+        table = F.relu_(self.conv1.weight[:, :, 0].t() + self.conv1.bias)  # (V, 128)
+        x = F.relu_(self.conv2(F.embedding(codes, table).transpose(1, 2)))
+        return F.relu_(self.conv3(x)).flatten(1)
 
 
 class WordDecoder(nn.Module):
@@ -134,8 +134,8 @@ class WordDecoder(nn.Module):
         self.conv3 = nn.Conv1d(128, VOCABULARY, 1)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = F.relu(self.conv1(self.linear(z)[:, :, None]))  # no activation after the linear layer, as released
-        result: Tensor = self.conv3(F.relu(self.conv2(x))).transpose(1, 2)
+        x = F.relu_(self.conv1(self.linear(z)[:, :, None]))  # no activation after the linear layer, as released
+        result: Tensor = self.conv3(F.relu_(self.conv2(x))).transpose(1, 2)
         return result
 
 
@@ -153,7 +153,7 @@ class MnistClassifier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in (self.conv1, self.conv2, self.conv3):
-            x = F.relu(conv(x))
+            x = F.relu_(conv(x))
         result: Tensor = self.linear(self.dropout(x.flatten(1)))
         return result
 

@@ -31,10 +31,7 @@ _TEXT_CLASSES: tuple[Step, ...] = ((2, *_HALVE), (3, *_HALVE), (4, *_HALVE), (5,
 def face_pair(spec: ModalitySpec, latent: int) -> tuple[nn.Module, nn.Module]:
     """Trunk and decoder of ``face64``: 21,559,040 (with heads) and 21,912,323 parameters for latents of 32 + 32."""
     width = spec.width or PAPER_WIDTH
-    pair = FaceEncoder(width), FaceDecoder(latent, width)
-    for network in pair:
-        network.to(memory_format=torch.channels_last)  # forward and backward take a fifth less time on a CPU
-    return pair
+    return FaceEncoder(width), FaceDecoder(latent, width)
 
 
 def long_text_pair(spec: ModalitySpec, latent: int) -> tuple[nn.Module, nn.Module]:
