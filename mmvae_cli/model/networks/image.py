@@ -84,7 +84,8 @@ class BiasApart(nn.ConvTranspose2d):
     7 times (bf16) as long with the bias inside; with few channels the extra pass costs more than it saves."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        assert self.bias is not None and not isinstance(self.padding, str)
+        assert self.bias is not None
+        assert not isinstance(self.padding, str)
         product = F.conv_transpose2d(x, self.weight, None, self.stride, self.padding, self.output_padding)
         return product + self.bias.to(product.dtype)[:, None, None]
 

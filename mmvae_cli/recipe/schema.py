@@ -1,34 +1,24 @@
-"""The recipe: one complete experiment as validated YAML. No torch.
+"""The schema of a recipe: its sections, their defaults, and what must hold between them.
 
-Every setting of the science lives here and can be overridden as ``KEY=VALUE``. A method's name is a preset of
-``subsets``, ``prior_expert`` and ``unimodal_elbos``; validation fills them in, so that a resolved recipe hides nothing.
+A method's name is a preset of ``subsets``, ``prior_expert`` and ``unimodal_elbos``; validation fills them in, so that a
+resolved recipe hides nothing.
 """
 
-import difflib
 import hashlib
 import json
-import os
-import re
-from collections.abc import Iterable
-from importlib import resources
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mmvae_cli import plain_yaml
-from mmvae_cli.errors import UsageProblem
 from mmvae_cli.kinds import KINDS
+from mmvae_cli.recipe import families
+from mmvae_cli.recipe.families import Subsets
+from mmvae_cli.recipe.section import Section, choice, one_of
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-MAX_SUBSETS = 4096
-_MAX_BYTES = 1 << 20
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class DatasetSpec(Section):
@@ -82,13 +72,13 @@ class ModalitySpec(Section):
     @field_validator("network")
     @classmethod
     def _known_network(cls, network: str) -> str:
-        return _one_of(network, NETWORKS)
+        return one_of(network, NETWORKS)
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModalitySpec":
         fixed, kind = NETWORKS[self.network][1], KINDS[self.kind]
         if self.likelihood not in kind.likelihoods:
-            raise ValueError(f"likelihood: {_choice(self.likelihood, kind.likelihoods)}, which suit {self.kind} data")
+            raise ValueError(f"likelihood: {choice(self.likelihood, kind.likelihoods)}, which suit {self.kind} data")
         if self.shape is None:
             example = [3, 32, 32][: len(kind.sides)]
             raise ValueError(f"shape: network {self.network!r} needs one, such as {example} ({', '.join(kind.sides)})")
@@ -106,24 +96,6 @@ class ModalitySpec(Section):
     def kind(self) -> str:
         return NETWORKS[self.network][0]
 
-
-def _choice(given: str, allowed: Iterable[str]) -> str:
-    """``'given' is not one of ...``, with the nearest match."""
-    near = difflib.get_close_matches(given, allowed := list(allowed), n=1)
-    return f"{given!r} is not one of {', '.join(allowed)}" + (f" (did you mean {near[0]!r}?)" if near else "")
-
-
-def _one_of(given: str, allowed: Iterable[str]) -> str:
-    if given not in (allowed := list(allowed)):
-        raise ValueError(_choice(given, allowed))
-    return given
-
-
-class SizeLimit(Section):
-    max_size: int = Field(ge=1)
-
-
-Subsets = Literal["full", "singletons", "all"] | SizeLimit | tuple[tuple[str, ...], ...]
 
 _PAIR = ["image", "text"]
 
@@ -218,7 +190,7 @@ class Recipe(Section):
     def _family(cls, model: ModelSpec, info: Any) -> ModelSpec:
         names = list(info.data.get("modalities", {}))
         if names:
-            _check_subsets(model.subsets, names)
+            families.check(model.subsets, names)
         return model
 
     @model_validator(mode="after")
@@ -235,7 +207,7 @@ class Recipe(Section):
 
     def families(self) -> list[tuple[int, ...]]:
         """The admitted subsets as tuples of modality positions, by size, then lexicographic; the full set last."""
-        return subset_list(self.model.subsets, list(self.modalities))
+        return families.subset_list(self.model.subsets, list(self.modalities))
 
     def weights(self) -> dict[str, float]:
         """Likelihood weight w_m per modality (facts 1.5), from the sizes C*H*W of an image and L of a text.
@@ -278,182 +250,3 @@ def size_of(spec: ModalitySpec) -> int:
     for side in spec.shape or ():
         size *= side
     return size
-
-
-def _check_subsets(subsets: Subsets, names: list[str]) -> None:
-    if isinstance(subsets, tuple):
-        for subset in subsets:
-            if unknown := [name for name in subset if name not in names]:
-                raise ValueError(f"subsets: unknown modality {unknown[0]!r}; the recipe has {', '.join(names)}")
-            if not subset or len(set(subset)) != len(subset):
-                raise ValueError(f"subsets: {list(subset)} is empty or names a modality twice")
-        if not subsets or len({frozenset(s) for s in subsets}) != len(subsets):
-            raise ValueError("subsets: the list is empty or has the same subset twice")
-        if missing := [name for name in names if not any(name in s for s in subsets)]:
-            raise ValueError(f"subsets: {missing[0]!r} is in no subset, so its encoder would never be used")
-    elif isinstance(subsets, SizeLimit) and subsets.max_size > len(names):
-        raise ValueError(f"subsets: max_size {subsets.max_size} is more than the {len(names)} modalities")
-    if (count := _count_subsets(subsets, len(names))) > MAX_SUBSETS:
-        raise ValueError(
-            f"subsets: {count:,} subsets of {len(names)} modalities are more than {MAX_SUBSETS:,}; "
-            "limit their size with subsets: {max_size: K} or list them"
-        )
-
-
-def _count_subsets(subsets: Subsets, modalities: int) -> int:
-    from math import comb
-
-    if isinstance(subsets, tuple):
-        return len(subsets)
-    if isinstance(subsets, SizeLimit):
-        return sum(comb(modalities, k) for k in range(1, subsets.max_size + 1))
-    return {"full": 1, "singletons": modalities, "all": 2**modalities - 1}[subsets]
-
-
-def subset_list(subsets: Subsets, names: list[str]) -> list[tuple[int, ...]]:
-    """Resolve ``subsets`` to sorted tuples of positions in ``names``, ordered by size, then lexicographically."""
-    from itertools import combinations
-
-    count = len(names)
-    if isinstance(subsets, tuple):
-        chosen = [tuple(sorted(names.index(name) for name in subset)) for subset in subsets]
-        return sorted(chosen, key=lambda subset: (len(subset), subset))
-    if subsets == "full":
-        return [tuple(range(count))]
-    top = subsets.max_size if isinstance(subsets, SizeLimit) else 1 if subsets == "singletons" else count
-    return [subset for size in range(1, top + 1) for subset in combinations(range(count), size)]
-
-
-# --- loading ---------------------------------------------------------------------------------------------------------
-
-
-def shipped() -> dict[str, Path]:
-    """Recipes that come with the package, by name."""
-    inside = Path(str(resources.files("mmvae_cli"))) / "recipes"
-    folder = inside if inside.is_dir() else Path(__file__).parent.parent / "recipes"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
-
-
-def find(name: str) -> Path:
-    """An existing file wins, else the shipped recipe of that name; the error lists them and the nearest match."""
-    if os.path.isfile(name):  # unlike Path's, it says no to a name too long for any file
-        return Path(name)
-    known = shipped()
-    if name in known:
-        return known[name]
-    near = difflib.get_close_matches(Path(name).stem, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    raise UsageProblem(
-        f"no recipe {name[:200]!r}", f"{hint}shipped recipes: {', '.join(known)}; or give a path to a .yaml"
-    )
-
-
-def load(name: str, overrides: list[str] | None = None) -> Recipe:
-    """Read a recipe by name or path and apply ``KEY=VALUE`` overrides. Raises UsageProblem listing every error."""
-    path = find(name)
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise UsageProblem(f"{path}: larger than any recipe ({_MAX_BYTES >> 20} MiB)")
-        content = plain_yaml.parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageProblem(f"{path}: cannot be read ({error})") from error
-    if not isinstance(content, dict):
-        raise UsageProblem(f"{path}: a recipe is a mapping with name, dataset, modalities, model, training ...")
-    for override in overrides or []:
-        _apply(content, override)
-    return validate(content, str(path))
-
-
-def validate(content: dict[str, Any], where: str) -> Recipe:
-    """Turn plain data into a Recipe; every error of it in one message, each with its dotted path."""
-    try:
-        return Recipe.model_validate(content)
-    except ValidationError as error:
-        lines = list(dict.fromkeys(_explain(item, content) for item in _telling(error.errors())))
-        raise UsageProblem(f"{where}: {len(lines)} error(s)\n" + "\n".join(f"  {line}" for line in lines)) from error
-
-
-def _apply(content: dict[str, Any], override: str) -> None:
-    """Set one dotted key from ``KEY=VALUE``; the value is YAML."""
-    key, equals, value = override.partition("=")
-    parts = key.split(".")
-    if not equals or not all(parts):
-        raise UsageProblem(f"override {override!r} is not KEY=VALUE", "such as objective.beta=2.5")
-    place = content
-    for part in parts[:-1]:
-        nested = place.get(part)
-        place[part] = place = dict(nested) if isinstance(nested, dict) else {}
-    place[parts[-1]] = plain_yaml.parse(value, f"override {key}")
-
-
-def _telling(errors: list[Any]) -> list[Any]:
-    """Without the errors of a union's other branches where a word was given that is none of the allowed words."""
-    words = {
-        _location(error) for error in errors if error["type"] == "literal_error" and isinstance(error["input"], str)
-    }
-    return [error for error in errors if error["type"] == "literal_error" or _location(error) not in words]
-
-
-def _location(error: Any) -> tuple[str, ...]:
-    return tuple(str(part) for part in error["loc"] if not _is_union_tag(part))
-
-
-def _explain(error: Any, content: Any) -> str:
-    """One validation error as ``path: what, what is allowed, the nearest match``."""
-    known = set(_field_names())
-    location = list(_location(error))
-    path, kind, context = ".".join(location), error["type"], error.get("ctx") or {}
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
-        return f"{path}: unknown key" + (f" (did you mean {_dotted(near[0], location)!r}?)" if near else "")
-    if kind == "missing":
-        return f"{path}: is required"
-    if kind == "value_error":
-        detail, colon, rest = str(context.get("error", error["msg"])).partition(": ")
-        return ".".join([*location, detail]) + f": {rest}" if colon else f"{path}: {detail}"
-    if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-        return f"{path}: {_choice(str(error['input']), allowed)}"
-    return f"{path}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r}"[:400]
-
-
-def _dotted(field: str, location: list[str]) -> str:
-    """The field's full path where it belongs to another section than the one it was looked for in."""
-    if len(location) == 1:
-        for name, info in Recipe.model_fields.items():
-            section = info.annotation
-            if isinstance(section, type) and issubclass(section, BaseModel) and field in section.model_fields:
-                return f"{name}.{field}"
-    return field
-
-
-def _is_union_tag(part: Any) -> bool:
-    return isinstance(part, str) and (
-        part.startswith(("literal[", "tuple[", "dict[")) or part in {"SizeLimit", "[key]"}
-    )
-
-
-def _field_names() -> list[str]:
-    sections = [Recipe, *(f.annotation for f in Recipe.model_fields.values()), ModalitySpec, SizeLimit]
-    return [name for s in sections if isinstance(s, type) and issubclass(s, BaseModel) for name in s.model_fields]
-
-
-def dataset_folder(recipe: Recipe, data_dir: Path) -> Path:
-    """Where the recipe's dataset is: a path as given, a plain name under ``data_dir``."""
-    name = recipe.dataset.name
-    return Path(name).expanduser() if "/" in name or name in (".", "..") else data_dir / name
-
-
-def difference(old: Recipe, new: Recipe) -> list[str]:
-    """The dotted keys in which two recipes differ, as ``key: old -> new``."""
-    before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
-    keys = dict.fromkeys([*before, *after])
-    return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
-
-
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

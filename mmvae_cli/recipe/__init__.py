@@ -1,0 +1,26 @@
+"""The recipe: one complete experiment as validated YAML. No torch.
+
+Every setting of the science lives here and can be overridden as ``KEY=VALUE``.
+"""
+
+from mmvae_cli.recipe.families import MAX_SUBSETS, Subsets, subset_list
+from mmvae_cli.recipe.reading import dataset_folder, difference, find, flatten, load, shipped, validate
+from mmvae_cli.recipe.schema import (
+    NETWORKS,
+    PRESETS,
+    SCALABLE,
+    DatasetSpec,
+    EvaluationSpec,
+    ModalitySpec,
+    ModelSpec,
+    ObjectiveSpec,
+    Recipe,
+    TrainingSpec,
+    size_of,
+)
+
+__all__ = [
+    "MAX_SUBSETS", "NETWORKS", "PRESETS", "SCALABLE", "DatasetSpec", "EvaluationSpec", "ModalitySpec", "ModelSpec",
+    "ObjectiveSpec", "Recipe", "Subsets", "TrainingSpec", "dataset_folder", "difference", "find", "flatten", "load",
+    "shipped", "size_of", "subset_list", "validate",
+]  # fmt: skip

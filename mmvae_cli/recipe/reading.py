@@ -1,0 +1,96 @@
+"""Recipes from files: shipped ones by name, others by path, ``KEY=VALUE`` overrides, and how two recipes differ."""
+
+import difflib
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from mmvae_cli import plain_yaml
+from mmvae_cli.errors import UsageProblem
+from mmvae_cli.recipe.schema import Recipe
+from mmvae_cli.recipe.wording import explain, telling
+
+_MAX_BYTES = 1 << 20
+
+
+def shipped() -> dict[str, Path]:
+    """Recipes that come with the package, by name."""
+    inside = Path(str(resources.files("mmvae_cli"))) / "recipes"
+    folder = inside if inside.is_dir() else Path(__file__).parents[2] / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find(name: str) -> Path:
+    """An existing file wins, else the shipped recipe of that name; the error lists them and the nearest match."""
+    if os.path.isfile(name):  # unlike Path's, it says no to a name too long for any file
+        return Path(name)
+    known = shipped()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(Path(name).stem, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    raise UsageProblem(
+        f"no recipe {name[:200]!r}", f"{hint}shipped recipes: {', '.join(known)}; or give a path to a .yaml"
+    )
+
+
+def load(name: str, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe by name or path and apply ``KEY=VALUE`` overrides. Raises UsageProblem listing every error."""
+    path = find(name)
+    try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise UsageProblem(f"{path}: larger than any recipe ({_MAX_BYTES >> 20} MiB)")
+        content = plain_yaml.parse(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageProblem(f"{path}: cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise UsageProblem(f"{path}: a recipe is a mapping with name, dataset, modalities, model, training ...")
+    for override in overrides or []:
+        _apply(content, override)
+    return validate(content, str(path))
+
+
+def validate(content: dict[str, Any], where: str) -> Recipe:
+    """Turn plain data into a Recipe; every error of it in one message, each with its dotted path."""
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        lines = list(dict.fromkeys(explain(item, content) for item in telling(error.errors())))
+        raise UsageProblem(f"{where}: {len(lines)} error(s)\n" + "\n".join(f"  {line}" for line in lines)) from error
+
+
+def _apply(content: dict[str, Any], override: str) -> None:
+    """Set one dotted key from ``KEY=VALUE``; the value is YAML."""
+    key, equals, value = override.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts):
+        raise UsageProblem(f"override {override!r} is not KEY=VALUE", "such as objective.beta=2.5")
+    place = content
+    for part in parts[:-1]:
+        nested = place.get(part)
+        place[part] = place = dict(nested) if isinstance(nested, dict) else {}
+    place[parts[-1]] = plain_yaml.parse(value, f"override {key}")
+
+
+def dataset_folder(recipe: Recipe, data_dir: Path) -> Path:
+    """Where the recipe's dataset is: a path as given, a plain name under ``data_dir``."""
+    name = recipe.dataset.name
+    return Path(name).expanduser() if "/" in name or name in (".", "..") else data_dir / name
+
+
+def difference(old: Recipe, new: Recipe) -> list[str]:
+    """The dotted keys in which two recipes differ, as ``key: old -> new``."""
+    before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
+    keys = dict.fromkeys([*before, *after])
+    return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
