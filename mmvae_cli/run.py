@@ -115,9 +115,12 @@ class Run:
         self._write_recipe(recipe)
 
     def differences(self, recipe: Recipe) -> list[str]:
-        """Where ``recipe`` differs from this run's; more epochs than before are the same run made longer."""
+        """Where ``recipe`` differs from this run's; more epochs than before are the same run made longer, unless the
+        learning rate's schedule depends on their number."""
         known = self.recipe()
-        return recipes.difference(known.with_epochs(max(recipe.training.epochs, known.training.epochs)), recipe)
+        if known.training.schedule == "constant":
+            known = known.with_epochs(max(recipe.training.epochs, known.training.epochs))
+        return recipes.difference(known, recipe)
 
     def lengthen(self, recipe: Recipe) -> None:
         """Note that the run now has ``recipe``'s epochs; to be called with the lock held, after :meth:`prepare`."""

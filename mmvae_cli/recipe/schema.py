@@ -140,11 +140,15 @@ class ObjectiveSpec(Section):
 
 
 class TrainingSpec(Section):
-    """The optimisation and what is kept of it. Adam with torch's defaults, as in the paper."""
+    """The optimisation and what is kept of it. Adam with torch's defaults, as in the paper.
+
+    ``schedule``: ``constant`` (the paper's), or ``cosine``: the learning rate falls to zero along half a cosine.
+    """
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     learning_rate: Positive
+    schedule: Literal["constant", "cosine"] = "constant"
     seed: int = Field(default=0, ge=0, lt=2**63)
     precision: Literal["fp32", "tf32", "bf16"] = "tf32"
     compile: Literal["auto", "off"] = "auto"
@@ -236,7 +240,7 @@ class Recipe(Section):
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def with_epochs(self, epochs: int) -> "Recipe":
-        """The same recipe with another length of training."""
+        """The same recipe with another length of training; the same training, too, where the schedule is constant."""
         return self.model_copy(update={"training": self.training.model_copy(update={"epochs": epochs})})
 
     def dump(self) -> str:

@@ -23,7 +23,7 @@ from mmvae_cli.run import Run
 from mmvae_cli.runtime import World, derive
 from mmvae_cli.store import Store
 from mmvae_cli.training import plan
-from mmvae_cli.training.step import Step, make_optimizer
+from mmvae_cli.training.step import Step, learning_rate, make_optimizer
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,12 @@ def _train_locked(
             if (at + 1) % check_every == 0:
                 meter.check(at + 1)  # before the weights are touched
             optimizer.zero_grad(set_to_none=True)
+            optimizer.param_groups[0]["lr"] = learning_rate(settings, at, total)
             (loss * scale if world.size > 1 else loss).backward()
             optimizer.step()
             done = at + 1
             if done % settings.log_every == 0 or done % per_epoch == 0:
-                record = meter.flush(done, epoch, settings)
+                record = meter.flush(done, epoch, settings.batch_size, learning_rate(settings, at, total))
                 log.write(record, here(done), runtime.memory_mib(device))
                 note = _note(record)
             else:
@@ -294,7 +295,7 @@ class Meter:
                 "lower training.learning_rate or check the data; the last checkpoint is from before",
             )
 
-    def flush(self, step: int, epoch: int, settings: Any) -> dict[str, Any]:
+    def flush(self, step: int, epoch: int, batch_size: int, rate: float) -> dict[str, Any]:
         """The means since the last flush, over all ranks, and the speed."""
         self.check(step)
         total = torch.cat([self._sum, self._sum.new_tensor([float(self._rows)])])
@@ -302,14 +303,14 @@ class Meter:
             torch.distributed.all_reduce(total)
         values = (total[:-1] / total[-1]).tolist()
         now = time.monotonic()
-        speed = self._steps * settings.batch_size / (now - self._since)
+        speed = self._steps * batch_size / (now - self._since)
         self._sum.zero_()
         self._rows = self._steps = 0
         self._since = now
         means = dict(zip(self.names, values, strict=True))
         elbo = sum(value for name, value in means.items() if name.startswith("log_likelihood."))
         elbo -= sum(value for name, value in means.items() if name == "kl.shared" or name.startswith("kl.private."))
-        record = {"step": step, "epoch": epoch, "learning_rate": settings.learning_rate, "items_per_second": speed}
+        record = {"step": step, "epoch": epoch, "learning_rate": rate, "items_per_second": speed}
         return record | {"elbo": elbo} | means
 
 

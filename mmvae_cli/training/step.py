@@ -1,6 +1,7 @@
 """The training step: one module whose forward pass gives the loss and every term, so that it can be wrapped as a whole
 by DistributedDataParallel or torch.compile."""
 
+import math
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -11,6 +12,7 @@ from mmvae_cli import runtime
 from mmvae_cli.model import objective
 from mmvae_cli.model.objective import Noise, Objective
 from mmvae_cli.model.vae import Batch, MultimodalVAE
+from mmvae_cli.recipe import TrainingSpec
 
 
 class Step(nn.Module):
@@ -41,6 +43,13 @@ class Step(nn.Module):
             names += [f"unimodal.log_likelihood.{name}" for name in model.names]
             names += [f"unimodal.kl.{name}" for name in model.names]
         return names + [f"kl.{name}" for name in self.components]
+
+
+def learning_rate(settings: TrainingSpec, step: int, total: int) -> float:
+    """The rate of step ``step`` (from 0) of ``total``: a function of the step, so that resuming keeps no state."""
+    if settings.schedule == "constant":
+        return settings.learning_rate
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total))
 
 
 def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Adam:

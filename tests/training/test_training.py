@@ -1,6 +1,7 @@
 """Training on the CPU: reproducible, resumable at any step, stopped by signals and by non-finite terms."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -37,6 +38,19 @@ def same(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+def stop_at(monkeypatch, step):
+    """A SIGTERM comes during the given step, from 1."""
+    real, calls = loop.batches.Split.batch, [0]
+
+    def counted(self, items, **keys):
+        calls[0] += 1
+        if calls[0] == step:
+            monkeypatch.setattr(signals, "_received", "SIGTERM")
+        return real(self, items, **keys)
+
+    monkeypatch.setattr(loop.batches.Split, "batch", counted)
+
+
 @pytest.mark.parametrize("method", ["mvae", "mmvae", "mopoe"])
 def test_same_seed_same_weights_other_seed_other_weights(method, dataset, tmp_path):
     recipe = tiny(3, shape=SHAPE, model__method=method)
@@ -69,19 +83,11 @@ def test_the_loss_falls_and_every_term_is_logged(dataset, tmp_path):
 def test_stopped_anywhere_and_resumed_gives_the_same_weights_and_metrics(at, dataset, tmp_path, monkeypatch):
     recipe = tiny(3, shape=SHAPE)
     train(recipe, Request(tmp_path / "whole", dataset))
-    real, calls = loop.batches.Split.batch, [0]
-
-    def counted(self, items, **keys):
-        calls[0] += 1
-        if calls[0] == at:
-            monkeypatch.setattr(signals, "_received", "SIGTERM")
-        return real(self, items, **keys)
-
-    monkeypatch.setattr(loop.batches.Split, "batch", counted)
+    stop_at(monkeypatch, at)
     with pytest.raises(Stopped, match=f"step {at} of 10"):
         train(recipe, Request(tmp_path / "parts", dataset))
     assert Run(tmp_path / "parts").status()["state"] == "stopped"
-    monkeypatch.setattr(signals, "_received", None)
+    monkeypatch.undo()
     train(recipe, Request(tmp_path / "parts", dataset))
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
     timeless = ("seconds", "items_per_second", "memory_mib")
@@ -193,6 +199,24 @@ def test_a_run_made_longer_equals_one_that_was_long_from_the_start(dataset, tmp_
     assert Run(tmp_path / "grown").recipe() == long
     with pytest.raises(UsageProblem, match="epochs: 3 -> 1"):
         train(short, Request(tmp_path / "grown", dataset))
+
+
+def test_a_cosine_schedule_falls_to_zero_and_survives_a_stop(dataset, tmp_path, monkeypatch):
+    recipe = tiny(3, shape=SHAPE, training__epochs=3, training__schedule="cosine", training__log_every=1)
+    train(recipe, Request(tmp_path / "whole", dataset))
+    lines = Run(tmp_path / "whole").metrics_path.read_text().splitlines()
+    rates = [json.loads(line)["learning_rate"] for line in lines]
+    total = len(rates)
+    expected = [1e-3 * (1 + math.cos(math.pi * step / total)) / 2 for step in range(total)]
+    assert rates == pytest.approx(expected)
+    stop_at(monkeypatch, total // 2)
+    with pytest.raises(Stopped):
+        train(recipe, Request(tmp_path / "parts", dataset))
+    monkeypatch.undo()
+    train(recipe, Request(tmp_path / "parts", dataset))
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+    with pytest.raises(UsageProblem, match="training.epochs: 3 -> 4"):  # every step so far had another rate
+        train(recipe.with_epochs(4), Request(tmp_path / "whole", dataset))
 
 
 def test_resume_must_and_never(dataset, tmp_path):
