@@ -303,6 +303,11 @@ def _bar_panel(axis: Any, content: Content, panel: tuple[str, str, str], names: 
         known = [s for s in found if s]
         axis.bar(places, [s.mean for s in known], width, yerr=[s.std or 0 for s in known], label=group.label,
                  color=COLOURS[i % len(COLOURS)], error_kw={"elinewidth": 0.6, "ecolor": "#374151"})  # fmt: skip
+    rates = content.collection.reference.base_rates
+    marked = [k for k, name in enumerate(names) if name in rates]
+    if marked:  # the average precision of a guess: what a bar has to rise above
+        axis.hlines([rates[names[k]] for k in marked], [k - 0.46 for k in marked], [k + 0.46 for k in marked],
+                    colors="#111827", linewidths=1.1, label="base rate", zorder=3)  # fmt: skip
 
 
 def _labels(content: Content, panel: tuple[str, str, str]) -> list[str]:

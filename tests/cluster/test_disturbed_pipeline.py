@@ -3,7 +3,6 @@
 As on a cluster: signals go to all processes of the job, and the job is simply started again.
 """
 
-import json
 import os
 import random
 import signal
@@ -15,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from mmvae_cli.files import SEAL
-
+from comparisons import assert_same
 from recipes import tiny
 
 SCRIPT = """
@@ -49,14 +47,6 @@ def start(folder, log):
     return subprocess.Popen(
         ["sh", "-c", SCRIPT], cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
     )
-
-
-def timeless(content):
-    """A comparison without what depends on the clock: when it was made, how long training took."""
-    if isinstance(content, dict):
-        kept = {key: value for key, value in content.items() if key != SEAL}
-        return {key: timeless(value) for key, value in kept.items() if "seconds" not in key and key != "created"}
-    return [timeless(item) for item in content] if isinstance(content, list) else content
 
 
 @pytest.mark.slow
@@ -110,19 +100,3 @@ def runs(group):
             if int(its_group) == group and state not in "ZX":
                 return True
     return False
-
-
-def leaves(content, path=""):
-    """(where, value) of everything in a document."""
-    if isinstance(content, dict | list):
-        for key, item in content.items() if isinstance(content, dict) else enumerate(content):
-            yield from leaves(item, f"{path}/{key}")
-    else:
-        yield path, content
-
-
-def assert_same(folder, whole):
-    mine, other = (timeless(json.loads((place / "comparison.json").read_text())) for place in (folder, whole))
-    assert [pair for pair in zip(leaves(mine), leaves(other), strict=True) if pair[0] != pair[1]] == []
-    leftovers = [path for path in folder.rglob("*") if ".tmp-" in path.name or path.name == "lock"]
-    assert not leftovers, "what killed processes left behind was cleared up"

@@ -5,7 +5,9 @@
 
 import json
 import os
+import random
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -17,6 +19,7 @@ from mmvae_cli import checkpoint
 from mmvae_cli import recipe as recipes
 from mmvae_cli.run import Run
 
+from comparisons import assert_same
 from real_slurm import RealSlurm, missing
 from recipes import tiny
 from stores import image_store
@@ -157,6 +160,69 @@ def test_the_array_over_seeds_trains_and_evaluates(slurm, place):
     until(slurm, lambda: (s := slurm.states(job)) and all(v[0] == "COMPLETED" for v in s.values()), "the end")
     compared = json.loads(command(slurm, place, "mmvae", "compare", "runs", "--format", "json"))
     assert compared["groups"][0]["seeds"] == [0, 1]
+
+
+SIGNALS = 30
+
+
+def test_the_array_script_under_thirty_signals_ends_like_an_undisturbed_one(slurm, place):
+    """SIGTERMs and SIGKILLs at random moments of training and evaluation. A task that a SIGKILL ended is requeued by
+    hand, as its owner would; one that left with 75 by the script itself."""
+    rng, sent, rounds = random.Random(0), {"TERM": 0, "KILL": 0}, 0
+    whole = array_of_seeds(slurm, place, "whole")
+    began = time.monotonic()
+    until_completed(slurm, whole)
+    seconds = time.monotonic() - began
+    compared = command(slurm, place / "whole", "mmvae", "compare", "runs", "--format", "json")
+    (place / "whole" / "comparison.json").write_text(compared)
+    while sum(sent.values()) < SIGNALS:
+        name, rounds = f"parts{rounds}", rounds + 1
+        job = array_of_seeds(slurm, place, name)
+        while sum(sent.values()) < SIGNALS and not completed(slurm, job):
+            time.sleep(rng.uniform(0.05, 0.4) * seconds)
+            running = [task for task, (state, _) in slurm.states(job).items() if state == "RUNNING"]
+            if running:
+                task, kind = rng.choice(running), rng.choice(["TERM", "KILL"])
+                slurm.run("scancel", f"--signal={kind}", f"{job}_{task}", check=False)  # it may have ended just now
+                sent[kind] += 1
+            requeue_failed(slurm, job)
+        until_completed(slurm, job)
+        compared = command(slurm, place / name, "mmvae", "compare", "runs", "--format", "json")
+        (place / name / "comparison.json").write_text(compared)
+        assert_same(place / name, place / "whole")
+    note(f"array script: {sent['TERM']} SIGTERMs and {sent['KILL']} SIGKILLs over {rounds} arrays; every comparison "
+         "equals the undisturbed one")  # fmt: skip
+    assert min(sent.values()) >= 5, sent
+
+
+def array_of_seeds(slurm: RealSlurm, place: Path, name: str) -> str:
+    """Submit the shipped script for two seeds in a folder of its own."""
+    folder = place / name
+    folder.mkdir()
+    shutil.copy(place / "tiny.yaml", folder)
+    (folder / "data").symlink_to(place / "data")
+    smaller = ["--array=0-1", "--gres=gpu:1", "--cpus-per-task=1", "--mem=4G", "--time=15"]
+    script = next(str(path) for path in SCRIPTS if path.stem == "seeds_array")
+    return command(slurm, folder, "sbatch", "--parsable", *smaller, script, "tiny.yaml", "--device", "cpu")
+
+
+def completed(slurm: RealSlurm, job: str) -> bool:
+    states = slurm.states(job)
+    return bool(states) and all(state == "COMPLETED" for state, _ in states.values())
+
+
+def requeue_failed(slurm: RealSlurm, job: str) -> None:
+    for task, (state, _) in slurm.states(job).items():
+        if state in ("FAILED", "CANCELLED"):
+            slurm.run("scontrol", "requeue", f"{job}_{task}", check=False)
+
+
+def until_completed(slurm: RealSlurm, job: str) -> None:
+    def reached() -> bool:
+        requeue_failed(slurm, job)
+        return completed(slurm, job)
+
+    until(slurm, reached, f"the end of array {job}")
 
 
 def test_a_cancelled_job_stays_cancelled(slurm, place):

@@ -215,7 +215,7 @@ def test_a_cosine_schedule_falls_to_zero_and_survives_a_stop(dataset, tmp_path, 
     monkeypatch.undo()
     train(recipe, Request(tmp_path / "parts", dataset))
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
-    with pytest.raises(UsageProblem, match="training.epochs: 3 -> 4"):  # every step so far had another rate
+    with pytest.raises(UsageProblem, match=r"training\.epochs: 3 -> 4"):  # every step so far had another rate
         train(recipe.with_epochs(4), Request(tmp_path / "whole", dataset))
 
 
