@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmvae_cli import recipe as recipes
+from mmvae_cli import result
 from mmvae_cli.errors import DataProblem, UsageProblem
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run import Run, default_folder
@@ -150,14 +151,15 @@ def _check_folder(run: PlannedRun) -> None:
 
 
 def is_done(run: PlannedRun, *, evaluate: bool) -> bool:
-    """Whether nothing is left to do: trained to the end and, where that is wanted, evaluated by its protocol."""
+    """Whether nothing is left to do: trained to the end and, where that is wanted, evaluated there by its protocol."""
     known = Run(run.folder)
     try:
         trained = known.recipe_path.is_file() and known.status().get("state") == "finished"
-        trained = trained and known.recipe().training.epochs >= run.recipe.training.epochs
+        trained = trained and (epochs := known.recipe().training.epochs) >= run.recipe.training.epochs
+        path = known.evaluation_path(run.recipe.evaluation.protocol)
+        return trained and (not evaluate or (path.is_file() and result.load(path).run.epoch == epochs))
     except DataProblem:
-        return False  # training says what is damaged
-    return trained and (not evaluate or known.evaluation_path(run.recipe.evaluation.protocol).is_file())
+        return False  # training or evaluating says what is damaged
 
 
 @contextmanager

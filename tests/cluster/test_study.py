@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli import signals
+from mmvae_cli import result, signals
 from mmvae_cli.cli import app
 from mmvae_cli.errors import Failure, UsageProblem
 from mmvae_cli.run import Run, default_folder
@@ -279,6 +279,11 @@ def test_runs_one_after_the_other_skips_the_finished_and_goes_on_after_a_diverge
     assert Run(Path(good)).evaluation_path().is_file()
     last = mmvae("train", "mopoe.yaml", "--grid", "training.learning_rate=1e-3,1e-4", "--evaluate")
     assert last.stderr.count("is finished: skipped") == 2
+    longer = recipes.load("mopoe.yaml").with_epochs(recipes.load("mopoe.yaml").training.epochs + 1)
+    Path("mopoe.yaml").write_text(longer.dump())
+    mmvae("train", "mopoe.yaml", "training.learning_rate=1e-3")
+    mmvae("train", "mopoe.yaml", "--grid", "training.learning_rate=1e-3,1e-4", "--evaluate")
+    assert result.load(Run(Path(good)).evaluation_path()).run.epoch == longer.training.epochs
     assert mmvae("compare", *last.stdout.split()).returncode == 0
     missing = mmvae("compare", *last.stdout.split(), bad, "runs/never").stderr
     assert f"left out: {bad}: training diverged" in missing
