@@ -16,23 +16,28 @@ from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
-import numpy as np
-import torch
-from torch.utils.data import DataLoader
+from mmvae_cli import cores
 
-from mmvae_cli import batches, runtime, store
-from mmvae_cli import recipe as recipes
-from mmvae_cli.evaluation import coherence, latent, likelihood
-from mmvae_cli.evaluation.encoding import Data, Setting
-from mmvae_cli.model import fusion, objective
-from mmvae_cli.model.networks import build_classifier
-from mmvae_cli.model.networks.image import BiasApart
-from mmvae_cli.model.objective import Objective
-from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.training.step import Step, make_optimizer
+cores.limit()  # as the command does before torch is loaded; for all variants alike
+cores.keep_memory()
 
-from leaving import leave
-from plain import PlainMoPoE, PngFolders, memory_loader
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from torch.utils.data import DataLoader  # noqa: E402
+
+from mmvae_cli import batches, runtime, store  # noqa: E402
+from mmvae_cli import recipe as recipes  # noqa: E402
+from mmvae_cli.evaluation import coherence, latent, likelihood  # noqa: E402
+from mmvae_cli.evaluation.encoding import Data, Setting  # noqa: E402
+from mmvae_cli.model import fusion, objective  # noqa: E402
+from mmvae_cli.model.networks import build_classifier  # noqa: E402
+from mmvae_cli.model.networks.image import BiasApart  # noqa: E402
+from mmvae_cli.model.objective import Objective  # noqa: E402
+from mmvae_cli.model.vae import MultimodalVAE  # noqa: E402
+from mmvae_cli.training.step import Step, make_optimizer  # noqa: E402
+
+from leaving import leave  # noqa: E402
+from plain import PlainMoPoE, PngFolders, memory_loader  # noqa: E402
 
 VIEWS, BATCH, ITEMS, TESTED = 5, 256, 2560, 1000
 
@@ -77,11 +82,12 @@ class Bench:
         torch.manual_seed(0)
         return recipe, MultimodalVAE(recipe).to(self.device)
 
-    def engine(self, precision: str, *, compiled: bool = False) -> Callable[[], torch.Tensor]:
+    def engine(self, precision: str, *, compiled: str | None = None) -> Callable[[], torch.Tensor]:
+        """``compiled``: a mode of torch.compile; reduce-overhead records CUDA graphs."""
         recipe, model = self.model(f"training.precision={precision}")
         goal, data = Objective.of(recipe), batches.Split(self.store, "train", model.names, self.device)
         step, optimizer = Step(model, goal, precision), make_optimizer(model, 1e-3)
-        forward = torch.compile(step) if compiled else step
+        forward = torch.compile(step, mode=compiled) if compiled else step
         position = iter(range(10**9))
 
         def one() -> torch.Tensor:
@@ -95,7 +101,7 @@ class Bench:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            return loss.detach()
+            return loss.detach().clone()  # a CUDA graph writes the next step's loss into the same place
 
         return one
 
@@ -228,8 +234,10 @@ def makers(bench: Bench) -> dict[str, Callable[[], Callable[[], torch.Tensor] | 
     if bench.device.type == "cuda":
         found |= {
             "engine, tf32": lambda: bench.engine("tf32"),
-            "engine, tf32, compiled": lambda: bench.engine("tf32", compiled=True),
-            "engine, bf16, compiled": lambda: bench.engine("bf16", compiled=True),
+            "engine, tf32, compiled": lambda: bench.engine("tf32", compiled="default"),
+            "engine, bf16, compiled": lambda: bench.engine("bf16", compiled="default"),
+            "engine, tf32, CUDA graphs": lambda: bench.engine("tf32", compiled="reduce-overhead"),
+            "engine, bf16, CUDA graphs": lambda: bench.engine("bf16", compiled="reduce-overhead"),
         }
     return found
 
@@ -353,6 +361,8 @@ def report(found: dict) -> str:
     lines += ["", f"| evaluation of {TESTED:,} items, 31 subsets | s |", "|---|---|"]
     lines += [f"| {name} | {seconds:.1f} |" for name, seconds in found["evaluation"].items()]
     lines += [f"| (a training run of one step, from the command to its checkpoint) | {found['first step']:.1f} |"]
+    if found["peak GPU MiB"]:
+        lines.append(f"| (peak GPU memory in MiB, all variants resident) | {found['peak GPU MiB']:,} |")
     about = found["machine"]
     lines += ["", f"{about['gpu'] or about['cpu']}, {about['threads']} threads, torch {about['packages']['torch']}, "
               f"commit {about['commit']}"]  # fmt: skip
@@ -368,7 +378,8 @@ def main() -> None:
     parser.add_argument("--loss-steps", type=int, default=200)
     options = parser.parse_args()
     device = runtime.pick_device(options.device)
-    steps = options.steps or (200 if device.type == "cuda" else 4)
+    on_gpu = device.type == "cuda"
+    steps = options.steps or (200 if on_gpu else 4)
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(device, Path(folder))
         write_pngs(bench.store, bench.folder / "png")
@@ -379,7 +390,7 @@ def main() -> None:
             "training": measure(bench, options.rounds, steps, warmup=max(2, steps // 2)),
             "loss": loss_after(bench, options.loss_steps) if options.loss_steps else {},
             "stages": stages(bench, 5), "evaluation": evaluation(bench), "first step": first_step(bench),
-            "growth": growth(device, 3),
+            "growth": growth(device, 3), "peak GPU MiB": round(runtime.memory_mib(device)) if on_gpu else None,
         }  # fmt: skip
     leave(options.out, "bench", found, report(found))
 

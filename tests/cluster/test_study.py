@@ -263,7 +263,7 @@ def test_the_dry_run_prints_commands_that_can_be_run(place):
     assert commands[3][:2] == ["mmvae", "train"]
     train = typer.main.get_command(app).commands["train"]
     asked = train.make_context("train", commands[3][2:]).params
-    assert (asked["recipe"], asked["overrides"], asked["seed"]) == ("mopoe.yaml", ["objective.beta=2"], 1)
+    assert (asked["recipe"], list(asked["overrides"]), asked["seed"]) == ("mopoe.yaml", ["objective.beta=2"], 1)
     assert asked["run"] == Path("runs/mopoe-beta=2-seed1")
 
 
