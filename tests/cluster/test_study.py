@@ -264,7 +264,7 @@ def test_the_dry_run_prints_commands_that_can_be_run(place):
     train = typer.main.get_command(app).commands["train"]
     asked = train.make_context("train", commands[3][2:]).params
     assert (asked["recipe"], list(asked["overrides"]), asked["seed"]) == ("mopoe.yaml", ["objective.beta=2"], 1)
-    assert asked["run"] == Path("runs/mopoe-beta=2-seed1")
+    assert Path(asked["run"]) == Path("runs/mopoe-beta=2-seed1")
 
 
 @pytest.mark.slow
