@@ -12,7 +12,7 @@ from mmvae_cli.evaluation.encoding import BLOCK, Experts, Setting, blocks, from_
 from mmvae_cli.evaluation.scores import average_precisions, finite, mean_or_none, right
 from mmvae_cli.model import fusion
 
-_LATENTS_AT_ONCE = {"cpu": 256, "cuda": 1 << 15}
+_LATENTS_AT_ONCE = {"cpu": 1024, "cuda": 1 << 15}
 
 
 def measure(

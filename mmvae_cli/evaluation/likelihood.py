@@ -19,7 +19,7 @@ from mmvae_cli.model import fusion
 from mmvae_cli.model.fusion import Gaussian, Subset
 
 RELEASED_SAMPLES = 12
-_LATENTS_AT_ONCE = {"cpu": 256, "cuda": 1 << 16}
+_LATENTS_AT_ONCE = {"cpu": 1024, "cuda": 1 << 16}
 """How many latents are decoded together: what stays in a CPU's cache, below a gigabyte on a GPU."""
 
 

@@ -31,7 +31,6 @@ from mmvae_cli.evaluation import coherence, latent, likelihood  # noqa: E402
 from mmvae_cli.evaluation.encoding import Data, Setting  # noqa: E402
 from mmvae_cli.model import fusion, objective  # noqa: E402
 from mmvae_cli.model.networks import build_classifier  # noqa: E402
-from mmvae_cli.model.networks.image import BiasApart  # noqa: E402
 from mmvae_cli.model.objective import Objective  # noqa: E402
 from mmvae_cli.model.vae import MultimodalVAE  # noqa: E402
 from mmvae_cli.training.step import Step, make_optimizer  # noqa: E402
@@ -109,7 +108,7 @@ class Bench:
         """The same networks as others would write them: torch's default memory format, its own convolutions."""
         recipe, model = self.model()
         for module in model.modules():
-            if isinstance(module, BiasApart):
+            if isinstance(module, torch.nn.ConvTranspose2d):
                 module.__class__ = torch.nn.ConvTranspose2d
         return recipe, model.to(memory_format=torch.contiguous_format)
 

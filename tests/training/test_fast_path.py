@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Laplace, Normal, kl_divergence
 
 from mmvae_cli.model import fusion, objective
-from mmvae_cli.model.networks.image import BiasApart
+from mmvae_cli.model.networks.image import BiasApart, Subpixel
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.training.step import Step, make_optimizer
@@ -99,19 +99,25 @@ def test_chunks_of_any_size_give_the_same_kls_and_gradients(monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_bias_added_afterwards_is_the_same_layer(precision):
-    """Outputs and gradients of the decoder's widest transposed convolution equal torch's own."""
+@pytest.mark.parametrize(("fast", "inside", "outside", "size", "extra"), [
+    (BiasApart, 128, 64, (4, 4), 1), (Subpixel, 32, 3, (14, 14), 1), (Subpixel, 8, 1, (4, 7), (0, 1)),
+])  # fmt: skip
+def test_a_faster_transposed_convolution_is_the_same_layer(fast, inside, outside, size, extra, precision):
+    """Outputs and gradients of the decoder's widest and last layers equal torch's own, with gradients and without."""
     torch.manual_seed(0)
-    ours = BiasApart(128, 64, 3, 2, 1, output_padding=1)
-    plain = torch.nn.ConvTranspose2d(128, 64, 3, 2, 1, output_padding=1)
+    ours = fast(inside, outside, 3, 2, 1, output_padding=extra)
+    plain = torch.nn.ConvTranspose2d(inside, outside, 3, 2, 1, output_padding=extra)
     plain.load_state_dict(ours.state_dict())
-    x = torch.randn(8, 128, 4, 4)
+    x = torch.randn(8, inside, *size)
     found = []
     for layer in (ours, plain):
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            out = layer(x)
+            given = x.bfloat16() if precision == "bf16" else x  # as the layer before gives it
+            out = layer(given)
+            with torch.no_grad():
+                without = layer(given)
         loss = (out.float() * torch.linspace(-1, 1, out[0].numel()).view(out.shape[1:])).sum()
-        found.append((out, *torch.autograd.grad(loss, list(layer.parameters()))))
+        found.append((out, without, *torch.autograd.grad(loss, list(layer.parameters()))))
     close = {"rtol": 1e-4, "atol": 1e-5} if precision == "fp32" else {"rtol": 3e-2, "atol": 3e-2}
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, **close)
