@@ -11,7 +11,7 @@ from mmvae_cli.errors import UsageProblem
 from mmvae_cli.kinds import KINDS
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.runtime import derive
-from mmvae_cli.store import ModalityInfo, Store
+from mmvae_cli.store import ModalityInfo, Rows, Store, parts
 
 DEVICE_SHARE = 0.6
 """Data stay in host memory when they would take more than this share of the device's free memory."""
@@ -48,8 +48,8 @@ class Split:
         arrays = {name: store.array(split, name) for name in names}
         size = sum(array.nbytes for array in arrays.values())
         self.on_device = device.type == "cpu" or data_on == "device" or (data_on == "auto" and _fits(size, device))
-        place = device if self.on_device else torch.device("cpu")
-        self._rows = {name: _tensor(array, place) for name, array in arrays.items()}
+        place = self._place = device if self.on_device else torch.device("cpu")
+        self._rows = {name: _rows(array, place) for name, array in arrays.items()}
         indices = {name: store.index(split, name) for name in names}
         self._index = {name: torch.from_numpy(i.astype(np.int64)).to(place) for name, i in indices.items()
                        if i is not None}  # fmt: skip
@@ -59,12 +59,13 @@ class Split:
     def batch(self, items: Tensor, *, seed: int, epoch: int = text.FIXED_EPOCH) -> dict[str, Tensor]:
         """The ``items`` (B,) int64 as images (B, C, H, W) in [0, 1] and text codes (B, L) int64. Randomly placed text
         stands where (seed, epoch, item) says; without an epoch it stands where evaluation always finds it."""
-        items = items.to(next(iter(self._rows.values())).device)
+        items = items.to(self._place)
         return {name: self._modality(name, items, seed, epoch) for name in self.info}
 
     def _modality(self, name: str, items: Tensor, seed: int, epoch: int) -> Tensor:
         rows = self._index[name][items] if name in self._index else items
-        data = self._rows[name][rows]
+        source = self._rows[name]
+        data = source[rows] if isinstance(source, Tensor) else torch.from_numpy(source[rows.numpy()])
         if name in self._lengths:
             draws = text.uniforms(derive(seed, "text", name), epoch, items)
             data = text.place(data, text.starts(self._lengths[name][rows], data.shape[1], draws))
@@ -76,14 +77,15 @@ def _fits(size: int, device: torch.device) -> bool:
     return size < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
-def _tensor(array: np.ndarray, place: torch.device) -> Tensor:
-    """The array on ``place``; on the CPU the memory map itself, so that data may be larger than the memory."""
-    return torch.from_numpy(np.asarray(array)).to(place)
+def _rows(array: np.ndarray | Rows, place: torch.device) -> Tensor | Rows:
+    """The array on ``place``. On the CPU a large one stays on the disk: data may be larger than the memory."""
+    return array if isinstance(array, Rows) and place.type == "cpu" else torch.from_numpy(array[:]).to(place)
 
 
-def _word_lengths(array: np.ndarray, info: ModalityInfo, place: torch.device) -> Tensor:
-    lengths = text.word_lengths(array, fill=info.fill or " ", alphabet=info.alphabet or text.ALPHABET)
-    return torch.from_numpy(lengths).to(place)
+def _word_lengths(array: np.ndarray | Rows, info: ModalityInfo, place: torch.device) -> Tensor:
+    fill, alphabet = info.fill or " ", info.alphabet or text.ALPHABET
+    lengths = [text.word_lengths(part, fill=fill, alphabet=alphabet) for part in parts(array)]
+    return torch.from_numpy(np.concatenate(lengths)).to(place)
 
 
 def permutation(count: int, seed: int, epoch: int, device: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""The dataset folder: ``dataset.json`` and memory-mappable ``.npy`` arrays. numpy only, no torch.
+"""The dataset folder: ``dataset.json`` and plain ``.npy`` arrays. numpy only, no torch.
 
 Layout of a store (README, "The dataset folder", says the same for people who write their own)::
 
@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,9 @@ from mmvae_cli.kinds import KINDS
 FORMAT, VERSION = "mmvae-dataset", 1
 IN_MEMORY = 1 << 30
 """Files up to this size are read once: the bytes that were checked are the bytes that are used, whatever happens to the
-file meanwhile. Larger ones stay on the disk, memory-mapped."""
+file meanwhile. Larger ones stay on the disk (:class:`Rows`)."""
+_PART = 64 << 20
+"""Bytes to read at a time where the whole of an array is looked at."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
@@ -108,16 +110,68 @@ def _valid_name(name: str) -> bool:
     return 0 < len(name) <= 64 and all(c.isalnum() or c in "_-" for c in name) and name.isascii()
 
 
+class Rows:
+    """A .npy file too large to hold in memory: ``rows[indices]`` and ``rows[start:stop]`` are read when they are asked
+    for, and only from the file that was checked. A mapped file would end the process by a signal when it is cut.
+
+    Raises DataProblem on a read after the file has changed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        header = np.lib.format.open_memmap(path, mode="r")
+        if np.isfortran(header):
+            raise ValueError("its rows are not in order (Fortran)")
+        self.shape, self.dtype, self.nbytes = header.shape, header.dtype, header.nbytes
+        self._path, self._offset = path, int(header.offset)
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115  as long as the store is
+        self._state = self._now()
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, wanted: np.ndarray | slice) -> np.ndarray:
+        if isinstance(wanted, slice):
+            start, stop, _ = wanted.indices(len(self))
+            return self._read(np.array([start]), max(stop - start, 0))
+        return self._read(wanted, 1)
+
+    def sha256(self) -> str:
+        self._file.seek(0)
+        return hashlib.file_digest(self._file, "sha256").hexdigest()
+
+    def _read(self, firsts: np.ndarray, together: int) -> np.ndarray:
+        """``together`` rows from each of ``firsts`` on."""
+        result = np.empty((len(firsts), together, *self.shape[1:]), self.dtype)
+        size = self.nbytes // len(self)
+        for part, first in zip(result, firsts.tolist(), strict=True):
+            view, at = memoryview(part).cast("B") if part.size else memoryview(b""), self._offset + first * size
+            while len(view) and (read := os.preadv(self._file.fileno(), [view], at)):
+                view, at = view[read:], at + read
+        if self._now() != self._state:
+            raise DataProblem(f"{self._path} changed while it was in use", "start the command again once it is whole")
+        return result.reshape(-1, *self.shape[1:])
+
+    def _now(self) -> tuple[int, int]:
+        state = os.fstat(self._file.fileno())
+        return state.st_size, state.st_mtime_ns
+
+
+def parts(array: "np.ndarray | Rows") -> Iterator[np.ndarray]:
+    """All rows of ``array``, some tens of MB at a time."""
+    step = max(1, _PART * len(array) // max(1, array.nbytes))
+    yield from (array[start : start + step] for start in range(0, len(array), step))
+
+
 class Store:
-    """A dataset folder opened for reading. Arrays are read, or mapped where they are large, and checked when they are
-    asked for.
+    """A dataset folder opened for reading. Arrays are read, or left on the disk where they are large, and checked when
+    they are asked for.
 
     Raises :class:`DataProblem` naming the file and what to do, for whatever is missing, damaged or inconsistent.
     """
 
     def __init__(self, folder: Path, *, verify: bool = True) -> None:
         self.folder, self._verify = folder, verify
-        self._loaded: dict[str, np.ndarray] = {}
+        self._loaded: dict[str, np.ndarray | Rows] = {}
         self.info = _read_info(folder)
 
     @property
@@ -135,7 +189,7 @@ class Store:
             raise DataProblem(f"{self.folder}: no split {split!r}", f"it has: {', '.join(self.info.splits)}")
         return self.info.splits[split].count
 
-    def array(self, split: str, modality: str) -> np.ndarray:
+    def array(self, split: str, modality: str) -> np.ndarray | Rows:
         """Rows of one modality as they are stored: uint8 image (N, C, H, W), text (N, L)."""
         info = self.info.modalities[modality]
         array, dtype = self._load(f"{split}/{modality}.npy"), KINDS[info.kind].dtype
@@ -145,7 +199,7 @@ class Store:
             )
         if self.index(split, modality) is None and len(array) != self.count(split):
             raise self._damaged(f"{split}/{modality}.npy", f"has {len(array)} rows for {self.count(split)} items")
-        if KINDS[info.kind].has_alphabet and array.size and int(array.max()) >= len(info.alphabet or ""):
+        if KINDS[info.kind].has_alphabet and any(int(p.max()) >= len(info.alphabet or "") for p in parts(array)):
             raise self._damaged(f"{split}/{modality}.npy", "has a character outside the alphabet")
         return array
 
@@ -154,7 +208,7 @@ class Store:
         name = f"{split}/{modality}.index.npy"
         if name not in self.info.files:
             return None
-        index = self._load(name)
+        index = self._load(name)[:]
         rows = self.info.files[f"{split}/{modality}.npy"].shape[0]
         if index.dtype != np.int32 or index.shape != (self.count(split),):
             raise self._damaged(name, f"holds {index.dtype} {index.shape}, not int32 ({self.count(split)},)")
@@ -164,7 +218,7 @@ class Store:
 
     def labels(self, split: str) -> np.ndarray:
         """int64 (items,) classes or uint8 (items, A) attributes."""
-        labels, known = self._load(f"{split}/labels.npy"), self.info.labels
+        labels, known = self._load(f"{split}/labels.npy")[:], self.info.labels
         shape: tuple[int, ...] = (self.count(split),)
         dtype, top = "int64", len(known.names) - 1
         if known.kind == "attributes":
@@ -180,12 +234,12 @@ class Store:
         for modality in modalities:
             self.array(split, modality)
 
-    def _load(self, name: str) -> np.ndarray:
+    def _load(self, name: str) -> np.ndarray | Rows:
         if name not in self._loaded:
             self._loaded[name] = self._read(name)
         return self._loaded[name]
 
-    def _read(self, name: str) -> np.ndarray:
+    def _read(self, name: str) -> np.ndarray | Rows:
         known, path = self.info.files.get(name), self.folder / name
         if known is None:
             raise self._damaged("dataset.json", f"lists no file {name}")
@@ -194,10 +248,10 @@ class Store:
                 raise self._damaged(name, "is missing")
             if path.stat().st_size != known.bytes:
                 raise self._damaged(name, f"has {path.stat().st_size} bytes, not {known.bytes}")
-            content = path.read_bytes() if known.bytes <= IN_MEMORY else None
-            if self._verify and _digest(path, content) != known.sha256:
+            source = path.read_bytes() if known.bytes <= IN_MEMORY else Rows(path)
+            if self._verify and _digest(source) != known.sha256:
                 raise self._damaged(name, "does not match its checksum")
-            array = _npy(path, content)
+            array = source if isinstance(source, Rows) else _npy(source)
         except DataProblem:
             raise
         except Exception as error:  # a header can be wrong in more ways than numpy has names for
@@ -210,15 +264,12 @@ class Store:
         return DataProblem(f"{self.folder / name} {what}", "build the dataset again: mmvae make-dataset ... --force")
 
 
-def _digest(path: Path, content: bytes | None) -> str:
-    return sha256(path) if content is None else hashlib.sha256(content).hexdigest()
+def _digest(source: bytes | Rows) -> str:
+    return source.sha256() if isinstance(source, Rows) else hashlib.sha256(source).hexdigest()
 
 
-def _npy(path: Path, content: bytes | None) -> np.ndarray:
-    """The array of a .npy file, from its ``content`` or mapped (private pages: torch can share them); never pickled,
-    never zipped."""
-    if content is None:
-        return np.lib.format.open_memmap(path, mode="c")
+def _npy(content: bytes) -> np.ndarray:
+    """The array in the bytes of a .npy file; never pickled, never zipped."""
     return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -177,13 +178,49 @@ def test_what_was_checked_is_what_is_used(folder):
     assert (photo == 7).all()
 
 
-def test_large_files_are_mapped_and_checked_like_small_ones(folder, monkeypatch):
+@pytest.fixture
+def on_disk(folder, monkeypatch):
+    """The folder, its files counted as too large for memory."""
     monkeypatch.setattr(store, "IN_MEMORY", 100)
-    opened = Store(folder)
-    assert isinstance(opened.array("train", "photo"), np.memmap)
-    assert (opened.array("train", "photo") == 7).all()
-    content = bytearray((folder / "test" / "photo.npy").read_bytes())
-    content[-1] ^= 1
-    (folder / "test" / "photo.npy").write_bytes(content)
+    monkeypatch.setattr(store, "_PART", 100)  # a few rows at a time
+    return folder
+
+
+def test_large_files_stay_on_the_disk_and_are_checked_like_small_ones(on_disk):
+    opened = Store(on_disk)
+    photo = opened.array("train", "photo")
+    assert isinstance(photo, store.Rows)
+    assert photo[:].shape == photo.shape == photo[np.arange(len(photo))].shape
+    assert (photo[:] == 7).all()
+    assert opened.array("test", "word").shape == (2, 4)
+    flip(on_disk / "test" / "photo.npy")
     with pytest.raises(DataProblem, match="checksum"):
         opened.array("test", "photo")
+
+
+def test_rows_come_in_any_order(tmp_path):
+    values = np.arange(5 * 3 * 2, dtype=np.uint8).reshape(5, 3, 2)
+    np.save(tmp_path / "x.npy", values)
+    rows = store.Rows(tmp_path / "x.npy")
+    for wanted in (np.array([4, 0, 4]), np.array([], np.int64), slice(1, 4), slice(3, 99), slice(4, 2)):
+        np.testing.assert_array_equal(rows[wanted], values[wanted])
+    np.testing.assert_array_equal(np.concatenate(list(store.parts(rows))), values)
+
+
+@pytest.mark.parametrize("change", ["cut", "emptied", "rewritten"])
+def test_a_large_file_that_changes_while_in_use_is_an_error_and_no_signal(on_disk, change):
+    photo = Store(on_disk).array("train", "photo")
+    path = on_disk / "train" / "photo.npy"
+    if change == "rewritten":
+        flip(path)
+        os.utime(path, ns=(1, 1))  # the clock of a file system can be coarse
+    else:
+        os.truncate(path, 0 if change == "emptied" else path.stat().st_size - 1)
+    with pytest.raises(DataProblem, match="changed while it was in use"):
+        photo[np.array([0])]
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
