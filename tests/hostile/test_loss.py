@@ -13,7 +13,7 @@ import pytest
 from conftest import few_steps
 from driving import listing, mmvae
 
-from mmvae_cli import checkpoint
+from mmvae_cli import checkpoint, store
 from mmvae_cli.run import Run
 from mmvae_cli.store import Store
 
@@ -200,9 +200,32 @@ def test_a_folder_removed_while_running(what, begun, outcomes):
         assert "cannot" in found.complaint
     else:
         assert weights(begun.run) == weights(begun.root / "whole")
-        return outcomes.add("a folder removed while running", "what was mapped stays: the same weights")
+        return outcomes.add("a folder removed while running", "what was read stays: the same weights")
     assert {key: value for key, value in essentials(begun.root).items() if not key.startswith(folder)} == before
     return outcomes.add("a folder removed while running", "one line, exit 1, nothing else touched")
+
+
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_data_cut_while_training(size, begun, outcomes):
+    """What is held in memory is not touched; what is read by rows ends with one line, never with a signal."""
+    images = sorted((begun.root / "data" / "tiny" / "train").glob("m*.npy"))
+    assert images
+
+    def first() -> None:
+        if size == "large":
+            store.IN_MEMORY = 0
+        before_call("mmvae_cli.batches", "permutation", lambda: [os.truncate(path, 200) for path in images])()
+
+    begun_weights = weights(begun.run)
+    found = mmvae(*TRAIN, cwd=begun.root, first=first)
+    if size == "small":
+        assert found.code == 0, found.err
+        assert weights(begun.run) == weights(begun.root / "whole")
+        return outcomes.add("data cut while training", "what was read stays: the same weights")
+    assert found.code == 3, f"exit {found.code}: {found.err}"
+    assert "changed while it was in use" in found.complaint
+    assert weights(begun.run) == begun_weights
+    return outcomes.add("data cut while training", "too large for memory: one line, exit 3, the checkpoint as it was")
 
 
 # two at once ---------------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ class ConvDecoder(nn.Module):
 
 def _double(inside: int, outside: int, small: Size, large: Size) -> nn.ConvTranspose2d:
     extra = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)
-    kind = BiasApart if inside >= 128 else Subpixel if outside <= 4 else nn.ConvTranspose2d
+    kind = BiasApart if inside >= 64 else Subpixel if outside <= 4 else nn.ConvTranspose2d
     return kind(inside, outside, 3, 2, 1, output_padding=extra)
 
 
