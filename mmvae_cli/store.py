@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import weakref
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -123,7 +124,8 @@ class Rows:
             raise ValueError("its rows are not in order (Fortran)")
         self.shape, self.dtype, self.nbytes = header.shape, header.dtype, header.nbytes
         self._path, self._offset = path, int(header.offset)
-        self._file = open(path, "rb", buffering=0)  # noqa: SIM115  as long as the store is
+        self._file = os.open(path, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._file)
         self._state = self._now()
 
     def __len__(self) -> int:
@@ -136,8 +138,9 @@ class Rows:
         return self._read(wanted, 1)
 
     def sha256(self) -> str:
-        self._file.seek(0)
-        return hashlib.file_digest(self._file, "sha256").hexdigest()
+        with open(self._file, "rb", buffering=0, closefd=False) as file:
+            file.seek(0)
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def _read(self, firsts: np.ndarray, together: int) -> np.ndarray:
         """``together`` rows from each of ``firsts`` on."""
@@ -145,14 +148,14 @@ class Rows:
         size = self.nbytes // len(self)
         for part, first in zip(result, firsts.tolist(), strict=True):
             view, at = memoryview(part).cast("B") if part.size else memoryview(b""), self._offset + first * size
-            while len(view) and (read := os.preadv(self._file.fileno(), [view], at)):
+            while len(view) and (read := os.preadv(self._file, [view], at)):
                 view, at = view[read:], at + read
         if self._now() != self._state:
             raise DataProblem(f"{self._path} changed while it was in use", "start the command again once it is whole")
         return result.reshape(-1, *self.shape[1:])
 
     def _now(self) -> tuple[int, int]:
-        state = os.fstat(self._file.fileno())
+        state = os.fstat(self._file)
         return state.st_size, state.st_mtime_ns
 
 
