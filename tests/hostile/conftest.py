@@ -2,15 +2,14 @@
 
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "datasets")]
 
+from driving import few_steps  # noqa: E402
 from outcome_table import Outcomes  # noqa: E402
 
 from recipes import tiny  # noqa: E402
@@ -21,14 +20,6 @@ from stores import image_store  # noqa: E402
 def outcomes(request) -> Outcomes:
     """Adds cases to the table of the terminal summary."""
     return Outcomes(request.node.user_properties)
-
-
-def few_steps(set_to: Callable[[Any, str, Any], None] = setattr) -> None:
-    """Classifiers that are trained in no time; what they say is of no interest here."""
-    from mmvae_cli.evaluation import classifiers
-
-    set_to(classifiers, "ROUNDS", 1)
-    set_to(classifiers, "ROUND_STEPS", 5)
 
 
 @pytest.fixture(scope="session")

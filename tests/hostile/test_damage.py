@@ -15,8 +15,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import few_steps
-from driving import Ended, mmvae
+from driving import Ended, few_steps, mmvae
 
 from mmvae_cli import checkpoint, result
 from mmvae_cli.errors import Failure

@@ -10,8 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from conftest import few_steps
-from driving import listing, mmvae
+from driving import few_steps, listing, mmvae
 
 from mmvae_cli import checkpoint, store
 from mmvae_cli.run import Run
