@@ -112,10 +112,11 @@ def _valid_name(name: str) -> bool:
 
 
 class Rows:
-    """A .npy file too large to hold in memory: ``rows[indices]`` and ``rows[start:stop]`` are read when they are asked
-    for, and only from the file that was checked. A mapped file would end the process by a signal when it is cut.
+    """A .npy file (N, ...) too large to hold in memory: ``rows[indices]`` (B, ...), for int64 ``indices`` (B,), and
+    ``rows[start:stop]`` are read when they are asked for, and only from the file that was checked. A mapped file would
+    end the process by a signal when it is cut.
 
-    Raises DataProblem on a read after the file has changed.
+    Raises DataProblem on a read after the file has changed, ValueError for an array in Fortran's order.
     """
 
     def __init__(self, path: Path) -> None:
@@ -159,7 +160,7 @@ class Rows:
         return state.st_size, state.st_mtime_ns
 
 
-def parts(array: "np.ndarray | Rows") -> Iterator[np.ndarray]:
+def parts(array: np.ndarray | Rows) -> Iterator[np.ndarray]:
     """All rows of ``array``, some tens of MB at a time."""
     step = max(1, _PART * len(array) // max(1, array.nbytes))
     yield from (array[start : start + step] for start in range(0, len(array), step))

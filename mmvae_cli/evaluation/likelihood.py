@@ -20,7 +20,7 @@ from mmvae_cli.model.fusion import Gaussian, Subset
 
 RELEASED_SAMPLES = 12
 _LATENTS_AT_ONCE = {"cpu": 1024, "cuda": 1 << 16}
-"""How many latents are decoded together: what stays in a CPU's cache, below a gigabyte on a GPU."""
+"""How many latents are decoded together: the fastest number on a CPU, below a gigabyte on a GPU."""
 
 
 def measure(setting: Setting, data: Data, test: Experts, reasons: dict[str, str]) -> result.Likelihood:

@@ -100,7 +100,8 @@ def test_chunks_of_any_size_give_the_same_kls_and_gradients(monkeypatch):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(("fast", "inside", "outside", "size", "extra"), [
-    (BiasApart, 128, 64, (4, 4), 1), (Subpixel, 32, 3, (14, 14), 1), (Subpixel, 8, 1, (4, 7), (0, 1)),
+    (BiasApart, 128, 64, (4, 4), 1), (BiasApart, 64, 32, (7, 7), 1),
+    (Subpixel, 32, 3, (14, 14), 1), (Subpixel, 8, 1, (4, 7), (0, 1)),
 ])  # fmt: skip
 def test_a_faster_transposed_convolution_is_the_same_layer(fast, inside, outside, size, extra, precision):
     """Outputs and gradients of the decoder's widest and last layers equal torch's own, with gradients and without."""
