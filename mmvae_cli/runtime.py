@@ -52,7 +52,7 @@ def set_precision(precision: str) -> None:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """bf16 autocast around the networks where the recipe asks for it; parameters and densities stay fp32."""
+    """bf16 autocast around the networks where the recipe asks for it; parameters, fusion and densities stay fp32."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 

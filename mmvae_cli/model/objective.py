@@ -5,8 +5,9 @@ deterministic function of model, batch and noise. That is what makes a resumed o
 """
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,8 @@ from mmvae_cli.model import fusion
 from mmvae_cli.model.fusion import Family, Gaussian
 from mmvae_cli.model.vae import Batch, Encoded, MultimodalVAE
 from mmvae_cli.recipe import ObjectiveSpec, Recipe
+
+_AS_THEY_ARE: AbstractContextManager[Any] = nullcontext()
 
 
 class Noise(NamedTuple):
@@ -87,9 +90,14 @@ def draw_noise(
     return Noise(choice, shared, private, unimodal, normal(present, batch, model.private_dim) if both else None)
 
 
-def bound_terms(model: MultimodalVAE, batch: Batch, objective: Objective, noise: Noise) -> Terms:
-    """The forward pass. ``batch`` may lack modalities: the family is then that of a model of the present ones alone."""
-    encoded = model.encode(batch)
+def bound_terms(
+    model: MultimodalVAE, batch: Batch, objective: Objective, noise: Noise,
+    networks: AbstractContextManager[Any] = _AS_THEY_ARE,
+) -> Terms:  # fmt: skip
+    """The forward pass. ``batch`` may lack modalities: the family is then that of a model of the present ones alone.
+    ``networks``: entered around encoders and decoders only (autocast); fusion, KL and densities stay in fp32."""
+    with networks:
+        encoded = model.encode(batch)
     family = model.family_of(encoded.present)
     z, kl_components, kl_shared = _shared_latent(encoded, family, objective.spec, noise)
     terms = Terms({}, kl_components, kl_shared)
@@ -107,7 +115,8 @@ def bound_terms(model: MultimodalVAE, batch: Batch, objective: Objective, noise:
             if noise.unimodal_private is not None:
                 private.append(own.sample(noise.unimodal_private[i])[None])
         # one decoder pass for the joint and the unimodal latents: (Z or Z + 1, B, D)
-        decoded = model.log_likelihood(name, _joined(latents), _joined(private) if private else None, batch[name])
+        with networks:
+            decoded = model.log_likelihood(name, _joined(latents), _joined(private) if private else None, batch[name])
         terms.log_likelihood[name] = decoded[: len(z)].mean(0)
         if unimodal is not None:
             terms.unimodal_log_likelihood[name] = decoded[-1]

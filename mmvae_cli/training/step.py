@@ -2,8 +2,6 @@
 by DistributedDataParallel or torch.compile."""
 
 import math
-from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,15 +22,11 @@ class Step(nn.Module):
         self.components = ["+".join(model.names[m] for m in subset) for subset in model.family.subsets]
 
     def forward(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
-        device = next(iter(batch.values())).device
-        with self._networks(device):
-            terms = objective.bound_terms(self.model, batch, self.goal, noise)
+        networks = runtime.autocast(self.precision, noise.shared.device)
+        terms = objective.bound_terms(self.model, batch, self.goal, noise, networks)
         loss = objective.weigh(terms, self.goal).mean()
         means = terms.means(self.components)
         return loss, torch.stack([loss.detach(), *(value.detach() for value in means.values())])
-
-    def _networks(self, device: torch.device) -> AbstractContextManager[Any]:
-        return runtime.autocast(self.precision, device)
 
     def term_names(self) -> list[str]:
         """The names of the T terms, in the order of the forward pass's second result."""

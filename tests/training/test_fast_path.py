@@ -84,6 +84,25 @@ def test_fifty_steps_equal_the_formulas(method):
         assert float(distance) < 1e-2, name
 
 
+@pytest.mark.parametrize("kl", ["components", "mixture"])
+def test_bf16_is_for_the_networks_only(kl):
+    """From the experts that the bf16 encoders give, every KL of the step is that of fp32, to the last digits."""
+    recipe = tiny(VIEWS, shape=SHAPE, objective__kl=kl)
+    goal = Objective.of(recipe)
+    torch.manual_seed(0)
+    model = MultimodalVAE(recipe)
+    for encoder in model.encoders.values():
+        torch.nn.init.normal_(encoder.head.weight, std=0.3)
+    batch = {f"m{v}": torch.rand(BATCH, *SHAPE) for v in range(VIEWS)}
+    step = Step(model, goal, "bf16")
+    _, means = step(batch, objective.draw_noise(model, goal, batch, BATCH, slice(None), "cpu"))
+    with torch.autocast("cpu", torch.bfloat16):
+        experts = model.encode(batch).shared
+    expected = fusion.products(experts, model.family).kl_to_prior().mean(1)
+    kls = [value for name, value in zip(step.term_names(), means, strict=True) if name.startswith("kl.m")]
+    torch.testing.assert_close(torch.stack(kls), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_chunks_of_any_size_give_the_same_kls_and_gradients(monkeypatch):
     family = fusion.Family(tuple(s for n in range(1, 5) for s in combinations(range(4), n)), 4, "full")
     experts = [torch.randn(4, 10, 7, dtype=torch.float64, requires_grad=True) for _ in range(2)]
