@@ -400,7 +400,7 @@ def main() -> None:
     except Failure as failure:
         if debug:
             traceback.print_exc()
-        if not (isinstance(failure, Stopped) and _rank_of_many()):  # the first process says it for all
+        if not (type(failure) is Stopped and _rank_of_many()):  # the first process says it for all
             console.error(str(failure), failure.hint)
         sys.exit(failure.code)
     except SystemExit as end:

@@ -35,3 +35,7 @@ class Stopped(Failure):
     """A signal asked us to leave; what is needed to go on has been written."""
 
     code = EXIT_STOPPED
+
+
+class Abandoned(Stopped):
+    """A signal asked us to leave while another process of the job was already gone: each one that is left says so."""

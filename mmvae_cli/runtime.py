@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import torch
 
 from mmvae_cli import __version__, provenance, signals
-from mmvae_cli.errors import Failure, Stopped, UsageProblem
+from mmvae_cli.errors import Abandoned, Failure, UsageProblem
 
 T = TypeVar("T")
 
@@ -91,7 +91,7 @@ _LOST_SIGNS = ("gloo", "nccl", "connection", "timed out", "timeout", "socket", "
 def together(device: torch.device, verb: str) -> Iterator[World]:
     """Join the process group of torchrun's RANK and WORLD_SIZE (NCCL on GPUs, gloo on CPUs), and leave it at the end.
 
-    Raises Failure (Stopped, where a signal had come too) when another process dies or does not answer in time.
+    Raises Failure (Abandoned, where a signal had come too) when another process dies or does not answer in time.
     """
     world = World.of_environment()
     if world.size == 1:
@@ -103,7 +103,7 @@ def together(device: torch.device, verb: str) -> Iterator[World]:
     except RuntimeError as error:
         if not _is_loss_of_company(error):
             raise
-        kind = Stopped if signals.requested() else Failure
+        kind = Abandoned if signals.requested() else Failure
         raise kind(
             "another process of this job died, ended or stopped answering",
             "its own message or the scheduler's log says why; start the job again to go on",

@@ -77,9 +77,15 @@ def job(tmp_path):
         job.process.wait()
 
 
+@pytest.mark.parametrize("told_to_stop", [False, True])
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_rank_ends_the_job_with_a_clear_line(job, victim):
+def test_a_killed_rank_ends_the_job_with_a_clear_line(job, victim, told_to_stop):
+    """Also where the launcher's SIGTERM reaches the other rank before it notices that it is alone."""
     running = job()
+    if told_to_stop:
+        os.kill(running.ranks[victim], signal.SIGSTOP)  # the other one now waits for it
+        time.sleep(1)
+        os.kill(running.ranks[1 - victim], signal.SIGTERM)
     os.kill(running.ranks[victim], signal.SIGKILL)
     code, lines = running.end(30)
     assert code != 0
