@@ -178,13 +178,18 @@ class _ComponentKL(torch.autograd.Function):
     """With T = members @ weight + prior and n = members @ (weight * mean):
     KL = 1/2 sum_d (1/T + (n/T)^2 - 1 + log T), dKL/dn = n/T^2, dKL/dT = 1/2 (1/T - 1/T^2 - 2 n^2/T^3)."""
 
+    generate_vmap_rule = True  # several models at once, with torch.func
+
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, weighted: Tensor, members: Tensor, prior: Tensor) -> Tensor:
-        ctx.save_for_backward(weight, weighted, members, prior)
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def forward(weight: Tensor, weighted: Tensor, members: Tensor, prior: Tensor) -> Tensor:
         parts = []
         for rows in _chunks(weight, len(members)):
             total, mean = _chunk_products(weight[:, rows], weighted[:, rows], members, prior)
-            inner = total.log().add_(mean.square_()).add_(total.reciprocal_())
+            inner = total.log().add_(mean.mul_(mean)).add_(total.reciprocal_())
             parts.append(0.5 * (inner.sum(-1) - weight.shape[-1]))
         return torch.cat(parts, 1)
 

@@ -69,7 +69,7 @@ def write_pngs(data: store.Store, folder: Path) -> Path:
 
 
 class Bench:
-    """Variants are functions that do one training step and return its loss tensor."""
+    """Variants are functions that do one training step and return its loss: a scalar, or one of every model trained."""
 
     def __init__(self, device: torch.device, folder: Path) -> None:
         self.device, self.folder = device, folder
@@ -101,6 +101,37 @@ class Bench:
             loss.backward()
             optimizer.step()
             return loss.detach().clone()  # a CUDA graph writes the next step's loss into the same place
+
+        return one
+
+    def stacked(self, seeds: int, precision: str, *, compiled: bool) -> Callable[[], torch.Tensor]:
+        """Several seeds in one process: their weights stacked, every layer a batched (convolutions: grouped) one.
+        Autocast has no effect under vmap, so ``precision`` is fp32 or tf32."""
+        recipe, model = self.model(f"training.precision={precision}")
+        goal, data = Objective.of(recipe), batches.Split(self.store, "train", model.names, self.device)
+        models = [MultimodalVAE(recipe).to(self.device) for _ in range(seeds)]
+        weights, _ = torch.func.stack_module_state(models)
+        step, optimizer = Step(model, goal, precision), torch.optim.Adam(weights.values(), 1e-3, fused=True)
+
+        def alone(weights: dict[str, torch.Tensor], batch: dict[str, torch.Tensor], shared: torch.Tensor,
+                  choice: torch.Tensor) -> torch.Tensor:  # fmt: skip
+            named = {f"model.{name}": value for name, value in weights.items()}
+            noise = objective.Noise(choice, shared, None, None, None)
+            return torch.func.functional_call(step, named, (batch, noise))[0]
+
+        together = torch.vmap(alone, in_dims=(0, 0, 0, None))
+        together = torch.compile(together) if compiled else together
+
+        def one() -> torch.Tensor:
+            runtime.set_precision(precision)
+            parts = [data.batch(torch.randperm(ITEMS, device=self.device)[:BATCH], seed=0) for _ in models]
+            batch = {name: torch.stack([part[name] for part in parts]) for name in model.names}
+            drawn = [objective.draw_noise(model, goal, model.names, BATCH, slice(None), self.device) for _ in models]
+            losses = together(weights, batch, torch.stack([noise.shared for noise in drawn]), drawn[0].choice)
+            optimizer.zero_grad(set_to_none=True)
+            losses.sum().backward()
+            optimizer.step()
+            return losses.detach()
 
         return one
 
@@ -191,11 +222,10 @@ def measure(bench: Bench, rounds: int, steps: int, warmup: int) -> dict[str, dic
             count = warmup if round_ == 0 else steps
             synchronise(bench.device)
             start = time.perf_counter()
-            for _ in range(count):
-                one()
+            models = [one().numel() for _ in range(count)]
             synchronise(bench.device)
             if round_:
-                rates[name].append(count * BATCH / (time.perf_counter() - start))
+                rates[name].append(sum(models) * BATCH / (time.perf_counter() - start))
     return {name: {"items_per_second": statistics.median(r), "lowest": min(r), "highest": max(r)}
             for name, r in rates.items()}  # fmt: skip
 
@@ -229,6 +259,7 @@ def makers(bench: Bench) -> dict[str, Callable[[], Callable[[], torch.Tensor] | 
         "MultiVae": bench.multivae,
         "engine, fp32": lambda: bench.engine("fp32"),
         "engine, bf16": lambda: bench.engine("bf16"),
+        "engine, fp32, 2 seeds stacked": lambda: bench.stacked(2, "fp32", compiled=False),
     }
     if bench.device.type == "cuda":
         found |= {
@@ -237,6 +268,8 @@ def makers(bench: Bench) -> dict[str, Callable[[], Callable[[], torch.Tensor] | 
             "engine, bf16, compiled": lambda: bench.engine("bf16", compiled="default"),
             "engine, tf32, CUDA graphs": lambda: bench.engine("tf32", compiled="reduce-overhead"),
             "engine, bf16, CUDA graphs": lambda: bench.engine("bf16", compiled="reduce-overhead"),
+            "engine, tf32, 5 seeds stacked": lambda: bench.stacked(5, "tf32", compiled=False),
+            "engine, tf32, 5 seeds stacked, compiled": lambda: bench.stacked(5, "tf32", compiled=True),
         }
     return found
 
