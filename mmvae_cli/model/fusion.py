@@ -112,12 +112,10 @@ def precision(experts: Gaussian) -> Tensor:
 
 def products(experts: Gaussian, family: Family) -> Gaussian:
     """Every product of the family: experts (M, B, D) -> (S, B, D), as two matrix products (facts 1.1)."""
-    shape = experts.mean.shape[1:]
     members, prior = family.membership.to(experts.mean), family.prior.to(experts.mean)
     weight = precision(experts)  # (M, B, D)
-    total = members @ weight.flatten(1) + prior[:, None]  # (S, B*D)
-    mean = (members @ (weight * experts.mean).flatten(1)) / total
-    return Gaussian(mean.unflatten(1, shape), -total.log().unflatten(1, shape))
+    total = _product(members, weight) + prior[:, None, None]
+    return Gaussian(_product(members, weight * experts.mean) / total, -total.log())
 
 
 def row_products(experts: Gaussian, members: Tensor, prior: Tensor) -> Gaussian:
@@ -156,69 +154,83 @@ def mixture_log_prob(components: Gaussian, z: Tensor) -> Tensor:
 
 # --- all component KLs without keeping all components ---------------------------------------------------------------
 
-_CHUNK = {"cpu": 1 << 19, "cuda": 1 << 26}
-"""Elements of one (S, b, D) temporary: about a core's cache on the CPU, a small part of the memory on a GPU."""
+_CHUNK = {"cpu": 1 << 18, "cuda": 1 << 26}
+"""Elements of one (S, b, d) temporary: about a core's cache on the CPU, a small part of the memory on a GPU."""
 
 
-def component_kls(experts: Gaussian, family: Family) -> Tensor:
-    """KL(q_A || N(0, I)) of every product of the family: experts (M, B, D) -> (S, B).
+class ComponentKLs(NamedTuple):
+    """KL(q_A || N(0, I)) of every product of a family, and the regulariser of the mixture methods (facts 1.3)."""
 
-    Equals ``products(experts, family).kl_to_prior()``; works through the batch in chunks and recomputes them in the
-    backward pass, so that the (S, B, D) tensors never exist as a whole: 1,023 subsets cost time, not memory.
+    each: Tensor  # (S, B), to be looked at: no gradient
+    mean: Tensor  # (B,), over the family
+
+
+def component_kls(experts: Gaussian, family: Family) -> ComponentKLs:
+    """The KLs of all products of the family: experts (M, B, D) -> (S, B), and their mean (B,).
+
+    Equals ``products(experts, family).kl_to_prior()``; works through batch and dimensions in chunks and takes the
+    gradient of the mean in the same pass, so that the (S, B, D) tensors never exist as a whole and nothing is computed
+    twice: 1,023 subsets cost time, not memory.
     """
-    weight = precision(experts)
-    members, prior = family.membership.to(weight), family.prior.to(weight)
     if torch.compiler.is_compiling():
-        return products(experts, family).kl_to_prior()
-    result: Tensor = _ComponentKL.apply(weight, weight * experts.mean, members, prior)
-    return result
+        kls = products(experts, family).kl_to_prior()
+        return ComponentKLs(kls.detach(), kls.mean(0))
+    weight = precision(experts)
+    members = torch.cat([family.membership, family.prior[:, None]], 1).to(weight)
+    each, mean, *_ = _ComponentKL.apply(weight, weight * experts.mean, members)
+    return ComponentKLs(each, mean)
 
 
 class _ComponentKL(torch.autograd.Function):
-    """With T = members @ weight + prior and n = members @ (weight * mean):
-    KL = 1/2 sum_d (1/T + (n/T)^2 - 1 + log T), dKL/dn = n/T^2, dKL/dT = 1/2 (1/T - 1/T^2 - 2 n^2/T^3)."""
+    """With T = members @ weight + prior, n = members @ (weight * mean), v = 1/T and mu = n v, the product's mean:
+    KL = 1/2 sum_d (v + mu^2 - 1 + log T), dKL/dn = mu v, dKL/dT = v (1/2 - v/2 - mu^2).
+
+    ``members`` (S, M + 1) has the prior's precision in its last column.
+    """
 
     generate_vmap_rule = True  # several models at once, with torch.func
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-
-    @staticmethod
-    def forward(weight: Tensor, weighted: Tensor, members: Tensor, prior: Tensor) -> Tensor:
-        parts = []
-        for rows in _chunks(weight, len(members)):
-            total, mean = _chunk_products(weight[:, rows], weighted[:, rows], members, prior)
-            inner = total.log().add_(mean.mul_(mean)).add_(total.reciprocal_())
-            parts.append(0.5 * (inner.sum(-1) - weight.shape[-1]))
-        return torch.cat(parts, 1)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None]:
-        weight, weighted, members, prior = ctx.saved_tensors
+    def forward(weight: Tensor, weighted: Tensor, members: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        subsets, (_, batch, latent) = len(members), weight.shape
+        each = weight.new_full((subsets, batch), -0.5 * latent)
         to_weight, to_weighted = torch.empty_like(weight), torch.empty_like(weighted)
-        for rows in _chunks(weight, len(members)):
-            total, mean = _chunk_products(weight[:, rows], weighted[:, rows], members, prior)
-            upstream = gradients[0][:, rows, None]
-            variance = total.reciprocal_()
-            by_n = (mean * variance).mul_(upstream)
-            # 1/2 (v - v^2) - n^2 v^3  =  v (1/2 - v/2 - mean^2), and n^2 v^3 = mean * (mean v)
-            by_total = (0.5 - 0.5 * variance).mul_(variance).mul_(upstream).sub_(mean.mul_(by_n))
-            flat = members.t()
-            to_weight[:, rows] = (flat @ by_total.flatten(1)).unflatten(1, by_total.shape[1:])
-            to_weighted[:, rows] = (flat @ by_n.flatten(1)).unflatten(1, by_n.shape[1:])
-        return to_weight, to_weighted, None, None
+        back = members[:, :-1].t() / subsets
+        for rows, dims in _chunks(weight, subsets):
+            one = torch.ones_like(weight[:1, rows, dims])
+            total = _product(members, torch.cat([weight[:, rows, dims], one]))  # (S, b, d)
+            mean = _product(members[:, :-1], weighted[:, rows, dims])
+            variance = total.reciprocal()
+            mean.mul_(variance)
+            each[:, rows] += 0.5 * (total.log_().sum(-1) + variance.sum(-1))
+            to_weighted[:, rows, dims] = _product(back, mean * variance)
+            squared = mean.mul_(mean)
+            each[:, rows] += 0.5 * squared.sum(-1)
+            by_total = torch.rsub(squared.add_(variance, alpha=0.5), 0.5).mul_(variance)
+            to_weight[:, rows, dims] = _product(back, by_total)
+        return each, each.mean(0), to_weight, to_weighted
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: tuple[Tensor, ...]) -> None:
+        each, _, *gradients = output
+        ctx.mark_non_differentiable(each, *gradients)
+        ctx.save_for_backward(*gradients)
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None]:
+        to_weight, to_weighted = ctx.saved_tensors
+        by_row = upstream[1][:, None]  # (B, 1)
+        return to_weight * by_row, to_weighted * by_row, None
 
 
-def _chunks(weight: Tensor, subsets: int) -> list[slice]:
+def _chunks(weight: Tensor, subsets: int) -> list[tuple[slice, slice]]:
+    """(rows, dimensions) of the chunks of (M, B, D): as many whole rows as fit, or a part of one."""
     _, batch, latent = weight.shape
-    rows = max(1, _CHUNK.get(weight.device.type, 1 << 22) // (subsets * latent))
-    return [slice(start, start + rows) for start in range(0, batch, rows)]
+    columns = max(1, _CHUNK.get(weight.device.type, 1 << 22) // subsets)
+    return [(slice(row, row + max(1, columns // latent)), slice(dim, dim + columns))
+            for row in range(0, batch, max(1, columns // latent)) for dim in range(0, latent, columns)]  # fmt: skip
 
 
-def _chunk_products(weight: Tensor, weighted: Tensor, members: Tensor, prior: Tensor) -> tuple[Tensor, Tensor]:
-    """Total precision and mean of every product: (M, b, D) -> (S, b, D) twice."""
-    shape = weight.shape[1:]
-    total = (members @ weight.flatten(1)).add_(prior[:, None])
-    mean = (members @ weighted.flatten(1)).div_(total)
-    return total.unflatten(1, shape), mean.unflatten(1, shape)
+def _product(matrix: Tensor, x: Tensor) -> Tensor:
+    """(R, C) times (C, b, d) -> (R, b, d)."""
+    return (matrix @ x.flatten(1)).unflatten(1, x.shape[1:])

@@ -50,7 +50,7 @@ class Terms:
     """The terms of the bound, each (B,) in nats per item unless said otherwise; modalities that were present only."""
 
     log_likelihood: dict[str, Tensor]
-    kl_components: Tensor  # (S, B), each component's KL to the prior
+    kl_components: Tensor  # (S, B), each component's KL to the prior, to be looked at: it may have no gradient
     kl_shared: Tensor
     kl_private: dict[str, Tensor] = field(default_factory=dict)
     unimodal_log_likelihood: dict[str, Tensor] = field(default_factory=dict)
@@ -135,13 +135,14 @@ def _shared_latent(
     if noise.choice is None or spec.kl == "mixture":
         components = fusion.products(experts, family)
         kls = components.kl_to_prior()
+        mean = kls.mean(0)
     else:
-        components, kls = None, fusion.component_kls(experts, family)
+        components, (kls, mean) = None, fusion.component_kls(experts, family)
     chosen = components if noise.choice is None else fusion.select(experts, family, noise.choice)
     assert chosen is not None
     z = chosen.sample(noise.shared)  # (Z, B, D)
     if spec.kl == "components":
-        return z, kls, kls.mean(0)
+        return z, kls, mean
     assert components is not None
     mixture = fusion.mixture_log_prob(components, z) - fusion.log_prior(z)  # (Z, B), Eq. (6) by Monte Carlo
     return z, kls, mixture.mean(0)

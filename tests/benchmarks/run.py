@@ -298,8 +298,9 @@ def stages(bench: Bench, repeats: int) -> dict[str, float]:
         "noise": lambda: objective.draw_noise(model, goal, model.names, BATCH, slice(None), bench.device),
         "encode": lambda: model.encode(batch),
         "fusion: chosen components": lambda: fusion.select(leaves, model.family, choice),
-        "fusion: KL of 31 components": lambda: fusion.component_kls(leaves, model.family),
-        "fusion: KL, forward and backward": lambda: fusion.component_kls(leaves, model.family).sum().backward(),
+        "fusion: KL of 31 components, and its gradient": lambda: (
+            fusion.component_kls(leaves, model.family).mean.sum().backward()
+        ),
         "decode and likelihood": lambda: [model.log_likelihood(n, z, None, batch[n]) for n in model.names],
         "forward and backward": whole,
         "optimizer": optimizer.step,
@@ -350,7 +351,7 @@ def growth(device: torch.device, repeats: int) -> dict[str, dict[str, float]]:
         z = torch.randn(1, BATCH, 512, device=device)
 
         def fuse(experts: fusion.Gaussian = experts, family: fusion.Family = model.family) -> None:
-            fusion.component_kls(experts, family).sum().backward()
+            fusion.component_kls(experts, family).mean.sum().backward()
 
         def one_view(model: MultimodalVAE = model, x: torch.Tensor = x, z: torch.Tensor = z) -> None:
             (model.encoders["m0"](x)[0].sum() + model.log_likelihood("m0", z, None, x).sum()).backward()

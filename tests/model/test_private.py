@@ -189,7 +189,7 @@ def test_private_latents_never_enter_the_fusion():
     model, batch = made(recipe), pairs()
     head = model.encoders["image"].head
     before = terms_of(recipe, model, batch)
-    before.kl_components.sum().backward(retain_graph=True)
+    before.kl_shared.sum().backward(retain_graph=True)
     assert torch.all(head.weight.grad[6:] == 0), "rows 6.. of the head are private mean and log-variance"
     assert head.weight.grad[:6].abs().sum() > 0
     with torch.no_grad():

@@ -103,20 +103,6 @@ def test_bf16_is_for_the_networks_only(kl):
     torch.testing.assert_close(torch.stack(kls), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_chunks_of_any_size_give_the_same_kls_and_gradients(monkeypatch):
-    family = fusion.Family(tuple(s for n in range(1, 5) for s in combinations(range(4), n)), 4, "full")
-    experts = [torch.randn(4, 10, 7, dtype=torch.float64, requires_grad=True) for _ in range(2)]
-    whole = fusion.products(fusion.Gaussian(*experts), family).kl_to_prior()
-    weights = torch.rand_like(whole)
-    expected = torch.autograd.grad((whole * weights).sum(), experts)
-    for elements in (1, 15 * 7 * 3, 1 << 30):
-        monkeypatch.setitem(fusion._CHUNK, "cpu", elements)
-        chunked = fusion.component_kls(fusion.Gaussian(*experts), family)
-        torch.testing.assert_close(chunked, whole)
-        for ours, theirs in zip(torch.autograd.grad((chunked * weights).sum(), experts), expected, strict=True):
-            torch.testing.assert_close(ours, theirs)
-
-
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(("fast", "inside", "outside", "size", "extra"), [
     (BiasApart, 128, 64, (4, 4), 1), (BiasApart, 64, 32, (7, 7), 1),
