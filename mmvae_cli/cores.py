@@ -10,8 +10,8 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 SPIN = "10000"
 """Turns that a thread waits awake before it sleeps: some tenths of a millisecond, longer than what lies between two
-operations of a step. With a tenth of it, a step on two quiet cores takes a sixth (bf16: a third) longer; GNU OpenMP's
-own number gains nothing more, and makes a step up to three times as long when another process wants one of the cores."""
+operations of a step. With a tenth of it, a step on two quiet cores takes a sixth (bf16: a third) longer. GNU OpenMP's
+own number gains nothing more, and can make a step several times slower when another process wants one of the cores."""
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
