@@ -85,6 +85,8 @@ def _train_locked(
     per_epoch = store.count("train") // settings.batch_size
     total = settings.epochs * per_epoch
     if position.step >= total:
+        if world.rank == 0 and position.step == total and run.status().get("state") != "finished":
+            _note_state(run, "finished", position, recipe, total)  # killed between the last checkpoint and its note
         console.say(f"{run.folder} is finished ({settings.epochs} epochs); nothing to do")
         return
     data = batches.Split(store, "train", model.names, device, settings.data_on)
@@ -96,7 +98,6 @@ def _train_locked(
     rows, started = world.rows(settings.batch_size), time.monotonic()
     scale = (rows.stop - rows.start) * world.size / settings.batch_size  # DDP averages over ranks; rows may differ
     check_every = 1 if device.type == "cpu" else settings.log_every  # looking at a GPU's numbers makes it wait
-    state = "running"
 
     def here(at_step: int) -> Position:
         return Position(at_step, at_step // per_epoch, position.seconds + time.monotonic() - started)
@@ -107,7 +108,7 @@ def _train_locked(
             lock.check()
             checkpoint.save(run.checkpoint_path(at_step), model, optimizer, here(at_step))
             checkpoint.prune(run, settings.keep_checkpoints, at_step)
-            run.set_status(state, **vars(here(at_step)), total_steps=total, epochs=settings.epochs)
+            _note_state(run, state, here(at_step), recipe, total)
 
     with console.progress(f"train {recipe.name}", total, "steps") as shown:
         shown.start_at(position.step)
@@ -131,19 +132,18 @@ def _train_locked(
             (loss * scale if world.size > 1 else loss).backward()
             optimizer.step()
             done = at + 1
-            if done % settings.log_every == 0 or done % per_epoch == 0:
+            stop = _any_rank_stops(world, device) if world.size == 1 or done % check_every == 0 else False
+            if stop or done % settings.log_every == 0 or done % per_epoch == 0:
                 record = meter.flush(done, epoch, settings.batch_size, learning_rate(settings, at, total))
                 log.write(record, here(done), runtime.memory_mib(device))
                 note = _note(record)
             else:
                 note = ""
             shown.advance(1, note)
-            stop = _any_rank_stops(world, device) if world.size == 1 or done % check_every == 0 else False
-            if done == total:
-                state = "finished"
-            if state == "finished" or stop or done % (per_epoch * settings.checkpoint_every) == 0:
-                save(done, state if not stop else "stopped")
-            if stop and state != "finished":
+            state = "finished" if done == total else "stopped" if stop else "running"
+            if state != "running" or done % (per_epoch * settings.checkpoint_every) == 0:
+                save(done, state)
+            if state == "stopped":
                 signals.leave_if_requested(f"checkpoint written at step {done} of {total} in {run.folder}")
                 raise Stopped(f"another process was stopped: checkpoint written at step {done} of {total}")
     log.close()
@@ -226,11 +226,15 @@ def _open_run(
     run.forget_after(position.step)
     run.lengthen(recipe)
     run.set_environment(runtime.environment(device, **facts, earlier=_earlier(known, position)))
-    run.set_status("running", **vars(position), total_steps=total, epochs=recipe.training.epochs)
+    _note_state(run, "running", position, recipe, total)
     stand_in = f" (stand-in: {store.info.stand_in})" if store.info.stand_in else ""
     console.say(f"{recipe.name} on {store.name}{stand_in}, {device}, into {run.folder}: steps {position.step}..{total}")
     if world.size > 1:
         console.say(f"{world.size} processes share each batch of {recipe.training.batch_size}")
+
+
+def _note_state(run: Run, state: str, position: Position, recipe: Recipe, total: int) -> None:
+    run.set_status(state, **vars(position), total_steps=total, epochs=recipe.training.epochs)
 
 
 def _earlier(known: dict[str, Any], position: Position) -> list[Any]:
@@ -296,21 +300,22 @@ class Meter:
             )
 
     def flush(self, step: int, epoch: int, batch_size: int, rate: float) -> dict[str, Any]:
-        """The means since the last flush, over all ranks, and the speed."""
+        """The means of the ``steps`` since the last flush, over all ranks, and the speed; ``epoch`` counts from 0 as
+        the data order does, in the record from 1."""
         self.check(step)
         total = torch.cat([self._sum, self._sum.new_tensor([float(self._rows)])])
         if self.world.size > 1:
             torch.distributed.all_reduce(total)
         values = (total[:-1] / total[-1]).tolist()
         now = time.monotonic()
-        speed = self._steps * batch_size / (now - self._since)
+        steps, speed = self._steps, self._steps * batch_size / (now - self._since)
         self._sum.zero_()
         self._rows = self._steps = 0
         self._since = now
         means = dict(zip(self.names, values, strict=True))
         elbo = sum(value for name, value in means.items() if name.startswith("log_likelihood."))
         elbo -= sum(value for name, value in means.items() if name == "kl.shared" or name.startswith("kl.private."))
-        record = {"step": step, "epoch": epoch, "learning_rate": rate, "items_per_second": speed}
+        record = {"step": step, "steps": steps, "epoch": epoch + 1, "learning_rate": rate, "items_per_second": speed}
         return record | {"elbo": elbo} | means
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import accumulate
 
 import pytest
 import torch
@@ -90,10 +91,29 @@ def test_stopped_anywhere_and_resumed_gives_the_same_weights_and_metrics(at, dat
     monkeypatch.undo()
     train(recipe, Request(tmp_path / "parts", dataset))
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
-    timeless = ("seconds", "items_per_second", "memory_mib")
-    lines = [Run(tmp_path / name).metrics_path.read_text().splitlines() for name in ("whole", "parts")]
-    last = [{k: v for k, v in json.loads(log[-1]).items() if k not in timeless} for log in lines]
-    assert last[0] == last[1]
+    logs = [
+        [json.loads(line) for line in Run(tmp_path / name).metrics_path.read_text().splitlines()]
+        for name in ("whole", "parts")
+    ]
+    for log in logs:
+        assert [record["step"] for record in log] == list(accumulate(record["steps"] for record in log)), "none twice"
+    totals = [{key: sum(record[key] * record["steps"] for record in log) for key in ("loss", "kl.m0")} for log in logs]
+    assert totals[0] == pytest.approx(totals[1], rel=1e-5)
+
+
+def test_a_signal_at_the_last_step_leaves_a_finished_run(dataset, tmp_path, monkeypatch):
+    stop_at(monkeypatch, 10)
+    run = Run(train(tiny(3, shape=SHAPE), Request(tmp_path / "run", dataset)))
+    assert run.status()["state"] == "finished"
+
+
+def test_a_run_killed_after_its_last_checkpoint_is_noted_as_finished(dataset, tmp_path):
+    recipe = tiny(3, shape=SHAPE)
+    run = Run(train(recipe, Request(tmp_path / "run", dataset)))
+    known = run.status()
+    run.set_status("running", **{key: value for key, value in known.items() if key != "state"})
+    train(recipe, Request(run.folder, dataset))
+    assert run.status() | {"seconds": 0} == known | {"seconds": 0}
 
 
 @pytest.mark.slow
