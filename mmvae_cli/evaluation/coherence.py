@@ -118,7 +118,7 @@ def _generated(
     for chunk in subset_chunks(setting):
         signals.leave_if_requested("no evaluation was written")
         subsets = [setting.subsets[s] for s in chunk]
-        posteriors = fusion.subset_posteriors(part.shared, model.family, subsets)
+        posteriors = fusion.subset_posteriors(part.shared, model.family, subsets, spread=not setting.released)
         z = posteriors.sample(torch.randn(len(subsets), count, model.latent_dim, device=setting.device))
         for m, name in enumerate(model.names):
             yield m, chunk, classify(setting, classifiers[name], name, z, private[name])

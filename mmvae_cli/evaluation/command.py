@@ -90,6 +90,7 @@ def _settings(setting: Setting) -> dict[str, Any]:
         "importance_samples": likelihood.RELEASED_SAMPLES if released else spec.importance_samples,
         "importance_grouping": "released" if released else "per_item",
         "incomplete_batches": "dropped" if released else "kept",
+        "mixture_remainder": "to the last component" if released else "spread",
         "block": BLOCK, "likelihood_block": LIKELIHOOD_BLOCK, "seed": spec.seed,
         "items": spec.items, "likelihood_items": spec.likelihood_items,
     }  # fmt: skip

@@ -96,7 +96,7 @@ def _means(setting: Setting, experts: Experts, subset: Subset) -> Tensor:
     """Means (b, D) of one subset's posteriors; where a block has fewer rows than the mixture has components, which
     ones it gets is a function of the seed."""
     torch.manual_seed(setting.seed(f"latent {setting.name_of(subset)} {int(experts.items[0])}"))
-    return fusion.subset_posteriors(experts.shared, setting.model.family, [subset]).mean[0]
+    return fusion.subset_posteriors(experts.shared, setting.model.family, [subset], spread=not setting.released).mean[0]
 
 
 def _fit_classes(x: np.ndarray, y: np.ndarray, setting: Setting) -> tuple[np.ndarray, np.ndarray]:

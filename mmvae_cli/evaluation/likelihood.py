@@ -78,7 +78,7 @@ def _block_weights(
         signals.leave_if_requested("no evaluation was written")
         chosen = range(start, min(start + together, len(setting.subsets)))
         subsets = [setting.subsets[s] for s in chosen]
-        posteriors = fusion.subset_posteriors(block.shared, model.family, subsets)
+        posteriors = fusion.subset_posteriors(block.shared, model.family, subsets, spread=not setting.released)
         q = Gaussian(posteriors.mean[:, None], posteriors.logvar[:, None])
         noise = _noise(setting, block, "shared", (samples, count, model.latent_dim))
         z = q.sample(noise)  # (A, K, B, D): the same noise for every subset, which makes their differences sharper

@@ -95,12 +95,15 @@ def powerset(modalities: int) -> list[Subset]:
     return [subset for size in range(1, modalities + 1) for subset in combinations(everyone, size)]
 
 
-def stratified(batch: int, components: int, device: torch.device | str = "cpu") -> Tensor:
-    """(B,) component of every row: equal contiguous blocks by integer division, the remainder to the last component
-    (facts 1.2). With fewer rows than components each row gets another, randomly drawn component."""
+def stratified(batch: int, components: int, device: torch.device | str = "cpu", *, spread: bool = False) -> Tensor:
+    """(B,) component of every row: contiguous blocks, equal by integer division, the remainder to the last component
+    (facts 1.2), or ``spread``, so that no two blocks differ by more than a row: 64 rows of 36 components give the last
+    one 29 or 1 or 2. With fewer rows than components each row gets another, randomly drawn component."""
     if batch < components:
         return torch.randperm(components, device=device)[:batch]
     rows = torch.arange(batch, device=device)
+    if spread:
+        return rows * components // batch
     return (rows // (batch // components)).clamp(max=components - 1)
 
 
@@ -132,15 +135,16 @@ def select(experts: Gaussian, family: Family, choice: Tensor) -> Gaussian:
     return row_products(experts, members[choice], prior[choice])
 
 
-def subset_posteriors(experts: Gaussian, family: Family, subsets: list[Subset]) -> Gaussian:
+def subset_posteriors(experts: Gaussian, family: Family, subsets: list[Subset], *, spread: bool = True) -> Gaussian:
     """q(z | X_A) for every A in ``subsets``: experts (M, B, D) -> (S, B, D). Where the family stands for A by several
-    components (MMVAE), rows are split over them by the block rule (facts 1.2), so rows should be shuffled."""
+    components (MMVAE), rows are split over them by the block rule (facts 1.2; ``spread`` as in :func:`stratified`,
+    False as released), so rows should be shuffled."""
     batch = experts.mean.shape[1]
     members = torch.zeros(len(subsets), batch, family.modalities)
     prior = torch.zeros(len(subsets), batch)
     for s, subset in enumerate(subsets):
         components = family.components_of(subset)
-        chosen = stratified(batch, len(components))
+        chosen = stratified(batch, len(components), spread=spread)
         table = Family(components, family.modalities, family.prior_expert)
         members[s], prior[s] = table.membership[chosen], table.prior[chosen]
     return row_products(experts, members.to(experts.mean), prior.to(experts.mean))

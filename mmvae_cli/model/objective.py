@@ -80,8 +80,8 @@ def draw_noise(
 
     choice = None
     if spec.component_choice != "all":
-        stratify = spec.component_choice == "stratified"
-        choice = (fusion.stratified(batch, len(family), device) if stratify
+        blocks, spread = spec.component_choice != "random", spec.component_choice == "balanced"
+        choice = (fusion.stratified(batch, len(family), device, spread=spread) if blocks
                   else torch.randint(len(family), (batch,), device=device))[rows]  # fmt: skip
     shared = normal(decoded, batch, model.latent_dim)
     private = normal(present, decoded, batch, model.private_dim) if model.private_dim else None

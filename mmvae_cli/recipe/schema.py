@@ -134,7 +134,7 @@ class ObjectiveSpec(Section):
     beta_content: NonNegative = 1.0
     beta_private: NonNegative = 1.0
     likelihood_weights: Literal["by_size", "equal", "released", "mmjsd"] | dict[str, NonNegative] = "by_size"
-    component_choice: Literal["stratified", "random", "all"] = "stratified"
+    component_choice: Literal["stratified", "balanced", "random", "all"] = "stratified"
     kl: Literal["components", "mixture"] = "components"
     unimodal_weights: Literal["one", "same"] = "one"
 

@@ -68,6 +68,24 @@ def test_block_sizes(batch, components, block, last):
     assert counts[-1] == last
 
 
+@pytest.mark.parametrize(("batch", "components"), [(256, 3), (64, 5), (64, 36), (256, 92), (31, 31)])
+def test_a_spread_remainder_leaves_blocks_that_differ_by_a_row(batch, components):
+    choice = fusion.stratified(batch, components, spread=True)
+    assert torch.equal(choice, choice.sort().values), "contiguous"
+    counts = torch.bincount(choice, minlength=components)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_a_large_set_is_not_its_last_pair():
+    """8 modalities, pairs at most: the last of 36 components had 29 of 64 rows, and the mean of all was that pair's."""
+    family = Family(tuple(s for s in powerset(8) if len(s) < 3), 8, "none")
+    mean = torch.arange(8.0)[:, None, None].expand(8, 64, 1)
+    experts = Gaussian(mean, torch.zeros_like(mean))
+    full = [tuple(range(8))]
+    assert fusion.subset_posteriors(experts, family, full).mean.mean().item() == pytest.approx(3.5, abs=0.15)
+    assert fusion.subset_posteriors(experts, family, full, spread=False).mean.mean() > 4.5
+
+
 def test_fewer_rows_than_components_take_different_components():
     torch.manual_seed(0)
     seen = {tuple(fusion.stratified(16, 31).tolist()) for _ in range(20)}
