@@ -40,7 +40,8 @@ def check_store(store: Store, recipe: Recipe) -> None:
 
 
 class Split:
-    """One split of a store, ready to give batches of the wanted modalities on ``device``."""
+    """One split of a store, ready to give batches of the wanted modalities on ``device``. ``place``: where the data
+    lie, and where the numbers of items are best kept: fetching them from a GPU for every batch would wait for it."""
 
     def __init__(self, store: Store, split: str, names: list[str], device: torch.device, data_on: str = "auto") -> None:
         self.count, self.device = store.count(split), device
@@ -48,7 +49,7 @@ class Split:
         arrays = {name: store.array(split, name) for name in names}
         size = sum(array.nbytes for array in arrays.values())
         self.on_device = device.type == "cpu" or data_on == "device" or (data_on == "auto" and _fits(size, device))
-        place = self._place = device if self.on_device else torch.device("cpu")
+        place = self.place = device if self.on_device else torch.device("cpu")
         self._rows = {name: _rows(array, place) for name, array in arrays.items()}
         indices = {name: store.index(split, name) for name in names}
         self._index = {name: torch.from_numpy(i.astype(np.int64)).to(place) for name, i in indices.items()
@@ -59,7 +60,7 @@ class Split:
     def batch(self, items: Tensor, *, seed: int, epoch: int = text.FIXED_EPOCH) -> dict[str, Tensor]:
         """The ``items`` (B,) int64 as images (B, C, H, W) in [0, 1] and text codes (B, L) int64. Randomly placed text
         stands where (seed, epoch, item) says; without an epoch it stands where evaluation always finds it."""
-        items = items.to(self._place)
+        items = items.to(self.place)
         return {name: self._modality(name, items, seed, epoch) for name in self.info}
 
     def _modality(self, name: str, items: Tensor, seed: int, epoch: int) -> Tensor:

@@ -55,7 +55,9 @@ class Checkpoint:
                        {f"{key} of {name}": value for key, value in moments.items()})  # fmt: skip
             # in the parameter's own memory format: the fused kernel walks through both alike
             optimizer.state[parameter] = {
-                key: value.clone() if key == "step" else torch.empty_like(parameter.detach()).copy_(value)
+                key: value.to(parameter.device, copy=True)
+                if key == "step"
+                else torch.empty_like(parameter.detach()).copy_(value)
                 for key, value in state.items()
             }
 

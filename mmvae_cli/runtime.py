@@ -46,9 +46,10 @@ def derive(seed: int, *parts: int | str) -> int:
 
 def set_precision(precision: str) -> None:
     """fp32: exact products; tf32: TensorFloat-32 in matrix products and convolutions (GPU only)."""
-    wanted = "tf32" if precision in ("tf32", "bf16") else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = wanted
-    torch.backends.cudnn.conv.fp32_precision = wanted  # type: ignore[attr-defined]
+    rounded = precision in ("tf32", "bf16")
+    if torch.cuda.is_available():  # by the older call: the compiler of torch 2.9 and 2.10 reads that one
+        torch.set_float32_matmul_precision("high" if rounded else "highest")
+    torch.backends.cudnn.conv.fp32_precision = "tf32" if rounded else "ieee"  # type: ignore[attr-defined]
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:

@@ -151,7 +151,7 @@ def _round(
             group["lr"] = rate * (steps.stop - step) / len(steps)
         epoch, within = divmod(step, per_epoch)
         if within == 0 or step == steps.start:
-            order = batches.permutation(data.count, seed, epoch, setting.device)
+            order = batches.permutation(data.count, seed, epoch, data.place)
         items = order[within * size : (within + 1) * size]
         loss = _loss(network(_input(data.batch(items, seed=seed, epoch=epoch)[name], setting, name)), labels[items])
         optimizer.zero_grad(set_to_none=True)

@@ -12,8 +12,6 @@ from mmvae_cli.evaluation.encoding import BLOCK, Experts, Setting, blocks, from_
 from mmvae_cli.evaluation.scores import average_precisions, finite, mean_or_none, right
 from mmvae_cli.model import fusion
 
-_LATENTS_AT_ONCE = {"cpu": 1024, "cuda": 1 << 15}
-
 
 def measure(
     setting: Setting, test: Experts, classifiers: dict[str, nn.Module], known: dict[str, float], reasons: dict[str, str]
@@ -134,7 +132,7 @@ def classify(setting: Setting, classifier: nn.Module, name: str, z: Tensor, priv
 
     In train mode (``released``) batch norm and dropout see one subset of one block at a time, as in the released code.
     """
-    at_once = 1 if classifier.training else max(1, _LATENTS_AT_ONCE.get(setting.device.type, 4096) // z.shape[1])
+    at_once = 1 if classifier.training else max(1, setting.latents_at_once // z.shape[1])
     outputs = []
     for part in z.split(at_once):
         own = None if private is None else private.expand(len(part), -1, -1)

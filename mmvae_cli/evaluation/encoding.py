@@ -23,6 +23,9 @@ BLOCK = 256
 """Rows among which the block rule of mixture posteriors is applied, and the released code's batch (facts 4)."""
 LIKELIHOOD_BLOCK = 64
 SUBSETS_AT_ONCE = 64
+_LATENTS_AT_ONCE = {"cpu": 1024, "cuda": 1 << 13}
+"""How many latents are decoded together: the fastest number on a CPU; on a GPU some 14 GiB for the largest networks
+(faces of 64x64), half a one for PolyMNIST's."""
 T = TypeVar("T")
 
 
@@ -62,6 +65,10 @@ class Setting:
                 "measure some of each size: --subsets-per-size 10",
             )
         return fusion.powerset(everyone)
+
+    @property
+    def latents_at_once(self) -> int:
+        return _LATENTS_AT_ONCE.get(self.device.type, 4096)
 
     def name_of(self, subset: Subset) -> str:
         return "+".join(self.model.names[m] for m in subset)

@@ -19,8 +19,6 @@ from mmvae_cli.model import fusion
 from mmvae_cli.model.fusion import Gaussian, Subset
 
 RELEASED_SAMPLES = 12
-_LATENTS_AT_ONCE = {"cpu": 1024, "cuda": 1 << 16}
-"""How many latents are decoded together: the fastest number on a CPU, below a gigabyte on a GPU."""
 
 
 def measure(setting: Setting, data: Data, test: Experts, reasons: dict[str, str]) -> result.Likelihood:
@@ -73,7 +71,7 @@ def _block_weights(
     """Yield (subset position, {"joint" and every modality: log weights (K, B)}) for all subsets of one block."""
     model, count = setting.model, len(block.items)
     torch.manual_seed(setting.seed(f"likelihood components {int(block.items[0])}"))  # of mixtures, in a short block
-    together = max(1, _LATENTS_AT_ONCE.get(setting.device.type, 4096) // (samples * count))
+    together = max(1, setting.latents_at_once // (samples * count))
     for start in range(0, len(setting.subsets), together):
         signals.leave_if_requested("no evaluation was written")
         chosen = range(start, min(start + together, len(setting.subsets)))
@@ -95,7 +93,7 @@ def _block_weights(
 
 def _log_likelihood(setting: Setting, name: str, z: Tensor, private: Tensor | None, x: Tensor) -> Tensor:
     """log p(x_m | z, s_m) for latents (A, K, B, D), decoded a few at a time: -> (A, K, B)."""
-    rows = max(1, _LATENTS_AT_ONCE.get(setting.device.type, 4096) // z.shape[2])
+    rows = max(1, setting.latents_at_once // z.shape[2])
     own = [None] * z.shape[0] * z.shape[1] if private is None else private.flatten(0, 1).split(rows)
     parts = [setting.model.log_likelihood(name, part, s, x) for part, s in zip(z.flatten(0, 1).split(rows), own)]  # noqa: B905
     return torch.cat(parts).unflatten(0, z.shape[:2])

@@ -5,8 +5,9 @@ subset (Definition 1 and Eq. 4 of the paper). The family is data: a membership m
 posteriors are two matrix products.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
@@ -53,24 +54,29 @@ class Family:
     """The admitted subsets of M modalities and the policy for the N(0, I) prior expert.
 
     ``prior_expert``: ``none``; ``full``: in the product over all M modalities only; ``all``: in every product.
+    ``membership`` (S, M) is 1 where modality m is in subset s, ``prior`` (S,) the precision that the prior expert adds.
     """
 
     subsets: tuple[Subset, ...]
     modalities: int
     prior_expert: PriorExpert
+    membership: Tensor = field(init=False, repr=False, compare=False)
+    prior: Tensor = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        rows = [[float(m in subset) for m in range(self.modalities)] for subset in self.subsets]
+        self._set(torch.tensor(rows), torch.tensor([self.prior_precision(subset) for subset in self.subsets]))
+
+    def _set(self, membership: Tensor, prior: Tensor) -> None:
+        object.__setattr__(self, "membership", membership)
+        object.__setattr__(self, "prior", prior)
+
+    def move(self, how: Callable[[Tensor], Tensor]) -> None:
+        """Take the tables to where the model goes: a step that had to fetch them would wait for it."""
+        self._set(how(self.membership), how(self.prior))
 
     def __len__(self) -> int:
         return len(self.subsets)
-
-    @cached_property
-    def membership(self) -> Tensor:
-        """(S, M): 1 where modality m is in subset s."""
-        return torch.tensor([[float(m in subset) for m in range(self.modalities)] for subset in self.subsets])
-
-    @cached_property
-    def prior(self) -> Tensor:
-        """(S,): precision that the prior expert adds to each product."""
-        return torch.tensor([self.prior_precision(subset) for subset in self.subsets])
 
     def prior_precision(self, subset: Subset) -> float:
         inside = self.prior_expert == "all" or (self.prior_expert == "full" and len(subset) == self.modalities)
@@ -124,9 +130,26 @@ def products(experts: Gaussian, family: Family) -> Gaussian:
 def row_products(experts: Gaussian, members: Tensor, prior: Tensor) -> Gaussian:
     """Products that differ from row to row: members (..., B, M), prior (..., B) -> (..., B, D)."""
     weight = precision(experts)
-    total = torch.einsum("...bm,mbd->...bd", members, weight) + prior[..., None]
-    mean = torch.einsum("...bm,mbd->...bd", members, weight * experts.mean) / total
+    total = _weighted(members, weight) + prior[..., None]
+    mean = _weighted(members, weight * experts.mean) / total
     return Gaussian(mean, -total.log())
+
+
+def _weighted(members: Tensor, x: Tensor) -> Tensor:
+    """members (..., B, M) times x (M, B, D) -> (..., B, D), by addition: exact where matrix products may be rounded."""
+    total = members[..., 0, None] * x[0]
+    for m in range(1, len(x)):
+        total = torch.addcmul(total, members[..., m, None], x[m])
+    return total
+
+
+def _product(members: Tensor, x: Tensor) -> Tensor:
+    """members (S, M) times x (M, b, d) -> (S, b, d); not a matrix product on a GPU, where TF32 would round it."""
+    return _weighted(members[:, None], x) if x.is_cuda else _matmul(members, x)
+
+
+def _matmul(matrix: Tensor, x: Tensor) -> Tensor:
+    return (matrix @ x.flatten(1)).unflatten(1, x.shape[1:])
 
 
 def select(experts: Gaussian, family: Family, choice: Tensor) -> Gaussian:
@@ -153,7 +176,7 @@ def subset_posteriors(experts: Gaussian, family: Family, subsets: list[Subset], 
 def mixture_log_prob(components: Gaussian, z: Tensor) -> Tensor:
     """log of the uniform mixture of ``components`` (S, B, D) at z (..., B, D) -> (..., B)."""
     densities = torch.stack([Gaussian(mean, logvar).log_prob(z) for mean, logvar in zip(*components, strict=True)])
-    return torch.logsumexp(densities, 0) - torch.log(torch.tensor(float(len(densities)), device=z.device))
+    return torch.logsumexp(densities, 0) - math.log(len(densities))
 
 
 # --- all component KLs without keeping all components ---------------------------------------------------------------
@@ -207,11 +230,11 @@ class _ComponentKL(torch.autograd.Function):
             variance = total.reciprocal()
             mean.mul_(variance)
             each[:, rows] += 0.5 * (total.log_().sum(-1) + variance.sum(-1))
-            to_weighted[:, rows, dims] = _product(back, mean * variance)
+            to_weighted[:, rows, dims] = _matmul(back, mean * variance)
             squared = mean.mul_(mean)
             each[:, rows] += 0.5 * squared.sum(-1)
             by_total = torch.rsub(squared.add_(variance, alpha=0.5), 0.5).mul_(variance)
-            to_weight[:, rows, dims] = _product(back, by_total)
+            to_weight[:, rows, dims] = _matmul(back, by_total)
         return each, each.mean(0), to_weight, to_weighted
 
     @staticmethod
@@ -233,8 +256,3 @@ def _chunks(weight: Tensor, subsets: int) -> list[tuple[slice, slice]]:
     columns = max(1, _CHUNK.get(weight.device.type, 1 << 22) // subsets)
     return [(slice(row, row + max(1, columns // latent)), slice(dim, dim + columns))
             for row in range(0, batch, max(1, columns // latent)) for dim in range(0, latent, columns)]  # fmt: skip
-
-
-def _product(matrix: Tensor, x: Tensor) -> Tensor:
-    """(R, C) times (C, b, d) -> (R, b, d)."""
-    return (matrix @ x.flatten(1)).unflatten(1, x.shape[1:])

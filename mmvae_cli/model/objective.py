@@ -101,7 +101,7 @@ def bound_terms(
     family = model.family_of(encoded.present)
     z, kl_components, kl_shared = _shared_latent(encoded, family, objective.spec, noise)
     terms = Terms({}, kl_components, kl_shared)
-    unimodal = _unimodal_posteriors(encoded, family) if objective.unimodal_elbos else None
+    unimodal = fusion.products(encoded.shared, model.singles_of(encoded.present)) if objective.unimodal_elbos else None
     for i, position in enumerate(encoded.present):
         name = model.names[position]
         latents, private = [z], []
@@ -146,12 +146,6 @@ def _shared_latent(
     assert components is not None
     mixture = fusion.mixture_log_prob(components, z) - fusion.log_prior(z)  # (Z, B), Eq. (6) by Monte Carlo
     return z, kls, mixture.mean(0)
-
-
-def _unimodal_posteriors(encoded: Encoded, family: Family) -> Gaussian:
-    """q(z | x_m) of every present modality as a one-expert product (M, B, D), with the family's prior policy."""
-    count = len(encoded.present)
-    return fusion.products(encoded.shared, Family(tuple((i,) for i in range(count)), count, family.prior_expert))
 
 
 def weigh(terms: Terms, objective: Objective) -> Tensor:

@@ -1,5 +1,7 @@
 """The training loop, top to bottom."""
 
+import os
+import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -116,7 +118,7 @@ def _train_locked(
         for at in range(position.step, total):
             epoch, within = divmod(at, per_epoch)
             if epoch != order_epoch:
-                order, order_epoch = batches.permutation(data.count, seed, epoch, device), epoch
+                order, order_epoch = batches.permutation(data.count, seed, epoch, data.place), epoch
             torch.manual_seed(derive(seed, "step", at))
             items = order[within * settings.batch_size : (within + 1) * settings.batch_size]
             batch = data.batch(items[rows], seed=seed, epoch=epoch)
@@ -127,10 +129,10 @@ def _train_locked(
             meter.add(terms, at + 1, rows)
             if (at + 1) % check_every == 0:
                 meter.check(at + 1)  # before the weights are touched
-            optimizer.zero_grad(set_to_none=True)
             optimizer.param_groups[0]["lr"] = learning_rate(settings, at, total)
             (loss * scale if world.size > 1 else loss).backward()
             optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
             done = at + 1
             stop = _any_rank_stops(world, device) if world.size == 1 or done % check_every == 0 else False
             if stop or done % settings.log_every == 0 or done % per_epoch == 0:
@@ -256,7 +258,9 @@ def _wrapped(step: Step, device: torch.device, world: World, compile_choice: str
             console.warn("batch normalisation sees each process's own rows on CPUs: one process gives other numbers")
         return DistributedDataParallel(step)
     if device.type == "cuda" and compile_choice == "auto":
-        return torch.compile(step)
+        if shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang"):
+            return torch.compile(step)
+        console.warn("the step is not compiled, which is slower: torch.compile needs a C compiler, and there is none")
     return step
 
 

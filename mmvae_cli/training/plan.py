@@ -43,12 +43,12 @@ def describe(recipe: Recipe, dataset: Path) -> list[str]:
     return lines
 
 
-def memory_needs(recipe: Recipe) -> dict[str, int]:
-    """Bytes of a training step, about: weights with gradients and Adam's two moments, the networks' activations, and
-    the components where all of them are held at once (S, B, D)."""
+def memory_needs(recipe: Recipe, processes: int = 1) -> dict[str, int]:
+    """Bytes of a training step, about, in each of the ``processes`` that share a batch: weights with gradients and
+    Adam's two moments, the networks' activations, and the components where all of them are held at once (S, B, D)."""
     with torch.device("meta"):
         model = MultimodalVAE(recipe)
-    spec, batch = recipe.objective, recipe.training.batch_size
+    spec, batch = recipe.objective, -(-recipe.training.batch_size // processes)
     held = spec.component_choice == "all" or spec.kl == "mixture"
     elements = len(model.family) * batch * recipe.model.latent_dim * held
     return {
@@ -60,7 +60,7 @@ def memory_needs(recipe: Recipe) -> dict[str, int]:
 
 def refuse_too_large(recipe: Recipe, device: torch.device) -> None:
     """Raise UsageProblem where a step needs more memory than there is left, before the system kills the process."""
-    needs, left = memory_needs(recipe), runtime.memory_left(device)
+    needs, left = memory_needs(recipe, runtime.World.of_environment().size), runtime.memory_left(device)
     if (total := sum(needs.values())) > left:
         what, size = max(needs.items(), key=lambda item: item[1])
         raise UsageProblem(

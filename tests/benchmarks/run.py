@@ -87,14 +87,16 @@ class Bench:
         goal, data = Objective.of(recipe), batches.Split(self.store, "train", model.names, self.device)
         step, optimizer = Step(model, goal, precision), make_optimizer(model, 1e-3)
         forward = torch.compile(step, mode=compiled) if compiled else step
-        position = iter(range(10**9))
+        position, orders = iter(range(10**9)), list[torch.Tensor]()
 
         def one() -> torch.Tensor:
             runtime.set_precision(precision)
             at = next(position)
             epoch, within = divmod(at, ITEMS // BATCH)
+            if within == 0:
+                orders[:] = [batches.permutation(ITEMS, 0, epoch, self.device)]
             torch.manual_seed(runtime.derive(0, "step", at))
-            items = batches.permutation(ITEMS, 0, epoch, self.device)[within * BATCH : (within + 1) * BATCH]
+            items = orders[0][within * BATCH : (within + 1) * BATCH]
             noise = objective.draw_noise(model, goal, model.names, BATCH, slice(None), self.device)
             loss, _ = forward(data.batch(items, seed=0, epoch=epoch), noise)
             optimizer.zero_grad(set_to_none=True)

@@ -135,3 +135,37 @@ def test_every_image_network_is_channels_last():
     weights = [p for p in model.parameters() if p.dim() == 4]
     assert len(weights) == 6 * VIEWS
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in weights)
+
+
+@pytest.mark.parametrize(("method", "precision", "kl"), [
+    ("mopoe", "fp32", "components"), ("mopoe", "bf16", "components"), ("mopoe", "bf16", "mixture"),
+    ("mvae", "bf16", "components"), ("mmvae", "tf32", "components"),
+])  # fmt: skip
+def test_a_step_is_one_graph_compiled_once(method, precision, kl):
+    """What a GPU's compiler gets: nothing that breaks the graph or makes a later step compile again; the same loss."""
+    graphs = []
+
+    def compiler(graph, inputs):
+        graphs.append(len(inputs))
+        return graph.forward
+
+    recipe = tiny(3, shape=SHAPE, model__method=method, objective__kl=kl)
+    goal = Objective.of(recipe)
+    torch.manual_seed(0)
+    step = Step(MultimodalVAE(recipe), goal, precision)
+    torch._dynamo.reset()
+    compiled = torch.compile(step, backend=compiler, fullgraph=True)
+    for _ in range(3):
+        batch = {f"m{v}": torch.rand(BATCH, *SHAPE) for v in range(3)}
+        noise = objective.draw_noise(step.model, goal, step.model.names, BATCH, slice(None), "cpu")
+        (loss, terms), (expected, known) = compiled(batch, noise), step(batch, noise)
+        torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(terms, known, rtol=1e-4, atol=1e-4)
+        loss.backward()
+    assert len(graphs) == 1
+
+
+def test_the_tables_of_the_families_move_with_the_model():
+    model = MultimodalVAE(tiny(3, shape=SHAPE)).to("meta")
+    tables = [table for family in (model.family, model.singles) for table in (family.membership, family.prior)]
+    assert {table.device.type for table in tables} == {"meta"}

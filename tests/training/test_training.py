@@ -14,9 +14,11 @@ import torch
 
 from mmvae_cli import checkpoint, signals
 from mmvae_cli.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
+from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.run import Run
 from mmvae_cli.training import loop
 from mmvae_cli.training.loop import Request, train
+from mmvae_cli.training.step import make_optimizer
 
 from recipes import tiny
 from stores import image_store
@@ -99,6 +101,18 @@ def test_stopped_anywhere_and_resumed_gives_the_same_weights_and_metrics(at, dat
         assert [record["step"] for record in log] == list(accumulate(record["steps"] for record in log)), "none twice"
     totals = [{key: sum(record[key] * record["steps"] for record in log) for key in ("loss", "kl.m0")} for log in logs]
     assert totals[0] == pytest.approx(totals[1], rel=1e-5)
+
+
+def test_the_optimiser_goes_on_where_the_model_is(dataset, tmp_path):
+    """All of its state, the number of steps too: fused Adam on a GPU refuses one that lies on the CPU."""
+    recipe = tiny(3, shape=SHAPE)
+    found = checkpoint.newest(Run(train(recipe, Request(tmp_path / "run", dataset))))
+    model = MultimodalVAE(recipe).to("meta")
+    optimizer = make_optimizer(model, 1e-3)
+    found.load_optimizer(optimizer, model)
+    state = [value for parameter in model.parameters() for value in optimizer.state[parameter].values()]
+    assert len(state) == 3 * len(list(model.parameters()))
+    assert {value.device.type for value in state} == {"meta"}
 
 
 def test_a_signal_at_the_last_step_leaves_a_finished_run(dataset, tmp_path, monkeypatch):
