@@ -141,6 +141,8 @@ def needed(run: Run, chosen: Path | None = None) -> Checkpoint:
     """The ``chosen`` or the newest valid checkpoint of a run; raises DataProblem where there is none."""
     if chosen and not chosen.is_file():
         raise DataProblem(f"no checkpoint {chosen}", f"those of this run are in {run.checkpoints}")
+    if chosen and chosen.resolve().parent != run.checkpoints.resolve():  # its numbers would bear this run's name
+        raise DataProblem(f"{chosen} is no checkpoint of {run.folder}", f"those of this run are in {run.checkpoints}")
     found = load(chosen) if chosen else newest(run)
     if found is None:
         raise DataProblem(f"{run.folder} has no checkpoint yet", "train it first, or wait for its first checkpoint")

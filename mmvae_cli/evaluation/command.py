@@ -9,7 +9,7 @@ from mmvae_cli import checkpoint, console, result, runtime, trained
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.evaluation import attributes, classifiers, coherence, latent, likelihood
-from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting
+from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting, complete_blocks
 from mmvae_cli.evaluation.scores import NO_POSITIVE
 from mmvae_cli.files import require_writable, sha256, write_atomic, write_json
 from mmvae_cli.result import EvaluationResult
@@ -54,7 +54,8 @@ def _metrics(text: str) -> list[str]:
 def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], force: bool) -> EvaluationResult:
     spec, store, recipe = setting.spec, setting.store, setting.recipe
     data = Data(setting, spec.split, "evaluated items", spec.items)
-    test = data.encode(data.order)
+    everything = data.encode(data.order)
+    test = complete_blocks(everything, BLOCK) if setting.released else everything
     fresh = EvaluationResult(
         protocol=spec.protocol, modalities=setting.model.names, settings=_settings(setting),
         run=result.RunFacts(recipe=recipe.name, method=recipe.model.method, seed=recipe.training.seed,
@@ -75,7 +76,7 @@ def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], 
         fresh.reasons |= {f"coherence.classifiers_per_label.{which}": NO_POSITIVE for which in unscored}
     if "likelihood" in wanted:
         limit = slice(0, spec.likelihood_items)
-        fresh.likelihood = likelihood.measure(setting, data, test.block(limit), fresh.reasons)
+        fresh.likelihood = likelihood.measure(setting, data, everything.block(limit), fresh.reasons)
     return _without_nan(fresh)
 
 

@@ -152,8 +152,14 @@ def subset_chunks(setting: Setting) -> list[range]:
     return [range(start, min(start + SUBSETS_AT_ONCE, count)) for start in range(0, count, SUBSETS_AT_ONCE)]
 
 
+def complete_blocks(experts: Experts, size: int) -> Experts:
+    """Without the rows of an incomplete last block, which the released code drops; a single short block stays."""
+    count = len(experts.items)
+    return experts.block(slice(0, count - count % size)) if count > size else experts
+
+
 def blocks(experts: Experts, size: int, *, drop_last: bool) -> Iterator[Experts]:
     """Consecutive blocks of rows; the released code drops a last short one."""
-    for start in range(0, len(experts.items), size):
-        if start + size <= len(experts.items) or not drop_last or start == 0:
-            yield experts.block(slice(start, start + size))
+    kept = complete_blocks(experts, size) if drop_last else experts
+    for start in range(0, len(kept.items), size):
+        yield kept.block(slice(start, start + size))

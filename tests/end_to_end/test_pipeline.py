@@ -151,6 +151,28 @@ def test_every_error_is_one_clear_line_with_its_exit_code(arguments, code, messa
     assert message in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["evaluate", "sample"])
+def test_a_run_is_measured_on_the_data_it_was_trained_on_with_its_own_weights(verb, world, tmp_path):
+    """Data built anew may have its training items in their test split; another run's numbers are another run's."""
+    shutil.copytree(world / "runs", tmp_path / "runs")
+    mmvae("make-dataset", "polymnist", "--digits", "embedded", "--views", 3, "--seed", 1, "--data-dir", tmp_path)
+    done = mmvae(verb, "--ckpt", tmp_path / "runs" / "mopoe", "--data-dir", tmp_path, code=3)
+    assert "was trained on other data" in done.stderr
+    other = sorted((world / "runs" / "mvae" / "checkpoints").iterdir())[-1]
+    done = mmvae(verb, "--ckpt", world / "runs" / "mopoe", "--checkpoint", other, "--data-dir", world, code=3)
+    assert f"{other} is no checkpoint of {world / 'runs' / 'mopoe'}" in done.stderr
+
+
+def test_protocol_released_says_how_many_items_it_used(world):
+    """355 embedded test digits of which the first 256 make a complete batch; here there are fewer than that."""
+    run = world / "runs" / "mopoe"
+    count = json.loads((run / "evaluation.json").read_text())["dataset"]["count"]
+    mmvae("evaluate", "--ckpt", run, "--data-dir", world, "--protocol", "released", "--metrics", "latent")
+    released = json.loads((run / "evaluation.released.json").read_text())
+    assert released["dataset"]["count"] == (count - count % 256 if count > 256 else count)
+    (run / "evaluation.released.json").unlink()
+
+
 def test_a_damaged_store_is_named(world, tmp_path):
     import shutil
 

@@ -246,6 +246,7 @@ def test_labels_outside_the_classes_are_refused_by_every_metric(label, trained, 
         labels[-1] = label
         np.save(trained / "tiny" / split / "labels.npy", labels)
     store.finish(trained / "tiny", info)
+    (trained / "run" / "environment.json").unlink()  # which knows the data that it was trained on
     for metric in ("latent", "coherence", "likelihood"):
         done = evaluate(trained, "--metrics", metric)
         assert done.code == 3

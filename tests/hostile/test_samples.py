@@ -108,8 +108,8 @@ sample(PICKLES, "list that holds a tensor and a call", IMPORT)(
 )
 for label, content in (("torch.save", torch_pickled), ("bare pickle", pickled)):
     sample(PICKLES, f"checkpoint, {label}", SAMPLE)(lambda w, c=content: all_checkpoints(w, c()))
-    sample(PICKLES, f"chosen checkpoint, {label}", [*SAMPLE, "--checkpoint", "evil.pt"])(
-        lambda w, c=content: (w.root / "evil.pt").write_bytes(c()) and None
+    sample(PICKLES, f"chosen checkpoint, {label}", [*SAMPLE, "--checkpoint", "runs/a/checkpoints/evil.pt"])(
+        lambda w, c=content: (w.root / "runs/a/checkpoints/evil.pt").write_bytes(c()) and None
     )
     sample(PICKLES, f"array, {label}", TRAIN)(lambda w, c=content: replace_array(w.data, "train/m0.npy", c()))
     sample(PICKLES, f"dataset.json, {label}", TRAIN)(
