@@ -92,7 +92,8 @@ def _facts(collection: Collection) -> list[tuple[str, str]]:
 
 def _measured(collection: Collection) -> str:
     """Sample counts of the first run that has each metric; equal in all that are averaged."""
-    parts = []
+    most = collection.reference.settings.get("subsets_per_size")
+    parts = [f"means by size over at most {most} drawn subsets of each"] if most else []
     evaluations = [member.evaluation for member in collection.members]
     if coherence := next((e.coherence for e in evaluations if e.coherence), None):
         parts.append(f"{coherence.joint_samples:,} samples for the joint coherence")

@@ -155,23 +155,27 @@ def _md(text: Any) -> str:
 
 
 def tidy_csv(content: Content) -> str:
-    """Long form, one number a line: ours and the published ones (``source``), full precision, empty std for n < 2."""
+    """Long form, one number a line: ours and the published ones (``source``), full precision, empty std for n < 2.
+    ``differing``: the recipe keys in which groups differ, or what a published number's setting has otherwise."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
-        ["group", "source", "metric", "subset", "target", "label", "mean", "std", "ddof", "n", "protocol", "dataset"]
-    )
-    tail = [content.protocol, content.dataset]
+        ["group", "source", "metric", "subset", "target", "label", "mean", "std", "ddof", "n", "protocol", "dataset",
+         "stand_in", "differing"]
+    )  # fmt: skip
+    tail = [content.protocol, content.dataset, content.warning]
     for group, stats in zip(content.collection.groups, content.stats, strict=True):
         for key, stat in stats.items():
             std = "" if stat.std is None else repr(stat.std)
             row = [group.label, "this comparison", key.metric, key.subset, key.target, key.label]
-            writer.writerow(map(_csv, [*row, repr(stat.mean), std, DDOF, stat.n, *tail]))
+            differing = "; ".join(f"{name}={value}" for name, value in group.differing.items())
+            writer.writerow(map(_csv, [*row, repr(stat.mean), std, DDOF, stat.n, *tail, differing]))
     for one in content.published:
         for key, stat in one.values.items():
             std = "" if stat.std is None else repr(stat.std)
             row = [one.group.label, one.source, key.metric, key.subset, key.target, key.label]
-            writer.writerow(map(_csv, [*row, repr(stat.mean), std, "", "" if one.external else stat.n, "", ""]))
+            differing = "; ".join(one.differences)
+            writer.writerow(map(_csv, [*row, repr(stat.mean), std, "", stat.n or "", "", "", "", differing]))
     return out.getvalue()
 
 
@@ -195,7 +199,8 @@ def as_json(content: Content) -> dict[str, Any]:
         "groups": [_group_json(content, i) for i in range(len(collection.groups))],
         "published": [
             {"group": one.group.label, "source": one.source, "external": one.external,
-             "differences": list(one.differences), "values": [_value_json(k, s) for k, s in one.values.items()]}
+             "differences": list(one.differences),
+             "values": [_value_json(k, s) | {"n": s.n or None} for k, s in one.values.items()]}
             for one in content.published
         ],
         "left_out": [{"run": folder, "reason": why} for folder, why in content.left_out],

@@ -10,12 +10,27 @@ def latex(content: Content) -> str:
     """booktabs tables to \\input; the preamble they need is in the first comment."""
     lines = ["% \\usepackage{booktabs,longtable}", *(f"% {plain(line)}" for line in content.header)]
     lines += [f"% left out: {plain(folder)}: {plain(why)}" for folder, why in content.left_out]
+    lines += [f"% note: {plain(note)}" for note in content.notes]
+    about = f" Protocol: {_tex(content.protocol)}."
+    if content.warning:
+        about += f" Stand-in data: {_tex(content.warning)}."
     for table in content.tables:
-        lines += ["", *_tex_table(table)]
+        lines += ["", *_tex_table(table, about)]
+    if content.differences:
+        lines += ["", *_tex_differences(content)]
     return "\n".join(lines) + "\n"
 
 
-def _tex_table(table: Table) -> list[str]:
+def _tex_differences(content: Content) -> list[str]:
+    """The recipe keys in which the groups differ: what the labels of the rows leave out."""
+    labels = [_tex(group.label) for group in content.collection.groups]
+    rows = [" & ".join(map(_tex, [key, *values])) + r" \\" for key, values in content.differences]
+    return [r"\begin{table}", r"\centering", r"\caption{Recipe keys that differ.}",
+            f"\\begin{{tabular}}{{l{'l' * len(labels)}}}", r"\toprule", " & ".join(["", *labels]) + r" \\",
+            r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}"]  # fmt: skip
+
+
+def _tex_table(table: Table, about: str) -> list[str]:
     def number(cell: Cell) -> str:
         text = cell_text(cell, "\\pm").replace("[n=", "\\;[n{=}")
         return "--" if cell.stat is None else f"$\\mathbf{{{text}}}$" if cell.best else f"${text}$"
@@ -26,7 +41,7 @@ def _tex_table(table: Table) -> list[str]:
         header = ["", *(_tex(heading) for heading in headings(table))]
         header, *rows = [list(line) for line in zip(header, *rows, strict=True)]
     notes = [f"\\textsuperscript{{{i}}} {_tex(note)}" for i, note in enumerate(table.notes, 1)]
-    caption = [_tex(table.title) + ". Mean and standard deviation over seeds (ddof 1).", *notes]
+    caption = [_tex(table.title) + f". Mean and standard deviation over seeds (ddof 1).{about}", *notes]
     columns = "l" + "r" * (len(header) - 1)
     spans = [] if turned else _tex_spans(table)
     body = [*spans, " & ".join(header) + r" \\", r"\midrule", *(" & ".join(row) + r" \\" for row in rows)]

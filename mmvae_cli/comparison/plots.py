@@ -63,7 +63,7 @@ def _wanted(content: Content) -> list[tuple[str, str, str, Drawing]]:
     if which != "celeba":
         known.append((
             "by-number-of-inputs", title,
-            f"Each point is the mean over all subsets of that size. {band}{_faint(content)}", _by_size,
+            f"Each point is the mean over {_averaged(content)} of that size. {band}{_faint(content)}", _by_size,
         ))  # fmt: skip
     if which == "mnist-svhn-text" and _sweeps_beta(content):
         known += [
@@ -84,6 +84,11 @@ def _wanted(content: Content) -> list[tuple[str, str, str, Drawing]]:
              _figure13),
         ]  # fmt: skip
     return known
+
+
+def _averaged(content: Content) -> str:
+    most = content.collection.reference.settings.get("subsets_per_size")
+    return f"at most {most} drawn subsets" if most else "all subsets"
 
 
 def _faint(content: Content) -> str:
@@ -121,8 +126,8 @@ def _render(figure: Any, name: str, title: str, about: str) -> Plot:
 def _by_size(content: Content) -> Any:
     count = len(content.collection.reference.modalities)
     panels = [
-        ("Linear classification", "latent_by_size", count, _score_name(content)),
-        ("Conditional coherence", "coherence_by_size", count - 1, _score_name(content)),
+        ("Linear classification", "latent_by_size", count, _score_name(content, "latent")),
+        ("Conditional coherence", "coherence_by_size", count - 1, _score_name(content, "coherence")),
         ("Log-likelihood", "log_likelihood_by_size", count, "log p(X | A), nats"),
     ]
     panels = [p for p in panels if any(Key(p[1], str(k)) in s for s in content.stats for k in range(1, p[2] + 1))]
@@ -153,9 +158,9 @@ def _looks(groups: list[Group]) -> list[tuple[str, Any]]:
     return looks
 
 
-def _score_name(content: Content) -> str:
-    latent = content.collection.reference.latent
-    return "average precision" if latent and latent.metric == "average_precision" else "accuracy"
+def _score_name(content: Content, metric: str) -> str:
+    measured = [getattr(member.evaluation, metric) for member in content.collection.members]
+    return next((part.metric.replace("_", " ") for part in measured if part), "score")
 
 
 def _line(axis: Any, stats: dict[int, Stat], look: tuple[str, Any], marker: str, label: str) -> None:
@@ -230,26 +235,33 @@ def _conditional(content: Content, grid: list[list[tuple[str, str]]], turned: bo
 
 
 def _tradeoff(axis: Any, content: Content, x: Key, y: Key) -> int:
-    """Points of all groups that have both numbers, joined along beta within a method; returns how many."""
-    drawn, kinds = 0, list(dict.fromkeys(method_name(group) for group in content.collection.groups))
-    for i, kind in enumerate(kinds):
-        pairs = [
-            (g, s) for g, s in zip(content.collection.groups, content.stats, strict=True) if method_name(g) == kind
-        ]
-        chosen = [(g.recipe.objective.beta, s[x], s[y]) for g, s in pairs if x in s and y in s]
+    """Points of all groups that have both numbers, joined along beta where nothing else differs; how many."""
+    families: dict[str, list[tuple[float, Stat, Stat]]] = {}
+    for group, stats in zip(content.collection.groups, content.stats, strict=True):
+        if x in stats and y in stats:
+            families.setdefault(_but_beta(group, content), []).append((group.recipe.objective.beta, stats[x], stats[y]))
+    for i, (name, chosen) in enumerate(families.items()):
         chosen.sort(key=lambda point: point[0])
-        if not chosen:
-            continue
         colour = COLOURS[i % len(COLOURS)]
         axis.errorbar([p[1].mean for p in chosen], [p[2].mean for p in chosen], xerr=[p[1].std or 0 for p in chosen],
                       yerr=[p[2].std or 0 for p in chosen], color=colour, marker=MARKERS[i % len(MARKERS)],
-                      linewidth=1.0, elinewidth=0.8, label=kind, alpha=0.9)  # fmt: skip
+                      linewidth=1.0, elinewidth=0.8, label=name, alpha=0.9)  # fmt: skip
         for beta, a, b in chosen:
             axis.annotate(f"β={beta:g}", (a.mean, b.mean), (4, 4), textcoords="offset points", fontsize=7, color=colour)
-        drawn += len(chosen)
     axis.ticklabel_format(axis="x", useOffset=False, style="plain")
     axis.locator_params(axis="x", nbins=5)
-    return drawn
+    return sum(map(len, families.values()))
+
+
+def _but_beta(group: Group, content: Content) -> str:
+    """The method, and what else than beta separates this group from another of its method."""
+    kin = [other for other in content.collection.groups if method_name(other) == method_name(group)]
+    told = [
+        f"{key.rpartition('.')[2]}={value}"
+        for key, value in group.differing.items()
+        if key != "objective.beta" and len({repr(other.differing[key]) for other in kin}) > 1
+    ]
+    return " ".join([method_name(group), ", ".join(told)]).strip()
 
 
 # Figures 12 and 13 ---------------------------------------------------------------------------------------------------

@@ -8,10 +8,12 @@ from typing import Any
 
 import yaml
 
+from mmvae_cli import recipe as recipes
 from mmvae_cli.comparison.collect import Collection
 from mmvae_cli.comparison.groups import Group, method_name
 from mmvae_cli.comparison.measures import Key, Stat
 from mmvae_cli.recipe import flatten
+from mmvae_cli.result import EvaluationResult
 
 MODALITIES = {"mnist-svhn-text": {"mnist", "svhn", "text"}, "celeba": {"image", "text"}}
 
@@ -42,9 +44,19 @@ class Published:
 
 
 @cache
-def _entries() -> tuple[dict[str, Any], ...]:
+def _file() -> dict[str, Any]:
     text = (resources.files("mmvae_cli.comparison") / "published.yaml").read_text(encoding="utf-8")
-    return tuple(yaml.safe_load(text)["entries"])
+    return dict(yaml.safe_load(text))
+
+
+def _entries() -> list[dict[str, Any]]:
+    return list(_file()["entries"])
+
+
+@cache
+def _papers_recipe(dataset: str, variant: str) -> dict[str, Any]:
+    """The shipped recipe with the paper's settings, flat."""
+    return flatten(recipes.load(_file()["recipes"][dataset][variant]).model_dump(mode="json"))
 
 
 def experiment(collection: Collection) -> str:
@@ -69,7 +81,8 @@ def beside(collection: Collection) -> list[Published]:
         known = flatten(one.recipe.model_dump(mode="json"))
         for entry in _entries():
             values = entry["values"].get(one.variant)
-            if entry["dataset"] == which and values and all(known.get(k) == v for k, v in entry["match"].items()):
+            acting = known | {"objective.beta": known["objective.beta"] * known["objective.beta_content"]}
+            if entry["dataset"] == which and values and all(acting.get(k) == v for k, v in entry["match"].items()):
                 found.append(_published(one, entry, values, known, collection))
     return found
 
@@ -78,10 +91,12 @@ def _published(
     one: Group, entry: dict[str, Any], values: Any, known: dict[str, Any], collection: Collection
 ) -> Published:
     keys = {name: _key(entry["metric"], name) for name in values}
-    stats = {keys[n]: Stat(float(v[0]), float(v[1]) if len(v) > 1 else None, 5) for n, v in values.items()}
+    runs = 0 if "by" in entry else entry.get("runs", {}).get(one.variant, 5) or 0  # 0: not said
+    stats = {keys[n]: Stat(float(v[0]), float(v[1]) if len(v) > 1 else None, runs) for n, v in values.items()}
     rows = [[v[i] for row in entry["values"].values() for v in row.values() if len(v) > i] for i in (0, 1)]
     decimals = {keys[n]: (_places(v[0], rows[0]), _places(v[-1], rows[1])) for n, v in values.items()}
-    remarks = _differences(entry, known, collection)
+    expected = _papers_recipe(entry["dataset"], one.variant) | entry.get("setting", {})
+    remarks = _differences(entry, known, expected, collection)
     return Published(one, entry["source"], str(entry.get("by", "paper")), stats, decimals, remarks)
 
 
@@ -97,27 +112,63 @@ def _places(value: float, row: list[float]) -> int:
     return max(len(str(other).partition(".")[2]) for other in [value, *row] if isinstance(other, float))
 
 
-def _differences(entry: dict[str, Any], known: dict[str, Any], collection: Collection) -> tuple[str, ...]:
-    evaluation = collection.reference
+def _differences(
+    entry: dict[str, Any], known: dict[str, Any], expected: dict[str, Any], collection: Collection
+) -> tuple[str, ...]:
+    evaluation, metric = collection.reference, str(entry["metric"])
     remarks = ["stand-in data"] if evaluation.dataset.stand_in else []
-    few = abs(evaluation.dataset.count - entry["items"]) > 0.01 * entry["items"]  # the released code drops a last batch
-    if few and not evaluation.dataset.stand_in:
-        remarks.append(f"{evaluation.dataset.count:,} items evaluated here, {entry['items']:,} there")
-    measured = known | {"evaluation.split": evaluation.dataset.split}
-    for key, value in entry["setting"].items():
-        if measured.get(key) != value:
-            remarks.append(f"{key} {_plain(measured.get(key))} here, {_plain(value)} there")
+    remarks += _few_items(entry, evaluation)
+    if evaluation.dataset.split != expected["evaluation.split"]:
+        remarks.append(f"split {evaluation.dataset.split} here, {expected['evaluation.split']} there")
+    remarks += _recipe_differences(known, expected)
+    settings = evaluation.settings
+    if metric.startswith("latent") and settings.get("latent_samples", 500) != 500:
+        remarks.append(f"{settings['latent_samples']:,} items to fit the classifiers here, 500 there")
+    if metric.endswith("by_size") and settings.get("subsets_per_size"):
+        remarks.append(f"at most {settings['subsets_per_size']} subsets of each size here, all of them there")
     if evaluation.protocol != "released":
-        remarks.append(_protocol_remark(entry["metric"], entry["dataset"]))
-    elif (
-        entry["metric"].startswith("log_likelihood")
-        and evaluation.likelihood
-        and evaluation.likelihood.importance_samples != 12
-    ):
-        remarks.append(
-            f"{evaluation.likelihood.importance_samples} importance samples here; the released code takes 12"
-        )
+        remarks.append(_protocol_remark(metric, entry["dataset"]))
+    likelihood, samples = evaluation.likelihood, 12 if evaluation.protocol == "released" else 15
+    if metric.startswith("log_likelihood") and likelihood and likelihood.importance_samples != samples:
+        there = "the released code takes 12" if samples == 12 else "15 there"
+        remarks.append(f"{likelihood.importance_samples} importance samples here; {there}")
     return tuple(remarks)
+
+
+def _few_items(entry: dict[str, Any], evaluation: EvaluationResult) -> list[str]:
+    """The released code drops a last batch: a hundredth less is as many."""
+    count = evaluation.dataset.count
+    if entry["metric"].startswith("log_likelihood") and evaluation.likelihood:
+        count = evaluation.likelihood.count
+    if abs(count - entry["items"]) <= 0.01 * entry["items"]:
+        return []
+    return [f"{count:,} items evaluated here, {entry['items']:,} there"]
+
+
+_TOLD = ("modalities.", "model.", "objective.", "training.epochs", "training.batch_size", "training.learning_rate",
+         "training.schedule")  # fmt: skip
+
+
+def _recipe_differences(known: dict[str, Any], expected: dict[str, Any]) -> list[str]:
+    """Where the recipe is not the paper's; what differs in all modalities alike is told once."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for key in dict.fromkeys([*expected, *known]):
+        here, there = known.get(key), expected.get(key)
+        if not key.startswith(_TOLD) or here == there:
+            continue
+        modality = key.split(".")[1] if key.startswith("modalities.") else ""
+        general = key.replace(f".{modality}.", ".*.", 1) if modality else key
+        found.setdefault((general, _plain(here), _plain(there)), []).append(modality)
+    count = len({key.split(".")[1] for key in expected if key.startswith("modalities.")})
+    remarks = []
+    for (general, here, there), names in found.items():
+        keys = [general] if len(names) == count else [general.replace("*", name) for name in names]
+        remarks += [f"{key} {here} here, {there} there" for key in keys]
+    if known.get("training.precision") == "bf16":
+        remarks.append("training.precision bf16 here, fp32 there")
+    if known.get("modalities.text.likelihood") == "categorical":
+        remarks.append("modalities.text.likelihood categorical here; the released code's is categorical_released")
+    return remarks
 
 
 def _protocol_remark(metric: str, dataset: str) -> str:

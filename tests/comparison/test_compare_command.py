@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mmvae_cli.comparison import collect, content, plots
 from mmvae_cli.comparison.compare import compare, known_format
 from mmvae_cli.errors import Stopped, UsageProblem
 
@@ -199,6 +200,38 @@ def test_beta_sweep_draws_figures_1_5_and_6(tmp_path: Path) -> None:
     for number in (1, 5, 6):
         assert f"Figure {number}:" in page
     assert len(list((tmp_path / "out").glob("*.svg"))) == 4
+
+
+def test_only_what_differs_in_beta_alone_is_joined(tmp_path: Path) -> None:
+    for beta, latent in ((1.0, 20), (5.0, 20), (1.0, 64), (5.0, 64)):
+        made = recipe("mnist-svhn-text", MST, objective__beta=beta, model__latent_dim=latent)
+        make_run(tmp_path / "runs", made, "mnist-svhn-text", folder=f"{beta}-{latent}")
+    found = content.build(collect.collect([tmp_path / "runs"]))
+    names = {plots._but_beta(group, found) for group in found.collection.groups}
+    assert names == {"MoPoE-VAE latent_dim=20", "MoPoE-VAE latent_dim=64"}
+
+
+def test_latex_and_csv_say_what_the_other_formats_say(tmp_path: Path) -> None:
+    """Stand-in data, protocol and what separates the groups, where a reader sees it: not in a comment."""
+    for method, beta in (("mvae", 1.0), ("mopoe", 2.5)):
+        made = recipe("polymnist", VIEWS, method, objective__beta=beta)
+        data = evaluation(made, "polymnist")["dataset"] | {"stand_in": "embedded digits"}
+        make_run(tmp_path / "runs", made, "polymnist", dataset=data)
+    text = "\n".join(line for line in compare([tmp_path / "runs"], "tex").splitlines() if not line.startswith("%"))
+    for part in (
+        "Stand-in data: embedded digits",
+        "Protocol: default",
+        "Recipe keys that differ",
+        r"objective.beta & 1",
+    ):
+        assert part in text
+    rows = list(csv.DictReader(io.StringIO(compare([tmp_path / "runs"], "csv"))))
+    ours = [row for row in rows if row["source"] == "this comparison"]
+    assert {row["stand_in"] for row in ours} == {"embedded digits"}
+    assert {"objective.beta=1.0" in row["differing"] for row in ours if row["group"] == "MVAE"} == {True}
+    others = [row for row in rows if row["source"].startswith("Hwang")]
+    assert others
+    assert {row["n"] for row in others} == {""}, "of how many runs is not said there"
 
 
 def test_celeba_draws_figures_12_and_13(tmp_path: Path) -> None:

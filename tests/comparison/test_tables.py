@@ -9,6 +9,7 @@ from mmvae_cli.comparison.collect import collect
 from mmvae_cli.comparison.content import Content, build
 from mmvae_cli.comparison.measures import METRICS, Key, subsets
 from mmvae_cli.comparison.tables import Table, cell_text
+from mmvae_cli.recipe import load, validate
 
 from made_runs import MST, VIEWS, evaluation, make_run, recipe, study
 
@@ -102,6 +103,51 @@ def test_differences_to_the_paper_are_told(tmp_path: Path) -> None:
     for part in ("stand-in data", "model.latent_dim 64 here, 512 there", "training.epochs 20 here", "eval mode"):
         assert part in note
     assert content.warning == "embedded digits"
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    ({}, ""),
+    ({"objective__beta": 10.0, "objective__beta_content": 0.5}, "objective.beta_content 0.5 here, 1 there"),
+    ({"objective__kl": "mixture"}, "objective.kl mixture here, components there"),
+    ({"objective__likelihood_weights": "equal"}, "objective.likelihood_weights equal here, by_size there"),
+    ({"objective__component_choice": "random"}, "objective.component_choice random here, stratified there"),
+    ({"training__batch_size": 64}, "training.batch_size 64 here, 256 there"),
+    ({"training__precision": "bf16"}, "training.precision bf16 here, fp32 there"),
+    ({"training__learning_rate": 5e-4}, "training.learning_rate 0.0005 here, 0.001 there"),
+])  # fmt: skip
+def test_every_setting_that_is_not_the_papers_is_told(tmp_path: Path, changes: dict[str, object], told: str) -> None:
+    """All that the shipped recipe says, the likelihoods and networks of every modality included."""
+    paper = load("mst_mopoe").model_dump(mode="json")
+    for key, value in changes.items():
+        section, _, name = key.partition("__")
+        paper[section][name] = value
+    made = validate(paper, "made")
+    data = evaluation(made, "mnist-svhn-text")["dataset"] | {"count": 200000}
+    make_run(tmp_path, made, "mnist-svhn-text", dataset=data)
+    (latent,) = [p for p in published.beside(collect([tmp_path])) if p.key_metrics == {"latent"}]
+    always = {"protocol default here, the released code there",
+              "modalities.text.likelihood categorical here; the released code's is categorical_released"}  # fmt: skip
+    assert told in " | ".join(latent.differences)
+    assert bool(set(latent.differences) - always) == bool(told)
+
+
+def test_beta_counts_as_it_acts(tmp_path: Path) -> None:
+    make_run(tmp_path, recipe("polymnist", VIEWS, objective__beta_content=0.5), "polymnist")
+    assert published.beside(collect([tmp_path])) == [], "2.5 * 0.5 is not the paper's beta"
+
+
+def test_what_differs_in_all_modalities_is_told_once_and_the_evaluations_settings_too(tmp_path: Path) -> None:
+    made = recipe("polymnist", VIEWS)
+    known = evaluation(made, "polymnist")
+    settings = known["settings"] | {"subsets_per_size": 2, "latent_samples": 5000}
+    likelihood = known["likelihood"] | {"count": 100}
+    make_run(tmp_path, made, "polymnist", settings=settings, likelihood=likelihood)
+    found = collect([tmp_path])
+    notes = " ".join(remark for one in published.beside(found) for remark in one.differences)
+    assert "modalities.*.network conv here, image28 there" in notes
+    assert "at most 2 subsets of each size here" in notes
+    assert "5,000 items to fit the classifiers here, 500 there" in notes
+    assert "means by size over at most 2 drawn subsets of each" in " ".join(build(found).header)
 
 
 def test_another_number_of_views_has_no_published_numbers(tmp_path: Path) -> None:
