@@ -35,8 +35,9 @@ _PlainDumper.add_representer(
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML with two mends: a key given twice is an error, and 5e-4 is a number. Tags are refused, and whatever is
-    too deep, too long or too much is refused while it is read, not after it has filled the memory."""
+    """Safe YAML with two mends: a key given twice is an error, and words and numbers are those of YAML 1.2. Tags are
+    refused, and whatever is too deep, too long or too much is refused while it is read, not after it has filled the
+    memory."""
 
     _depth = _nodes = 0
 
@@ -71,9 +72,22 @@ def _refused(what: str, at: Any) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(None, None, what, at.start_mark)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+_SCALARS = {
+    "bool": (r"^(true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    "int": (r"^[-+]?[0-9]+$", "-+0123456789"),
+    "float": (r"^([-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$",
+              "-+.0123456789"),
+}  # fmt: skip
+"""YAML 1.2's truth values and numbers. The older ones would read off as false, 010 as 8 and 1:30 as 90."""
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag.rpartition(":")[2] not in _SCALARS]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _name, (_pattern, _first) in _SCALARS.items():
+    for _kind in (_Loader, _PlainDumper):  # the dumper quotes what either version would take for something else
+        _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_pattern), list(_first))
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
 
 
 def parse(text: str, where: str) -> Any:

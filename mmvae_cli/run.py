@@ -92,6 +92,17 @@ class Run:
     def set_environment(self, facts: dict[str, Any]) -> None:
         write_json(self.environment_path, facts)
 
+    def check_data(self, folder: Path, fingerprint: str) -> None:
+        """Raise DataProblem unless the data now in ``folder`` are those that this run was trained on, as far as that is
+        known: data built anew may have training items in their test split."""
+        begun_on = self.environment().get("dataset")
+        known = begun_on.get("fingerprint") if isinstance(begun_on, dict) else None
+        if known and known != fingerprint:
+            raise DataProblem(
+                f"{self.folder} was trained on other data ({str(known)[:16]}) than {folder} now holds ({fingerprint})",
+                "build the dataset as it was, or train into another folder with --run",
+            )
+
     def prepare(self, recipe: Recipe) -> None:
         """Make the folder and write recipe.yaml, or check that it is the same one, if with fewer epochs. Raises
         UsageProblem with the difference where the folder belongs to another recipe."""

@@ -307,11 +307,19 @@ def new_array(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.u
     return array
 
 
+def _refuse_fractions(path: Path, array: Any, info: StoreInfo) -> None:
+    """Raise DataProblem for pictures that were fractions before they became bytes: all of them black."""
+    known = info.modalities.get(path.stem)
+    if known and known.kind == "image" and array.size and 0 < max(int(part.max()) for part in parts(array)) <= 1:
+        raise DataProblem(f"{path} has no value above 1: pictures are bytes, 0 to 255", "multiply fractions by 255")
+
+
 def finish(folder: Path, info: StoreInfo) -> StoreInfo:
     """Write dataset.json over the ``.npy`` files in ``folder``, checksums included; returns the complete info."""
     files = {}
     for path in sorted(folder.glob("*/*.npy")):
         header = np.load(path, mmap_mode="r", allow_pickle=False)
+        _refuse_fractions(path, header, info)
         files[path.relative_to(folder).as_posix()] = FileInfo(
             bytes=path.stat().st_size, sha256=sha256(path), shape=header.shape, dtype=str(header.dtype)
         )

@@ -31,7 +31,7 @@ def load(run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, devic
     found = checkpoint.needed(run, chosen)
     store = Store(recipes.dataset_folder(recipe, data_dir), verify=verify)
     batches.check_store(store, recipe)
-    _check_same_data(run, store)
+    run.check_data(store.folder, store.fingerprint)
     place = runtime.pick_device(device)
     runtime.set_precision("fp32")  # what is reported is computed with exact products, whatever training used
     model = MultimodalVAE(recipe)
@@ -41,15 +41,3 @@ def load(run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, devic
             f"{found.path} has weights that are not finite ({odd[0]})", "choose another one with --checkpoint"
         )
     return Trained(model.to(place).eval(), found, store, place)
-
-
-def _check_same_data(run: Run, store: Store) -> None:
-    """Data built anew may have the run's training items in their test split. Raises DataProblem."""
-    begun_on = run.environment().get("dataset")
-    trained_on = begun_on.get("fingerprint") if isinstance(begun_on, dict) else None
-    if trained_on and trained_on != store.fingerprint:
-        raise DataProblem(
-            f"{run.folder} was trained on other data ({str(trained_on)[:16]}) than {store.folder} now holds "
-            f"({store.fingerprint})",
-            "build the dataset as it was, or train on this one",
-        )

@@ -91,6 +91,38 @@ def test_every_spelling_of_a_number_is_a_number(text):
     assert recipes.load("polymnist_mopoe", [f"training.learning_rate={text}"]).training.learning_rate == 0.0005
 
 
+@pytest.mark.parametrize(("override", "key", "value"), [
+    ("training.compile=off", "training.compile", "off"), ("training.seed=010", "training.seed", 10),
+    ("training.tensorboard=true", "training.tensorboard", True),
+])  # fmt: skip
+def test_words_and_numbers_mean_what_they_say(override, key, value, tmp_path):
+    """Not as in YAML 1.1, where off is false and 010 is 8; what is written reads back the same."""
+    recipe = recipes.load("polymnist_mopoe", [override])
+    (tmp_path / "again.yaml").write_text(recipe.dump())
+    for one in (recipe, recipes.load(str(tmp_path / "again.yaml"))):
+        assert recipes.flatten(one.model_dump())[key] == value
+
+
+@pytest.mark.parametrize("override", ["training.epochs=1:30", "objective.beta=true", "training.compile=no"])
+def test_what_is_no_number_or_word_is_refused(override):
+    with pytest.raises(UsageProblem):
+        recipes.load("polymnist_mopoe", [override])
+
+
+def test_a_key_given_twice_is_refused():
+    with pytest.raises(UsageProblem, match=r"objective.beta is set twice"):
+        recipes.load("polymnist_mopoe", ["objective.beta=5", "objective.beta=2"])
+
+
+def test_another_method_means_its_own_presets_on_a_resolved_recipe_too(tmp_path):
+    path = tmp_path / "resolved.yaml"
+    path.write_text(recipes.load("polymnist_mopoe").dump())
+    model = recipes.load(str(path), ["model.method=mvae"]).model
+    assert (model.subsets, model.prior_expert, model.unimodal_elbos) == ("full", "all", True)
+    bent = recipes.load(str(path), ["model.method=mvae", "model.prior_expert=none"]).model
+    assert (bent.prior_expert, bent.unimodal_elbos) == ("none", True)
+
+
 def test_unknown_recipes_are_listed_with_the_nearest():
     with pytest.raises(UsageProblem, match="no recipe 'polymnist_mopo'") as caught:
         recipes.load("polymnist_mopo")

@@ -48,6 +48,11 @@ def test_what_was_written_is_read(folder):
     assert (opened.count("train"), opened.name) == (5, "tiny")
 
 
+def test_pictures_that_were_fractions_are_refused(folder):
+    with pytest.raises(DataProblem, match="has no value above 1: pictures are bytes"):
+        rewrite(folder, np.linspace(0, 1, 30).reshape(5, 1, 2, 3).astype(np.uint8), "train/photo.npy")
+
+
 def test_the_fingerprint_depends_on_data_and_not_on_provenance(folder):
     before = Store(folder).fingerprint
     store.finish(folder, Store(folder).info.model_copy(update={"provenance": {"by": "me"}}))

@@ -153,7 +153,11 @@ def _to_rgb(picture: Any) -> Any:
 
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):  # convert("RGB") would clip these to white
         values = np.asarray(picture, dtype=np.float64)
-        top = 65535.0 if picture.mode != "F" and values.max() > 255 else max(255.0, float(values.max()))
+        largest = float(values.max())
+        if picture.mode == "F":
+            top = max(255.0, largest) if largest > 1 else 1.0
+        else:
+            top = 65535.0 if picture.mode != "I" or largest > 255 else 255.0
         return Image.fromarray(np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)).convert("RGB")
     if "A" in picture.mode or "transparency" in picture.info:
         layer = picture.convert("RGBA")

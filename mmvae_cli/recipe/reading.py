@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from mmvae_cli import plain_yaml
 from mmvae_cli.errors import UsageProblem
-from mmvae_cli.recipe.schema import Recipe
+from mmvae_cli.recipe.schema import PRESETS, Recipe
 from mmvae_cli.recipe.wording import explain, telling
 
 _MAX_BYTES = 1 << 20
@@ -48,6 +48,12 @@ def load(name: str, overrides: list[str] | None = None) -> Recipe:
         raise UsageProblem(f"{path}: cannot be read ({error})") from error
     if not isinstance(content, dict):
         raise UsageProblem(f"{path}: a recipe is a mapping with name, dataset, modalities, model, training ...")
+    keys = [override.partition("=")[0] for override in overrides or []]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise UsageProblem(f"{twice} is set twice on the command line", "give it once")
+    if "model.method" in keys and isinstance(model := content.get("model"), dict):
+        # another method means its presets: a resolved recipe has the old one's written out
+        content["model"] = {key: value for key, value in model.items() if key not in PRESETS["mopoe"]}
     for override in overrides or []:
         _apply(content, override)
     return validate(content, str(path))
@@ -86,6 +92,21 @@ def difference(old: Recipe, new: Recipe) -> list[str]:
     before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
     keys = dict.fromkeys([*before, *after])
     return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
+
+
+def effective(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain data, with what has no effect at its default: two equal ones train the same model."""
+    content = recipe.model_dump(mode="json")
+    for modality in content["modalities"].values():
+        if not modality["likelihood"].startswith(("laplace", "normal")):
+            modality["scale"] = None
+        if not recipe.model.private_dim:
+            modality["private_weight"] = None
+    if not recipe.model.private_dim:
+        content["objective"]["beta_private"] = None
+    if not recipe.model.unimodal_elbos:
+        content["objective"]["unimodal_weights"] = None
+    return content
 
 
 def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,12 +2,21 @@
 
 import difflib
 from collections.abc import Iterable
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, given: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[str(info.field_name)]
+        if isinstance(given, bool) and field.annotation is not bool:
+            raise ValueError(f"{str(given).lower()} is no number or word")
+        return given
 
 
 def choice(given: str, allowed: Iterable[str]) -> str:

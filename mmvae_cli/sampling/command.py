@@ -101,7 +101,7 @@ def _make(sampler: Sampler, figure: Figure, count: int, context: layout.Context,
     arrays = generation.draw(sampler, figure, count)
     arrays["about"] = np.array(json.dumps(_facts(sampler) | {"kind": figure.kind, "given": figure.given,
                                                              "target": figure.target}))  # fmt: skip
-    images = layout.pictures(figure, arrays, context)
+    images = layout.pictures(figure, arrays, context._replace(remark=generation.remark(sampler, figure)))
     signals.leave_if_requested(NOTHING_WRITTEN)
     write_atomic(folder / f"{figure.name}.npz", npz(arrays))
     for stem, image in images.items():

@@ -23,6 +23,7 @@ from mmvae_cli.model.fusion import Gaussian
 from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.runtime import derive
+from mmvae_cli.sampling.layout import SHOWN_CHANNELS
 from mmvae_cli.sampling.plan import Figure
 from mmvae_cli.store import ModalityInfo
 from mmvae_cli.trained import Trained
@@ -78,6 +79,23 @@ def draw(sampler: Sampler, figure: Figure, count: int) -> Arrays:
     found |= _texts(sampler, {f"input_{name}": _observed(sampler.info(name).kind, x) for name, x in batch.items()})
     maker = {"reconstruction": _reconstruction, "conditional": _conditional, "swap": _swap}[figure.kind]
     return found | maker(sampler, figure, batch)
+
+
+def remark(sampler: Sampler, figure: Figure) -> str:
+    """What the title has to add: where private latents come from, that a mixture encodes each cell from a part of what
+    is given, that not all channels are shown."""
+    model, parts = sampler.model, []
+    subset = tuple(sorted(model.names.index(name) for name in figure.given))
+    if figure.kind != "prior" and len(model.family.components_of(subset)) > 1:
+        parts.append("each cell is encoded from a part of them, as the mixture has it")
+    private = {"prior": "from the prior, one a column and modality", "conditional": "from the prior, one a row",
+               "reconstruction": "each modality's own"}  # fmt: skip
+    if model.private_dim and figure.kind in private:
+        parts.append(f"private latents: {private[figure.kind]}")
+    info = sampler.trained.store.info.modalities
+    if any(info[n].kind == "image" and info[n].shape[0] not in SHOWN_CHANNELS for n in (*figure.given, *figure.target)):
+        parts.append("the first channel only")
+    return "".join(f"; {part}" for part in parts)
 
 
 # --- the kinds -------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from mmvae_cli.store import LabelInfo, ModalityInfo
 
 COLUMNS = 20
 """Items that one picture shows at most; a larger --count is complete in the .npz."""
+SHOWN_CHANNELS = (1, 3)
 PRIOR_COLUMNS, RANDOM_CELLS = 10, 100
 _CELL_PIXELS = 80  # a picture is enlarged by the first whole factor that makes it at least so large
 _LONG_TEXT, _LONG_TEXT_PIXELS = 24, 150  # texts longer than this (characters) get a column as wide as this
@@ -19,12 +20,14 @@ _EMPTY = "(empty)"  # a text of padding alone
 
 
 class Context(NamedTuple):
-    """What a figure says about its origin. ``split``: of its items; ``about``: run, epoch and dataset in one line."""
+    """What a figure says about its origin. ``split``: of its items; ``about``: run, epoch and dataset in one line;
+    ``remark``: what else a reader has to know of this figure."""
 
     modalities: dict[str, ModalityInfo]
     labels: LabelInfo
     split: str
     about: str
+    remark: str = ""
 
 
 def pictures(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Any]:
@@ -79,8 +82,10 @@ def _swap(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> di
     samples = _cells(arrays, f"sample_{target}", context)
     rows = [[None, *style], *([content[row], *samples[row][:count]] for row in range(count))]
     labels = ["style", *(f"content {row + 1}" for row in range(count))]
+    shown = f"; the left shows {figure.given[0]}" if len(figure.given) > 1 else ""
     what = (
         f"{target} with the style (private latent) of the top row and the content ({_listed(figure.given)}) of the left"
+        f"{shown}"
     )
     return {figure.name: _grid(rows, context, what, rows=labels)}
 
@@ -101,7 +106,7 @@ def _cell(content: Any, info: ModalityInfo) -> Cell:
     if info.kind == "text":
         return str(content) or _EMPTY
     if info.kind == "image":
-        return content if content.shape[0] in (1, 3) else content[:1]
+        return content if content.shape[0] in SHOWN_CHANNELS else content[:1]
     return " ".join(f"{value:.2g}" for value in np.ravel(content)[:8])
 
 
@@ -125,4 +130,6 @@ def _grid(
     scale = math.ceil(_CELL_PIXELS / wide)
     if any(isinstance(cell, str) and len(cell) > _LONG_TEXT for cell in shown):
         scale = math.ceil(_LONG_TEXT_PIXELS / wide)
-    return drawing.grid(cells, row_labels=rows, column_labels=columns, title=f"{what}\n{context.about}", scale=scale)
+    return drawing.grid(
+        cells, row_labels=rows, column_labels=columns, title=f"{what}{context.remark}\n{context.about}", scale=scale
+    )

@@ -16,6 +16,7 @@ from mmvae_cli import console, signals
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import EXIT_FAILED, EXIT_STOPPED, DataProblem, Failure, UsageProblem
 from mmvae_cli.files import write_atomic
+from mmvae_cli.run import Run
 from mmvae_cli.training import study
 from mmvae_cli.training.study import PlannedRun
 
@@ -79,6 +80,9 @@ def run(wish: Wish, options: Options, launcher: str, directives: list[str], *, d
         raise UsageProblem("--slurm has no effect without --launch slurm", "leave it out, or give --launch slurm")
     wanted = parse_directives(directives)
     planned, todo = wish.plan(), []
+    if launcher == "slurm" and options.resume == "never":
+        raise UsageProblem("--resume never ends a preempted task that comes back", "leave it out with --launch slurm")
+    _check_data(planned, options.data_dir)
     for one in planned:
         if study.is_done(one, evaluate=options.evaluate):
             console.say(f"{one.folder} is finished: skipped")
@@ -99,6 +103,19 @@ def _check_datasets(todo: list[PlannedRun], data_dir: Path) -> None:
     for folder in dict.fromkeys(recipes.dataset_folder(one.recipe, data_dir) for one in todo):
         if not (folder / "dataset.json").is_file():
             raise DataProblem(f"no dataset at {folder}", "make it first: mmvae make-dataset; nothing was started")
+
+
+def _check_data(planned: list[PlannedRun], data_dir: Path) -> None:
+    """A study is of one kind of data. Raises DataProblem for a run of another that is already there."""
+    begun = [one for one in planned if Run(one.folder).environment_path.is_file()]
+    for folder in dict.fromkeys(recipes.dataset_folder(one.recipe, data_dir) for one in begun):
+        if (folder / "dataset.json").is_file():
+            from mmvae_cli.store import Store  # which needs torch
+
+            fingerprint = Store(folder, verify=False).fingerprint
+            for one in begun:
+                if recipes.dataset_folder(one.recipe, data_dir) == folder:
+                    Run(one.folder).check_data(folder, fingerprint)
 
 
 def _commands(one: PlannedRun, options: Options) -> list[list[str]]:

@@ -86,6 +86,8 @@ def _train_locked(
     position = _resume(run, model, optimizer, request.resume, world)
     per_epoch = store.count("train") // settings.batch_size
     total = settings.epochs * per_epoch
+    if position.step:
+        run.check_data(request.dataset, store.fingerprint)
     if position.step >= total:
         if world.rank == 0 and position.step == total and run.status().get("state") != "finished":
             _note_state(run, "finished", position, recipe, total)  # killed between the last checkpoint and its note
@@ -219,12 +221,6 @@ def _open_run(
         "dataset": {"folder": str(request.dataset), "fingerprint": store.fingerprint}, "processes": world.size,
     }  # fmt: skip
     known = run.environment() if position.step else {}
-    begun_on = known.get("dataset")
-    if isinstance(begun_on, dict) and begun_on.get("fingerprint", store.fingerprint) != store.fingerprint:
-        raise DataProblem(
-            f"{run.folder} was begun on other data than {request.dataset} now holds",
-            "restore the dataset, or train into another folder with --run",
-        )
     run.forget_after(position.step)
     run.lengthen(recipe)
     run.set_environment(runtime.environment(device, **facts, earlier=_earlier(known, position)))

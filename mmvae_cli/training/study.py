@@ -5,6 +5,7 @@ extended, repeated and continued run by run.
 """
 
 import itertools
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -129,7 +130,7 @@ def _check_distinct(runs: list[PlannedRun], problems: list[Problem]) -> None:
     folders: dict[Path, PlannedRun] = {}
     contents: dict[str, PlannedRun] = {}
     for run in runs:
-        content = run.recipe.model_dump_json()
+        content = json.dumps(recipes.effective(run.recipe))
         if content in contents:
             message = f"{_shown(contents[content])} and {_shown(run)} are the same run"
             problems.append(Problem(message, "name each once"))
@@ -156,10 +157,20 @@ def is_done(run: PlannedRun, *, evaluate: bool) -> bool:
     try:
         trained = known.recipe_path.is_file() and known.status().get("state") == "finished"
         trained = trained and (epochs := known.recipe().training.epochs) >= run.recipe.training.epochs
-        path = known.evaluation_path(run.recipe.evaluation.protocol)
-        return trained and (not evaluate or (path.is_file() and result.load(path).run.epoch == epochs))
+        return trained and (not evaluate or _is_evaluated(known, run.recipe, epochs))
     except DataProblem:
         return False  # training or evaluating says what is damaged
+
+
+def _is_evaluated(known: Run, recipe: Recipe, epochs: int) -> bool:
+    """By the recipe's protocol, at the end, every metric, on as many subsets as the recipe says."""
+    path = known.evaluation_path(recipe.evaluation.protocol)
+    if not path.is_file():
+        return False
+    found = result.load(path)
+    complete = bool(found.latent and found.coherence and found.likelihood)
+    same = found.settings.get("subsets_per_size") == recipe.evaluation.subsets_per_size
+    return complete and same and found.run.epoch == epochs
 
 
 @contextmanager

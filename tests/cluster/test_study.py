@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from mmvae_cli import files, result, signals
 from mmvae_cli import recipe as recipes
-from mmvae_cli import result, signals
 from mmvae_cli.cli import app
 from mmvae_cli.errors import Failure, UsageProblem
 from mmvae_cli.run import Run, default_folder
@@ -122,6 +123,10 @@ def test_twins_and_shared_folders_are_refused(place):
         study.plan(["mopoe.yaml", "mopoe.yaml"], [], [], None)
     with pytest.raises(UsageProblem, match="are the same run"):
         study.plan(["mopoe.yaml"], [], ["objective.beta=1,1.0"], None)
+    for key in ("objective.beta_private", "objective.unimodal_weights"):  # no private latents, no unimodal ELBOs
+        values = "one,same" if "weights" in key else "1,2"
+        with pytest.raises(UsageProblem, match="are the same run"):
+            study.plan(["mopoe.yaml"], [], [f"{key}={values}"], None)
     (place / "other.yaml").write_text(tiny(2, name="mopoe", shape=SHAPE).dump())
     with pytest.raises(UsageProblem, match="would share the folder runs/mopoe-seed0"):
         study.plan(["mopoe.yaml", "other.yaml"], [], [], None)
@@ -140,6 +145,7 @@ def test_another_recipe_in_a_runs_folder_is_found_before_the_start(place):
         (["--seeds", "0-1", "--run", "x"], 2, "--run names one folder"),
         (["--seeds", "0-1", "--seed", "1"], 2, "--seed and --seeds"),
         (["--seeds", "0-1", "training.seed=1"], 2, "training.seed and --seeds"),
+        (["--launch", "slurm", "--resume", "never"], 2, "--resume never"),
         (["--slurm", "partition=gpu"], 2, "no effect without --launch slurm"),
         (["--launch", "slurm", "--slurm", "array=0-9"], 2, "decides this itself"),
         (["--launch", "slurm", "--slurm", "Bad thing"], 2, "no sbatch option"),
@@ -279,6 +285,11 @@ def test_runs_one_after_the_other_skips_the_finished_and_goes_on_after_a_diverge
     assert Run(Path(good)).evaluation_path().is_file()
     last = mmvae("train", "mopoe.yaml", "--grid", "training.learning_rate=1e-3,1e-4", "--evaluate")
     assert last.stderr.count("is finished: skipped") == 2
+    measured = files.read_json(Run(Path(good)).evaluation_path())
+    files.write_json(Run(Path(good)).evaluation_path(), measured | {"coherence": None})
+    partly = mmvae("train", "mopoe.yaml", "--grid", "training.learning_rate=1e-3,1e-4", "--evaluate")
+    assert partly.stderr.count("is finished: skipped") == 1
+    assert result.load(Run(Path(good)).evaluation_path()).coherence
     longer = recipes.load("mopoe.yaml").with_epochs(recipes.load("mopoe.yaml").training.epochs + 1)
     Path("mopoe.yaml").write_text(longer.dump())
     mmvae("train", "mopoe.yaml", "training.learning_rate=1e-3")
@@ -288,6 +299,16 @@ def test_runs_one_after_the_other_skips_the_finished_and_goes_on_after_a_diverge
     missing = mmvae("compare", *last.stdout.split(), bad, "runs/never").stderr
     assert f"left out: {bad}: training diverged" in missing
     assert "left out: runs/never: does not exist" in missing
+
+
+@pytest.mark.slow
+def test_a_study_of_data_built_anew_is_refused_before_anything_starts(place):
+    mmvae("train", "mopoe.yaml", "--seeds", "0")
+    shutil.rmtree(place / "data" / "tiny")
+    image_store(place / "data" / "tiny", shape=SHAPE, seed=1)
+    for words in (["--seeds", "0-1"], ["--seed", "0"]):
+        assert "runs/mopoe-seed0 was trained on other data" in mmvae("train", "mopoe.yaml", *words, code=3).stderr
+    assert not Path("runs/mopoe-seed1").exists()
 
 
 @pytest.mark.slow

@@ -52,6 +52,9 @@ def test_grey_transparent_palette_and_deep_pictures_become_rgb(tmp_path):
     assert (save(tmp_path, Image.new("RGBA", (40, 40), (200, 100, 50, 0))) == 0).all()
     assert save(tmp_path, Image.new("RGBA", (40, 40), (200, 100, 50, 255)))[:, 0, 0].tolist() == [200, 100, 50]
     assert (save(tmp_path, Image.fromarray(np.full((40, 40), 0x8000, np.uint16))) // 2 == 63).all()
+    assert (save(tmp_path, Image.fromarray(np.full((40, 40), 300, np.uint16))) == 1).all(), "dark, of 65,535"
+    fraction = Image.fromarray(np.full((40, 40), 0.5, np.float32))
+    assert (save(tmp_path, fraction, "a.tiff") == 127).all()
     assert (save(tmp_path, Image.new("RGB", (40, 40), (1, 2, 3)).convert("P")).ndim) == 3
     assert (save(tmp_path, Image.new("1", (40, 40), 1)) == 255).all()
 

@@ -50,6 +50,18 @@ def test_items_are_one_of_each_class_in_turn(sampler):
     assert choose_items(sampler("mopoe", seed=1), 10).tolist() != items[:10].tolist()
 
 
+@pytest.mark.parametrize(("name", "wish", "said"), [
+    ("mmvae", {"kind": "reconstruction"}, "; each cell is encoded from a part of them, as the mixture has it"),
+    ("mopoe", {"kind": "reconstruction"}, ""),
+    ("faces", {"kind": "conditional", "given": "text"}, "; private latents: from the prior, one a row"),
+    ("faces", {"kind": "reconstruction"}, "; private latents: each modality's own"),
+    ("faces", {"kind": "prior"}, "; private latents: from the prior, one a column and modality"),
+])  # fmt: skip
+def test_a_title_says_where_the_latents_come_from(sampler, name, wish, said):
+    opened = sampler(name)
+    assert {generation.remark(opened, figure) for figure in figures(opened, **wish)} == {said}
+
+
 def test_more_items_than_there_are_are_refused(sampler):
     with pytest.raises(UsageProblem, match="the test split has 30 items"):
         choose_items(sampler("mopoe"), 31)

@@ -303,7 +303,7 @@ def test_other_data_under_a_begun_run_are_refused(dataset, tmp_path):
     train(tiny(3, shape=SHAPE, training__epochs=4), Request(tmp_path / "run", dataset))
     for path in Run(tmp_path / "run").checkpoint_paths()[:1]:
         path.unlink()
-    with pytest.raises(DataProblem, match="begun on other data"):
+    with pytest.raises(DataProblem, match="was trained on other data"):
         train(recipe, Request(tmp_path / "run", other))
 
 
