@@ -121,6 +121,8 @@ def test_another_method_means_its_own_presets_on_a_resolved_recipe_too(tmp_path)
     assert (model.subsets, model.prior_expert, model.unimodal_elbos) == ("full", "all", True)
     bent = recipes.load(str(path), ["model.method=mvae", "model.prior_expert=none"]).model
     assert (bent.prior_expert, bent.unimodal_elbos) == ("none", True)
+    path.write_text(recipes.load("polymnist_mopoe", ["model.prior_expert=none"]).dump())
+    assert recipes.load(str(path), ["model.method=mopoe"]).model.prior_expert == "none", "not another method"
 
 
 def test_unknown_recipes_are_listed_with_the_nearest():

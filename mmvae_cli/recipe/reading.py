@@ -48,14 +48,7 @@ def load(name: str, overrides: list[str] | None = None) -> Recipe:
         raise UsageProblem(f"{path}: cannot be read ({error})") from error
     if not isinstance(content, dict):
         raise UsageProblem(f"{path}: a recipe is a mapping with name, dataset, modalities, model, training ...")
-    keys = [override.partition("=")[0] for override in overrides or []]
-    if twice := next((key for key in keys if keys.count(key) > 1), None):
-        raise UsageProblem(f"{twice} is set twice on the command line", "give it once")
-    if "model.method" in keys and isinstance(model := content.get("model"), dict):
-        # another method means its presets: a resolved recipe has the old one's written out
-        content["model"] = {key: value for key, value in model.items() if key not in PRESETS["mopoe"]}
-    for override in overrides or []:
-        _apply(content, override)
+    _override(content, overrides or [])
     return validate(content, str(path))
 
 
@@ -66,6 +59,19 @@ def validate(content: dict[str, Any], where: str) -> Recipe:
     except ValidationError as error:
         lines = list(dict.fromkeys(explain(item, content) for item in telling(error.errors())))
         raise UsageProblem(f"{where}: {len(lines)} error(s)\n" + "\n".join(f"  {line}" for line in lines)) from error
+
+
+def _override(content: dict[str, Any], overrides: list[str]) -> None:
+    keys = [override.partition("=")[0] for override in overrides]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise UsageProblem(f"{twice} is set twice on the command line", "give it once")
+    model = content.get("model")
+    before = model.get("method") if isinstance(model, dict) else None
+    if isinstance(model, dict) and f"model.method={before}" not in overrides and "model.method" in keys:
+        # another method means its presets: a resolved recipe has the old one's written out
+        content["model"] = {key: value for key, value in model.items() if key not in PRESETS["mopoe"]}
+    for override in overrides:
+        _apply(content, override)
 
 
 def _apply(content: dict[str, Any], override: str) -> None:
