@@ -211,6 +211,17 @@ def test_only_what_differs_in_beta_alone_is_joined(tmp_path: Path) -> None:
     assert names == {"MoPoE-VAE latent_dim=20", "MoPoE-VAE latent_dim=64"}
 
 
+def test_plots_of_stand_ins_say_so(tmp_path: Path) -> None:
+    """A picture is passed on without its report."""
+    drawn = []
+    for stand_in in (None, "embedded digits"):
+        made = recipe("polymnist", VIEWS)
+        data = evaluation(made, "polymnist")["dataset"] | {"stand_in": stand_in, "name": "mine"}  # no published numbers
+        make_run(tmp_path / str(stand_in), made, "mine", dataset=data)
+        drawn.append(plots.draw(content.build(collect.collect([tmp_path / str(stand_in)])))[0])
+    assert drawn[0].svg.count('<g id="text_') + 1 == drawn[1].svg.count('<g id="text_')
+
+
 def test_latex_and_csv_say_what_the_other_formats_say(tmp_path: Path) -> None:
     """Stand-in data, protocol and what separates the groups, where a reader sees it: not in a comment."""
     for method, beta in (("mvae", 1.0), ("mopoe", 2.5)):
