@@ -65,11 +65,16 @@ def command_of(phase, root, folder):
     return [*MMVAE, "evaluate", "--ckpt", "run", *options], folder / "run" / "evaluation.json"
 
 
+def _hear_interrupts():
+    """A shell starts its background jobs deaf to SIGINT, these tests among them."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def stopped(phase, numbers, root, folder):
     """Start the phase's command, send the signals as soon as the phase shows: (exit code, stderr, seconds it took)."""
     command, unwanted = command_of(phase, root, folder)
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env=ENVIRONMENT)  # fmt: skip
+                               env=ENVIRONMENT, preexec_fn=_hear_interrupts)  # fmt: skip
     killer = threading.Timer(300, process.kill)
     killer.start()
     lines = []
