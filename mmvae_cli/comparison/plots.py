@@ -48,10 +48,11 @@ def draw(content: Content) -> list[Plot]:
         warnings.simplefilter("ignore")  # a glyph that the font lacks is drawn as a box
         for name, title, about, drawing in _wanted(content):
             figure = drawing(content)
-            if figure is not None and content.warning:
+            if figure is None:
+                continue
+            if content.warning:
                 figure.suptitle(f"stand-in data: {content.warning}", fontsize=7.0, color="#b91c1c", wrap=True)
-            if figure is not None:
-                plots.append(_render(figure, name, title, about))
+            plots.append(_render(figure, name, title, about))
     return plots
 
 

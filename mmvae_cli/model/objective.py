@@ -134,18 +134,18 @@ def _shared_latent(
     experts = encoded.shared
     if noise.choice is None or spec.kl == "mixture":
         components = fusion.products(experts, family)
-        kls = components.kl_to_prior()
-        mean = kls.mean(0)
+        each = components.kl_to_prior()
+        kls = fusion.ComponentKLs(each, each.mean(0))
     else:
-        components, (kls, mean) = None, fusion.component_kls(experts, family)
+        components, kls = None, fusion.component_kls(experts, family)
     chosen = components if noise.choice is None else fusion.select(experts, family, noise.choice)
     assert chosen is not None
     z = chosen.sample(noise.shared)  # (Z, B, D)
     if spec.kl == "components":
-        return z, kls, mean
+        return z, kls.each, kls.mean
     assert components is not None
     mixture = fusion.mixture_log_prob(components, z) - fusion.log_prior(z)  # (Z, B), Eq. (6) by Monte Carlo
-    return z, kls, mixture.mean(0)
+    return z, kls.each, mixture.mean(0)
 
 
 def weigh(terms: Terms, objective: Objective) -> Tensor:

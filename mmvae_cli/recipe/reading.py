@@ -101,7 +101,7 @@ def difference(old: Recipe, new: Recipe) -> list[str]:
 
 
 def effective(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain data, with what has no effect at its default: two equal ones train the same model."""
+    """The recipe as plain data, with null for what has no effect: two equal ones train the same model."""
     content = recipe.model_dump(mode="json")
     for modality in content["modalities"].values():
         if not modality["likelihood"].startswith(("laplace", "normal")):

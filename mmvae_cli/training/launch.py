@@ -107,15 +107,14 @@ def _check_datasets(todo: list[PlannedRun], data_dir: Path) -> None:
 
 def _check_data(planned: list[PlannedRun], data_dir: Path) -> None:
     """A study is of one kind of data. Raises DataProblem for a run of another that is already there."""
-    begun = [one for one in planned if Run(one.folder).environment_path.is_file()]
-    for folder in dict.fromkeys(recipes.dataset_folder(one.recipe, data_dir) for one in begun):
-        if (folder / "dataset.json").is_file():
+    fingerprints: dict[Path, str] = {}
+    for one in planned:
+        run, folder = Run(one.folder), recipes.dataset_folder(one.recipe, data_dir)
+        if run.environment_path.is_file() and (folder / "dataset.json").is_file():
             from mmvae_cli.store import Store  # which needs torch
 
-            fingerprint = Store(folder, verify=False).fingerprint
-            for one in begun:
-                if recipes.dataset_folder(one.recipe, data_dir) == folder:
-                    Run(one.folder).check_data(folder, fingerprint)
+            fingerprints[folder] = fingerprints.get(folder) or Store(folder, verify=False).fingerprint
+            run.check_data(folder, fingerprints[folder])
 
 
 def _commands(one: PlannedRun, options: Options) -> list[list[str]]:
