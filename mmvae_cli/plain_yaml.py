@@ -1,13 +1,13 @@
 """YAML as plain data, both ways: no tags, no duplicate keys, no bombs; numbers that every reader takes for numbers."""
 
 import re
-from collections import Counter
 from typing import Any
 
 import yaml
 
 from mmvae_cli.errors import UsageProblem
 
+_MERGE = "tag:yaml.org,2002:merge"
 _MAX_NODES = 20_000
 _MAX_DEPTH = 50
 _LONGEST_SCALAR = 20_000
@@ -35,9 +35,9 @@ _PlainDumper.add_representer(
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML with two mends: a key given twice is an error, and words and numbers are those of YAML 1.2. Tags are
-    refused, and whatever is too deep, too long or too much is refused while it is read, not after it has filled the
-    memory."""
+    """Safe YAML with three mends: a key given twice is an error, words and numbers are those of YAML 1.2, and merges of
+    merges keep what was changed in between. Tags are refused. Whatever is too deep, too long or too much is refused
+    while it is read, not after it has filled the memory."""
 
     _depth = _nodes = 0
 
@@ -56,16 +56,38 @@ class _Loader(yaml.SafeLoader):
             self._depth -= 1
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        super().flatten_mapping(node)
-        if len(node.value) > _MAX_NODES:  # merges of merges of merges
+        """Merge keys (``<<``) by YAML's rule: a mapping's own keys win, then those of the first mapping merged. PyYAML
+        6.0.4 lets what was merged twice win over what replaced it in between."""
+        own: list[tuple[yaml.Node, yaml.Node]] = []
+        sources: list[yaml.Node] = []
+        for key, value in node.value:
+            if key.tag != _MERGE:
+                own.append((key, value))
+                continue
+            sources += value.value if isinstance(value, yaml.SequenceNode) else [value]
+        merged = {_identity(key): (key, value) for key, value in own}
+        for source in sources:
+            if not isinstance(source, yaml.MappingNode):
+                raise _refused("<< merges a mapping or a list of mappings", source)
+            self.flatten_mapping(source)
+            for key, value in source.value:
+                merged.setdefault(_identity(key), (key, value))
+        node.value = [*list(merged.values())[len(own) :], *own]
+        self._nodes += len(node.value)
+        if self._nodes > _MAX_NODES:  # merges of merges of merges
             raise _refused("too many values for a recipe (merges expanded)", node)
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = Counter(key.value for key, _ in node.value
-                       if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge")  # fmt: skip
-        if twice := next((key for key, count in keys.items() if count > 1), None):
-            raise _refused(f"key {twice!r} is there twice", node)
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        first: dict[Any, yaml.Node] = {}
+        for key, _ in node.value:  # as written: merges are expanded later
+            if key.tag != _MERGE and (known := first.setdefault(_identity(key), key)) is not key:
+                raise _refused(f"key {key.value!r} is there twice, first in line {known.start_mark.line + 1}", key)
+        return node
+
+
+def _identity(key: yaml.Node) -> Any:
+    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
 
 
 def _refused(what: str, at: Any) -> yaml.MarkedYAMLError:
@@ -96,7 +118,7 @@ def parse(text: str, where: str) -> Any:
         content = yaml.load(text, _Loader)  # a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError, ArithmeticError, LookupError) as error:
         mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""
         raise UsageProblem(f"{where}:{place} {getattr(error, 'problem', None) or error}".strip()) from error
     _count_nodes(content, where)
     return content

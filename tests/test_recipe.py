@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mmvae_cli import plain_yaml
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.recipe import Recipe
@@ -143,6 +144,26 @@ def test_strange_yaml_is_one_usage_problem(text, tmp_path):
     path.write_text(text)
     with pytest.raises(UsageProblem):
         recipes.load(str(path))
+
+
+@pytest.mark.parametrize(("text", "where"), [
+    ("a: 1\nmodel:\n  method: mvae\n\n  method: mopoe\n",
+     "line 5, column 3: key 'method' is there twice, first in line 3"),
+    ("a: {x: 1, y: 2,\n    x: 3}\n", "line 2, column 5: key 'x' is there twice, first in line 1"),
+    ("a: &a {p: 1}\nb: {<<: *a, p: 2, p: 3}\n", "line 2, column 19: key 'p' is there twice, first in line 2"),
+])  # fmt: skip
+def test_a_duplicate_key_is_reported_where_it_is(text, where):
+    with pytest.raises(UsageProblem) as caught:
+        plain_yaml.parse(text, "r.yaml")
+    assert str(caught.value) == f"r.yaml: {where}"
+
+
+def test_merges_of_merges_keep_what_was_changed_in_between():
+    text = "m0: &plain {scale: 1, width: 2}\nm1: &sharp {<<: *plain, scale: 0.5}\nm2: {<<: *sharp, width: 3}\n"
+    found = plain_yaml.parse(text, "r.yaml")
+    assert (found["m1"], found["m2"]) == ({"width": 2, "scale": 0.5}, {"scale": 0.5, "width": 3})
+    first = plain_yaml.parse("a: &a {p: 1}\nb: &b {p: 2, q: 2}\nc: {<<: [*a, *b], r: 3}\n", "r.yaml")["c"]
+    assert first == {"p": 1, "q": 2, "r": 3}
 
 
 def test_too_many_subsets_are_refused_before_memory_is():
