@@ -127,6 +127,11 @@ def is_abandoned(path: Path) -> bool:
     return mark.endswith((f"-{socket.gethostname()}", ".tmp", ".old")) and not process_alive(pid)
 
 
+def short_name(name: str, longest: int = 180) -> str:
+    """``name`` for a file or folder, which may have 255 bytes: a longer one keeps its beginning and a digest of all."""
+    return name if len(name) <= longest else f"{name[:longest]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+
+
 def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

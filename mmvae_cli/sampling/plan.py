@@ -1,13 +1,13 @@
 """Which figures a ``mmvae sample`` makes: a function of what is asked for and of the run's modalities. No torch."""
 
 import difflib
-import hashlib
 import re
 from dataclasses import dataclass
 from itertools import combinations
 
 from mmvae_cli import attribute_text
 from mmvae_cli.errors import UsageProblem
+from mmvae_cli.files import short_name
 
 KINDS = ("reconstruction", "prior", "conditional", "swap")
 DEFAULT_COUNT = {"reconstruction": 10, "prior": 100, "conditional": 10, "swap": 10}
@@ -128,13 +128,14 @@ def _conditional(given: tuple[str, ...], target: tuple[str, ...], names: list[st
 
 
 def _grid(given: tuple[str, ...], target: str) -> Figure:
-    name = _short(f"{target}_given_{'+'.join(given)}")
+    name = short_name(f"{target}_given_{'+'.join(given)}", _LONGEST_NAME)
     return Figure("conditional", name, (name,), given, (target,))
 
 
 def _swap(given: tuple[str, ...], target: str) -> Figure:
     """Private latent of one item with the content of another: content from ``given``, by default from the target."""
-    name = _short(f"swap_{target}_given_{'+'.join(given)}" if given and given != (target,) else f"swap_{target}")
+    long = f"swap_{target}_given_{'+'.join(given)}" if given and given != (target,) else f"swap_{target}"
+    name = short_name(long, _LONGEST_NAME)
     return Figure("swap", name, (name,), given or (target,), (target,))
 
 
@@ -151,7 +152,7 @@ def _from_typed_text(
     words = "_and_".join("_".join(attribute_text.WORDS[a] for a in row) for row in rows)
     figures = []
     for name in target or tuple(name for name in kinds if name != source):
-        stem = _short(f"{name}_given_{source}_{words.replace(' ', '_')}")
+        stem = short_name(f"{name}_given_{source}_{words.replace(' ', '_')}", _LONGEST_NAME)
         figures.append(Figure("conditional", stem, (stem,), (source,), (name,), rows))
     return figures
 
@@ -175,10 +176,3 @@ def attributes_in(text: str) -> tuple[int, ...]:
 
 def _known() -> str:
     return f"the attributes are: {', '.join(attribute_text.WORDS)}"
-
-
-def _short(name: str) -> str:
-    """A file name of bounded length; a longer one keeps its beginning and a digest of the whole."""
-    if len(name) <= _LONGEST_NAME:
-        return name
-    return f"{name[:_LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

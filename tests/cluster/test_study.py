@@ -108,6 +108,30 @@ def test_keys_that_end_alike_stay_apart_in_the_name():
     assert str(default_folder(recipe, ["modalities.m0.scale=1"])) == "runs/tiny-scale=1-seed0"
 
 
+def test_a_name_too_long_for_a_folder_ends_with_a_digest_of_all_that_was_asked():
+    recipe = tiny(2, shape=SHAPE)
+    many = [f"modalities.m{m}.{key}" for m in range(5) for key in ("likelihood=laplace", "scale=0.75", "width=64")]
+    names = {default_folder(recipe, [*many, f"objective.beta={beta}"]).name for beta in (1, 2)}
+    assert len(names) == 2
+    assert all(len(name) < 210 and name.startswith("tiny-") and name.endswith("-seed0") for name in names)
+    values = {default_folder(recipe, [f"model.subsets={'a' * 90}{end}"]) for end in "bc"}
+    assert len(values) == 2  # apart behind the eightieth character too
+
+
+def test_a_dry_run_says_the_shortened_name_alone_and_in_a_study(place):
+    many = [f"modalities.m{m}.{key}" for m in range(2) for key in ("likelihood=laplace", "scale=0.75")]
+    many += [f"{section}.{key}" for section, key in [
+        ("training", "learning_rate=0.00012345678901234567"), ("training", "log_every=10"),
+        ("training", "keep_checkpoints=2"), ("evaluation", "importance_samples=3"), ("objective", "beta=1.5"),
+        ("model", "latent_dim=4"),
+    ]]  # fmt: skip
+    name = default_folder(recipes.load("mopoe.yaml", many), many).name
+    assert len(name) > 190
+    assert mmvae("train", "mopoe.yaml", *many, "--dry-run").stderr.endswith(f" runs/{name}\n")
+    assert f"--run runs/{name} " in mmvae("train", "mopoe.yaml", *many, "--seeds", "0", "--dry-run").stdout
+    Run(place / "runs" / name).prepare(recipes.load("mopoe.yaml", many))  # a folder can have this name
+
+
 def test_all_errors_come_at_once_and_before_anything_starts(place):
     done = mmvae("train", "mopoe.yaml", "nonesuch", "--grid", "objective.beta=1,-1", "--grid", "model.latent_dim=4,x",
                  "--seeds", "0-1", code=2)  # fmt: skip
