@@ -84,7 +84,8 @@ def make_polymnist(
     context: typer.Context,
     digits: Annotated[
         str, typer.Option(help="mnist (found under --data-dir or downloaded), embedded (1,797 digits that come with "
-                               "scikit-learn), or a folder with four IDX files.", metavar="mnist|embedded|PATH")
+                               "scikit-learn), or a folder with four IDX files (of many: FOLDER/START_OF_NAMES).",
+                          metavar="mnist|embedded|PATH")
     ] = "mnist",
     backgrounds: Annotated[
         str, typer.Option(help="builtin (drawn from the seed), or a folder with one image per view.",
@@ -141,7 +142,8 @@ def _version(wanted: bool) -> None:
 def make_mnist_svhn_text(
     digits: Annotated[
         str, typer.Option(help="mnist (found under --data-dir or downloaded), embedded (1,797 digits that come with "
-                               "scikit-learn), or a folder with four IDX files.", metavar="mnist|embedded|PATH")
+                               "scikit-learn), or a folder with four IDX files (of many: FOLDER/START_OF_NAMES).",
+                          metavar="mnist|embedded|PATH")
     ] = "mnist",
     svhn: Annotated[
         str, typer.Option(help="auto (found under --data-dir or downloaded), embedded (house numbers drawn by the "

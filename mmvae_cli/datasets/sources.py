@@ -1,33 +1,30 @@
 """Handwritten digits to build datasets from: MNIST, IDX files of any folder, or the digits inside scikit-learn."""
 
-import gzip
+import glob
 import hashlib
 import os
 import socket
 import struct
 import tempfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 
 from mmvae_cli import console, signals
+from mmvae_cli.datasets import idx
 from mmvae_cli.errors import DataProblem
 
 SIDE = 28
 """Pixels: height and width of a digit."""
 
-_IDX_NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-_MNIST_SHA256 = (  # of the unpacked files, in the order of _IDX_NAMES
+_MNIST_SHA256 = (  # of the unpacked files, in the order of idx.NAMES
     "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 )
-_LARGEST = 512 << 20  # bytes, 680,000 digits: what a damaged or hostile header may ask for at most
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Digits:
 
 def digits(source: str, data_dir: Path) -> Digits:
     """The digits named by ``source``: ``mnist`` (found under ``data_dir`` or downloaded there), ``embedded``
-    (scikit-learn's) or the path of a folder with the four IDX files, packed (.gz) or not.
+    (scikit-learn's) or a folder with four IDX files, if need be with the beginning of their names.
 
     Raises DataProblem for whatever is missing, truncated or not digits 0..9.
     """
@@ -59,55 +56,48 @@ def digits(source: str, data_dir: Path) -> Digits:
         return _embedded()
     if source == "mnist":
         places = [data_dir / "MNIST" / "raw", data_dir / "MNIST", data_dir]
-        folder = _with_idx(places) or _download_mnist(data_dir)
+        folder = next((place for place in places if any(idx.by_name(place))), None) or _download_mnist(data_dir)
         console.say(f"digits: MNIST in {folder}")
-        return _read_folder(folder)
-    path = Path(source)
-    if not path.is_dir():
-        raise DataProblem(f"--digits {source}: no such folder", "give mnist, embedded, or a folder with IDX files")
-    places = [path, path / "raw", path / "MNIST" / "raw"]
-    folder = _with_idx(places) or path
-    console.say(f"digits: {folder}")
-    return _read_folder(folder)
+        return _read(folder, idx.four(folder))
+    folder, start = _place(source)
+    paths = idx.four(folder, start)
+    console.say(f"digits: {folder}: {', '.join(path.name for path in paths)}")
+    return _read(folder, paths)
 
 
 # IDX files -----------------------------------------------------------------------------------------------------------
 
 
-def _find(folder: Path, name: str) -> Path | None:
-    """``train-images-idx3-ubyte`` also under its other usual name ``train-images.idx3-ubyte``, each also as .gz."""
-    other = name.replace("-idx", ".idx")
-    return next((p for n in (name, other, f"{name}.gz", f"{other}.gz") if (p := folder / n).is_file()), None)
+def _place(source: str) -> tuple[Path, str]:
+    """The folder that ``source`` means, and how the names of its files begin (``EMNIST/raw/emnist-digits``). The first
+    one that holds any IDX file, so that an incomplete one is reported, not passed over."""
+    path = Path(source)
+    if path.is_dir():
+        return next((p for p in (path, path / "raw", path / "MNIST" / "raw") if idx.found(p)), path), ""
+    if not any(path.parent.glob(f"{glob.escape(path.name)}?*")):
+        raise DataProblem(f"--digits {source}: no such folder", "give mnist, embedded, or a folder with IDX files")
+    return path.parent, path.name
 
 
-def _with_idx(places: list[Path]) -> Path | None:
-    """The first folder that holds any of the four files, so that an incomplete one is reported, not passed over."""
-    return next((folder for folder in places if any(_find(folder, name) for name in _IDX_NAMES)), None)
-
-
-def _read_folder(folder: Path) -> Digits:
-    paths = []
-    for name in _IDX_NAMES:
-        path = _find(folder, name)
-        if path is None:
-            raise DataProblem(
-                f"{folder}: {name} is missing, packed (.gz) or not",
-                "four IDX files are needed: " + ", ".join(_IDX_NAMES),
-            )
-        paths.append(path)
+def _read(folder: Path, paths: list[Path]) -> Digits:
     arrays, sums = [], []
     for path in paths:
         signals.leave_if_requested("nothing was written")
-        array = read_idx(path)
+        array = idx.read(path)
         arrays.append(array)
         sums.append(_idx_sha256(array))
     train_images, train_labels = _checked(arrays[0], arrays[1], paths[0], paths[1])
     test_images, test_labels = _checked(arrays[2], arrays[3], paths[2], paths[3])
+    if turned := any("emnist" in path.name.lower() for path in paths):
+        console.say("EMNIST keeps its images transposed: they are turned upright")
+        train_images, test_images = train_images.swapaxes(1, 2), test_images.swapaxes(1, 2)
     is_mnist = tuple(sums) == _MNIST_SHA256
+    if not is_mnist and _look_transposed(test_images, test_labels):
+        console.warn(f"the digits of {folder} look transposed; where they are, begin the files' names with emnist-")
     return Digits(
         train_images, train_labels, test_images, test_labels,
         stand_in=None if is_mnist else f"digits of the folder {folder.resolve().name}, not MNIST",
-        provenance={"source": "MNIST" if is_mnist else "IDX files",
+        provenance={"source": "MNIST" if is_mnist else "IDX files", "transposed": turned,
                     "sha256": {path.name: digest for path, digest in zip(paths, sums, strict=True)}},
     )  # fmt: skip
 
@@ -123,44 +113,23 @@ def _checked(images: np.ndarray, labels: np.ndarray, at: Path, labels_at: Path) 
     return images, labels.astype(np.int64)
 
 
-def read_idx(path: Path) -> np.ndarray:
-    """The uint8 array of an IDX file (two zero bytes, type 8, number of dimensions; each size as big-endian uint32;
-    then the bytes). ``.gz`` is unpacked. Raises DataProblem naming the file where it is truncated or anything else."""
-    try:
-        with _open(path) as file:
-            magic = file.read(4)
-            if len(magic) < 4 or magic[:3] != b"\0\0\x08" or not 1 <= magic[3] <= 3:
-                raise DataProblem(f"{path}: is no IDX file of bytes", "fetch it again; a web page may have been saved")
-            header = file.read(4 * magic[3])
-            if len(header) < 4 * magic[3]:
-                raise _truncated(path, 4 + len(header), 4 + 4 * magic[3])
-            shape = struct.unpack(f">{magic[3]}I", header)
-            wanted = int(np.prod([int(side) for side in shape], dtype=object))
-            if not 0 < wanted <= _LARGEST:
-                raise DataProblem(
-                    f"{path}: its header says {' x '.join(map(str, shape))} bytes, no set of digits", "fetch it again"
-                )
-            content, found = np.empty(wanted, np.uint8), 0
-            while count := file.readinto(memoryview(content)[found:]):  # type: ignore
-                found += count  # memory is taken as bytes come, not as the header promises
-            more = file.read(1)
-    except EOFError as error:
-        raise DataProblem(f"{path}: is truncated", "fetch the file again") from error
-    except (OSError, zlib.error) as error:
-        raise DataProblem(f"{path}: cannot be read ({error})", "fetch the file again") from error
-    if found < wanted:
-        raise _truncated(path, 4 + len(header) + found, 4 + len(header) + wanted)
-    if more:
-        raise DataProblem(f"{path}: goes on after its {wanted} bytes of data", "fetch the file again")
-    return content.reshape(shape)
+def _look_transposed(images: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether the mean digits resemble those of scikit-learn when transposed, and far less as they are. MNIST's: 0.74
+    as they are, 0.39 transposed. A few images are not judged."""
+    if len(images) < 1000:
+        return False
+    means, known = (_mean_digits(*pair) for pair in ((images, labels), _embedded().split("train")))
+    upright, transposed = (float((m * known).sum(axis=(1, 2)).mean()) for m in (means, means.swapaxes(1, 2)))
+    return transposed > max(0.6, upright + 0.2)
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path, "rb")) if path.suffix == ".gz" else path.open("rb")
-
-
-def _truncated(path: Path, found: int, wanted: int) -> DataProblem:
-    return DataProblem(f"{path}: is truncated ({found:,} of {wanted:,} bytes)", "fetch the file again")
+def _mean_digits(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """float (10, 28, 28): the mean image of each digit, of mean 0 and norm 1; zeros for a digit that is not there."""
+    means = np.zeros((10, SIDE, SIDE))
+    for digit in np.unique(labels):
+        means[digit] = images[labels == digit].mean(axis=0)
+    means -= means.mean(axis=(1, 2), keepdims=True)
+    return means / np.maximum(np.linalg.norm(means, axis=(1, 2), keepdims=True), 1e-9)
 
 
 def _idx_sha256(array: np.ndarray) -> str:
@@ -183,7 +152,7 @@ def _download_mnist(data_dir: Path, fetch: Callable[[Path], None] | None = None)
         with tempfile.TemporaryDirectory(prefix=".download-", dir=data_dir) as folder:
             (fetch or _torchvision_mnist)(Path(folder))
             target.mkdir(parents=True, exist_ok=True)
-            for name in _IDX_NAMES:
+            for name in idx.NAMES:
                 os.replace(Path(folder) / "MNIST" / "raw" / name, target / name)
     except Exception as error:  # torchvision raises RuntimeError, URLError, OSError, HTTPException ...
         signals.leave_if_requested("nothing was written")

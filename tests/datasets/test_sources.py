@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmvae_cli.datasets import idx as idx_files
 from mmvae_cli.datasets import sources
+from mmvae_cli.datasets.idx import NAMES
 from mmvae_cli.errors import DataProblem
-
-NAMES = sources._IDX_NAMES
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -53,6 +53,95 @@ def test_the_other_usual_file_names(tmp_path):
     for name in NAMES:
         (tmp_path / name).rename(tmp_path / name.replace("-idx", ".idx"))
     assert len(sources.digits(str(tmp_path), Path()).test_images) == 20
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_packed_is_told_by_the_content_and_not_by_the_name(tmp_path, packed):
+    """Browsers unpack a .gz and keep its name; ``gunzip -c`` and copies lose it."""
+    write_idx(tmp_path, packed=packed)
+    for name in NAMES:
+        (tmp_path / (f"{name}.gz" if packed else name)).rename(tmp_path / (name if packed else f"{name}.gz"))
+    assert len(sources.digits(str(tmp_path), Path()).train_images) == 40
+
+
+def renamed(folder: Path, *names: str) -> sources.Digits:
+    write_idx(folder)
+    for old, new in zip(NAMES, names, strict=True):
+        (folder / old).rename(folder / new)
+    for other in ("._" + names[0], "notes.txt"):  # of a Mac, of a person
+        (folder / other).write_bytes(b"\0\5\x16\7")
+    return sources.digits(str(folder), Path())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train-images-idx3-ubyte (1).gz", "train-labels-idx1-ubyte.gz.bin", "test-images.idx", "test_labels"),
+        ("a", "b", "c", "d"),
+        ("z-images", "a-labels", "y-images", "b-labels"),
+        ("Training images", "Training labels", "test", "testlabels"),
+    ],
+)
+def test_files_of_other_names_are_told_apart_by_content_and_count(tmp_path, names, capsys):
+    found = renamed(tmp_path, *names)
+    assert (len(found.train_images), len(found.test_images)) == (40, 20)
+    assert (found.train_images[:, 0, 0] == found.train_labels).all()
+    assert (found.test_images[:, 0, 1] == np.arange(20)).all()
+    assert f"{tmp_path}: {', '.join(names)}" in capsys.readouterr().err, "said, as nobody named them"
+
+
+def test_names_say_more_than_counts(tmp_path):
+    found = renamed(tmp_path, "test-a", "p", "train-b", "q")
+    assert (len(found.train_images), len(found.test_images)) == (20, 40)
+    assert (found.train_images[:, 0, 0] == found.train_labels).all()
+
+
+def test_nothing_that_tells_the_training_set_is_refused(tmp_path):
+    for name, array in zip("abcd", (np.zeros((9, 28, 28)), np.zeros(9)) * 2, strict=True):
+        (tmp_path / name).write_bytes(idx(array))
+    with pytest.raises(DataProblem, match="nothing tells the training set from the test set among a and c"):
+        sources.digits(str(tmp_path), Path())
+
+
+def test_one_set_of_several_is_chosen_by_how_its_names_begin(tmp_path):
+    for seed, name in enumerate(("letters", "digits")):
+        write_idx(tmp_path, seed=seed, train=30 + seed)
+        for old in NAMES:
+            (tmp_path / old).rename(tmp_path / f"set-{name}-{old}")
+    with pytest.raises(DataProblem, match="4 IDX files of images and 4 of labels") as problem:
+        sources.digits(str(tmp_path), Path())
+    assert "the beginning of their names" in problem.value.hint
+    assert len(sources.digits(str(tmp_path / "set-digits"), Path()).train_images) == 31
+
+
+def test_emnist_is_turned_upright_and_this_is_said(tmp_path, capsys):
+    upright = renamed(tmp_path / "a", *(f"mine-{name}" for name in NAMES))
+    assert "turned upright" not in capsys.readouterr().err
+    turned = renamed(tmp_path / "b", *(f"emnist-mnist-{name}" for name in NAMES))
+    assert "turned upright" in capsys.readouterr().err
+    assert np.array_equal(turned.train_images, upright.train_images.swapaxes(1, 2))
+    assert np.array_equal(turned.test_images, upright.test_images.swapaxes(1, 2))
+    assert np.array_equal(turned.train_labels, upright.train_labels)
+    assert (turned.provenance["transposed"], upright.provenance["transposed"]) == (True, False)
+
+
+def test_transposed_digits_of_other_names_are_noticed():
+    known = sources.digits("embedded", Path())
+    assert not sources._look_transposed(known.train_images, known.train_labels)
+    assert sources._look_transposed(known.train_images.swapaxes(1, 2), known.train_labels)
+    assert not sources._look_transposed(np.zeros((1000, 28, 28), np.uint8), np.zeros(1000, np.int64))
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    path = write_idx(tmp_path) / NAMES[0]
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(idx_files, "_open", refuse)
+    with pytest.raises(DataProblem, match="Permission denied") as problem:
+        idx_files.read(path)
+    assert problem.value.hint == "check its permissions"
 
 
 def damage(tmp_path: Path, name: str, change) -> str:
