@@ -393,6 +393,7 @@ def compare(
 def main() -> None:
     """Run the app and turn every outcome into one documented exit code."""
     debug = "--debug" in sys.argv or os.environ.get("MMVAE_DEBUG", "") not in ("", "0")
+    os.environ["PYTHONSAFEPATH"] = "1"  # no helper process takes a random.py in the current folder for Python's own
     signals.install()
     cores.limit()
     cores.keep_memory()

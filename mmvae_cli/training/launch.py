@@ -1,5 +1,5 @@
 """Starting a study: run after run on this machine, or as one Slurm job array. No torch: every run is a process of its
-own (``python -m mmvae_cli train ...``), so that one that diverges or dies leaves the others alone."""
+own, so that one that diverges or dies leaves the others alone."""
 
 import hashlib
 import os
@@ -17,9 +17,13 @@ from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import EXIT_FAILED, EXIT_STOPPED, DataProblem, Failure, UsageProblem
 from mmvae_cli.files import write_atomic
 from mmvae_cli.run import Run
+from mmvae_cli.store import Store
 from mmvae_cli.training import study
 from mmvae_cli.training.study import PlannedRun
 
+PROGRAM = [sys.executable, "-P", str(Path(__file__).parents[1] / "__main__.py")]
+"""Starts the code that was called. With ``-m`` a clone in the current folder would be started instead; without ``-P``
+a file random.py there would be taken for Python's own."""
 POLL_SECONDS = 0.2
 SLURM_FOLDER = Path("runs") / "slurm"
 
@@ -111,8 +115,6 @@ def _check_data(planned: list[PlannedRun], data_dir: Path) -> None:
     for one in planned:
         run, folder = Run(one.folder), recipes.dataset_folder(one.recipe, data_dir)
         if run.environment_path.is_file() and (folder / "dataset.json").is_file():
-            from mmvae_cli.store import Store  # which needs torch
-
             fingerprints[folder] = fingerprints.get(folder) or Store(folder, verify=False).fingerprint
             run.check_data(folder, fingerprints[folder])
 
@@ -145,7 +147,7 @@ def _here(planned: list[PlannedRun], todo: list[PlannedRun], options: Options) -
         signals.leave_if_requested(state)
         console.say(f"run {number + 1} of {len(todo)}: {one.folder}")
         for command in _commands(one, options):
-            if code := _child([sys.executable, "-m", "mmvae_cli", *command]):
+            if code := _child([*PROGRAM, *command]):
                 failed[one.folder] = code
                 break
         signals.leave_if_requested(state)
@@ -253,7 +255,7 @@ def array_script(todo: list[PlannedRun], options: Options, directives: dict[str,
              for number, one in enumerate(todo)]  # fmt: skip
     evaluation = _EVALUATE.format(flags=shlex.join(options.evaluate_flags())) if options.evaluate else ""
     return _SCRIPT.format(
-        header="\n".join(header), tasks="\n".join(tasks), python=shlex.quote(sys.executable),
+        header="\n".join(header), tasks="\n".join(tasks), program=shlex.join(PROGRAM),
         train_flags=shlex.join(options.train_flags()), evaluation=evaluation,
     )  # fmt: skip
 
@@ -269,7 +271,7 @@ _SCRIPT = """\
 
 export SRUN_CPUS_PER_TASK=${{SLURM_CPUS_PER_TASK:-1}}
 export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-${{SLURM_CPUS_PER_TASK:-1}}}}
-mmvae=({python} -m mmvae_cli)
+mmvae=({program})
 case $SLURM_ARRAY_TASK_ID in
 {tasks}
 esac

@@ -22,8 +22,8 @@ from mmvae_cli import store
 from leaving import leave
 
 ITEMS, BATCH, VIEWS, LATENT, STEPS = 1024, 32, 4, 64, 3
-PYTHON = [sys.executable, "-m", "mmvae_cli"]
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+PYTHON = [sys.executable, "-P", "-m", "mmvae_cli"]
+TORCHRUN = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
 
 
 def random_store(folder: Path, views: int, items: int) -> Path:
@@ -123,7 +123,7 @@ def several(processes: int) -> dict[str, float]:
         folder = Path(name)
         recipe = recipe_of(random_store(folder / "data", VIEWS, 256), VIEWS, 128, epochs=4)
         (folder / "r.yaml").write_text(recipe.dump())
-        launcher = PYTHON if processes == 1 else [*TORCHRUN, str(processes), "-m", "mmvae_cli"]
+        launcher = PYTHON if processes == 1 else [*TORCHRUN, str(processes), "--no-python", *PYTHON]
         run([*launcher, "train", str(folder / "r.yaml"), "--run-dir", str(folder / "run"), "--device", "cpu"])
         lines = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
         return {"ms": 128_000 / max(line["items_per_second"] for line in lines), "mib": lines[-1]["memory_mib"]}

@@ -339,7 +339,7 @@ def first_steps(bench: Bench) -> list[float]:
     """Seconds from the command to the end of a run of one step, its checkpoint written; on a GPU once more, when what
     was compiled is at hand."""
     data = random_store(bench.folder / "one batch", BATCH)
-    command = [sys.executable, "-m", "mmvae_cli", "train", "polymnist_mopoe", f"dataset.name={data.folder}",
+    command = [sys.executable, "-P", "-m", "mmvae_cli", "train", "polymnist_mopoe", f"dataset.name={data.folder}",
                "training.epochs=1", f"--device={bench.device}", "--quiet"]  # fmt: skip
     seconds = []
     for run in ("first", "second") if bench.device.type == "cuda" else ("first",):

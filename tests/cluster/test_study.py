@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from mmvae_cli import files, result, signals
+from mmvae_cli import __version__, files, result, signals
 from mmvae_cli import recipe as recipes
 from mmvae_cli.cli import app
 from mmvae_cli.errors import Failure, UsageProblem
@@ -202,6 +202,58 @@ def test_a_path_with_an_equals_sign_is_a_recipe(place):
     assert study.split_words(["mopoe.yaml", "a=b.yaml", "objective.beta=1"]) == (
         ["mopoe.yaml", "a=b.yaml"], ["objective.beta=1"],
     )  # fmt: skip
+
+
+# which code runs -----------------------------------------------------------------------------------------------------
+
+
+def unprotected():
+    """The environment of a user who never heard of PYTHONSAFEPATH, which the tests set for themselves."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+
+
+@pytest.mark.parametrize("name", ["random.py", "types.py", "mmvae_cli/__init__.py"])
+def test_runs_take_nothing_from_the_folder_in_which_they_are_started(name, place):
+    (place / name).parent.mkdir(exist_ok=True)
+    (place / name).write_text("raise SystemExit('other code was run')")
+    done = subprocess.run([*launch.PROGRAM, "--version"], env=unprotected(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"mmvae {__version__}\n"), done.stderr
+
+
+def test_a_clone_that_is_not_installed_starts_its_own_code(place):
+    shutil.copytree(Path(launch.__file__).parents[1], place / "clone" / "mmvae_cli")
+    command = [
+        sys.executable,
+        "-m",
+        "mmvae_cli",
+        "train",
+        "../mopoe.yaml",
+        "--seeds",
+        "0-1",
+        "--launch",
+        "slurm",
+        "--dry-run",
+    ]
+    script = subprocess.run(command, cwd="clone", env=unprotected(), capture_output=True, text=True, check=True).stdout
+    program = next(line for line in script.splitlines() if line.startswith("mmvae=("))
+    assert program == f"mmvae=({sys.executable} -P {place}/clone/mmvae_cli/__main__.py)"
+    (place / "clone" / "mmvae_cli" / "__init__.py").write_text("__version__ = 'the clone'")
+    words = shlex.split(program.removeprefix("mmvae=(").removesuffix(")"))
+    done = subprocess.run([*words, "--version"], env=unprotected(), capture_output=True, text=True)
+    assert done.stdout == "mmvae the clone\n", done.stderr
+
+
+@pytest.mark.slow
+def test_a_study_beside_a_clone_trains_what_was_called(place):
+    (place / "random.py").touch()
+    (place / "mmvae_cli").mkdir()
+    (place / "mmvae_cli" / "__main__.py").write_text("raise SystemExit('other code was run')")
+    console_script = Path(sys.executable).with_name("mmvae")
+    done = subprocess.run(
+        [console_script, "train", "mopoe.yaml", "--seeds", "0-1"], env=unprotected(), capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert [Run(Path(f"runs/mopoe-seed{seed}")).status()["state"] for seed in (0, 1)] == ["finished"] * 2
 
 
 # the job array -------------------------------------------------------------------------------------------------------

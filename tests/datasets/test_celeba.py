@@ -131,6 +131,28 @@ def test_processes_and_no_processes_write_the_same(source, tmp_path, monkeypatch
     assert Store(tmp_path / "one").fingerprint == Store(tmp_path / "two").fingerprint
 
 
+def test_decoding_processes_take_nothing_from_the_current_folder(source, tmp_path):
+    """Python's helper processes import random.py and types.py; a user may have files of these names."""
+    (tmp_path / "bin").mkdir()  # where a script lies, as bin/mmvae does, its folder is searched and not the current one
+    (tmp_path / "bin" / "program.py").write_text(
+        "import os\n"
+        "from mmvae_cli import cli\n"
+        "from mmvae_cli.datasets import celeba_decoding\n"
+        "if __name__ == '__main__':\n"
+        "    celeba_decoding._WORTH_A_PROCESS = 5\n"
+        "    os.sched_getaffinity = lambda process: {0, 1}\n"
+        "    cli.main()\n"
+    )
+    for name in ("random", "types", "signal"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a file of the current folder was run')")
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    options = ["make-dataset", "celeba", "--source", source, "--out", tmp_path / "x"]
+    done = subprocess.run(
+        [sys.executable, "bin/program.py", *options], cwd=tmp_path, env=clean, capture_output=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.decode()) == (0, f"{tmp_path / 'x'}\n"), done.stderr.decode()
+
+
 @pytest.mark.parametrize(
     ("available", "limit", "expected"),
     [

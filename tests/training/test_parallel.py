@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_one_two_and_three_processes_give_the_same_losses(method, tmp_path):
         launcher = [sys.executable, "-m", "mmvae_cli"]
         if processes > 1:
             torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
-            launcher = [*torchrun, str(processes), "-m", "mmvae_cli"]
+            launcher = [*torchrun, str(processes), "--no-python", str(Path(sys.executable).with_name("mmvae"))]
         command = [*launcher, "train", str(tmp_path / "tiny.yaml"), "--run-dir", str(folder), "--device", "cpu"]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False
