@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmvae_cli.errors import DataProblem
 from mmvae_cli.files import read_json
+from mmvae_cli.recipe.wording import first_problem
 
 Score = float | None
 BySubset = dict[str, Score]
@@ -104,8 +105,6 @@ def load(path: Path) -> EvaluationResult:
     try:
         return EvaluationResult.model_validate(read_json(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataProblem(f"{path}: {where}: {first['msg']}", "run mmvae evaluate again") from error
+        raise DataProblem(f"{path}: {first_problem(error)}", "run mmvae evaluate again") from error
     except OSError as error:
         raise DataProblem(f"{path} cannot be read ({error.strerror})", "run mmvae evaluate again") from error

@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from mmvae_cli.errors import DataProblem
 from mmvae_cli.files import read_json, sha256, write_json
 from mmvae_cli.kinds import KINDS
+from mmvae_cli.recipe.wording import first_problem
 
 FORMAT, VERSION = "mmvae-dataset", 1
 IN_MEMORY = 1 << 30
@@ -37,6 +38,13 @@ _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __init__(self, **fields: Any) -> None:
+        """Raises ValueError in our words, also in a script that describes a dataset of its own."""
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise ValueError(first_problem(error)) from None
 
 
 class ModalityInfo(_Part):
@@ -290,9 +298,7 @@ def _read_info(folder: Path) -> StoreInfo:
             raise DataProblem(f"{path} is larger than any dataset.json", "build the dataset again")
         return StoreInfo.model_validate(read_json(path))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise DataProblem(f"{path}: {where or 'content'}: {first['msg']}", "build the dataset again") from error
+        raise DataProblem(f"{path}: {first_problem(error)}", "build the dataset again") from error
     except OSError as error:
         raise DataProblem(f"{path} cannot be read ({error.strerror})", "check its permissions") from error
 

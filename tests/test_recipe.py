@@ -1,5 +1,6 @@
 """Recipes: every shipped one is valid and complete; errors come with path, what is allowed, and what is near."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -51,10 +52,20 @@ def test_the_paper_settings():
     [
         ("modalities.m0.likelihood=lapalce", r"modalities.m0.likelihood: 'lapalce' is not one of laplace.*laplace"),
         ("objective.bta=1", r"objective.bta: unknown key \(did you mean 'beta'\?\)"),
-        ("model.latent_dim=x", r"model.latent_dim: .*valid integer.*'x'"),
-        ("model.latent_dim=0", r"model.latent_dim: .*greater than or equal to 1"),
+        ("training.lr=1", r"training.lr: unknown key \(did you mean 'learning_rate'\?\)"),
+        ("lr=1", r"lr: unknown key \(did you mean 'training.learning_rate'\?\)"),
+        ("training.beta=1", r"training.beta: unknown key \(did you mean 'objective.beta'\?\)"),
+        ("modalities.m0.batch-size=1", r"unknown key \(did you mean 'training.batch_size'\?\)"),
+        ("training.batch=1", r"training.batch: unknown key \(did you mean 'batch_size'\?\)"),
+        ("scale=1", r"scale: unknown key \(did you mean 'modalities.\*.scale'\?\)"),
+        ("model.subsets={size: 2}", r"model.subsets.size: unknown key \(did you mean 'max_size'\?\)"),
+        ("training.warmup=1", r"training.warmup: unknown key$"),
+        ("model.latent_dim=x", r"model.latent_dim: has to be a whole number, not 'x'"),
+        ("model.latent_dim=0", r"model.latent_dim: has to be 1 or more, not 0"),
+        ("training.tensorboard=[]", r"training.tensorboard: has to be true or false, not \[\]"),
+        ("name=a b", r"name: has to be a name \(letters.*64 at most\), not 'a b'"),
         ("training.learning_rate=.nan", r"training.learning_rate: .*finite"),
-        ("training.learning_rate=-1", r"training.learning_rate: .*greater than 0"),
+        ("training.learning_rate=-1", r"training.learning_rate: has to be greater than 0, not -1"),
         ("model.method=mopo", r"model.method: 'mopo' is not one of mvae, mmvae, mopoe, custom.*'mopoe'"),
         ("model.subsets=[[m0, m9]]", r"model.subsets: unknown modality 'm9'"),
         ("model.subsets=[[m0, m0]]", r"model.subsets: .*twice"),
@@ -63,7 +74,9 @@ def test_the_paper_settings():
         ("model.subsets={max_size: 9}", r"model.subsets: max_size 9 is more than"),
         ("modalities.m0.shape=[3, 28]", r"modalities.m0.shape"),
         ("modalities.m0=null", r"modalities.m0"),
-        ("objective.likelihood_weights={m0: 1}", r"objective.likelihood_weights: one weight for each"),
+        ("objective.likelihood_weights={m0: 1}", r"objective.likelihood_weights: no weight for m1, m2, m3, m4"),
+        ("objective.likelihood_weights={m0: 1, m8: 1}", r"weights: 'm8' is not one of m0, m1.*; no weight for m1, m2"),
+        ("objective.likelihood_weights={m0: x}", r"objective.likelihood_weights.m0: has to be a number, not 'x'"),
         ("training=5", r"training: "),
     ],
 )  # fmt: skip
@@ -190,6 +203,7 @@ JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3), max_leaves=6,
 )  # fmt: skip
+PYDANTIC = re.compile(r"Input|input should|valid (integer|number|string|list)|pydantic|of another kind|_type|_parsing")
 PATHS = [*sorted(recipes.flatten(tiny(2).model_dump(mode="json"))), "model", "modalities", "modalities.m0", "training"]
 
 
@@ -201,10 +215,11 @@ def fuzz(path, value):
         place = place[part]
     place[last] = value
     try:
-        found = recipes.validate(content, "fuzzed")
-    except UsageProblem:  # anything else is a failure
-        return
-    assert isinstance(found, Recipe)
+        assert isinstance(recipes.validate(content, "fuzzed"), Recipe)
+        told = ""
+    except UsageProblem as problem:  # anything else is a failure
+        told = str(problem)
+    assert not PYDANTIC.search(told.replace(repr(value)[:40], "VALUE")), told
 
 
 @settings(max_examples=200, deadline=None)
@@ -238,6 +253,14 @@ def test_a_wheel_brings_the_recipes_along(tmp_path):
     code = "from mmvae_cli import recipe; print(recipe.find('quickstart'))"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert found.stdout.strip() == str(tmp_path / "mmvae_cli" / "recipes" / "quickstart.yaml")
+
+
+@pytest.mark.parametrize(
+    "override", ["model.subsets={max_size: x}", "model.subsets=[[1]]", "model.subsets={max_size: 0}"]
+)
+def test_a_wrong_part_gives_one_line_where_a_word_would_do_too(override) -> None:
+    with pytest.raises(UsageProblem, match=r"1 error\(s\)\n  model\.subsets\.(max_size|0\.0): has to be"):
+        recipes.load("celeba_quick", [override])
 
 
 def test_a_wrong_word_gives_one_line_where_a_mapping_would_do_too() -> None:

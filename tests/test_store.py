@@ -229,3 +229,29 @@ def flip(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LabelInfo(kind="clas", names=("a",)), "kind: 'clas' is not one of class, attributes"),
+        (lambda: SplitInfo(count=0), "count: has to be 1 or more, not 0"),
+        (lambda: INFO.model_validate(INFO.model_dump() | {"seed": "x"}), "seed: has to be a whole number, not 'x'"),
+        (lambda: StoreInfo(**INFO.model_dump() | {"labels": {"kind": "class"}}), "labels.names: is required"),
+        (lambda: StoreInfo(**INFO.model_dump() | {"name": "a/b"}), "name: has to be of the form"),
+    ],
+)
+def test_a_wrong_description_in_a_script_is_told_in_our_words(make, message):
+    with pytest.raises(ValueError) as caught:
+        make()
+    assert message in str(caught.value)
+
+
+def test_a_wrong_dataset_json_is_told_in_our_words(folder):
+    content = files.read_json(folder / "dataset.json")
+    content["modalities"]["photo"]["shape"][1] = "wide"
+    files.write_json(folder / "dataset.json", content)
+    with pytest.raises(
+        DataProblem, match=r"dataset.json: modalities.photo.shape.1: has to be a whole number, not 'wide'"
+    ):
+        Store(folder)

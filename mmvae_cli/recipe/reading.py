@@ -57,7 +57,7 @@ def validate(content: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        lines = list(dict.fromkeys(explain(item, content) for item in telling(error.errors())))
+        lines = list(dict.fromkeys(explain(item) for item in telling(error.errors())))
         raise UsageProblem(f"{where}: {len(lines)} error(s)\n" + "\n".join(f"  {line}" for line in lines)) from error
 
 

@@ -16,7 +16,8 @@ from mmvae_cli.recipe import families
 from mmvae_cli.recipe.families import Subsets
 from mmvae_cli.recipe.section import Section, choice, one_of
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -201,7 +202,7 @@ class Recipe(Section):
     def _weights(self) -> "Recipe":
         weights = self.objective.likelihood_weights
         if isinstance(weights, dict) and set(weights) != set(self.modalities):
-            raise ValueError(f"objective.likelihood_weights: one weight for each of {', '.join(self.modalities)}")
+            raise ValueError(f"objective.likelihood_weights: {_uneven(list(weights), list(self.modalities))}")
         if weights in ("released", "mmjsd") and sorted(spec.kind for spec in self.modalities.values()) != _PAIR:
             raise ValueError(
                 f"objective.likelihood_weights: {weights!r} is for one image and one text, as in CelebA; "
@@ -246,6 +247,13 @@ class Recipe(Section):
     def dump(self) -> str:
         """The resolved recipe as YAML that reads back to an equal recipe."""
         return plain_yaml.dump(self.model_dump(mode="json"))
+
+
+def _uneven(given: list[str], wanted: list[str]) -> str:
+    """What is too much and what is missing where there has to be one for each modality."""
+    odd = [choice(name, wanted) for name in given if name not in wanted]
+    missing = [name for name in wanted if name not in given]
+    return "; ".join([*odd, *([f"no weight for {', '.join(missing)}"] if missing else [])])
 
 
 def size_of(spec: ModalitySpec) -> int:

@@ -1,55 +1,96 @@
-"""One validation error as one line: where, what, what is allowed, the nearest match."""
+"""What is wrong with a recipe, or with another document of ours, in our own words: where, what, the nearest match."""
 
 import difflib
 import re
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from mmvae_cli.recipe.families import SizeLimit
-from mmvae_cli.recipe.schema import ModalitySpec, Recipe
+from mmvae_cli.recipe.schema import NAME, ModalitySpec, Recipe
 from mmvae_cli.recipe.section import choice
+
+_WANTED = {
+    "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
+    "int_parsing_size": "a whole number of fewer digits", "float_type": "a number", "float_parsing": "a number",
+    "finite_number": "a finite number", "greater_than": "greater than {gt}", "greater_than_equal": "{ge} or more",
+    "less_than": "less than {lt}", "less_than_equal": "{le} or less", "bool_type": "true or false",
+    "bool_parsing": "true or false", "string_type": "text", "string_too_short": "{min_length} characters or more",
+    "string_too_long": "{max_length} characters or fewer", "string_pattern_mismatch": "of the form {pattern}",
+    "name": "a name (letters, digits, '_' and '-', 64 at most)",
+    "too_short": "a collection of {min_length} or more", "too_long": "a collection of {max_length} or fewer",
+    "tuple_type": "a list", "list_type": "a list", "dict_type": "a mapping (KEY: VALUE)",
+    "model_type": "a mapping (KEY: VALUE)", "model_attributes_type": "a mapping (KEY: VALUE)",
+}  # fmt: skip
+"""What a value has to be, by the kind of pydantic's error; the braces are filled from the error's context."""
+_LONGEST_SHOWN = 60
+
+
+def first_problem(error: ValidationError) -> str:
+    """The first problem of a document that a program wrote, as ``path: sentence``."""
+    problem = error.errors()[0]
+    return _placed(tuple(str(part) for part in problem["loc"]), problem)
 
 
 def telling(errors: list[Any]) -> list[Any]:
-    """Without the errors of a union's other branches where a word was given that is none of the allowed words."""
-    words = {
-        _location(error) for error in errors if error["type"] == "literal_error" and isinstance(error["input"], str)
-    }
-    return [error for error in errors if error["type"] == "literal_error" or _location(error) not in words]
+    """Without the errors of a union's other branches: where a word was given, what is said of words stays; where
+    something else was, what is wrong inside of it."""
+    unions = {_location(error): error["input"] for error in errors if error["type"] == "literal_error"}
+    inner = {at for at in unions for error in errors if _location(error)[: len(at)] == at != _location(error)}
+
+    def tells(error: Any) -> bool:
+        if (at := _location(error)) not in unions:
+            return True
+        return error["type"] == "literal_error" if isinstance(unions[at], str) else at not in inner
+
+    return [error for error in errors if tells(error)]
+
+
+def explain(error: Any) -> str:
+    """One validation error of a recipe as ``path: what, what is allowed, the nearest match``."""
+    location = _location(error)
+    if error["type"] == "extra_forbidden":
+        near = nearest_key(location)
+        return ".".join(location) + ": unknown key" + (f" (did you mean {near!r}?)" if near else "")
+    return _placed(location, error)
+
+
+def _placed(location: tuple[str, ...], error: Any) -> str:
+    sentence = _sentence(error)
+    if error["type"] == "value_error" and ": " in sentence:  # it names the field itself
+        field, _, sentence = sentence.partition(": ")
+        location = (*location, field)
+    return ": ".join(filter(None, [".".join(location), sentence]))
 
 
 def _location(error: Any) -> tuple[str, ...]:
     return tuple(str(part) for part in error["loc"] if not _is_union_tag(part))
 
 
-def explain(error: Any, content: Any) -> str:
-    """One validation error as ``path: what, what is allowed, the nearest match``."""
-    known = set(_field_names())
-    location = list(_location(error))
-    path, kind, context = ".".join(location), error["type"], error.get("ctx") or {}
-    if kind == "extra_forbidden":
-        near = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.6)
-        return f"{path}: unknown key" + (f" (did you mean {_dotted(near[0], location)!r}?)" if near else "")
-    if kind == "missing":
-        return f"{path}: is required"
+def _sentence(error: Any) -> str:
+    """What is wrong, without where: never pydantic's own words, which name its types and link to its pages."""
+    kind, given, context = error["type"], error["input"], error.get("ctx") or {}
     if kind == "value_error":
-        detail, colon, rest = str(context.get("error", error["msg"])).partition(": ")
-        return ".".join([*location, detail]) + f": {rest}" if colon else f"{path}: {detail}"
+        return str(context["error"])
+    if kind == "missing":
+        return "is required"
+    if kind == "extra_forbidden":
+        return "unknown key"
     if kind == "literal_error":
-        allowed = re.findall(r"'([^']*)'", str(context.get("expected", "")))
-        return f"{path}: {choice(str(error['input']), allowed)}"
-    return f"{path}: {error['msg'][:1].lower()}{error['msg'][1:]}, not {error['input']!r}"[:400]
+        return choice(str(given)[:_LONGEST_SHOWN], re.split(r", | or ", str(context["expected"]).replace("'", "")))
+    if context.get("pattern") == NAME:
+        kind = "name"
+    wanted = _WANTED.get(kind, "of another kind").format(
+        **{key: f"{value:g}" if isinstance(value, float) else value for key, value in context.items()}
+    )
+    return f"has to be {wanted}, not {_shown(given)}"
 
 
-def _dotted(field: str, location: list[str]) -> str:
-    """The field's full path where it belongs to another section than the one it was looked for in."""
-    if len(location) == 1:
-        for name, info in Recipe.model_fields.items():
-            section = info.annotation
-            if isinstance(section, type) and issubclass(section, BaseModel) and field in section.model_fields:
-                return f"{name}.{field}"
-    return field
+def _shown(value: Any) -> str:
+    """A value as a recipe would write it, cut where it is long."""
+    words = {None: "null", True: "true", False: "false"}
+    text = words[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _is_union_tag(part: Any) -> bool:
@@ -58,6 +99,49 @@ def _is_union_tag(part: Any) -> bool:
     )
 
 
-def _field_names() -> list[str]:
-    sections = [Recipe, *(f.annotation for f in Recipe.model_fields.values()), ModalitySpec, SizeLimit]
-    return [name for s in sections if isinstance(s, type) and issubclass(s, BaseModel) for name in s.model_fields]
+# the nearest key -----------------------------------------------------------------------------------------------------
+
+
+def nearest_key(location: tuple[str, ...]) -> str | None:
+    """The key that an unknown one may stand for: its name where it belongs to the same section, else its dotted path.
+
+    A key is found by its last word wherever it belongs (``training.beta``), by the initials of its words (``lr``), by
+    one of its words (``batch``) and by its spelling (``bta``)."""
+    word, sections = location[-1].replace("-", "_").lower(), _sections()
+    here = {key: key for key in sections.get(_section_of(location[:-1]), [])}
+    everywhere = {f"{section}.{key}" if section else key: key for section, keys in sections.items() for key in keys}
+    for near in (_same, _initials, _one_word, _spelling):
+        for keys in (here, everywhere):
+            if found := near(word, list(keys.values())):
+                return next(path for path, key in keys.items() if key == found)
+    return None
+
+
+def _same(word: str, keys: list[str]) -> str | None:
+    return word if word in keys else None
+
+
+def _initials(word: str, keys: list[str]) -> str | None:
+    return next((key for key in keys if len(word) > 1 and word == "".join(part[0] for part in key.split("_"))), None)
+
+
+def _one_word(word: str, keys: list[str]) -> str | None:
+    return next((key for key in keys if word in key.split("_")), None)
+
+
+def _spelling(word: str, keys: list[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(word, keys, n=1)), None)
+
+
+def _sections() -> dict[str, list[str]]:
+    """The keys of every section by its dotted path; ``modalities.*`` stands for every modality, ``""`` for the top."""
+    found = {"": list(Recipe.model_fields), "modalities.*": list(ModalitySpec.model_fields)}
+    for name, info in Recipe.model_fields.items():
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            found[name] = list(section.model_fields)
+    return found | {"model.subsets": list(SizeLimit.model_fields)}
+
+
+def _section_of(path: tuple[str, ...]) -> str:
+    return "modalities.*" if len(path) == 2 and path[0] == "modalities" else ".".join(path)

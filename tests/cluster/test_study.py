@@ -135,7 +135,7 @@ def test_a_dry_run_says_the_shortened_name_alone_and_in_a_study(place):
 def test_all_errors_come_at_once_and_before_anything_starts(place):
     done = mmvae("train", "mopoe.yaml", "nonesuch", "--grid", "objective.beta=1,-1", "--grid", "model.latent_dim=4,x",
                  "--seeds", "0-1", code=2)  # fmt: skip
-    for message in ("no recipe 'nonesuch'", "objective.beta: input should be greater", "model.latent_dim: input",
+    for message in ("no recipe 'nonesuch'", "objective.beta: has to be 0 or more, not -1", "model.latent_dim: has",
                     "nothing was started"):  # fmt: skip
         assert message in done.stderr
     assert done.stderr.count("no recipe 'nonesuch'") == 1
