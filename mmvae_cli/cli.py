@@ -394,6 +394,7 @@ def main() -> None:
     """Run the app and turn every outcome into one documented exit code."""
     debug = "--debug" in sys.argv or os.environ.get("MMVAE_DEBUG", "") not in ("", "0")
     os.environ["PYTHONSAFEPATH"] = "1"  # no helper process takes a random.py in the current folder for Python's own
+    console.open_closed_streams()
     signals.install()
     cores.limit()
     cores.keep_memory()
@@ -414,7 +415,6 @@ def main() -> None:
         console.error("interrupted")
         sys.exit(EXIT_INTERRUPTED)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(EXIT_FAILED)
     except Exception as error:
         if debug:

@@ -14,6 +14,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from mmvae_cli.errors import Failure
+
 LINE_INTERVAL = 30.0
 """Seconds between two plain lines of progress; MMVAE_PROGRESS_SECONDS changes it."""
 _quiet = False
@@ -32,27 +34,65 @@ def set_rank(rank: int) -> None:
     _rank = rank
 
 
+def open_closed_streams() -> None:
+    """Lead standard streams that the caller closed (``>&-``) nowhere: a file opened later would get the number of one,
+    and what is printed would land in it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - as long as the process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _lead_nowhere(number: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
 def result(text: str) -> None:
-    """Write the product to stdout; the last line a command prints there is a path or one JSON document."""
-    if not _rank:
-        encoding = sys.stdout.encoding or "utf-8"  # a file's name need not be text in it
+    """Write the product to stdout; the last line a command prints there is a path or one JSON document. Raises
+    BrokenPipeError where its reader is gone, Failure where it cannot be written."""
+    if _rank:
+        return
+    encoding = sys.stdout.encoding or "utf-8"  # a file's name need not be text in it
+    try:
         print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError as error:
+        _lead_nowhere(1)  # or Python tries it once more at its end
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise Failure(f"cannot write to standard output: {error.strerror}", "lead it elsewhere") from error
+
+
+@contextmanager
+def _for_whoever_reads() -> Iterator[None]:
+    """Writing to stderr: that its reader or terminal is gone is no reason to end the work."""
+    try:
+        yield
+    except OSError:
+        _lead_nowhere(2)
+
+
+def _message(text: str) -> None:
+    with _for_whoever_reads():
+        print(text, file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:
     if not (_quiet or _rank):
-        print(text, file=sys.stderr, flush=True)
+        _message(text)
 
 
 def warn(text: str) -> None:
     if not _rank:
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        _message(f"warning: {text}")
 
 
 def error(message: str, hint: str = "") -> None:
-    print(f"error: rank {_rank}: {message}" if _rank else f"error: {message}", file=sys.stderr, flush=True)
+    _message(f"error: rank {_rank}: {message}" if _rank else f"error: {message}")
     if hint:
-        print(f"  hint: {hint}", file=sys.stderr, flush=True)
+        _message(f"  hint: {hint}")
 
 
 def line_interval() -> float:
@@ -104,13 +144,15 @@ class Progress:
         line = f"{self.title}: {self.done:,}/{self.total:,} {self.unit}, {speed}/s, {duration(left)} left"
         line = f"{line}, {self._note}" if self._note else line
         if self._live:
-            self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+            with _for_whoever_reads():
+                self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
         else:
-            print(line, file=sys.stderr, flush=True)
+            _message(line)
 
     def finish(self) -> None:
         if self._live:
-            self._live.stop()
+            with _for_whoever_reads():
+                self._live.stop()
 
 
 @contextmanager

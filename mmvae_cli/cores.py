@@ -35,8 +35,13 @@ def limit(environment: MutableMapping[str, str] = os.environ) -> None:
     if "OMP_WAIT_POLICY" not in environment:
         environment.setdefault("GOMP_SPINCOUNT", SPIN)
     quota = allowed()
-    if quota is not None and quota < len(os.sched_getaffinity(0)):
+    if quota is not None and quota < usable():
         environment.setdefault("OMP_NUM_THREADS", str(max(1, int(quota))))
+
+
+def usable() -> int:
+    """Cores that this process may run on; macOS does not tell, so there it is all of them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def allowed() -> float | None:

@@ -17,6 +17,7 @@ from mmvae_cli.errors import DataProblem, Failure, UsageProblem
 SEAL = "sha256"
 """The key under which a JSON object carries the digest of all the rest of it."""
 _LARGEST_JSON, _MAX_DEPTH = 64 << 20, 100
+_PIECE = 4 << 20
 _OURS_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -114,6 +115,18 @@ def require_writable(path: Path) -> None:
     with replacing(path.with_name(f".{path.name}.try")) as trial:
         trial.touch()
     path.with_name(f".{path.name}.try").unlink(missing_ok=True)
+
+
+def reserve(path: Path, start: int) -> None:
+    """Give the bytes of a new ``path`` from ``start`` on, so far a hole, their place on the disk: where it is full,
+    that is an OSError here, and no SIGBUS later."""
+    with open(path, "r+b") as file:
+        left = os.fstat(file.fileno()).st_size - start
+        if hasattr(os, "posix_fallocate"):
+            return os.posix_fallocate(file.fileno(), start, max(left, 1))
+        file.seek(start)  # macOS has no such call
+        while left > 0:
+            left -= file.write(bytes(min(left, _PIECE)))
 
 
 def own_mark() -> str:

@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmvae_cli.errors import DataProblem
-from mmvae_cli.files import read_json, sha256, write_json
+from mmvae_cli.files import read_json, reserve, sha256, write_json
 from mmvae_cli.kinds import KINDS
 from mmvae_cli.recipe.wording import first_problem
 
@@ -308,8 +308,7 @@ def new_array(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.u
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    with open(path, "r+b") as file:  # reserve the blocks: a full disk is then an error here, not a SIGBUS later
-        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    reserve(path, array.offset)
     return array
 
 

@@ -69,3 +69,11 @@ def test_the_c_library_of_this_machine_takes_the_values():
         pytest.skip("this C library has no mallopt")
     assert libc.mallopt(cores._M_MMAP_THRESHOLD, cores._LARGEST_KEPT) == 1
     assert libc.mallopt(cores._M_TRIM_THRESHOLD, cores._KEPT) == 1
+
+
+def test_a_python_that_does_not_tell_its_cores_counts_those_of_the_machine(monkeypatch):
+    """macOS has no sched_getaffinity."""
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    assert cores.usable() == 12
+    cores.limit({})

@@ -169,9 +169,20 @@ def test_a_full_disk_is_met_before_the_array_is_filled(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space"):
         store.new_array(tmp_path, "train/x.npy", (10, 1, 2, 2))
+
+
+def test_where_no_call_reserves_the_disk_the_array_is_written_once(tmp_path, monkeypatch):
+    """macOS has no posix_fallocate."""
+    monkeypatch.delattr(os, "posix_fallocate")
+    monkeypatch.setattr(files, "_PIECE", 1000)
+    array = store.new_array(tmp_path, "train/x.npy", (50, 1, 20, 20))
+    assert array.flags.writeable
+    assert not array.any()
+    state = (tmp_path / "train" / "x.npy").stat()
+    assert state.st_blocks * 512 >= state.st_size == array.nbytes + array.offset
 
 
 def test_what_was_checked_is_what_is_used(folder):

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli import console, signals, store
+from mmvae_cli import console, cores, signals, store
 from mmvae_cli.datasets import celeba_files
 from mmvae_cli.datasets.celeba_files import SIDE, Images
 from mmvae_cli.errors import Failure
@@ -55,7 +55,7 @@ _Result = tuple[str, int, dict[int, str]]
 @contextmanager
 def _results(source: Path, tasks: list[_Task], total: int) -> Iterator[Iterator[_Result]]:
     """The results of all tasks in any order; by processes where that is worth it."""
-    workers = min(len(os.sched_getaffinity(0)), total // _WORTH_A_PROCESS)
+    workers = min(cores.usable(), total // _WORTH_A_PROCESS)
     if workers < 2:
         images = celeba_files.open_images(source)
         yield (_decode(images, *task) for task in tasks)
