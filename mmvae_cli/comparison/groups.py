@@ -10,6 +10,7 @@ from mmvae_cli.recipe import PRESETS, Recipe, flatten
 from mmvae_cli.result import EvaluationResult
 
 METHODS = {"mvae": "MVAE", "mmvae": "MMVAE", "mopoe": "MoPoE-VAE"}
+BETA = "objective.beta"
 IGNORED = ("name", "dataset.name", "training.seed")
 """What does not separate groups: the seed; the name; and where the data lay, for which the fingerprint speaks."""
 
@@ -49,13 +50,33 @@ class Group:
         return [member.seed for member in self.members]
 
     @property
+    def method(self) -> str:
+        """The recipe's method; ``custom`` where what the method presets was set otherwise."""
+        model = self.recipe.model
+        bent = any(getattr(model, key) != value for key, value in PRESETS[model.method].items())
+        return "custom" if bent else model.method
+
+    @property
+    def equation_5(self) -> bool:
+        """Whether MoPoE-VAE was trained with all of its components at once: the objective of Eq. (5)."""
+        return self.method == "mopoe" and self.recipe.objective.component_choice == "all"
+
+    @property
     def variant(self) -> str:
-        """``mvae``, ``mmvae``, ``mopoe``, with ``_all`` for Eq. (5)'s objective; ``custom`` where a preset was bent."""
-        model, objective = self.recipe.model, self.recipe.objective
-        preset = PRESETS[model.method]
-        if model.method == "custom" or any(getattr(model, key) != value for key, value in preset.items()):
-            return "custom"
-        return model.method + ("_all" if objective.component_choice == "all" else "")
+        """What published.yaml calls this method and objective."""
+        return "mopoe_all" if self.equation_5 else self.method
+
+    @property
+    def name(self) -> str:
+        """The method as a reader knows it; a custom one goes by its recipe's name."""
+        if self.method == "custom":
+            return self.recipe.name
+        return METHODS.get(self.method, self.method) + (" Eq. (5)" if self.equation_5 else "")
+
+    @property
+    def kind(self) -> str:
+        """Groups of one kind are told apart by the recipe keys in which they differ."""
+        return self.name if self.method == "custom" else self.method
 
 
 def group(members: list[Member]) -> list[Group]:
@@ -74,24 +95,17 @@ def group(members: list[Member]) -> list[Group]:
 
 
 def _order(one: Group) -> tuple[Any, ...]:
-    order = ["mvae", "mvae_all", "mmvae", "mmvae_all", "mopoe_all", "mopoe", "custom"]
+    """By method, as the recipe lists them and custom ones last; then by what differs, numbers by size."""
     values = [(0, v, "") if isinstance(v, int | float) else (1, 0, str(v)) for v in one.differing.values()]
-    return order.index(one.variant), *values
+    return one.method == "custom", list(PRESETS).index(one.method), not one.equation_5, *values
 
 
 def _label(groups: list[Group]) -> None:
-    """Method, then the differing keys it does not imply; short keys, and a number where that is not enough."""
-    implied = {"model.method", "model.subsets", "model.prior_expert", "model.unimodal_elbos", "model.subsets.max_size"}
+    """Method, then the keys that separate its groups; short keys, and a number where that is not enough."""
     for one in groups:
-        shown = [k for k in one.differing if k not in implied or (one.variant == "custom" and k != "model.method")]
-        if one.recipe.objective.component_choice == "stratified" or one.variant.endswith("_all"):
-            shown = [key for key in shown if key != "objective.component_choice"]
-        # A key is worth naming only where it separates this group from another one of the same kind.
-        kin = [other for other in groups if _kind(other) == _kind(one)]
-        shown = [key for key in shown if len({repr(other.differing[key]) for other in kin}) > 1]
-        parts = [f"{key.rpartition('.')[2]}={_short(one.differing[key])}" for key in shown]
+        parts = [f"{key.rpartition('.')[2]}={_short(one.differing[key])}" for key in separating(one, groups)]
         tail = " " + ", ".join(parts) if parts else ""
-        one.label = method_name(one) + (tail if len(tail) <= 40 else " ...")
+        one.label = one.name + (tail if len(tail) <= 40 else " ...")
     counts = Counter(one.label for one in groups)
     numbers: Counter[str] = Counter()
     for one in groups:
@@ -100,15 +114,20 @@ def _label(groups: list[Group]) -> None:
             one.label = f"{one.label} #{numbers[one.label]}"
 
 
-def method_name(one: Group) -> str:
-    base, _, all_components = one.variant.partition("_")
-    if base == "custom":
-        return one.recipe.name
-    return METHODS[base] + (" Eq. (5)" if all_components else "")
+def separating(one: Group, groups: list[Group]) -> list[str]:
+    """The recipe keys in which groups of this one's kind differ, without those that its name already tells."""
+    preset = {key for values in PRESETS.values() for key in values} | {"subsets.max_size"}
+    told = {"model.method"} | ({f"model.{key}" for key in preset} if one.method != "custom" else set())
+    if one.equation_5 or one.recipe.objective.component_choice == "stratified":
+        told.add("objective.component_choice")
+    kin = [other for other in groups if other.kind == one.kind]
+    return [k for k in one.differing if k not in told and len({repr(other.differing[k]) for other in kin}) > 1]
 
 
-def _kind(one: Group) -> str:
-    return method_name(one) if one.variant == "custom" else one.recipe.model.method
+def family(one: Group, groups: list[Group]) -> str:
+    """What groups have in common that differ in beta alone: the method, and what else separates it from its kin."""
+    told = [f"{k.rpartition('.')[2]}={_short(one.differing[k])}" for k in separating(one, groups) if k != BETA]
+    return " ".join([one.name, ", ".join(told)]).strip()
 
 
 def _short(value: Any) -> str:

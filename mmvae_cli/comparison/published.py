@@ -10,7 +10,7 @@ import yaml
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.comparison.collect import Collection
-from mmvae_cli.comparison.groups import Group, method_name
+from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.measures import Key, Stat
 from mmvae_cli.recipe import flatten
 from mmvae_cli.result import EvaluationResult
@@ -35,7 +35,7 @@ class Published:
 
     @property
     def label(self) -> str:
-        return f"{method_name(self.group)} ({self.by})"
+        return f"{self.group.name} ({self.by})"
 
     @property
     def external(self) -> bool:

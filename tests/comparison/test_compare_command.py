@@ -13,6 +13,7 @@ import pytest
 
 from mmvae_cli.comparison import collect, content, plots
 from mmvae_cli.comparison.compare import compare, known_format
+from mmvae_cli.comparison.groups import family
 from mmvae_cli.errors import Stopped, UsageProblem
 
 from made_runs import MST, VIEWS, evaluation, make_run, png, recipe, study
@@ -207,7 +208,7 @@ def test_only_what_differs_in_beta_alone_is_joined(tmp_path: Path) -> None:
         made = recipe("mnist-svhn-text", MST, objective__beta=beta, model__latent_dim=latent)
         make_run(tmp_path / "runs", made, "mnist-svhn-text", folder=f"{beta}-{latent}")
     found = content.build(collect.collect([tmp_path / "runs"]))
-    names = {plots._but_beta(group, found) for group in found.collection.groups}
+    names = {family(group, found.collection.groups) for group in found.collection.groups}
     assert names == {"MoPoE-VAE latent_dim=20", "MoPoE-VAE latent_dim=64"}
 
 

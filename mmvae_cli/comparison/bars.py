@@ -1,0 +1,86 @@
+"""Attributes one by one, as in the paper's Figures 12 and 13: a bar for each group and attribute."""
+
+from functools import partial
+from typing import Any
+
+from mmvae_cli.comparison import looks
+from mmvae_cli.comparison.content import Content
+from mmvae_cli.comparison.looks import Wanted
+from mmvae_cli.comparison.measures import Key
+from mmvae_cli.comparison.tables import CELEBA_LETTERS, letters
+
+_MOST = 120
+"""Attributes in one figure."""
+Panel = tuple[str, str, str]
+"""Metric, source subset, target modality."""
+
+
+def wanted(content: Content) -> list[Wanted]:
+    """Generation and representation by attribute; none where labels are classes."""
+    names = content.collection.reference.modalities
+    full = "+".join(names)
+    others = {target: "+".join(name for name in names if name != target) for target in reversed(names)}
+    given = [(source, target) for target, source in others.items() if source] + [(full, target) for target in names]
+    generated = [("coherence_per_label", source, target) for source, target in given]
+    encoded = [("latent_per_label", subset, "") for subset in dict.fromkeys([*names, full])]
+    paper = content.experiment == "celeba"
+    found = []
+    for name, number, title, about, panels in (
+        ("attributes-generation", "Figure 12", "coherence of generated samples per attribute",
+         "Average precision of the attribute classifiers on what was generated from the modalities in the caption.",
+         generated),
+        ("attributes-representation", "Figure 13", "latent representation per attribute",
+         "Average precision of linear classifiers on the latent representation of the modalities in the caption.",
+         encoded),
+    ):  # fmt: skip
+        labels = list(dict.fromkeys(label for panel in panels for label in _labels(content, panel)))
+        if labels:
+            shown = (
+                f" The first {_MOST} of {len(labels)} attributes; the tables have all." if len(labels) > _MOST else ""
+            )
+            drawing = partial(_draw, panels=panels, labels=labels[:_MOST])
+            words = f"{number}: {title}" if paper else title.capitalize()
+            found.append(Wanted(name, words, about + shown, drawing))
+    return found
+
+
+def _labels(content: Content, panel: Panel) -> list[str]:
+    return list(dict.fromkeys(k.label for s in content.stats for k in s if (k.metric, k.subset, k.target) == panel))
+
+
+def _draw(content: Content, panels: list[Panel], labels: list[str]) -> Any:
+    """One row of bars per panel, attributes in the data's order."""
+    chosen = [panel for panel in panels if _labels(content, panel)]
+    figure = looks.figure(max(6.0, 0.26 * len(labels) + 1.2), 1.75 * len(chosen) + 1.5)
+    axes = figure.subplots(len(chosen), 1, squeeze=False, sharex=True)[:, 0]
+    for axis, panel in zip(axes, chosen, strict=True):
+        _bars(axis, content, panel, labels)
+        _, source, target = panel
+        given = _subset(content, source)
+        title = f"{_subset(content, target)} generated from {given}" if target else f"Representation of {given}"
+        axis.set(title=title, ylabel="AP", ylim=(0, 1))
+        axis.grid(False, axis="x")
+    axes[-1].set_xticks(range(len(labels)), [name.replace("_", " ")[:28] for name in labels], rotation=90, fontsize=8)
+    axes[-1].set_xlim(-0.7, len(labels) - 0.3)
+    looks.legend(figure, axes)
+    return figure
+
+
+def _subset(content: Content, subset: str) -> str:
+    text = letters(subset, CELEBA_LETTERS) if content.experiment == "celeba" else subset.replace("+", ",")
+    return f"{{{text}}}" if "," in text else text
+
+
+def _bars(axis: Any, content: Content, panel: Panel, labels: list[str]) -> None:
+    groups = content.collection.groups
+    width = 0.82 / len(groups)
+    for i, (one, stats, look) in enumerate(zip(groups, content.stats, looks.looks(groups), strict=True)):
+        known = {k: s for k, label in enumerate(labels) if (s := stats.get(Key(*panel, label)))}
+        axis.bar([k - 0.41 + width * (i + 0.5) for k in known], [s.mean for s in known.values()], width,
+                 yerr=looks.bars(list(known.values())), label=one.label, color=look.colour, hatch=look.hatch,
+                 edgecolor="#ffffff", linewidth=0, error_kw={"elinewidth": 0.6, "ecolor": "#374151"})  # fmt: skip
+    rates = content.collection.reference.base_rates
+    marked = [k for k, name in enumerate(labels) if name in rates]
+    if marked:  # the average precision of a guess: what a bar has to rise above
+        axis.hlines([rates[labels[k]] for k in marked], [k - 0.46 for k in marked], [k + 0.46 for k in marked],
+                    colors="#111827", linewidths=1.1, label="chance: base rate", zorder=3)  # fmt: skip

@@ -1,0 +1,167 @@
+"""What figures show: sweeps of any data, groups that can be told apart, axes that claim nothing."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from mmvae_cli.comparison import groups as grouping
+from mmvae_cli.comparison import looks, plots
+from mmvae_cli.comparison.collect import collect
+from mmvae_cli.comparison.content import Content, build
+from mmvae_cli.comparison.groups import Group, Member, group
+from mmvae_cli.comparison.measures import Stat
+from mmvae_cli.recipe import PRESETS, Recipe
+
+from made_runs import MST, VIEWS, evaluation, make_run, recipe, study
+
+
+def content(folder: Path) -> Content:
+    return build(collect([folder]))
+
+
+def drawn(found: Content, name: str) -> Any:
+    """The matplotlib figure of that name."""
+    with looks.style():
+        return next(one for one in plots.wanted(found) if one.name == name).drawing(found)
+
+
+def grouped(recipes: list[Recipe]) -> list[Group]:
+    return group([Member(Path(), made, SimpleNamespace(), {}) for made in recipes])  # type: ignore[arg-type]
+
+
+def of_method(monkeypatch: pytest.MonkeyPatch, method: str) -> Recipe:
+    """A recipe of a method that the schema need not know."""
+    monkeypatch.setitem(grouping.PRESETS, method, PRESETS.get(method, {}))
+    made = recipe("own", VIEWS)
+    return made.model_copy(update={"name": method, "model": made.model.model_copy(update={"method": method})})
+
+
+def test_a_method_with_an_underscore_is_a_method_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    methods = ["mvae", "mvae_original", "mmvae", "mmvae_dreg"]
+    found = grouped(
+        [
+            *(of_method(monkeypatch, name) for name in methods[1::2]),
+            *(recipe("own", VIEWS, name) for name in methods[::2]),
+        ]
+    )
+    assert {one.label: one.method for one in found} == {
+        "MVAE": "mvae", "mvae_original": "mvae_original", "MMVAE": "mmvae", "mmvae_dreg": "mmvae_dreg",
+    }  # fmt: skip
+
+
+def test_all_components_are_equation_5_for_the_papers_method_alone() -> None:
+    made = [recipe("own", VIEWS, method, objective__component_choice=choice)
+            for method in ("mmvae", "mopoe") for choice in ("stratified", "all")]  # fmt: skip
+    labels = [one.label for one in grouped(made)]
+    assert labels == ["MMVAE component_choice=all", "MMVAE", "MoPoE-VAE Eq. (5)", "MoPoE-VAE"]
+
+
+def test_many_groups_have_looks_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = grouped([of_method(monkeypatch, f"method_{i}") for i in range(40)])
+    chosen = looks.looks(found)
+    assert len({(look.colour, look.marker) for look in chosen}) == 40
+    assert len({look.colour for look in chosen[:16]}) == len({look.marker for look in chosen[:16]}) == 16
+
+
+def test_a_sweep_has_a_colour_for_each_beta_and_a_marker_for_each_method(tmp_path: Path) -> None:
+    found = content(study(tmp_path, "own", VIEWS, betas=(0.5, 1.0, 5.0), seeds=1))
+    chosen = dict(
+        zip([one.label for one in found.collection.groups], looks.looks(found.collection.groups), strict=True)
+    )
+    for beta in ("0.5", "1", "5"):
+        assert len({look.colour for label, look in chosen.items() if label.endswith(f"={beta}")}) == 1
+    assert len({look.colour for look in chosen.values()}) == 3
+    assert len({look.marker for look in chosen.values()}) == 3
+    axis = drawn(found, "by-number-of-inputs").axes[0]
+    assert len({line.get_color() for line in axis.lines}) == 3
+
+
+@pytest.mark.parametrize(("data", "modalities", "names"), [
+    ("own", VIEWS, {"joint-tradeoff", "tradeoff-by-number-of-inputs"}),
+    ("own", ["a", "b", "c"], {"joint-tradeoff", "one-given-two", "two-given-one"}),
+    ("own", ["a", "b"], {"joint-tradeoff", "one-given-one"}),
+    ("mnist-svhn-text", MST, {"joint-tradeoff", "one-given-two", "two-given-one"}),
+    ("celeba", ["image", "text"], {"one-given-one", "attributes-generation", "attributes-representation"}),
+])  # fmt: skip
+def test_sweeps_over_beta_are_drawn_for_any_data(
+    tmp_path: Path, data: str, modalities: list[str], names: set[str]
+) -> None:
+    found = plots.draw(content(study(tmp_path, data, modalities, betas=(1.0, 5.0), seeds=1)))
+    assert {plot.name for plot in found} - {"by-number-of-inputs"} == names
+    assert any(plot.title.startswith("Figure 1:") for plot in found) == (data == "mnist-svhn-text")
+
+
+def test_no_sweep_no_tradeoff(tmp_path: Path) -> None:
+    """Two methods, each with one beta of its own."""
+    for method, beta in (("mvae", 1.0), ("mopoe", 2.5)):
+        make_run(tmp_path, recipe("own", VIEWS, method, objective__beta=beta), "own")
+    assert [plot.name for plot in plots.draw(content(tmp_path))] == ["by-number-of-inputs"]
+
+
+def test_attributes_of_any_data_are_drawn(tmp_path: Path) -> None:
+    made = recipe("mine", ["a", "b"])
+    faces = evaluation(recipe("celeba", ["a", "b"]), "celeba")
+    make_run(tmp_path, made, "mine", latent=faces["latent"], coherence=faces["coherence"])
+    titles = [plot.title for plot in plots.draw(content(tmp_path))]
+    assert titles[1:] == ["Coherence of generated samples per attribute", "Latent representation per attribute"]
+
+
+def test_score_axes_show_what_a_score_can_be(tmp_path: Path) -> None:
+    for seed, value in enumerate((0.7, 1.0)):
+        made = recipe("own", ["a", "b"], training__seed=seed)
+        latent = {"metric": "accuracy", "values": {"a": value, "b": value, "a+b": value}}
+        make_run(tmp_path, made, "own", latent=latent)
+    axis = drawn(content(tmp_path), "by-number-of-inputs").axes[0]
+    assert axis.get_ylim() == (0, 1)
+    (band,) = axis.collections
+    heights = [y for path in band.get_paths() for _, y in path.vertices]
+    assert max(heights) == 1.0
+    assert min(heights) == pytest.approx(0.85 - 0.3 / 2**0.5)
+
+
+@pytest.mark.parametrize(("values", "top"), [([0.1, 0.102], 0.5), ([0.1, 0.6], 1.0), ([], 1.0)])
+def test_a_score_axis_is_not_zoomed_into_noise(values: list[float], top: float) -> None:
+    axis = looks.figure(3, 3).subplots()
+    looks.score_axis(axis, [Stat(value, None, 1) for value in values])
+    assert axis.get_ylim() == (0, top)
+
+
+def test_a_likelihood_axis_is_not_zoomed_into_noise() -> None:
+    low, high = looks.nats_limits([Stat(-1800.0, 2.0, 3), Stat(-1801.0, None, 1)])
+    assert high - low == pytest.approx(18.02)
+    assert low < -1802
+    assert high > -1798
+    low, high = looks.nats_limits([Stat(-1800.0, 10.0, 3), Stat(-2000.0, None, 1)])
+    assert (low, high) == pytest.approx((-2021.0, -1769.0))
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "qt4agg"])
+def test_settings_of_a_notebook_or_another_program_change_nothing(tmp_path: Path, backend: str) -> None:
+    make_run(tmp_path / "runs", recipe("own", ["a", "b"]), "own")
+    for where, rc in (
+        ("plain", ""),
+        ("set", "axes.facecolor: red\nfont.size: 30\ntext.usetex: True\nsavefig.dpi: 20\n"),
+    ):
+        folder = tmp_path / where
+        folder.mkdir()
+        (folder / "matplotlibrc").write_text(rc)
+        environment = {"MPLBACKEND": backend} if rc else {}
+        command = [sys.executable, "-m", "mmvae_cli", "compare", "../runs", "--format", "html", "--out", "out"]
+        done = subprocess.run(command, cwd=folder, env=os.environ | environment, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+    for name in ("comparison.html", "comparison-by-number-of-inputs.png"):
+        assert (tmp_path / "set/out" / name).read_bytes() == (tmp_path / "plain/out" / name).read_bytes()
+
+
+def test_a_matplotlibrc_that_is_no_text_is_named(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs", recipe("own", ["a", "b"]), "own")
+    (tmp_path / "matplotlibrc").write_bytes(b"\xff\xfe")
+    command = [sys.executable, "-m", "mmvae_cli", "compare", "runs", "--format", "html"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the file matplotlibrc in this folder is no UTF-8 text\n")
