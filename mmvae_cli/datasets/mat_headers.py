@@ -12,6 +12,7 @@ _PACKED, _MATRIX = 15, 14
 _UINT8 = 9
 _HEAD, _LONGEST_NAME = 512, 64
 """Bytes of each array that are looked at: its flags, sides, name and the size of its data lie in the first hundred."""
+_HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,13 @@ class Header:
     kind: int
     sides: tuple[int, ...]
     data_bytes: int
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether it is a file of MATLAB 7.3, which is HDF5, if need be behind 512 bytes of MATLAB's own."""
+    with open(path, "rb") as file:
+        start = file.read(_HEAD + len(_HDF5))
+    return start.startswith(_HDF5) or start[_HEAD:] == _HDF5
 
 
 def read(path: Path) -> list[Header]:

@@ -93,6 +93,11 @@ def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
     if not path.is_file():
         raise DataProblem(f"{path} is missing", _ELSEWHERE)
+    if _careful(path, lambda name: mat_headers.is_hdf5(path)):
+        raise DataProblem(
+            f"{path} is a file of MATLAB 7.3 (HDF5), which is not read",
+            "save it again as the official files are: load it in MATLAB or Octave, then save(FILE, 'X', 'y', '-v7')",
+        )
     _careful(path, lambda name: mat_headers.read(path))  # scipy believes whatever they say
     headers = {name: (shape, kind) for name, shape, kind in _careful(path, whosmat)}
     _check_headers(path, headers)
@@ -129,8 +134,8 @@ def _careful(path: Path, read: Callable[[str], Any]) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             return read(str(path))
-    except NotImplementedError as error:
-        raise _damaged(path, "is a MATLAB 7.3 file, not the official MATLAB 5 one") from error
+    except PermissionError as error:
+        raise DataProblem(f"{path} cannot be read ({error.strerror})", "check its permissions") from error
     except Exception as error:
         raise _damaged(path, f"cannot be read: truncated or no .mat file ({str(error)[:80]})") from error
 

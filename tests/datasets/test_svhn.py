@@ -134,7 +134,15 @@ def test_any_single_damaged_byte_is_read_or_refused_but_never_crashes(tmp_path):
     assert refused > 60
 
 
-@pytest.mark.parametrize("content", [b"<html>not found</html>" * 50, b"\x89HDF\r\n\x1a\n" + bytes(600)])
+@pytest.mark.parametrize("before", [b"", b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(384)])
+def test_matlab_7_3_is_named_with_how_to_save_otherwise(tmp_path, before):
+    (tmp_path / "train_32x32.mat").write_bytes(before + b"\x89HDF\r\n\x1a\n" + bytes(600))
+    with pytest.raises(DataProblem, match=r"train_32x32\.mat is a file of MATLAB 7\.3") as caught:
+        svhn.read_mat(tmp_path / "train_32x32.mat")
+    assert "-v7" in caught.value.hint
+
+
+@pytest.mark.parametrize("content", [b"<html>not found</html>" * 50, b"\x89HDF" + bytes(600)])
 def test_something_else_under_that_name_is_refused(tmp_path, content):
     (tmp_path / "train_32x32.mat").write_bytes(content)
     with pytest.raises(DataProblem, match=r"train_32x32\.mat"):
