@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from mmvae_cli.attribute_text import ATTRIBUTES
+from mmvae_cli.datasets import zips
 from mmvae_cli.errors import DataProblem
 
 IMAGES, ATTRIBUTE_LIST, PARTITION_LIST = "img_align_celeba", "list_attr_celeba", "list_eval_partition"
@@ -226,15 +227,12 @@ def _image_folder(folder: Path) -> Images:
 
 def _image_zip(path: Path) -> Images:
     """A zip is read member by member into memory, by the file names the lists ask for: no path of it is ever used."""
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise DataProblem(f"{path} is no readable zip file ({error})", "download or copy it again") from error
+    archive = zips.opened(path, str(path))
     members: dict[str, zipfile.ZipInfo] = {}
     twice = []
-    for member in archive.infolist():
-        name = member.filename.rpartition("/")[2]
-        if _is_image(name) and "__MACOSX" not in member.filename:
+    for place, member in zips.members(archive):
+        name = place.rpartition("/")[2]
+        if _is_image(name):
             if name in members:
                 twice.append(name)
             members.setdefault(name, member)

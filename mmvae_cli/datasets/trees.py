@@ -1,7 +1,4 @@
-"""A published PolyMNIST as a list of names and their bytes, whether it is a folder or a zip.
-
-Nothing of a zip is unpacked under its own name, so an entry such as ``../../x`` has no effect; what is read is bounded.
-"""
+"""A published PolyMNIST as a list of names and their bytes, whether a folder or a zip; what is read is bounded."""
 
 import shutil
 import zipfile
@@ -10,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmvae_cli.datasets import zips
 from mmvae_cli.errors import DataProblem
 
 ROOTS = ("PolyMNIST", "MMNIST")
@@ -21,8 +19,11 @@ _LARGEST_FILE = 4 << 30  # bytes; the largest official tensor has 0.6 GB
 class Tree:
     """Names such as ``train/m0/3.7.png`` (relative to the folder that holds train and test) and what they hold."""
 
-    def __init__(self, where: Path, root: str, names: list[str], archive: zipfile.ZipFile | None = None) -> None:
-        self.where, self.root, self.names, self._archive = where, root, names, archive
+    def __init__(
+        self, where: Path, root: str, names: list[str], archive: zipfile.ZipFile | None = None,
+        members: dict[str, zipfile.ZipInfo] | None = None,
+    ) -> None:  # fmt: skip
+        self.where, self.root, self.names, self._archive, self._members = where, root, names, archive, members or {}
 
     def place(self, name: str) -> str:
         """How messages call one file."""
@@ -33,14 +34,14 @@ class Tree:
     def has(self, name: str) -> bool:
         """Whether ``name`` is there, also one beside train and test, which ``names`` leaves out."""
         if self._archive:
-            return self.root + name in self._archive.NameToInfo
+            return self.root + name in self._members
         return (self.where / self.root / name).is_file()
 
     def read(self, name: str, limit: int) -> bytes:
         """The bytes of a small file. Raises DataProblem where it is unreadable or has more than ``limit`` bytes."""
         try:
             if self._archive:
-                with self._archive.open(self.root + name) as file:
+                with self._archive.open(self._members[self.root + name]) as file:
                     content = file.read(limit + 1)
             else:
                 with open(self.where / self.root / name, "rb") as file:
@@ -59,17 +60,18 @@ class Tree:
             return
         copy = scratch / ".unpacked"
         try:
-            if self._archive.getinfo(self.root + name).file_size > _LARGEST_FILE:
+            member = self._members[self.root + name]
+            if member.file_size > _LARGEST_FILE:
                 raise DataProblem(
                     f"{self.place(name)} has more than {_LARGEST_FILE:,} bytes", "this is no PolyMNIST file"
                 )
-            _unpack(self._archive, self.root + name, copy, self.place(name))
+            _unpack(self._archive, member, copy, self.place(name))
             yield copy
         finally:
             copy.unlink(missing_ok=True)
 
 
-def _unpack(archive: zipfile.ZipFile, member: str, copy: Path, place: str) -> None:
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, copy: Path, place: str) -> None:
     """zipfile gives at most the size it declares and checks the CRC. A full disk stays an OSError."""
     try:
         with archive.open(member) as source, open(copy, "wb") as target:
@@ -89,13 +91,7 @@ def opened(path: Path) -> Iterator[Tree]:
         return
     if not path.is_file():
         raise DataProblem(f"--from {path}: no such file or folder", "give a PolyMNIST folder, or a zip of one")
-    try:
-        archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise DataProblem(
-            f"--from {path} is neither a folder nor a zip ({error})", "fetch it again; a web page may have been saved"
-        ) from error
-    with archive:
+    with zips.opened(path, f"--from {path}") as archive:
         yield _zip(path, archive)
 
 
@@ -110,11 +106,12 @@ def _folder(path: Path) -> Tree:
                  for p in (base / s).glob(d)]  # fmt: skip
     except OSError as error:
         raise DataProblem(f"--from {path}: cannot be read ({error.strerror})") from error
-    return Tree(path, root, [name for name in names if not _is_hidden(name)])
+    return Tree(path, root, [name for name in names if not zips.is_hidden(name)])
 
 
 def _zip(path: Path, archive: zipfile.ZipFile) -> Tree:
-    listed = [entry.filename for entry in archive.infolist() if not entry.is_dir() and not _is_hidden(entry.filename)]
+    members = zips.members(archive)
+    listed = [name for name, _ in members]
     held = {split: {_above(name, split) for name in listed} - {None} for split in _SPLITS}
     roots = [root for root in held["train"] & held["test"] if root is not None]
     named = [root for root in roots if root == "" or root.rstrip("/").rpartition("/")[2] in ROOTS] or roots
@@ -126,7 +123,7 @@ def _zip(path: Path, archive: zipfile.ZipFile) -> Tree:
     names = [name.removeprefix(root) for name in listed if name.startswith(tuple(f"{root}{s}/" for s in _SPLITS))]
     if len(set(names)) != len(names):
         raise DataProblem(f"--from {path}: a file is in the zip twice", "pack it again")
-    return Tree(path, root, names, archive)
+    return Tree(path, root, names, archive, dict(members))
 
 
 _LAYOUT = "expected {train,test}/m0/0.0.png ..., or {train,test}/m0.pt ... and labels.pt"
@@ -136,7 +133,3 @@ def _above(name: str, split: str) -> str | None:
     """``a/PolyMNIST/train/m0/0.0.png`` -> ``a/PolyMNIST/`` for ``train``."""
     before, found, _ = f"/{name}".partition(f"/{split}/")
     return (before + "/").lstrip("/") if found else None
-
-
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))

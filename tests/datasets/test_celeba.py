@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -299,6 +300,15 @@ def test_an_image_twice_in_the_zip_is_named(mmvae, source):
     code, _, err = mmvae("--source", source)
     assert code == 3
     assert "1 images twice in img_align_celeba.zip (000001.jpg)" in err
+
+
+def test_a_zip_with_backslashes_is_read(source, tmp_path):
+    with zipfile.ZipFile(source / "img_align_celeba.zip", "w") as archive:
+        for path in (source / "img_align_celeba").iterdir():
+            archive.write(path, "img_align_celeba\\" + path.name)
+            archive.writestr("__MACOSX\\._" + path.name, b"resource fork")
+    shutil.rmtree(source / "img_align_celeba")
+    assert len(celeba_files.read(source).names) == tiny.COUNT
 
 
 def test_a_zip_writes_nothing_outside_and_is_not_unpacked(source, tmp_path):

@@ -155,10 +155,40 @@ def test_nothing_there(tmp_path):
     assert "no such file" in problem(tmp_path / "x", tmp_path / "out")
     assert "no train and test folders" in problem(tmp_path, tmp_path / "out")
     (tmp_path / "page.zip").write_text("<!DOCTYPE html>")
-    assert "neither a folder nor a zip" in problem(tmp_path / "page.zip", tmp_path / "out")
+    assert "is no readable zip file" in problem(tmp_path / "page.zip", tmp_path / "out")
     with zipfile.ZipFile(tmp_path / "empty.zip", "w") as archive:
         archive.writestr("a.txt", "x")
     assert "holds no train and test" in problem(tmp_path / "empty.zip", tmp_path / "out")
+
+
+def test_a_zip_with_backslashes_dots_and_a_macs_additions_gives_the_same_arrays(original, png, tmp_path):
+    (png / "train" / "._m0").write_bytes(b"resource fork")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in sorted(png.rglob("*")):
+            name = path.relative_to(png).as_posix()
+            parts = ("PolyMNIST", *name.split("/"), *([""] if path.is_dir() else []))
+            archive.writestr("\\".join(parts), b"" if path.is_dir() else path.read_bytes())
+        archive.writestr("__MACOSX\\PolyMNIST\\train\\m0\\._0.0.png", b"resource fork")
+    import_from(tmp_path / "a.zip", tmp_path / "out")
+    assert_same(tmp_path / "out", original)
+    assert Store(tmp_path / "out").info.stand_in == original.info.stand_in, "the file beside train and test is found"
+    import_from(zipped(png, tmp_path / "b.zip", "./"), tmp_path / "dotted")
+    assert_same(tmp_path / "dotted", original)
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "message"),
+    [(10, 9, "is packed with Deflate64"), (10, 77, "is packed with method 77"), (8, 1, "is encrypted")],
+)
+def test_a_zip_that_python_cannot_unpack_is_named_with_what_to_do(png, tmp_path, at, value, message):
+    """``at``: where the central directory keeps a file's flags and its packing."""
+    path = zipped(png, tmp_path / "a.zip")
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"PK\x01\x02") + at] = value
+    path.write_bytes(content)
+    with pytest.raises(DataProblem, match=message) as raised:
+        import_from(path, tmp_path / "out")
+    assert "7-Zip, and give the folder" in raised.value.hint
 
 
 def test_a_zip_cannot_write_outside(original, png, tmp_path):
@@ -192,7 +222,7 @@ def test_a_damaged_encrypted_or_ambiguous_zip(png, tmp_path):
     path.write_bytes(content)
     assert "cannot be read" in problem(path, tmp_path / "out")
     path.write_bytes(content[: len(content) // 2])
-    assert "neither a folder nor a zip" in problem(path, tmp_path / "out")
+    assert "is no readable zip file" in problem(path, tmp_path / "out")
     with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
         for root in ("PolyMNIST", "MMNIST"):
             for split in SPLITS:
