@@ -5,7 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
-MMVAE := $(CURDIR)/$(BIN)/mmvae
+MMVAE := $(BIN)/mmvae
 METHODS := quickstart quickstart_mvae quickstart_mmvae
 QUICK := not slow and not slurm and not network and not gpu and not browser
 
