@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from mmvae_cli import console, lock
+from mmvae_cli import console, lock, plain_yaml
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import DataProblem, Failure, UsageProblem
 from mmvae_cli.files import read_json, short_name, write_atomic, write_json
@@ -25,15 +25,25 @@ _RECIPE_SEAL = b"# SHA-256 of the lines below: "
 
 
 def default_folder(recipe: Recipe, overrides: list[str]) -> Path:
-    """``runs/NAME[-key=value...]-seedN``: a function of what is asked for, so a requeued job finds its run. The key is
-    the last word of the dotted one, or all of it where two would read alike. Many changes make a name too long for a
-    folder: it ends with a digest then."""
-    pairs = [(key, value.strip()) for key, _, value in (o.partition("=") for o in overrides) if key != "training.seed"]
+    """``runs/NAME[-key=value...]-seedN``: a function of what is asked for, so a requeued job finds its run.
+    ``overrides`` are those that matter. The key is the last word of the dotted one, or all of it where two would read
+    alike; 5, 5.0 and 5e0 are one value. Many changes make a name too long for a folder: it ends with a digest then."""
+    pairs = [
+        (key, _spelled(value)) for key, _, value in (o.partition("=") for o in overrides) if key != "training.seed"
+    ]
     short = [key.rpartition(".")[2] for key, _ in pairs]
     names = [last if short.count(last) == 1 else key for last, (key, _) in zip(short, pairs, strict=True)]
     changed = sorted(f"{name}={value}" for name, (_, value) in zip(names, pairs, strict=True))
     safe = [re.sub(r"[^A-Za-z0-9_.=+-]+", "_", part) for part in changed]
     return Path("runs") / f"{short_name('-'.join([recipe.name, *safe]))}-seed{recipe.training.seed}"
+
+
+def _spelled(text: str) -> str:
+    """A number or plain word of YAML in one spelling; anything else as it was typed."""
+    value = plain_yaml.parse(text, "override")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    return json.dumps(value) if value is None or isinstance(value, int | float) else text.strip()
 
 
 class Run:

@@ -73,7 +73,12 @@ def test_the_paper_settings():
         ("model.subsets=[[m0]]", r"model.subsets: 'm1' is in no subset"),
         ("model.subsets={max_size: 9}", r"model.subsets: max_size 9 is more than"),
         ("modalities.m0.shape=[3, 28]", r"modalities.m0.shape"),
-        ("modalities.m0=null", r"modalities.m0"),
+        ("modalities.mO=null", r"modalities.mO=null: 'mO' is not one of m0, m1, m2, m3, m4"),
+        ("modalities.m0=", r"model.subsets: unknown modality 'm0'; the recipe has m1"),
+        ("modalities.*.scale=-1", r"1 error\(s\)\n  modalities.m0.scale: has to be greater than 0"),
+        ("modalities.*.sclae=1", r"1 error\(s\)\n  modalities.m0.sclae: unknown key \(did you mean 'scale'"),
+        ("modalities.*.private_weight=2", r"modalities.\*.private_weight changes nothing"),
+        ("modalities.*=null", r"modalities.\*=... sets no key"),
         ("objective.likelihood_weights={m0: 1}", r"objective.likelihood_weights: no weight for m1, m2, m3, m4"),
         ("objective.likelihood_weights={m0: 1, m8: 1}", r"weights: 'm8' is not one of m0, m1.*; no weight for m1, m2"),
         ("objective.likelihood_weights={m0: x}", r"objective.likelihood_weights.m0: has to be a number, not 'x'"),
@@ -81,9 +86,32 @@ def test_the_paper_settings():
     ],
 )  # fmt: skip
 def test_errors_name_the_path(override, message):
+    others = ["model.subsets=[[m0, m1, m2, m3, m4]]"] if override == "modalities.m0=" else []
     with pytest.raises(UsageProblem, match=message) as caught:
-        recipes.load("polymnist_mopoe", [override])
+        recipes.load("polymnist_mopoe", [*others, override])
     assert caught.value.code == 2
+
+
+def test_null_drops_a_modality():
+    recipe = recipes.load("polymnist_mopoe", ["modalities.m3=null", "modalities.m0.scale=0.5", "modalities.m1="])
+    assert list(recipe.modalities) == ["m0", "m2", "m4"]
+    assert len(recipe.families()) == 7
+
+
+def test_a_key_of_every_modality_is_set_where_it_matters():
+    plain = recipes.load("mst_mopoe").modalities
+    scaled = recipes.load("mst_mopoe", ["modalities.*.scale=0.5", "modalities.svhn.scale=0.1"]).modalities
+    assert {name: spec.scale for name, spec in scaled.items()} == {
+        "mnist": 0.5,
+        "svhn": 0.1,
+        "text": plain["text"].scale,
+    }
+    normal = recipes.load("mst_mopoe", ["modalities.*.likelihood=normal"]).modalities
+    assert [spec.likelihood for spec in normal.values()] == ["normal", "normal", "categorical"]
+    weighed = recipes.load("celeba_mopoe", ["modalities.*.private_weight=2"]).modalities
+    assert {spec.private_weight for spec in weighed.values()} == {2.0}
+    with pytest.raises(UsageProblem, match="has one size only"):
+        recipes.load("mst_mopoe", ["modalities.*.width=8"])
 
 
 def test_all_errors_come_at_once():

@@ -4,7 +4,17 @@ Every setting of the science lives here and can be overridden as ``KEY=VALUE``.
 """
 
 from mmvae_cli.recipe.families import MAX_SUBSETS, Subsets, subset_list
-from mmvae_cli.recipe.reading import dataset_folder, difference, effective, find, flatten, load, shipped, validate
+from mmvae_cli.recipe.reading import (
+    dataset_folder,
+    difference,
+    effective,
+    find,
+    flatten,
+    load,
+    shipped,
+    that_matter,
+    validate,
+)
 from mmvae_cli.recipe.schema import (
     NETWORKS,
     PRESETS,
@@ -22,5 +32,5 @@ from mmvae_cli.recipe.schema import (
 __all__ = [
     "MAX_SUBSETS", "NETWORKS", "PRESETS", "SCALABLE", "DatasetSpec", "EvaluationSpec", "ModalitySpec", "ModelSpec",
     "ObjectiveSpec", "Recipe", "Subsets", "TrainingSpec", "dataset_folder", "difference", "effective", "find",
-    "flatten", "load", "shipped", "size_of", "subset_list", "validate",
+    "flatten", "load", "shipped", "size_of", "subset_list", "that_matter", "validate",
 ]  # fmt: skip

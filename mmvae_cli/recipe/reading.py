@@ -2,6 +2,7 @@
 
 import difflib
 import os
+from contextlib import suppress
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ from pydantic import ValidationError
 
 from mmvae_cli import plain_yaml
 from mmvae_cli.errors import UsageProblem
-from mmvae_cli.recipe.schema import PRESETS, Recipe
+from mmvae_cli.recipe.schema import PRESETS, ModalitySpec, Recipe
+from mmvae_cli.recipe.section import choice
 from mmvae_cli.recipe.wording import explain, telling
 
 _MAX_BYTES = 1 << 20
@@ -39,6 +41,23 @@ def find(name: str) -> Path:
 
 def load(name: str, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe by name or path and apply ``KEY=VALUE`` overrides. Raises UsageProblem listing every error."""
+    path, content = _read(name)
+    return validate(_overridden(content, overrides or []), str(path))
+
+
+def that_matter(name: str, overrides: list[str]) -> list[str]:
+    """``overrides`` without those that say what the recipe says without them: a run is named after the others."""
+    path, content = _read(name)
+    whole, kept = validate(_overridden(content, overrides), str(path)), list(overrides)
+    for override in overrides:
+        rest = [other for other in kept if other != override]
+        with suppress(UsageProblem):  # without it there may be no recipe
+            if validate(_overridden(content, rest), str(path)) == whole:
+                kept = rest
+    return kept
+
+
+def _read(name: str) -> tuple[Path, dict[str, Any]]:
     path = find(name)
     try:
         if path.stat().st_size > _MAX_BYTES:
@@ -48,8 +67,7 @@ def load(name: str, overrides: list[str] | None = None) -> Recipe:
         raise UsageProblem(f"{path}: cannot be read ({error})") from error
     if not isinstance(content, dict):
         raise UsageProblem(f"{path}: a recipe is a mapping with name, dataset, modalities, model, training ...")
-    _override(content, overrides or [])
-    return validate(content, str(path))
+    return path, content
 
 
 def validate(content: dict[str, Any], where: str) -> Recipe:
@@ -61,7 +79,10 @@ def validate(content: dict[str, Any], where: str) -> Recipe:
         raise UsageProblem(f"{where}: {len(lines)} error(s)\n" + "\n".join(f"  {line}" for line in lines)) from error
 
 
-def _override(content: dict[str, Any], overrides: list[str]) -> None:
+def _overridden(content: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
+    """A copy of ``content`` with the overrides applied, those for every modality last: they leave what was said of one
+    modality alone."""
+    content = dict(content)
     keys = [override.partition("=")[0] for override in overrides]
     if twice := next((key for key in keys if keys.count(key) > 1), None):
         raise UsageProblem(f"{twice} is set twice on the command line", "give it once")
@@ -70,21 +91,68 @@ def _override(content: dict[str, Any], overrides: list[str]) -> None:
     if isinstance(model, dict) and f"model.method={before}" not in overrides and "model.method" in keys:
         # another method means its presets: a resolved recipe has the old one's written out
         content["model"] = {key: value for key, value in model.items() if key not in PRESETS["mopoe"]}
-    for override in overrides:
-        _apply(content, override)
+    for override in sorted(overrides, key=lambda override: override.startswith(_ALL)):
+        _apply(content, override, keys)
+    return content
 
 
-def _apply(content: dict[str, Any], override: str) -> None:
-    """Set one dotted key from ``KEY=VALUE``; the value is YAML."""
-    key, equals, value = override.partition("=")
+_ALL = "modalities.*"
+
+
+def _apply(content: dict[str, Any], override: str, keys: list[str]) -> None:
+    """Set one dotted key from ``KEY=VALUE``; the value is YAML. ``keys`` are those of all overrides."""
+    key, equals, text = override.partition("=")
     parts = key.split(".")
     if not equals or not all(parts):
         raise UsageProblem(f"override {override!r} is not KEY=VALUE", "such as objective.beta=2.5")
+    value = plain_yaml.parse(text, f"override {key}")
+    if key == _ALL or key.startswith(f"{_ALL}."):
+        for name in _takers(content, parts[2:], value):
+            if f"modalities.{name}.{'.'.join(parts[2:])}" not in keys:
+                _set(content, ["modalities", name, *parts[2:]], value)
+    elif parts[0] == "modalities" and len(parts) == 2 and value is None:
+        content["modalities"] = _without(content.get("modalities"), parts[1])
+    else:
+        _set(content, parts, value)
+
+
+def _set(content: dict[str, Any], parts: list[str], value: Any) -> None:
     place = content
     for part in parts[:-1]:
         nested = place.get(part)
         place[part] = place = dict(nested) if isinstance(nested, dict) else {}
-    place[parts[-1]] = plain_yaml.parse(value, f"override {key}")
+    place[parts[-1]] = value
+
+
+def _without(modalities: Any, name: str) -> dict[str, Any]:
+    if not isinstance(modalities, dict) or name not in modalities:
+        raise UsageProblem(f"modalities.{name}=null: {choice(name, modalities or {})}", "null drops a modality")
+    return {key: spec for key, spec in modalities.items() if key != name}
+
+
+def _takers(content: dict[str, Any], parts: list[str], value: Any) -> list[str]:
+    """The modalities that can have this value and to which it matters; the first one where the value fits none, so
+    that validation says what is wrong with it. Raises UsageProblem where it matters to none."""
+    modalities, model = content.get("modalities"), content.get("model")
+    if not parts:
+        raise UsageProblem(f"{_ALL}=... sets no key", f"such as {_ALL}.scale=0.5, for every modality that has a scale")
+    if not isinstance(modalities, dict) or not modalities:
+        return ["*"]
+    able = {}
+    for name, spec in modalities.items():
+        with suppress(ValidationError):
+            able[name] = ModalitySpec.model_validate((spec if isinstance(spec, dict) else {}) | {parts[0]: value})
+    private_dim = model.get("private_dim") if isinstance(model, dict) else None
+    takers = [name for name, spec in able.items() if _matters(parts[0], spec, bool(private_dim))]
+    if able and not takers:
+        raise UsageProblem(f"{_ALL}.{parts[0]} changes nothing: no modality of this recipe has a use for it")
+    return takers or list(modalities)[:1]
+
+
+def _matters(key: str, spec: ModalitySpec, private: bool) -> bool:
+    """Whether a modality's key has an effect; ``private``: there are private latents."""
+    has_scale = spec.likelihood.startswith(("laplace", "normal"))
+    return {"scale": has_scale, "private_weight": private}.get(key, True)
 
 
 def dataset_folder(recipe: Recipe, data_dir: Path) -> Path:
@@ -103,11 +171,9 @@ def difference(old: Recipe, new: Recipe) -> list[str]:
 def effective(recipe: Recipe) -> dict[str, Any]:
     """The recipe as plain data, with null for what has no effect: two equal ones train the same model."""
     content = recipe.model_dump(mode="json")
-    for modality in content["modalities"].values():
-        if not modality["likelihood"].startswith(("laplace", "normal")):
-            modality["scale"] = None
-        if not recipe.model.private_dim:
-            modality["private_weight"] = None
+    for name, spec in recipe.modalities.items():
+        idle = [key for key in content["modalities"][name] if not _matters(key, spec, recipe.model.private_dim > 0)]
+        content["modalities"][name] |= dict.fromkeys(idle)
     if not recipe.model.private_dim:
         content["objective"]["beta_private"] = None
     if not recipe.model.unimodal_elbos:

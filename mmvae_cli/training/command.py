@@ -17,7 +17,7 @@ def run(
     changes = overrides if seed is None else [*overrides, f"training.seed={seed}"]
     recipe = recipes.load(name, changes)
     dataset = recipes.dataset_folder(recipe, data_dir)
-    folder = run or default_folder(recipe, overrides)
+    folder = run or default_folder(recipe, recipes.that_matter(name, overrides))
     if dry_run:
         for line in plan.describe(recipe, dataset):
             console.say(line)

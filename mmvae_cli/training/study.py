@@ -109,9 +109,10 @@ def plan(names: list[str], overrides: list[str], grid: list[str], seeds: str | N
     problems: list[Problem] = []
     runs = []
     for name, point in itertools.product(names, points):
-        for seed in chosen:
-            with _noted(problems, " ".join([name, *point])):
-                runs.append(_planned(name, [*overrides, *point], seed))
+        with _noted(problems, " ".join([name, *point])):
+            changes = [*overrides, *point]
+            telling = recipes.that_matter(name, changes)
+            runs += [_planned(name, changes, telling, seed) for seed in chosen]
     _check_distinct(runs, problems)
     for run in runs:
         with _noted(problems, str(run.folder)):
@@ -120,9 +121,9 @@ def plan(names: list[str], overrides: list[str], grid: list[str], seeds: str | N
     return runs
 
 
-def _planned(name: str, overrides: list[str], seed: int | None) -> PlannedRun:
+def _planned(name: str, overrides: list[str], telling: list[str], seed: int | None) -> PlannedRun:
     recipe = recipes.load(name, overrides if seed is None else [*overrides, f"training.seed={seed}"])
-    return PlannedRun(name, tuple(overrides), seed, recipe, default_folder(recipe, overrides))
+    return PlannedRun(name, tuple(overrides), seed, recipe, default_folder(recipe, telling))
 
 
 def _check_distinct(runs: list[PlannedRun], problems: list[Problem]) -> None:

@@ -100,6 +100,18 @@ def test_a_run_of_a_study_is_the_run_of_the_single_command(place):
     assert run.arguments() == ["mopoe.yaml", "objective.beta=2", "--seed", "4"]
 
 
+def test_one_run_has_one_folder_however_it_is_asked_for(place):
+    """What the recipe says anyway and another spelling of a number change nothing, alone and in a study."""
+    for same in ([], ["objective.beta=1.5"], ["objective.beta=1.50", "model.prior_expert=full", "training.epochs=2"]):
+        done = mmvae("train", "mopoe.yaml", *same, "--dry-run")
+        assert done.stderr.endswith(" runs/mopoe-seed0\n")
+    (planned,) = study.plan(["mopoe.yaml"], ["training.epochs=2"], ["objective.beta=15e-1"], "0")
+    assert planned.folder == Path("runs/mopoe-seed0")
+    folders = {default_folder(tiny(2), [f"training.learning_rate={text}"]) for text in ("1e-4", "0.0001", "1.0E-4")}
+    assert folders == {Path("runs/tiny-learning_rate=0.0001-seed0")}
+    assert recipes.that_matter("mopoe.yaml", ["model.method=mvae", "model.subsets=full"]) == ["model.method=mvae"]
+
+
 def test_keys_that_end_alike_stay_apart_in_the_name():
     recipe = tiny(2, shape=SHAPE)
     first = default_folder(recipe, ["modalities.m0.scale=1", "modalities.m1.scale=2"])
@@ -119,10 +131,10 @@ def test_a_name_too_long_for_a_folder_ends_with_a_digest_of_all_that_was_asked()
 
 
 def test_a_dry_run_says_the_shortened_name_alone_and_in_a_study(place):
-    many = [f"modalities.m{m}.{key}" for m in range(2) for key in ("likelihood=laplace", "scale=0.75")]
+    many = [f"modalities.m{m}.{key}" for m in range(2) for key in ("likelihood=normal", "scale=0.5")]
     many += [f"{section}.{key}" for section, key in [
         ("training", "learning_rate=0.00012345678901234567"), ("training", "log_every=10"),
-        ("training", "keep_checkpoints=2"), ("evaluation", "importance_samples=3"), ("objective", "beta=1.5"),
+        ("training", "keep_checkpoints=3"), ("evaluation", "importance_samples=3"), ("objective", "beta=1.25"),
         ("model", "latent_dim=4"),
     ]]  # fmt: skip
     name = default_folder(recipes.load("mopoe.yaml", many), many).name
