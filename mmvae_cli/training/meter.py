@@ -1,0 +1,90 @@
+"""What a training step is worth: its terms, added up on the device, and the records that are logged of them."""
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmvae_cli.checkpoint import Position
+from mmvae_cli.errors import Diverged, UsageProblem
+from mmvae_cli.run import Run
+from mmvae_cli.runtime import World
+
+
+class Meter:
+    """Adds up the terms on the device without waiting for it, and remembers the first step at which each was not
+    finite; numbers reach the host only when they are logged or checked."""
+
+    def __init__(self, names: list[str], device: torch.device, world: World) -> None:
+        self.names, self.world = names, world
+        self._sum = torch.zeros(len(names), device=device)
+        self._bad = torch.full((len(names),), torch.inf, device=device)
+        self._rows = self._steps = 0
+        self._since = time.monotonic()
+
+    def add(self, terms: Tensor, step: int, rows: slice) -> None:
+        self._bad = torch.where(torch.isfinite(terms), self._bad, self._bad.clamp(max=step))
+        self._sum += terms * (rows.stop - rows.start)
+        self._rows += rows.stop - rows.start
+        self._steps += 1
+
+    def check(self, step: int) -> None:
+        """Raise Diverged naming the terms (and so the modalities) that were not finite first, and when, on all ranks
+        alike."""
+        if self.world.size > 1:
+            torch.distributed.all_reduce(self._bad, torch.distributed.ReduceOp.MIN)
+        if not torch.isinf(self._bad).all():
+            first = self._bad.min()
+            bad = [name for name, at in zip(self.names, self._bad.tolist(), strict=True) if at == float(first)]
+            named = ", ".join(name for name in bad[:6] if name != "loss") or "loss"
+            raise Diverged(
+                f"training diverged at step {int(first)}: not finite: {named}",
+                "lower training.learning_rate or check the data; the last checkpoint is from before",
+            )
+
+    def flush(self, step: int, epoch: int, batch_size: int, rate: float) -> dict[str, Any]:
+        """The means of the ``steps`` since the last flush, over all ranks, and the speed; ``epoch`` counts from 0 as
+        the data order does, in the record from 1."""
+        self.check(step)
+        total = torch.cat([self._sum, self._sum.new_tensor([float(self._rows)])])
+        if self.world.size > 1:
+            torch.distributed.all_reduce(total)
+        values = (total[:-1] / total[-1]).tolist()
+        now = time.monotonic()
+        steps, speed = self._steps, self._steps * batch_size / (now - self._since)
+        self._sum.zero_()
+        self._rows = self._steps = 0
+        self._since = now
+        means = dict(zip(self.names, values, strict=True))
+        elbo = sum(value for name, value in means.items() if name.startswith("log_likelihood."))
+        elbo -= sum(value for name, value in means.items() if name == "kl.shared" or name.startswith("kl.private."))
+        record = {"step": step, "steps": steps, "epoch": epoch + 1, "learning_rate": rate, "items_per_second": speed}
+        return record | {"elbo": elbo} | means
+
+
+class Log:
+    """metrics.jsonl and, where the recipe asks for it, TensorBoard event files; rank 0 only."""
+
+    def __init__(self, run: Run, tensorboard: bool, world: World) -> None:
+        self._run, self._active, self._writer = run, world.rank == 0, None
+        if tensorboard and self._active:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise UsageProblem(
+                    "training.tensorboard needs the package tensorboard", "pip install 'mmvae-cli[tensorboard]'"
+                ) from error
+            self._writer = SummaryWriter(str(run.folder / "tensorboard"))
+
+    def write(self, record: dict[str, Any], position: Position, memory: float) -> None:
+        if not self._active:
+            return
+        self._run.log([record | {"memory_mib": round(memory), "seconds": round(position.seconds, 3)}])
+        if self._writer is not None:
+            for name, value in record.items():
+                self._writer.add_scalar(name.replace(".", "/"), value, record["step"])
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
