@@ -41,10 +41,13 @@ def check_store(store: Store, recipe: Recipe) -> None:
 
 class Split:
     """One split of a store, ready to give batches of the wanted modalities on ``device``. ``place``: where the data
-    lie, and where the numbers of items are best kept: fetching them from a GPU for every batch would wait for it."""
+    lie, and where the numbers of items are best kept: fetching them from a GPU for every batch would wait for it.
+    ``seed``: says where randomly placed text stands."""
 
-    def __init__(self, store: Store, split: str, names: list[str], device: torch.device, data_on: str = "auto") -> None:
-        self.count, self.device = store.count(split), device
+    def __init__(
+        self, store: Store, split: str, names: list[str], device: torch.device, seed: int, data_on: str = "auto"
+    ) -> None:
+        self.count, self.device, self._seed = store.count(split), device, seed
         self.info: dict[str, ModalityInfo] = {name: store.info.modalities[name] for name in names}
         arrays = {name: store.array(split, name) for name in names}
         size = sum(array.nbytes for array in arrays.values())
@@ -56,20 +59,29 @@ class Split:
                        if i is not None}  # fmt: skip
         self._lengths = {name: _word_lengths(arrays[name], info, place) for name, info in self.info.items()
                          if info.placement == "random"}  # fmt: skip
+        self._starts = {name: torch.zeros(self.count, dtype=torch.int64, device=place) for name in self._lengths}
+        self.begin(text.FIXED_EPOCH)
 
-    def batch(self, items: Tensor, *, seed: int, epoch: int = text.FIXED_EPOCH) -> dict[str, Tensor]:
-        """The ``items`` (B,) int64 as images (B, C, H, W) in [0, 1] and text codes (B, L) int64. Randomly placed text
-        stands where (seed, epoch, item) says; without an epoch it stands where evaluation always finds it."""
+    def begin(self, epoch: int) -> None:
+        """Place the words of all items for ``epoch``: a function of (seed, epoch, item). Until then they stand where
+        evaluation always finds them. The starts stay in the same tensors, so that a batch is nothing but looking up."""
+        for name, starts in self._starts.items():
+            items = torch.arange(self.count, device=self.place)
+            lengths = self._lengths[name][self._index.get(name, items)]
+            draws = text.uniforms(derive(self._seed, "text", name), epoch, items)
+            starts.copy_(text.starts(lengths, self.info[name].shape[0], draws))
+
+    def batch(self, items: Tensor) -> dict[str, Tensor]:
+        """The ``items`` (B,) int64 as images (B, C, H, W) in [0, 1] and text codes (B, L) int64."""
         items = items.to(self.place)
-        return {name: self._modality(name, items, seed, epoch) for name in self.info}
+        return {name: self._modality(name, items) for name in self.info}
 
-    def _modality(self, name: str, items: Tensor, seed: int, epoch: int) -> Tensor:
+    def _modality(self, name: str, items: Tensor) -> Tensor:
         rows = self._index[name][items] if name in self._index else items
         source = self._rows[name]
         data = source[rows] if isinstance(source, Tensor) else torch.from_numpy(source[rows.numpy()])
         if name in self._lengths:
-            draws = text.uniforms(derive(seed, "text", name), epoch, items)
-            data = text.place(data, text.starts(self._lengths[name][rows], data.shape[1], draws))
+            data = text.place(data, self._starts[name][items])
         data = data.to(self.device, non_blocking=True)
         return KINDS[self.info[name].kind].read(data)
 

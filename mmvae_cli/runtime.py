@@ -44,6 +44,13 @@ def derive(seed: int, *parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
+def seed(device: torch.device, value: int) -> None:
+    """Seed the generator of ``device`` alone. torch.manual_seed asks every kind of device that torch knows, and notes
+    a traceback for each that is not there: a fifth of a millisecond."""
+    generator = torch.cuda.default_generators[device.index] if device.type == "cuda" else torch.default_generator
+    generator.manual_seed(value)
+
+
 def set_precision(precision: str) -> None:
     """fp32: exact products; tf32: TensorFloat-32 in matrix products and convolutions (GPU only)."""
     rounded = precision in ("tf32", "bf16")

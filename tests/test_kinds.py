@@ -69,7 +69,7 @@ def test_a_new_kind_is_stored_read_and_trained(vectors, tmp_path):
     found, recipe = folder_of(tmp_path), recipe_of()
     assert [m.likelihood for m in recipe.modalities.values()] == ["normal", "categorical"]
     batches.check_store(found, recipe)
-    data = batches.Split(found, "train", ["gyro", "word"], torch.device("cpu")).batch(torch.arange(6), seed=0)
+    data = batches.Split(found, "train", ["gyro", "word"], torch.device("cpu"), 0).batch(torch.arange(6))
     np.testing.assert_array_equal(data["gyro"].numpy(), found.array("train", "gyro")[:6])
     model, goal = MultimodalVAE(recipe), Objective.of(recipe)
     loss = weigh(

@@ -117,7 +117,7 @@ def _train(name: str, network: nn.Module, setting: Setting) -> Score:
     for module in network.modules():
         if callable(reset := getattr(module, "reset_parameters", None)):
             reset()
-    data = batches.Split(setting.store, "train", [name], setting.device)
+    data = batches.Split(setting.store, "train", [name], setting.device, seed)
     labels = torch.from_numpy(setting.store.labels("train").astype("int64")).to(setting.device)
     checked = batches.permutation(data.count, seed, 0, torch.device("cpu"))[:CHECKED]
     rounds, steps, rate = _plan(labels, data.count)
@@ -152,8 +152,9 @@ def _round(
         epoch, within = divmod(step, per_epoch)
         if within == 0 or step == steps.start:
             order = batches.permutation(data.count, seed, epoch, data.place)
+            data.begin(epoch)
         items = order[within * size : (within + 1) * size]
-        loss = _loss(network(_input(data.batch(items, seed=seed, epoch=epoch)[name], setting, name)), labels[items])
+        loss = _loss(network(_input(data.batch(items)[name], setting, name)), labels[items])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -178,13 +179,13 @@ def _input(x: Tensor, setting: Setting, name: str) -> Tensor:
 def _score(name: str, network: nn.Module, setting: Setting, split: str, chosen: Tensor | None = None) -> Score:
     """The score on the ``chosen`` items (all, if None) of a split; leaves the network in eval mode."""
     network.eval()
-    data = batches.Split(setting.store, split, [name], setting.device)
+    data = batches.Split(setting.store, split, [name], setting.device, setting.spec.seed)
     chosen = torch.arange(data.count) if chosen is None else chosen
     truth = torch.from_numpy(setting.store.labels(split).astype("int64"))[chosen]
     parts = []
     for items in chosen.split(512):
         signals.leave_if_requested("classifiers trained so far are kept")
-        parts.append(network(_input(data.batch(items, seed=setting.spec.seed)[name], setting, name)).cpu())
+        parts.append(network(_input(data.batch(items)[name], setting, name)).cpu())
     logits = torch.cat(parts)
     if truth.ndim == 1:
         return Score(float((logits.argmax(-1) == truth).double().mean()), {})

@@ -108,13 +108,13 @@ class Data:
 
     def __init__(self, setting: Setting, split: str, purpose: str, limit: int | None = None) -> None:
         self.setting = setting
-        self.split = batches.Split(setting.store, split, setting.model.names, setting.device)
+        self.split = batches.Split(setting.store, split, setting.model.names, setting.device, setting.spec.seed)
         generator = torch.Generator().manual_seed(setting.seed(f"order of {purpose}"))
         self.order = torch.randperm(self.split.count, generator=generator)[:limit]
         self.labels = torch.from_numpy(setting.store.labels(split).astype("int64"))
 
     def batch(self, items: Tensor) -> Batch:
-        return self.split.batch(items, seed=self.setting.spec.seed)
+        return self.split.batch(items)
 
     @torch.no_grad()
     def encode(self, items: Tensor) -> Experts:

@@ -99,11 +99,11 @@ def bound_terms(
     with networks:
         encoded = model.encode(batch)
     family = model.family_of(encoded.present)
-    z, kl_components, kl_shared = _shared_latent(encoded, family, objective.spec, noise)
+    z, kl_components, kl_shared = model.region(shared_latent)(encoded, family, objective.spec, noise)
     terms = Terms({}, kl_components, kl_shared)
     unimodal = fusion.products(encoded.shared, model.singles_of(encoded.present)) if objective.unimodal_elbos else None
-    for i, position in enumerate(encoded.present):
-        name = model.names[position]
+    for i in model.lanes(range(len(encoded.present))):
+        name = model.names[encoded.present[i]]
         latents, private = [z], []
         if unimodal is not None and noise.unimodal is not None:
             latents.append(Gaussian(unimodal.mean[i], unimodal.logvar[i]).sample(noise.unimodal[i])[None])
@@ -127,10 +127,9 @@ def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def _shared_latent(
-    encoded: Encoded, family: Family, spec: ObjectiveSpec, noise: Noise
-) -> tuple[Tensor, Tensor, Tensor]:
-    """z (Z, B, D), the KL of every component (S, B), and the regulariser (B,) that the recipe asks for."""
+def shared_latent(encoded: Encoded, family: Family, spec: ObjectiveSpec, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
+    """z (Z, B, D), the KL of every component (S, B), and the regulariser (B,) that the recipe asks for: a
+    region."""
     experts = encoded.shared
     if noise.choice is None or spec.kl == "mixture":
         components = fusion.products(experts, family)

@@ -1,7 +1,7 @@
 """The one model class: encoders, a subset family, decoders."""
 
-from collections.abc import Callable, Collection
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,28 @@ class Encoded(NamedTuple):
     private: Gaussian | None  # (M present, B, P)
 
 
+def encode_one(encoder: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
+    """What one modality's encoder says of x (B, *shape): a region."""
+    outputs: tuple[Tensor, ...] = encoder(x)
+    return outputs
+
+
+def decode_one(decoder: nn.Module, latent: Tensor) -> Tensor:
+    """One modality's decoder: latents (..., D + P) -> (..., *shape). The leading dimensions are flattened here and
+    nowhere else."""
+    output: Tensor = decoder(latent.flatten(0, -2))
+    return output.unflatten(0, latent.shape[:-1]).float()
+
+
+def judge_one(decoder: nn.Module, likelihood: Likelihood, latent: Tensor, x: Tensor) -> Tensor:
+    """log p(x_m | z, s_m) of one modality: latents (Z, B, D + P), x (B, *shape) -> (Z, B): a region."""
+    return likelihood.log_prob(decode_one(decoder, latent), x)
+
+
+def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
+
+
 class Encoder(nn.Module):
     """A trunk and one linear head that gives mean and log-variance of the shared and the private latent."""
 
@@ -40,7 +62,12 @@ class Encoder(nn.Module):
 
 
 class MultimodalVAE(nn.Module):
-    """M encoders and decoders over one shared latent space, and a private one per modality where P > 0 (Eq. 34)."""
+    """M encoders and decoders over one shared latent space, and a private one per modality where P > 0 (Eq. 34).
+
+    How a pass is run can be changed from outside. ``region``: what becomes of a function that does the same for many
+    modalities (torch.compile); it gets the networks as arguments, so that modalities with equal networks share what is
+    compiled. ``lanes``: in which order modalities are gone through (side by side).
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
@@ -57,6 +84,8 @@ class MultimodalVAE(nn.Module):
             trunk, decoder = BUILDERS[modality.network](modality, spec.latent_dim + spec.private_dim)
             self.encoders[name] = Encoder(trunk, spec.latent_dim, spec.private_dim)
             self.decoders[name] = decoder
+        self.region: Callable[[Callable[..., Any]], Callable[..., Any]] = _as_it_is
+        self.lanes: Callable[[range], Iterable[int]] = iter
         self.to(memory_format=torch.channels_last)  # convolutions take a fifth to nine tenths less time on a CPU
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "MultimodalVAE":
@@ -84,21 +113,24 @@ class MultimodalVAE(nn.Module):
     def encode(self, batch: Batch) -> Encoded:
         """Run each present modality's encoder once. Raises ValueError when none of the model's modalities is there."""
         present = self.positions(batch)
-        outputs = [self.encoders[self.names[i]](batch[self.names[i]]) for i in present]
+        encode, names = self.region(encode_one), [self.names[i] for i in present]
+        outputs = [encode(self.encoders[names[i]], batch[names[i]]) for i in self.lanes(range(len(names)))]
         mean, logvar, private_mean, private_logvar = (torch.stack(parts) for parts in zip(*outputs, strict=True))
         private = Gaussian(private_mean.float(), private_logvar.float()) if self.private_dim else None
         return Encoded(present, Gaussian(mean.float(), logvar.float()), private)
 
     def decode(self, name: str, z: Tensor, private: Tensor | None = None) -> Tensor:
-        """Decoder output of one modality: z (..., D), private (..., P) -> (..., *shape). The private part comes first,
-        as in the released code; the leading dimensions are flattened here and nowhere else."""
-        latent = z if private is None else torch.cat([private.expand(*z.shape[:-1], -1), z], -1)
-        output = self.decoders[name](latent.flatten(0, -2))
-        return output.unflatten(0, latent.shape[:-1]).float()
+        """Decoder output of one modality: z (..., D), private (..., P) -> (..., *shape)."""
+        return decode_one(self.decoders[name], _latent(z, private))
 
     def log_likelihood(self, name: str, z: Tensor, private: Tensor | None, x: Tensor) -> Tensor:
         """log p(x_m | z, s_m): z (Z, B, D), x (B, *shape) -> (Z, B)."""
-        return self.likelihoods[name].log_prob(self.decode(name, z, private), x)
+        return self.region(judge_one)(self.decoders[name], self.likelihoods[name], _latent(z, private), x)
+
+
+def _latent(z: Tensor, private: Tensor | None) -> Tensor:
+    """What a decoder gets: the private part comes first, as in the released code."""
+    return z if private is None else torch.cat([private.expand(*z.shape[:-1], -1), z], -1)
 
 
 def parameter_counts(model: MultimodalVAE) -> dict[str, int]:

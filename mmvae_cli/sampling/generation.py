@@ -73,8 +73,9 @@ def draw(sampler: Sampler, figure: Figure, count: int) -> Arrays:
         return found | _conditional(sampler, figure, typed)
     items = choose_items(sampler, count)
     needed = list(dict.fromkeys([*figure.given, *(figure.target if figure.kind == "swap" else ())]))
-    split = batches.Split(sampler.trained.store, sampler.split, needed, sampler.trained.device)
-    batch = split.batch(torch.from_numpy(items), seed=sampler.recipe.evaluation.seed)
+    seed = sampler.recipe.evaluation.seed
+    split = batches.Split(sampler.trained.store, sampler.split, needed, sampler.trained.device, seed)
+    batch = split.batch(torch.from_numpy(items))
     found = {"items": items, "labels": np.array(sampler.trained.store.labels(sampler.split)[items])}
     found |= _texts(sampler, {f"input_{name}": _observed(sampler.info(name).kind, x) for name, x in batch.items()})
     maker = {"reconstruction": _reconstruction, "conditional": _conditional, "swap": _swap}[figure.kind]

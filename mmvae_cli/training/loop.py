@@ -25,6 +25,7 @@ from mmvae_cli.runtime import World, derive
 from mmvae_cli.store import Store
 from mmvae_cli.training import plan
 from mmvae_cli.training.meter import Log, Meter
+from mmvae_cli.training.recorded import Lanes, Recorded
 from mmvae_cli.training.step import Step, learning_rate, make_optimizer
 
 
@@ -93,49 +94,61 @@ def _train_locked(
             _note_state(run, "finished", position, recipe, total)  # killed between the last checkpoint and its note
         console.say(f"{run.folder} is finished ({settings.epochs} epochs); nothing to do")
         return
-    data = batches.Split(store, "train", model.names, device, settings.data_on)
+    data = batches.Split(store, "train", model.names, device, seed, settings.data_on)
     if world.rank == 0:
         _open_run(recipe, request, run, store, device, world, position, total)
     forward = _wrapped(step, device, world, settings.compile)
-    meter = Meter(step.term_names(), device, world)
     log = Log(run, settings.tensorboard, world)
     rows, started = world.rows(settings.batch_size), time.monotonic()
+    meter = Meter(step.term_names(), device, world, rows.stop - rows.start, position.step)
     scale = (rows.stop - rows.start) * world.size / settings.batch_size  # DDP averages over ranks; rows may differ
-    check_every = 1 if device.type == "cpu" else settings.log_every  # looking at a GPU's numbers makes it wait
+    on_cpu = device.type == "cpu"
+    check_every = 1 if on_cpu else settings.log_every  # looking at a GPU's numbers makes it wait
+    items = torch.zeros(rows.stop - rows.start, dtype=torch.int64, device=data.place)
+
+    def one() -> None:
+        """The next step. Whatever changes from step to step lies in tensors or in the generator: it may be recorded."""
+        optimizer.zero_grad(set_to_none=True)
+        batch = data.batch(items)
+        noise = objective.draw_noise(model, goal, model.names, settings.batch_size, rows, device)
+        if world.size > 1:  # each row its own dropout mask, not the same ones on every rank; such a step is called
+            runtime.seed(device, derive(seed, "step", at, "rows from", rows.start))
+        loss, terms = forward(batch, noise)
+        meter.add(terms)
+        if on_cpu:
+            meter.check()  # before the weights are touched
+        (loss * scale if world.size > 1 else loss).backward()
+        optimizer.step()
+
+    recorded = Recorded(one, device, record=data.on_device and world.size == 1 and settings.compile == "auto")
 
     def here(at_step: int) -> Position:
         return Position(at_step, at_step // per_epoch, position.seconds + time.monotonic() - started)
 
     def save(at_step: int, state: str) -> None:
-        meter.check(at_step)
+        meter.check()
         if lock is not None:
             lock.check()
             checkpoint.save(run.checkpoint_path(at_step), model, optimizer, here(at_step))
             checkpoint.prune(run, settings.keep_checkpoints, at_step)
             _note_state(run, state, here(at_step), recipe, total)
 
-    with console.progress(f"train {recipe.name}", total, "steps") as shown:
+    with console.progress(f"train {recipe.name}", total, "steps") as shown, recorded.ordered():
         shown.start_at(position.step)
         order, order_epoch = torch.empty(0), -1
         for at in range(position.step, total):
             epoch, within = divmod(at, per_epoch)
             if epoch != order_epoch:
                 order, order_epoch = batches.permutation(data.count, seed, epoch, data.place), epoch
-            torch.manual_seed(derive(seed, "step", at))
-            items = order[within * settings.batch_size : (within + 1) * settings.batch_size]
-            batch = data.batch(items[rows], seed=seed, epoch=epoch)
-            noise = objective.draw_noise(model, goal, model.names, settings.batch_size, rows, device)
-            if world.size > 1:  # each row its own dropout mask, not the same ones on every rank
-                torch.manual_seed(derive(seed, "step", at, "rows from", rows.start))
-            loss, terms = forward(batch, noise)
-            meter.add(terms, at + 1, rows)
-            if (at + 1) % check_every == 0:
-                meter.check(at + 1)  # before the weights are touched
-            optimizer.param_groups[0]["lr"] = learning_rate(settings, at, total)
-            (loss * scale if world.size > 1 else loss).backward()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+                data.begin(epoch)
+            items.copy_(order[within * settings.batch_size : (within + 1) * settings.batch_size][rows])
+            runtime.seed(device, derive(seed, "step", at))
+            if settings.schedule != "constant":
+                optimizer.param_groups[0]["lr"].fill_(learning_rate(settings, at, total))
+            recorded()
             done = at + 1
+            if done % check_every == 0 and not on_cpu:
+                meter.check()
             stop = _any_rank_stops(world, device) if world.size == 1 or done % check_every == 0 else False
             if stop or done % settings.log_every == 0 or done % per_epoch == 0:
                 record = meter.flush(done, epoch, settings.batch_size, learning_rate(settings, at, total))
@@ -255,7 +268,7 @@ def _wrapped(step: Step, device: torch.device, world: World, compile_choice: str
         return DistributedDataParallel(step)
     if device.type == "cuda" and compile_choice == "auto":
         if shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang"):
-            return torch.compile(step)
+            return step.by_regions(torch.compile, Lanes(device, len(step.model.names)))
         console.warn("the step is not compiled, which is slower: torch.compile needs a C compiler, and there is none")
     return step
 

@@ -14,22 +14,24 @@ from mmvae_cli.runtime import World
 
 class Meter:
     """Adds up the terms on the device without waiting for it, and remembers the first step at which each was not
-    finite; numbers reach the host only when they are logged or checked."""
+    finite; numbers reach the host only when they are logged or checked. ``rows``: how many of a batch are this
+    process's; ``step``: how many steps are done already."""
 
-    def __init__(self, names: list[str], device: torch.device, world: World) -> None:
-        self.names, self.world = names, world
+    def __init__(self, names: list[str], device: torch.device, world: World, rows: int, step: int = 0) -> None:
+        self.names, self.world, self.rows = names, world, rows
         self._sum = torch.zeros(len(names), device=device)
-        self._bad = torch.full((len(names),), torch.inf, device=device)
-        self._rows = self._steps = 0
+        self._bad = torch.full((len(names),), torch.inf, device=device, dtype=torch.double)
+        self._step = torch.full((), step, device=device, dtype=torch.double)
+        self._flushed = step
         self._since = time.monotonic()
 
-    def add(self, terms: Tensor, step: int, rows: slice) -> None:
-        self._bad = torch.where(torch.isfinite(terms), self._bad, self._bad.clamp(max=step))
-        self._sum += terms * (rows.stop - rows.start)
-        self._rows += rows.stop - rows.start
-        self._steps += 1
+    def add(self, terms: Tensor) -> None:
+        """The terms (T,) of the next step. It counts the steps in a tensor, as it may be recorded."""
+        self._step += 1
+        self._bad.copy_(torch.where(torch.isfinite(terms), self._bad, self._bad.minimum(self._step)))
+        self._sum += terms * self.rows
 
-    def check(self, step: int) -> None:
+    def check(self) -> None:
         """Raise Diverged naming the terms (and so the modalities) that were not finite first, and when, on all ranks
         alike."""
         if self.world.size > 1:
@@ -46,16 +48,16 @@ class Meter:
     def flush(self, step: int, epoch: int, batch_size: int, rate: float) -> dict[str, Any]:
         """The means of the ``steps`` since the last flush, over all ranks, and the speed; ``epoch`` counts from 0 as
         the data order does, in the record from 1."""
-        self.check(step)
-        total = torch.cat([self._sum, self._sum.new_tensor([float(self._rows)])])
+        self.check()
+        steps = step - self._flushed
+        total = torch.cat([self._sum, self._sum.new_tensor([float(self.rows * steps)])])
         if self.world.size > 1:
             torch.distributed.all_reduce(total)
         values = (total[:-1] / total[-1]).tolist()
         now = time.monotonic()
-        steps, speed = self._steps, self._steps * batch_size / (now - self._since)
+        speed = steps * batch_size / (now - self._since)
         self._sum.zero_()
-        self._rows = self._steps = 0
-        self._since = now
+        self._flushed, self._since = step, now
         means = dict(zip(self.names, values, strict=True))
         elbo = sum(value for name, value in means.items() if name.startswith("log_likelihood."))
         elbo -= sum(value for name, value in means.items() if name == "kl.shared" or name.startswith("kl.private."))

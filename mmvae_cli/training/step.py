@@ -2,6 +2,9 @@
 by DistributedDataParallel or torch.compile."""
 
 import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +31,12 @@ class Step(nn.Module):
         means = terms.means(self.components)
         return loss, torch.stack([loss.detach(), *(value.detach() for value in means.values())])
 
+    def by_regions(self, compiler: Callable[..., Any], lanes: Callable[..., Any]) -> "Step":
+        """Compile what is the same for many modalities once instead of the step as a whole, and go through the
+        modalities by ``lanes``."""
+        self.model.region, self.model.lanes = cache(compiler), lanes
+        return self
+
     def term_names(self) -> list[str]:
         """The names of the T terms, in the order of the forward pass's second result."""
         model, private = self.model, self.model.private_dim > 0
@@ -47,5 +56,10 @@ def learning_rate(settings: TrainingSpec, step: int, total: int) -> float:
 
 
 def make_optimizer(model: nn.Module, learning_rate: float) -> torch.optim.Adam:
-    """Adam with torch's defaults as in the paper; the fused kernel updates all parameters in one pass."""
-    return torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
+    """Adam with torch's defaults as in the paper; the fused kernel updates all parameters in one pass. The rate is a
+    tensor of the type that the kernel reads, so that a recorded step can have another one every time."""
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        rate = torch.tensor(learning_rate, dtype=torch.float, device=device)
+        return torch.optim.Adam(model.parameters(), rate, fused=True, capturable=True)
+    return torch.optim.Adam(model.parameters(), torch.tensor(learning_rate, dtype=torch.double), fused=True)

@@ -81,14 +81,12 @@ def one_step(folder: Path, views: int = VIEWS, items: int = ITEMS, batch: int = 
     recipe = recipe_of(random_store(folder / "data", views, items), views, batch)
     model, goal = MultimodalVAE(recipe), Objective.of(recipe)
     step, optimizer = Step(model, goal, "fp32"), make_optimizer(model, 1e-3)
-    data = batches.Split(store.Store(folder / "data", verify=False), "train", model.names, cpu)
+    data = batches.Split(store.Store(folder / "data", verify=False), "train", model.names, cpu, 0)
     seconds = []
     for at in range(1 + STEPS):
         began = time.process_time()
         rows = batches.permutation(items, 0, at, cpu)[:batch]
-        loss, _ = step(
-            data.batch(rows, seed=0), objective.draw_noise(model, goal, model.names, batch, slice(None), cpu)
-        )
+        loss, _ = step(data.batch(rows), objective.draw_noise(model, goal, model.names, batch, slice(None), cpu))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

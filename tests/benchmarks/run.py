@@ -89,7 +89,7 @@ class Bench:
     def engine(self, precision: str, *, compiled: str | None = None) -> Callable[[], torch.Tensor]:
         """``compiled``: a mode of torch.compile; reduce-overhead records CUDA graphs."""
         recipe, model = self.model(f"training.precision={precision}")
-        goal, data = Objective.of(recipe), batches.Split(self.store, "train", model.names, self.device)
+        goal, data = Objective.of(recipe), batches.Split(self.store, "train", model.names, self.device, 0)
         step, optimizer = Step(model, goal, precision), make_optimizer(model, 1e-3)
         forward = torch.compile(step, mode=compiled) if compiled else step
         position, orders = iter(range(10**9)), list[torch.Tensor]()
@@ -100,10 +100,10 @@ class Bench:
             epoch, within = divmod(at, ITEMS // BATCH)
             if within == 0:
                 orders[:] = [batches.permutation(ITEMS, 0, epoch, self.device)]
-            torch.manual_seed(runtime.derive(0, "step", at))
+            runtime.seed(self.device, runtime.derive(0, "step", at))
             items = orders[0][within * BATCH : (within + 1) * BATCH]
             noise = objective.draw_noise(model, goal, model.names, BATCH, slice(None), self.device)
-            loss, _ = forward(data.batch(items, seed=0, epoch=epoch), noise)
+            loss, _ = forward(data.batch(items), noise)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -115,7 +115,7 @@ class Bench:
         """Several seeds in one process: their weights stacked, every layer a batched (convolutions: grouped) one.
         Autocast has no effect under vmap, so ``precision`` is fp32 or tf32."""
         recipe, model = self.model(f"training.precision={precision}")
-        goal, data = Objective.of(recipe), batches.Split(self.store, "train", model.names, self.device)
+        goal, data = Objective.of(recipe), batches.Split(self.store, "train", model.names, self.device, 0)
         models = [MultimodalVAE(recipe).to(self.device) for _ in range(seeds)]
         weights, _ = torch.func.stack_module_state(models)
         step, optimizer = Step(model, goal, precision), torch.optim.Adam(weights.values(), 1e-3, fused=True)
@@ -131,7 +131,7 @@ class Bench:
 
         def one() -> torch.Tensor:
             runtime.set_precision(precision)
-            parts = [data.batch(torch.randperm(ITEMS, device=self.device)[:BATCH], seed=0) for _ in models]
+            parts = [data.batch(torch.randperm(ITEMS, device=self.device)[:BATCH]) for _ in models]
             batch = {name: torch.stack([part[name] for part in parts]) for name in model.names}
             drawn = [objective.draw_noise(model, goal, model.names, BATCH, slice(None), self.device) for _ in models]
             losses = together(weights, batch, torch.stack([noise.shared for noise in drawn]), drawn[0].choice)
@@ -288,10 +288,10 @@ def makers(bench: Bench) -> dict[str, Callable[[], Callable[[], torch.Tensor] | 
 def stages(bench: Bench, repeats: int) -> dict[str, float]:
     """Milliseconds per stage of the eager engine: the least of ``repeats``."""
     recipe, model = bench.model()
-    goal, data = Objective.of(recipe), batches.Split(bench.store, "train", model.names, bench.device)
+    goal, data = Objective.of(recipe), batches.Split(bench.store, "train", model.names, bench.device, 0)
     optimizer = make_optimizer(model, 1e-3)
     items = torch.arange(BATCH, device=bench.device)
-    batch = data.batch(items, seed=0)
+    batch = data.batch(items)
     noise = objective.draw_noise(model, goal, model.names, BATCH, slice(None), bench.device)
     experts = model.encode(batch).shared
     leaves = fusion.Gaussian(*(part.detach().requires_grad_() for part in experts))
@@ -305,7 +305,7 @@ def stages(bench: Bench, repeats: int) -> dict[str, float]:
 
     whole()
     parts: dict[str, Callable[[], object]] = {
-        "data": lambda: data.batch(items, seed=0, epoch=0),
+        "data": lambda: data.batch(items),
         "noise": lambda: objective.draw_noise(model, goal, model.names, BATCH, slice(None), bench.device),
         "encode": lambda: model.encode(batch),
         "fusion: chosen components": lambda: fusion.select(leaves, model.family, choice),

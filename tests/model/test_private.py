@@ -314,7 +314,7 @@ def test_on_the_cpu_large_data_stay_on_the_disk_with_the_same_losses(dataset, tm
     """Larger than memory is no obstacle: rows are read when a batch wants them."""
     train(faces(), Request(tmp_path / "memory", dataset))
     monkeypatch.setattr(store, "IN_MEMORY", 0)
-    split = batches.Split(Store(dataset), "train", ["image", "text"], torch.device("cpu"), "host")
+    split = batches.Split(Store(dataset), "train", ["image", "text"], torch.device("cpu"), 0, "host")
     assert {type(rows) for rows in split._rows.values()} == {store.Rows}
     train(faces(), Request(tmp_path / "disk", dataset))
     assert losses(tmp_path / "memory") == losses(tmp_path / "disk")
