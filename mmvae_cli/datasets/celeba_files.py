@@ -1,14 +1,15 @@
 """CelebA as its owners publish it: two lists and a folder or zip of aligned JPEGs. Nothing is extracted. No torch.
 
-The lists come as ``.txt`` (official) or ``.csv`` (Kaggle's copy). What does not fit together is collected as
+The lists come as their owners write them, or as the CSV of other programs. What does not fit together is collected as
 :class:`Damage` and left to the caller; what makes the whole unusable raises DataProblem.
 """
 
 import io
+import itertools
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -99,8 +100,11 @@ def read(folder: Path) -> Faces:
 
 
 def _list_path(folder: Path, name: str) -> Path | None:
-    candidates = (folder / place / f"{name}{suffix}" for suffix in (".txt", ".csv") for place in _PLACES)
-    return next((path for path in candidates if path.is_file()), None)
+    """Also ``list_attr_celeba (1).txt`` and ``list_attr_celeba.txt.txt``, as browsers and editors leave them."""
+    usual = (folder / place / f"{name}{suffix}" for suffix in (".txt", ".csv") for place in _PLACES)
+    other = (path for place in _PLACES for path in sorted((folder / place).glob(f"{name}*"))
+             if re.fullmatch(rf"{name}( ?\([0-9]+\))?(\.(txt|csv|tsv))*", path.name, re.IGNORECASE))  # fmt: skip
+    return next((path for path in itertools.chain(usual, other) if path.is_file()), None)
 
 
 def _need_list(folder: Path, name: str) -> Path:
@@ -116,29 +120,31 @@ def _lines(path: Path) -> list[str]:
         raise DataProblem(f"{path} cannot be read as text ({error})", "copy the file again") from error
 
 
-def _fields(lines: Iterable[str], path: Path, first: int) -> Iterator[tuple[str, list[str]]]:
-    """("line 7", fields) of every line that is not blank; ``first`` is the number of the first line."""
-    separator = "," if path.suffix == ".csv" else None
-    for number, line in enumerate(lines, first):
-        if line.strip():
-            yield f"line {number}", [part.strip() for part in line.split(separator)]
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """(number of the line, fields) of every line that is not blank. Commas, semicolons or blanks part the fields,
+    whatever the file's name says (the second line tells which); quotes around them are taken off."""
+    lines = [(number, text) for number, line in enumerate(_lines(path), 1) if (text := line.strip().rstrip(",;"))]
+    if not lines:
+        raise DataProblem(f"{path} is empty", "copy the file again")
+    sample = lines[min(1, len(lines) - 1)][1]
+    separator = next((sign for sign in ",;" if sign in sample), None)
+    return [(number, [part.strip(" \t\"'") for part in text.split(separator)]) for number, text in lines]
 
 
 def _read_attributes(path: Path) -> tuple[dict[str, bytes], list[Damage]]:
-    """Image name -> 40 bytes of 0/1."""
-    lines = _lines(path)
-    skipped = 1 if path.suffix == ".csv" else 2
-    if len(lines) < skipped:
-        raise DataProblem(f"{path} is empty", "copy the file again")
-    header = lines[skipped - 1].replace(",", " ").split()
+    """Image name -> 40 bytes of 0/1. The official list begins with the number of its rows; copies may lack it."""
+    rows = _rows(path)
+    said = rows.pop(0)[1][0] if len(rows[0][1]) == 1 and len(rows) > 1 else None
+    line, header = rows.pop(0)
     if tuple(header[-len(ATTRIBUTES) :]) != ATTRIBUTES:
         raise DataProblem(
-            f"{path} line {skipped} does not name CelebA's 40 attributes in their order", "copy the file again"
+            f"{path} line {line} does not name CelebA's 40 attributes in their order", "copy the file again"
         )
-    rows, damage, found = _collect(path, lines[skipped:], skipped + 1, _attribute_row)
-    if path.suffix == ".txt":
-        damage += _wrong_count(path, lines[0].strip(), found)
-    return rows, damage
+    found, damage = _collect(path, rows, _attribute_row)
+    if said not in (None, str(len(rows))):
+        where = f"line 1 says {said[:20]!r}, there are {len(rows)} rows"
+        damage.append(Damage(f"wrong header count in {path.name}", [where]))
+    return found, damage
 
 
 def _attribute_row(values: list[str]) -> bytes:
@@ -147,18 +153,10 @@ def _attribute_row(values: list[str]) -> bytes:
     return bytes([_VALUES[value] for value in values])
 
 
-def _wrong_count(path: Path, said: str, found: int) -> list[Damage]:
-    if said == str(found):
-        return []
-    return [Damage(f"wrong header count in {path.name}", [f"line 1 says {said[:20]!r}, there are {found} rows"])]
-
-
 def _read_partition(path: Path) -> tuple[dict[str, int], list[Damage]]:
     """Image name -> 0, 1 or 2."""
-    lines = _lines(path)
-    skipped = 1 if lines and lines[0].lower().replace(" ", "") == "image_id,partition" else 0
-    rows, damage, _ = _collect(path, lines[skipped:], skipped + 1, _partition_row)
-    return rows, damage
+    rows = _rows(path)
+    return _collect(path, rows[1:] if rows[0][1][-1].lower() == "partition" else rows, _partition_row)
 
 
 def _partition_row(values: list[str]) -> int:
@@ -168,23 +166,25 @@ def _partition_row(values: list[str]) -> int:
 
 
 def _collect(
-    path: Path, lines: list[str], first: int, parse: Callable[[list[str]], Row]
-) -> tuple[dict[str, Row], list[Damage], int]:
-    """Rows by image name, the damage among them, and how many lines there were. A repeated name keeps its first row."""
+    path: Path, lines: list[tuple[int, list[str]]], parse: Callable[[list[str]], Row]
+) -> tuple[dict[str, Row], list[Damage]]:
+    """Rows by image name and the damage among them. A repeated name keeps its first row."""
     rows: dict[str, Row] = {}
-    malformed, repeated, found = [], [], 0
-    for where, (name, *values) in _fields(lines, path, first):
-        found += 1
+    malformed, repeated = [], []
+    for number, fields in lines:
+        name, *values = fields[1:] if len(fields) > 1 and fields[0].isdecimal() else fields  # pandas and R count rows
         try:
             row = parse(values)
         except (ValueError, KeyError):
-            malformed.append(where)
+            malformed.append(f"line {number}")
             continue
         if name in rows:
-            repeated.append(f"{name}, {where}")
+            repeated.append(f"{name}, line {number}")
         rows.setdefault(name, row)
-    damage = [Damage(f"malformed rows in {path.name}", malformed), Damage(f"repeated rows in {path.name}", repeated)]
-    return rows, damage, found
+    return rows, [
+        Damage(f"malformed rows in {path.name}", malformed),
+        Damage(f"repeated rows in {path.name}", repeated),
+    ]
 
 
 # images --------------------------------------------------------------------------------------------------------------

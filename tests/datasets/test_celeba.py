@@ -122,6 +122,45 @@ def test_the_owners_own_folders_are_understood(source, tmp_path):
     assert len(celeba_files.read(source).names) == tiny.COUNT
 
 
+def rewritten(source: Path, parted, head: bool = True, ending: str = ".csv", count: bool = False) -> None:
+    """Both lists again as other programs write them: ``parted`` joins the fields of a row with its number."""
+    columns = {"list_attr_celeba": list(ATTRIBUTES), "list_eval_partition": ["partition"]}
+    for name, header in columns.items():
+        rows = [line.split() for line in (source / f"{name}.txt").read_text().splitlines() if ".jpg" in line]
+        lines = [parted("", ["image_id", *header])] if head else [" ".join(header)] if len(header) > 1 else []
+        lines += [parted(str(number), row) for number, row in enumerate(rows)]
+        if count and len(header) > 1:
+            lines.insert(0, str(len(rows)))
+        (source / f"{name}.txt").unlink()
+        (source / f"{name}{ending}").write_text("\r\n".join(lines) + "\r\n")
+
+
+FORMS = {
+    "quoted (csv.QUOTE_ALL)": lambda s: rewritten(s, lambda n, row: ",".join(f'"{v}"' for v in row)),
+    "semicolons (Excel in Europe)": lambda s: rewritten(s, lambda n, row: ";".join(row)),
+    "quoted semicolons": lambda s: rewritten(s, lambda n, row: "; ".join(f'"{v}"' for v in row)),
+    "tabs": lambda s: rewritten(s, lambda n, row: "\t".join(row), ending=".tsv"),
+    "numbered (pandas)": lambda s: rewritten(s, lambda n, row: ",".join([n, *row])),
+    "numbered and quoted (R)": lambda s: rewritten(s, lambda n, row: ",".join(f'"{v}"' for v in [n, *row])),
+    "trailing commas": lambda s: rewritten(s, lambda n, row: ",".join(row) + ",,", count=True),
+    "official, renamed .csv": lambda s: rewritten(s, lambda n, row: "  ".join(row), head=False, count=True),
+    "official, without its count": lambda s: rewritten(s, lambda n, row: " ".join(row), head=False, ending=".txt"),
+    "a CSV renamed .txt": lambda s: rewritten(s, lambda n, row: ",".join(row), ending=".txt"),
+    "fetched twice": lambda s: rewritten(s, lambda n, row: " ".join(row), head=False, count=True, ending=" (1).txt"),
+    "fetched with two endings": lambda s: rewritten(s, lambda n, row: ",".join(row), ending=".csv.txt"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_lists_are_read_as_people_have_them(source, form):
+    wanted = celeba_files.read(source)
+    FORMS[form](source)
+    found = celeba_files.read(source)
+    assert (found.names, found.damage) == (wanted.names, [])
+    assert np.array_equal(found.attributes, wanted.attributes)
+    assert np.array_equal(found.partition, wanted.partition)
+
+
 def test_processes_and_no_processes_write_the_same(source, tmp_path, monkeypatch):
     tiny.to_zip(source)
     celeba.build(tmp_path / "one", tmp_path, source=str(source))
@@ -216,6 +255,11 @@ def wrong_count(source):
     edit(source / "list_attr_celeba.txt", lambda lines: ["21", *lines[1:]])
 
 
+def wrong_count_renamed(source):
+    wrong_count(source)
+    (source / "list_attr_celeba.txt").rename(source / "list_attr_celeba.csv")
+
+
 def short_row(source):
     edit(source / "list_attr_celeba.txt", lambda lines: [*lines[:6], lines[6].rsplit(None, 1)[0], *lines[7:]])
 
@@ -254,6 +298,7 @@ DAMAGES = [
     (no_jpeg, "1 unreadable images (000003.jpg: cannot identify image file", 19),
     (huge_image, "1 unreadable images (000003.jpg: larger than 4194304 bytes)", 19),
     (wrong_count, "1 wrong header count in list_attr_celeba.txt (line 1 says '21', there are 20 rows)", 20),
+    (wrong_count_renamed, "1 wrong header count in list_attr_celeba.csv (line 1 says '21', there are 20 rows)", 20),
     (short_row, "1 malformed rows in list_attr_celeba.txt (line 7)", 19),
     (strange_value, "1 malformed rows in list_attr_celeba.txt (line 7)", 19),
     (repeated_row, "1 repeated rows in list_attr_celeba.txt (000004.jpg, line 23)", 20),
