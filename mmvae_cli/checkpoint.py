@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmvae_cli import console
-from mmvae_cli.errors import DataProblem, Failure
-from mmvae_cli.files import is_abandoned, replacing
+from mmvae_cli.errors import DataProblem, Failure, Unreadable
+from mmvae_cli.files import is_abandoned, replacing, require_readable
 from mmvae_cli.run import Run
 
 Tensors = dict[str, Tensor]
@@ -95,7 +95,8 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, positio
 
 
 def load(path: Path) -> Checkpoint:
-    """Read and check one checkpoint. Raises DataProblem in one line."""
+    """Read and check one checkpoint. Raises DataProblem in one line, Unreadable where it may not be read."""
+    require_readable(path)
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
@@ -120,17 +121,21 @@ def _position(progress: dict[str, Any]) -> Position:
 
 
 def newest(run: Run) -> Checkpoint | None:
-    """The newest valid checkpoint; damaged ones are skipped with a warning. None where there is no file at all.
+    """The newest valid checkpoint; damaged and unreadable ones are skipped with a warning. None where there is no file
+    at all.
 
     Raises DataProblem when there are files but none of them is valid: starting over silently would lose a run.
     """
-    paths = run.checkpoint_paths()
-    for path in paths:
+    problems: list[DataProblem] = []
+    for path in run.checkpoint_paths():
         try:
             return load(path)
         except DataProblem as problem:
             console.warn(f"skipped: {problem}")
-    if paths:
+            problems.append(problem)
+    if unreadable := next((problem for problem in problems if isinstance(problem, Unreadable)), None):
+        raise unreadable
+    if problems:
         raise DataProblem(
             f"no valid checkpoint in {run.checkpoints}", "restore one, or remove the folder to start over"
         )

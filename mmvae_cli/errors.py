@@ -25,6 +25,10 @@ class DataProblem(Failure):
     code = EXIT_DATA
 
 
+class Unreadable(DataProblem):
+    """A file that may not be read, or not now. It may be whole: nothing but the access to it has to change."""
+
+
 class Diverged(Failure):
     """A term of the bound became non-finite."""
 

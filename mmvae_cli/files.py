@@ -7,13 +7,15 @@ import json
 import os
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mmvae_cli.errors import DataProblem, Failure, UsageProblem
+from mmvae_cli.errors import DataProblem, Failure, Unreadable, UsageProblem
 
+_DENIED = (errno.EACCES, errno.EPERM)
 SEAL = "sha256"
 """The key under which a JSON object carries the digest of all the rest of it."""
 _LARGEST_JSON, _MAX_DEPTH = 64 << 20, 100
@@ -21,17 +23,35 @@ _PIECE = 4 << 20
 _OURS_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise Unreadable where the system does not let us read ``path``. An OSError without a number passes: by such
+    ones Pillow and gzip say that the content is damaged."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        hint = "check its permissions" if error.errno in _DENIED else "check the file, and the disk that it lies on"
+        raise Unreadable(f"{path} cannot be read ({error.strerror})", hint) from error
+
+
+def require_readable(path: Path) -> None:
+    """Raise Unreadable for a file that may not be read, before a library that would call it damaged or missing."""
+    with reading(path), open(path, "rb"):
+        pass
+
+
 def read_json(path: Path) -> Any:
     """Parse a JSON file strictly: no duplicate keys, no NaN or infinity, no absurd depth or size, no half characters;
     and an object that carries a seal (:func:`write_json`) must match it. The seal is taken off. Raises DataProblem."""
     try:
-        if path.stat().st_size > _LARGEST_JSON:
-            raise DataProblem(f"{path} has more than {_LARGEST_JSON >> 20} MiB, no file of ours does", "remove it")
-        content = json.loads(path.read_bytes().decode(), object_pairs_hook=_no_duplicates, parse_constant=_no_constant,
-                             parse_float=_finite)  # fmt: skip
+        with reading(path):
+            if path.stat().st_size > _LARGEST_JSON:
+                raise DataProblem(f"{path} has more than {_LARGEST_JSON >> 20} MiB, no file of ours does", "remove it")
+            text = path.read_bytes().decode()
+        content = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
         _check_plain(content)
-    except OSError as error:
-        raise DataProblem(f"{path} cannot be read ({error.strerror or error})", "check its permissions") from error
     except (ValueError, RecursionError) as error:
         raise DataProblem(f"{path} is not valid JSON ({str(error)[:120]})", "restore it or remove it") from error
     if isinstance(content, dict) and (seal := content.pop(SEAL, None)) is not None and seal != _seal_of(content):
@@ -97,11 +117,16 @@ def replacing(path: Path, hint: str = "free the disk or choose another folder") 
     vanishes otherwise. OSErrors become Failure."""
     temporary = path.with_name(f".{path.name}.tmp-{own_mark()}")
     try:
+        temporary.touch()
+        mode = stat.S_IMODE(temporary.stat().st_mode)  # what the umask allows
         yield temporary
         with open(temporary, "rb+") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) != mode:  # safetensors makes files for their owner alone
+                os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
+        hint = "check the permissions of its folder" if error.errno in _DENIED else hint
         raise Failure(f"cannot write {path}: {error.strerror or error}", hint) from error
     finally:
         with suppress(OSError):

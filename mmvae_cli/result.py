@@ -101,10 +101,8 @@ def by_reason(reasons: dict[str, str]) -> dict[str, str]:
 
 
 def load(path: Path) -> EvaluationResult:
-    """Read and check an evaluation.json. Raises DataProblem in one line."""
+    """Read and check an evaluation.json. Raises DataProblem in one line, Unreadable where it may not be read."""
     try:
         return EvaluationResult.model_validate(read_json(path))
     except ValidationError as error:
         raise DataProblem(f"{path}: {first_problem(error)}", "run mmvae evaluate again") from error
-    except OSError as error:
-        raise DataProblem(f"{path} cannot be read ({error.strerror})", "run mmvae evaluate again") from error

@@ -9,6 +9,7 @@
 
 import hashlib
 import json
+import os
 import re
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -17,10 +18,11 @@ from typing import Any
 from mmvae_cli import console, lock, plain_yaml
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import DataProblem, Failure, UsageProblem
-from mmvae_cli.files import read_json, short_name, write_atomic, write_json
+from mmvae_cli.files import read_json, reading, short_name, write_atomic, write_json
 from mmvae_cli.lock import Lock
 from mmvae_cli.recipe import Recipe
 
+_CHECKPOINT = re.compile(r"step-.*\.safetensors")
 _RECIPE_SEAL = b"# SHA-256 of the lines below: "
 
 
@@ -73,12 +75,8 @@ class Run:
 
     def _check_recipe_seal(self) -> None:
         """Raise DataProblem where recipe.yaml is not what its first line says it was when it was written."""
-        try:
+        with reading(self.recipe_path):
             first, _, rest = self.recipe_path.read_bytes().partition(b"\n")
-        except OSError as error:
-            raise DataProblem(
-                f"{self.recipe_path} cannot be read ({error.strerror})", "check its permissions"
-            ) from error
         if first.startswith(_RECIPE_SEAL) and first != _RECIPE_SEAL + hashlib.sha256(rest).hexdigest().encode():
             raise DataProblem(
                 f"{self.recipe_path} was changed after it was written: its SHA-256 is another",
@@ -174,12 +172,8 @@ class Run:
         """Drop the lines of metrics.jsonl later than ``step`` (and a last line cut in half): they will come again."""
         if not self.metrics_path.is_file():
             return
-        try:
+        with reading(self.metrics_path):
             lines = self.metrics_path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut in half
-        except OSError as error:
-            raise DataProblem(
-                f"{self.metrics_path} cannot be read ({error.strerror})", "check its permissions"
-            ) from error
         kept, damaged = [], 0
         for line in lines:
             try:
@@ -197,5 +191,9 @@ class Run:
         return self.checkpoints / f"step-{step:08d}.safetensors"
 
     def checkpoint_paths(self) -> list[Path]:
-        """Checkpoint files, newest first."""
-        return sorted(self.checkpoints.glob("step-*.safetensors"), reverse=True)
+        """Checkpoint files, newest first. Raises Unreadable where their folder may not be listed."""
+        if not self.checkpoints.is_dir():
+            return []
+        with reading(self.checkpoints):
+            names = os.listdir(self.checkpoints)  # glob would say that there are none
+        return [self.checkpoints / name for name in sorted(names, reverse=True) if _CHECKPOINT.fullmatch(name)]

@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmvae_cli.errors import DataProblem
-from mmvae_cli.files import read_json, reserve, sha256, write_json
+from mmvae_cli.files import read_json, reading, reserve, sha256, write_json
 from mmvae_cli.kinds import KINDS
 from mmvae_cli.recipe.wording import first_problem
 
@@ -256,13 +256,14 @@ class Store:
         if known is None:
             raise self._damaged("dataset.json", f"lists no file {name}")
         try:
-            if not path.is_file():
-                raise self._damaged(name, "is missing")
-            if path.stat().st_size != known.bytes:
-                raise self._damaged(name, f"has {path.stat().st_size} bytes, not {known.bytes}")
-            source = path.read_bytes() if known.bytes <= IN_MEMORY else Rows(path)
-            if self._verify and _digest(source) != known.sha256:
-                raise self._damaged(name, "does not match its checksum")
+            with reading(path):
+                if not path.is_file():
+                    raise self._damaged(name, "is missing")
+                if path.stat().st_size != known.bytes:
+                    raise self._damaged(name, f"has {path.stat().st_size} bytes, not {known.bytes}")
+                source = path.read_bytes() if known.bytes <= IN_MEMORY else Rows(path)
+                if self._verify and _digest(source) != known.sha256:
+                    raise self._damaged(name, "does not match its checksum")
             array = source if isinstance(source, Rows) else _npy(source)
         except DataProblem:
             raise
@@ -287,7 +288,7 @@ def _npy(content: bytes) -> np.ndarray:
 
 def _read_info(folder: Path) -> StoreInfo:
     path = folder / "dataset.json"
-    try:
+    with reading(path):
         if not path.is_file():
             if folder.is_dir() and any(folder.glob("*/*.npy")):
                 raise DataProblem(
@@ -296,11 +297,10 @@ def _read_info(folder: Path) -> StoreInfo:
             raise DataProblem(f"no dataset at {folder}", "build it with mmvae make-dataset, or give --data-dir")
         if path.stat().st_size > 16 << 20:
             raise DataProblem(f"{path} is larger than any dataset.json", "build the dataset again")
+    try:
         return StoreInfo.model_validate(read_json(path))
     except ValidationError as error:
         raise DataProblem(f"{path}: {first_problem(error)}", "build the dataset again") from error
-    except OSError as error:
-        raise DataProblem(f"{path} cannot be read ({error.strerror})", "check its permissions") from error
 
 
 def new_array(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:

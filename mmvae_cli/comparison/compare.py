@@ -7,7 +7,7 @@ from typing import Literal, get_args
 from mmvae_cli import console, signals
 from mmvae_cli.comparison import collect, content, formats, plots, report
 from mmvae_cli.errors import Failure, UsageProblem
-from mmvae_cli.files import write_atomic
+from mmvae_cli.files import reading, write_atomic
 
 Format = Literal["table", "md", "csv", "tex", "json", "html"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -70,7 +70,9 @@ def _write(comparison: content.Content, kind: str, out: Path, force: bool) -> Pa
     pictures = {f"comparison-{plot.name}.png": plot.png for plot in drawn}
     pictures |= {f"comparison-{plot.name}.svg": plot.svg.encode() for plot in drawn}
     for name, data in pictures.items():
-        if (out / name).is_file() and (out / name).read_bytes() != data:  # the same picture again is no loss
+        with reading(out / name):
+            other = (out / name).is_file() and (out / name).read_bytes() != data  # the same picture again is no loss
+        if other:
             _refuse(out / name, out, force)
     if kind == "html":
         text = report.html(comparison, drawn)

@@ -16,7 +16,7 @@ from mmvae_cli.comparison.plots import Plot
 MAX_IMAGE, MAX_IMAGES_TOTAL = 2 << 20, 12 << 20
 """Bytes of one embedded sample grid and of all together: a report should still fit into an e-mail."""
 MAX_SIDE = 8000
-_PNG = b"\x89PNG\r\n\x1a\n"
+_PNG, _NO_PNG = b"\x89PNG\r\n\x1a\n", "no PNG, or too large"
 
 
 @dataclass
@@ -73,8 +73,8 @@ def samples(groups: list[Group]) -> Samples:
         member = next((m for m in group.members if any((m.folder / "figures").glob("*.png"))), None)
         for path in sorted((member.folder / "figures").glob("*.png"), key=_figure_order)[:12] if member else []:
             image = _read_png(path)
-            if image is None or total + len(image) > MAX_IMAGES_TOTAL:
-                found.skipped.append(f"{path}: {'too much for one file' if image else 'no PNG, or too large'}")
+            if isinstance(image, str) or total + len(image) > MAX_IMAGES_TOTAL:
+                found.skipped.append(f"{path}: {image if isinstance(image, str) else 'too much for one file'}")
                 continue
             total += len(image)
             uri = "data:image/png;base64," + base64.b64encode(image).decode()
@@ -89,18 +89,18 @@ def _figure_order(path: Path) -> tuple[int, str]:
     return next((i for i, start in enumerate(general) if path.stem.startswith(start)), len(general)), path.stem
 
 
-def _read_png(path: Path) -> bytes | None:
-    """The bytes of a real PNG of sane size; None otherwise: run folders come from other people."""
+def _read_png(path: Path) -> bytes | str:
+    """The bytes of a real PNG of sane size, else why there are none: run folders come from other people."""
     try:
         if not path.is_file() or path.stat().st_size > MAX_IMAGE:
-            return None
+            return _NO_PNG
         image = path.read_bytes()
-    except OSError:
-        return None
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
     if not image.startswith(_PNG) or len(image) < 33:
-        return None
+        return _NO_PNG
     width, height = struct.unpack(">II", image[16:24])
-    return image if 0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE else None
+    return image if 0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE else _NO_PNG
 
 
 def _width(image: bytes) -> int:

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmvae_cli import batches, checkpoint, console, signals
-from mmvae_cli.errors import DataProblem, Failure
+from mmvae_cli.errors import DataProblem, Failure, Unreadable
 from mmvae_cli.evaluation.encoding import Setting, from_all
 from mmvae_cli.evaluation.scores import average_precision
-from mmvae_cli.files import write_atomic
+from mmvae_cli.files import require_readable, write_atomic
 from mmvae_cli.kinds import KINDS
 from mmvae_cli.model.networks import build_classifier, classifier_scales
 from mmvae_cli.runtime import derive
@@ -212,6 +212,7 @@ def _load(path: Path, network: nn.Module, setting: Setting) -> Score | None:
     if not path.is_file():
         return None
     try:
+        require_readable(path)
         with safe_open(path, "pt") as file:
             about = json.loads((file.metadata() or {})["mmvae-classifier"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
@@ -221,6 +222,9 @@ def _load(path: Path, network: nn.Module, setting: Setting) -> Score | None:
             raise ValueError("the content does not match its digest")
         network.load_state_dict(weights)
         score = Score(float(about["score"]), dict(about.get("per_label", {})))
+    except Unreadable as problem:
+        console.warn(f"{problem}; {problem.hint}: the classifier is trained again")
+        return None
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
         console.warn(f"{path} is damaged and will be made again ({str(error)[:80]})")
         return None

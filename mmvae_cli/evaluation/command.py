@@ -11,7 +11,7 @@ from mmvae_cli.errors import UsageProblem
 from mmvae_cli.evaluation import attributes, classifiers, coherence, latent, likelihood
 from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting, complete_blocks
 from mmvae_cli.evaluation.scores import NO_POSITIVE
-from mmvae_cli.files import require_writable, sha256, write_atomic, write_json
+from mmvae_cli.files import require_readable, require_writable, sha256, write_atomic, write_json
 from mmvae_cli.result import EvaluationResult
 from mmvae_cli.run import Run
 
@@ -34,6 +34,8 @@ def run(
     opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify)
     path = run_folder.evaluation_path(recipe.evaluation.protocol)
     require_writable(path)  # now, not after hours of measuring
+    if path.exists():
+        require_readable(path)
     with runtime.together(opened.device, "evaluate") as world:
         setting = Setting(opened.model, recipe, opened.store, opened.device, world)
         complete = _measure(setting, opened.checkpoint, wanted, force)

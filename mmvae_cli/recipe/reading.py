@@ -63,8 +63,10 @@ def _read(name: str) -> tuple[Path, dict[str, Any]]:
         if path.stat().st_size > _MAX_BYTES:
             raise UsageProblem(f"{path}: larger than any recipe ({_MAX_BYTES >> 20} MiB)")
         content = plain_yaml.parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageProblem(f"{path}: cannot be read ({error})") from error
+    except OSError as error:
+        raise UsageProblem(f"{path} cannot be read ({error.strerror})", "check its permissions") from error
+    except UnicodeDecodeError as error:
+        raise UsageProblem(f"{path} is no text in UTF-8 ({error})", "save it as UTF-8") from error
     if not isinstance(content, dict):
         raise UsageProblem(f"{path}: a recipe is a mapping with name, dataset, modalities, model, training ...")
     return path, content
