@@ -175,6 +175,35 @@ def test_unknown_recipes_are_listed_with_the_nearest():
 
 
 @pytest.mark.parametrize(
+    ("name", "message", "hint"),
+    [
+        ("./nothere.yaml", "./nothere.yaml: no such file", "give a path"),
+        ("below/nothere", "below/nothere: no such file", "give a path"),
+        ("mine", "no recipe 'mine'", "did you mean mine.yaml?"),
+        ("./mine", "./mine: no such file", "did you mean ./mine.yaml?"),
+        ("./mime.yaml", "./mime.yaml: no such file", "did you mean ./mine.yaml?"),
+        ("polymnist_mopoe.yaml", "polymnist_mopoe.yaml: no such file", "did you mean polymnist_mopoe?"),
+        ("runs", "runs: is a folder", "did you mean runs/recipe.yaml?"),
+        (
+            "objective.beta=5",
+            "'objective.beta=5' is a setting, not a recipe",
+            "mmvae train RECIPE objective.beta=VALUE",
+        ),
+        ("x" * 300, "no recipe 'xxx", "shipped recipes"),
+    ],
+)
+def test_what_is_no_recipe_is_told_what_it_may_mean(name, message, hint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (tmp_path / "mine.yaml", tmp_path / "runs" / "recipe.yaml"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(tiny(2).dump())
+    with pytest.raises(UsageProblem) as caught:
+        recipes.find(name)
+    assert str(caught.value).startswith(message)
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
     "text",
     ["name: a\nname: b\n", "- 1\n", "[", "a: &a [*a]\n", "!!python/object/apply:os.system ['true']\n", "\x00", "",
      "a: &a [1,1,1,1,1,1,1,1]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\n"

@@ -28,9 +28,10 @@ from mmvae_cli.recipe.schema import (
     TrainingSpec,
     size_of,
 )
+from mmvae_cli.recipe.wording import setting
 
 __all__ = [
     "MAX_SUBSETS", "NETWORKS", "PRESETS", "SCALABLE", "DatasetSpec", "EvaluationSpec", "ModalitySpec", "ModelSpec",
     "ObjectiveSpec", "Recipe", "Subsets", "TrainingSpec", "dataset_folder", "difference", "effective", "find",
-    "flatten", "load", "shipped", "size_of", "subset_list", "that_matter", "validate",
+    "flatten", "load", "setting", "shipped", "size_of", "subset_list", "that_matter", "validate",
 ]  # fmt: skip

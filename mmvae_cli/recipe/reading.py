@@ -13,9 +13,10 @@ from mmvae_cli import plain_yaml
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.recipe.schema import PRESETS, ModalitySpec, Recipe
 from mmvae_cli.recipe.section import choice
-from mmvae_cli.recipe.wording import explain, telling
+from mmvae_cli.recipe.wording import explain, setting, telling
 
 _MAX_BYTES = 1 << 20
+_ENDINGS = (".yaml", ".yml")
 
 
 def shipped() -> dict[str, Path]:
@@ -26,17 +27,33 @@ def shipped() -> dict[str, Path]:
 
 
 def find(name: str) -> Path:
-    """An existing file wins, else the shipped recipe of that name; the error lists them and the nearest match."""
+    """An existing file wins, else the shipped recipe of that name. Raises UsageProblem with the nearest match."""
     if os.path.isfile(name):  # unlike Path's, it says no to a name too long for any file
         return Path(name)
-    known = shipped()
-    if name in known:
+    if name in (known := shipped()):
         return known[name]
-    near = difflib.get_close_matches(Path(name).stem, known, n=1)
+    if key := setting(name.partition("=")[0]):
+        raise UsageProblem(f"{name[:200]!r} is a setting, not a recipe", f"mmvae train RECIPE {key}=VALUE")
+    near = _nearest_files(name) or difflib.get_close_matches(Path(name).stem, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
+    if "/" in name or name.endswith(_ENDINGS) or os.path.isdir(name):
+        what = "is a folder" if os.path.isdir(name) else "no such file"
+        raise UsageProblem(f"{name[:200]}: {what}", f"{hint}give a path to a .yaml, or the name of a shipped recipe")
     raise UsageProblem(
         f"no recipe {name[:200]!r}", f"{hint}shipped recipes: {', '.join(known)}; or give a path to a .yaml"
     )
+
+
+def _nearest_files(name: str) -> list[str]:
+    """Recipe files that ``name`` may stand for: itself with an ending, its own recipe.yaml, one spelt like it."""
+    likely = [*(f"{name}{ending}" for ending in _ENDINGS), os.path.join(name, "recipe.yaml")]
+    if found := [path for path in likely if os.path.isfile(path)]:
+        return found
+    folder = os.path.dirname(name)
+    with suppress(OSError, ValueError):
+        there = [os.path.join(folder, file) for file in os.listdir(folder or ".") if file.endswith(_ENDINGS)]
+        return difflib.get_close_matches(name, there, n=1, cutoff=0.8)
+    return []
 
 
 def load(name: str, overrides: list[str] | None = None) -> Recipe:

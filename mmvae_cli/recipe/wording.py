@@ -117,6 +117,14 @@ def nearest_key(location: tuple[str, ...]) -> str | None:
     return None
 
 
+def setting(text: str) -> str | None:
+    """The dotted key that ``text`` is, in full or by its last word; None where it is none."""
+    *path, last = text.split(".")
+    if path:
+        return text if last in _sections().get(_section_of(tuple(path)), []) else None
+    return next((f"{section}.{last}" for section, keys in _sections().items() if section and last in keys), None)
+
+
 def _same(word: str, keys: list[str]) -> str | None:
     return word if word in keys else None
 

@@ -48,9 +48,16 @@ class Problem(NamedTuple):
 
 
 def split_words(words: list[str]) -> tuple[list[str], list[str]]:
-    """Positional words as (recipes, overrides). The first is a recipe; an override has a ``=`` and is no file."""
+    """Positional words as (recipes, overrides). The first is a recipe; an override has a ``=`` and is no file. Raises
+    UsageProblem where a setting and its value are two words."""
     overrides = [word for word in words[1:] if "=" in word and not os.path.isfile(word)]
-    return [words[0], *(word for word in words[1:] if word not in overrides)], overrides
+    names = [words[0], *(word for word in words[1:] if word not in overrides)]
+    for key, value in itertools.pairwise([*names[1:], "VALUE"]):
+        if not os.path.isfile(key) and (meant := recipes.setting(key)):
+            raise UsageProblem(
+                f"{key!r} is a setting, not a recipe", f"write it in one word, KEY=VALUE: {meant}={value}"
+            )
+    return names, overrides
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -209,6 +209,16 @@ def test_an_unknown_place_to_launch_is_one_message(place):
     assert "cloud" in mmvae("train", "mopoe.yaml", "--launch", "cloud", code=2).stderr
 
 
+@pytest.mark.parametrize(("words", "hint"), [
+    (["objective.beta", "5"], "objective.beta=5"), (["beta", "5"], "objective.beta=5"),
+    (["modalities.m0.scale", "5"], "modalities.m0.scale=5"), (["objective.beta"], "objective.beta=VALUE"),
+])  # fmt: skip
+def test_a_setting_and_its_value_in_two_words_are_told_to_be_one(words, hint, place):
+    with pytest.raises(UsageProblem, match="is a setting, not a recipe") as caught:
+        app(["train", "mopoe.yaml", *words], standalone_mode=False)
+    assert hint in caught.value.hint
+
+
 def test_a_path_with_an_equals_sign_is_a_recipe(place):
     Path("a=b.yaml").write_text(Path("mvae.yaml").read_text())
     assert study.split_words(["mopoe.yaml", "a=b.yaml", "objective.beta=1"]) == (
