@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli import signals
+from mmvae_cli import console, signals
+from mmvae_cli.datasets.pictures import set_upright
 from mmvae_cli.datasets.sources import SIDE
 from mmvae_cli.errors import DataProblem, UsageProblem
 
@@ -19,6 +20,7 @@ finer textures cost the latent space more than the digit does, and a small model
 _FORMATS = {"PNG": (".png",), "JPEG": (".jpg", ".jpeg"), "TIFF": (".tif", ".tiff"), "BMP": (".bmp",), "GIF": (".gif",),
             "WEBP": (".webp",), "PPM": (".ppm", ".pgm", ".pbm")}  # fmt: skip
 """What is read of a folder of pictures. Pillow knows more: EPS, for which it starts another program, is not for us."""
+_KNOWN = ", ".join(list(_FORMATS)[:-1]) + f" or {list(_FORMATS)[-1]}"
 
 _BRIGHTEST, _DARKEST = 70, 0.5
 """A drawn background stays below the first value, so the inverted digit (255 - value) is far brighter everywhere; its
@@ -95,16 +97,36 @@ def _to_unit(values: np.ndarray) -> np.ndarray:
 
 
 def picture_paths(folder: Path) -> list[Path]:
-    """The pictures of ``folder`` in natural order (2.jpg before 10.jpg). Raises DataProblem where there is none."""
+    """The pictures of ``folder`` in natural order (2.jpg before 10.jpg), known by what they hold. Whatever else lies
+    there is named in a warning. Raises DataProblem where there is none."""
     if not folder.is_dir():
         raise DataProblem(
             f"--backgrounds {folder}: no such folder", "give builtin, or a folder with one image per view"
         )
-    known = {suffix for suffixes in _FORMATS.values() for suffix in suffixes}
-    paths = [p for p in folder.iterdir() if p.suffix.lower() in known and not p.name.startswith(".") and p.is_file()]
+    seen = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda path: natural(path.name))
+    paths = [path for path in seen if path.is_file() and _is_picture(path)]
     if not paths:
-        raise DataProblem(f"--backgrounds {folder}: no images there", "give a folder with one image per view")
-    return sorted(paths, key=lambda path: natural(path.name))
+        raise DataProblem(f"--backgrounds {folder}: no images there", f"give a folder with one {_KNOWN} per view")
+    if others := [path.name for path in seen if path not in paths]:
+        named = ", ".join(others[:8]) + (f" and {len(others) - 8} more" if len(others) > 8 else "")
+        console.warn(f"passed over in {folder}, being no {_KNOWN}: {named}")
+    return paths
+
+
+def _is_picture(path: Path) -> bool:
+    """By content. One that only its name calls a picture, or that may not be read, counts too: :func:`read` says what
+    is wrong with it."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path, formats=tuple(_FORMATS)):
+                return True
+    except UnidentifiedImageError:
+        return any(path.suffix.lower() in suffixes for suffixes in _FORMATS.values())
+    except Exception:
+        return True
 
 
 def natural(name: str) -> list[tuple[int, int, str]]:
@@ -124,7 +146,7 @@ def choose(paths: list[Path], views: int, folder: Path) -> list[Path]:
 
 
 def read(path: Path) -> np.ndarray:
-    """uint8 (3, H, W) at full resolution, never resized (facts: the background is cropped, not scaled).
+    """uint8 (3, H, W) at full resolution, upright as its EXIF says and never resized (the paper's appendix D crops).
 
     Grey becomes three equal channels, transparent parts become black, 16-bit greys are scaled to 8 bits.
     Raises DataProblem for what is no picture, or smaller than a crop.
@@ -137,7 +159,10 @@ def read(path: Path) -> np.ndarray:
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=tuple(_FORMATS)) as picture:
+                set_upright(picture)
                 pixels = np.asarray(_to_rgb(picture))
+    except PermissionError as error:
+        raise DataProblem(f"{path}: cannot be read ({error.strerror})", "check its permissions") from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataProblem(f"{path}: cannot be read as an image ({error})", "replace or remove the file") from error
     height, width = pixels.shape[:2]

@@ -18,6 +18,7 @@ import numpy as np
 
 from mmvae_cli.attribute_text import ATTRIBUTES
 from mmvae_cli.datasets import zips
+from mmvae_cli.datasets.pictures import set_upright
 from mmvae_cli.errors import DataProblem
 
 IMAGES, ATTRIBUTE_LIST, PARTITION_LIST = "img_align_celeba", "list_attr_celeba", "list_eval_partition"
@@ -255,6 +256,8 @@ def decode(content: bytes) -> np.ndarray:
     if len(content) > MAX_IMAGE_BYTES:
         raise ValueError(f"larger than {MAX_IMAGE_BYTES} bytes")
     with Image.open(io.BytesIO(content), formats=("JPEG",)) as image:
+        if sorted(image.size) == sorted((WIDTH, HEIGHT)):
+            set_upright(image)
         if image.size != (WIDTH, HEIGHT):
             raise ValueError(f"{image.size[0]}x{image.size[1]} pixels, not {WIDTH}x{HEIGHT}")
         face = image.convert("RGB").crop(CROP).resize((SIDE, SIDE), Image.Resampling.BICUBIC)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli import console, signals
+from mmvae_cli.datasets.pictures import set_upright
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.datasets.trees import Tree
 from mmvae_cli.errors import DataProblem, UsageProblem
@@ -100,6 +101,7 @@ def _decode(tree: Tree, name: str) -> np.ndarray:
         with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
             if picture.size != (28, 28):
                 raise ValueError(f"it has {picture.size[0]}x{picture.size[1]} pixels, not 28x28")
+            set_upright(picture)
             return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).replace(repr(error), "")[:80]

@@ -13,10 +13,11 @@ from mmvae_cli import console, signals
 from mmvae_cli.datasets import backgrounds, official, placing, tensors, trees
 from mmvae_cli.datasets.sources import SIDE, Digits, digits
 from mmvae_cli.datasets.spread import spread
+from mmvae_cli.errors import UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, new_array
 
 SPLITS = ("train", "test")
-PAPER_VIEWS = 5
+PAPER_VIEWS, MOST_VIEWS = 5, 64
 SHAPE = (3, SIDE, SIDE)
 OFFICIAL_COUNTS = {  # tuples per label 0..9 (facts 2.1), those of MNIST
     "train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
@@ -155,6 +156,11 @@ def _backgrounds(options: Options) -> tuple[list[np.ndarray], dict[str, Any], st
         return drawn, {"source": "builtin"}, "backgrounds drawn by the program, not the paper's"
     folder = Path(options.backgrounds)
     found = backgrounds.picture_paths(folder)
+    if options.views is None and len(found) > MOST_VIEWS:
+        raise UsageProblem(
+            f"--backgrounds {folder}: {len(found)} images, a view each, and {MOST_VIEWS} views are the most",
+            f"give --views {PAPER_VIEWS} for the first {PAPER_VIEWS} of them",
+        )
     paths = backgrounds.choose(found, options.views or len(found), folder)
     pictures = [backgrounds.read(path) for path in paths]
     for view, path in enumerate(paths):

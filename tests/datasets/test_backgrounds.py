@@ -25,10 +25,72 @@ def test_builtin_ones_differ_clearly_in_hue():
     assert min(gaps) > 0.09  # of the colour circle
 
 
-def test_natural_order(tmp_path):
-    for name in ("10.png", "2.png", "1.png", ".hidden.png", "notes.txt"):
+def test_pictures_are_known_by_content_and_come_in_natural_order(tmp_path, capsys):
+    for name in ("10.png", "2", "1.jpg", ".hidden.png", "3.dat"):
         Image.new("RGB", (40, 40)).save(tmp_path / name, format="PNG")
-    assert [p.name for p in backgrounds.picture_paths(tmp_path)] == ["1.png", "2.png", "10.png"]
+    (tmp_path / "._1.jpg").write_bytes(b"resource fork of a Mac")
+    assert [p.name for p in backgrounds.picture_paths(tmp_path)] == ["1.jpg", "2", "3.dat", "10.png"]
+    assert capsys.readouterr().err == ""
+
+
+def test_what_is_passed_over_is_named(tmp_path, capsys):
+    Image.new("RGB", (40, 40)).save(tmp_path / "1.png")
+    for name in ("holiday.heic", "notes.txt", "drawing.svg"):
+        (tmp_path / name).write_bytes(b"something else, " * 9)
+    (tmp_path / "more").mkdir()
+    assert len(backgrounds.picture_paths(tmp_path)) == 1
+    said = capsys.readouterr().err
+    assert f"passed over in {tmp_path}, being no PNG, JPEG" in said
+    assert said.strip().endswith("PPM: drawing.svg, holiday.heic, more, notes.txt")
+    for number in range(9):
+        (tmp_path / f"a{number}.txt").write_text("x")
+    backgrounds.picture_paths(tmp_path)
+    assert capsys.readouterr().err.strip().endswith("a6.txt, a7.txt and 5 more")
+
+
+def test_a_picture_by_name_alone_is_not_passed_over_but_refused(tmp_path):
+    (tmp_path / "1.jpg").write_bytes(b"heic under another name")
+    with pytest.raises(DataProblem, match=r"1\.jpg: cannot be read as an image"):
+        backgrounds.read(*backgrounds.picture_paths(tmp_path))
+
+
+def test_a_picture_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch):
+    Image.new("RGB", (40, 40)).save(tmp_path / "1.png")
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(DataProblem, match=r"1\.png: cannot be read \(Permission denied\)") as problem:
+        backgrounds.read(*backgrounds.picture_paths(tmp_path))
+    assert problem.value.hint == "check its permissions"
+
+
+STORED = {  # by the number of the orientation: how the camera stored a scene (H, W, 3)
+    1: lambda scene: scene, 2: lambda scene: scene[:, ::-1], 3: lambda scene: scene[::-1, ::-1],
+    4: lambda scene: scene[::-1], 5: lambda scene: scene.swapaxes(0, 1), 6: np.rot90,
+    7: lambda scene: scene[::-1, ::-1].swapaxes(0, 1), 8: lambda scene: np.rot90(scene, -1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.tiff", "a.webp"])
+def test_pictures_stand_as_their_exif_says_that_they_were_held(tmp_path, orientation, name):
+    scene = np.zeros((40, 60, 3), np.uint8)
+    scene[:10, :20] = 255
+    stored = STORED[orientation](scene)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / name, exif=exif)
+    seen = backgrounds.read(tmp_path / name)
+    assert seen.shape == (3, 40, 60)
+    assert (seen[:, :7, :15] > 200).all()
+    assert (seen[:, 15:, 30:] < 50).all()
+
+
+def test_exif_of_nonsense_says_nothing(tmp_path):
+    Image.new("RGB", (40, 60), (9, 9, 9)).save(tmp_path / "a.jpg", exif=b"Exif\0\0II*\0" + b"\xff" * 40)
+    assert backgrounds.read(tmp_path / "a.jpg").shape == (3, 60, 40)
 
 
 def test_too_few_none_and_nowhere(tmp_path):

@@ -76,6 +76,14 @@ def test_one_pixel_off_would_be_seen():
         assert np.abs(celeba_files.decode(tiny.jpeg(3)).astype(int) - other).max() > 2
 
 
+def test_a_face_stands_as_its_exif_says():
+    exif, buffer = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6  # stored lying on its side
+    lying = tiny.picture(3).transpose(Image.Transpose.ROTATE_90)
+    lying.save(buffer, "JPEG", quality=95, exif=exif)
+    assert np.abs(celeba_files.decode(buffer.getvalue()).astype(int) - celeba_files.decode(tiny.jpeg(3))).mean() < 2
+
+
 def test_grey_jpegs_become_three_channels():
     buffer = io.BytesIO()
     tiny.picture(0).convert("L").save(buffer, "JPEG")

@@ -151,6 +151,16 @@ def test_grey_pictures_are_converted_and_foreign_files_ignored(original, png, tm
     assert (Store(tmp_path / "out").array("train", "m0")[0] == 9).all()
 
 
+def test_a_picture_that_lies_on_its_side_is_turned(original, png, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    first = original.array("train", "m0")[0].transpose(1, 2, 0)
+    name = min(path.name for path in (png / "train" / "m0").iterdir())
+    Image.fromarray(np.ascontiguousarray(first[::-1, ::-1])).save(png / "train" / "m0" / name, exif=exif)
+    import_from(png, tmp_path / "out")
+    assert_same(tmp_path / "out", original)
+
+
 def test_nothing_there(tmp_path):
     assert "no such file" in problem(tmp_path / "x", tmp_path / "out")
     assert "no train and test folders" in problem(tmp_path, tmp_path / "out")

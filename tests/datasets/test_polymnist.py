@@ -156,6 +156,17 @@ def test_backgrounds_of_a_folder_are_named_in_order(tmp_path):
 # what can go wrong ---------------------------------------------------------------------------------------------------
 
 
+def test_more_pictures_than_there_can_be_views_need_a_word(tmp_path):
+    for number in range(65):
+        Image.new("RGB", (30, 30)).save(tmp_path / f"{number}.bmp")
+    options = Options(digits="embedded", backgrounds=str(tmp_path), limit=10)
+    with pytest.raises(UsageProblem, match="65 images, a view each, and 64 views are the most") as problem:
+        build(options, tmp_path / "out", tmp_path)
+    assert "--views 5" in problem.value.hint
+    build(Options(digits="embedded", backgrounds=str(tmp_path), limit=10, views=2), tmp_path / "out", tmp_path)
+    assert list(Store(tmp_path / "out").info.modalities) == ["m0", "m1"]
+
+
 def test_an_existing_dataset_is_replaced_only_by_force(tmp_path):
     small = Options(digits="embedded", views=1, limit=10)
     build(small, tmp_path / "a", tmp_path)
