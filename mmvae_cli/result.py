@@ -4,6 +4,7 @@ Subsets are named by their modalities joined with ``+`` in the recipe's order (`
 measured is null, and ``reasons`` says why under the same dotted path.
 """
 
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,23 +42,33 @@ class DatasetFacts(_Part):
 
 
 class Latent(_Part):
-    """Linear classification of the representation (facts of Table 2, Fig. 3 left). ``values``: subset -> score;
-    ``per_label``: subset -> attribute -> average precision, where labels are attributes."""
+    """Linear classification of the representation (Table 2, Figure 3 left). ``values``: subset -> score;
+    ``per_label``: subset -> attribute -> average precision, where labels are attributes; ``constant``: subset whose
+    classifier gives all items one class -> that class."""
 
     metric: Literal["accuracy", "average_precision"]
     values: BySubset
     per_label: dict[str, dict[str, Score]] = Field(default_factory=dict)
+    constant: dict[str, str] = Field(default_factory=dict)
 
 
 class Coherence(_Part):
     """``joint``: share of prior samples whose modalities agree. ``conditional``: source -> target -> score, targets
     inside the source included (the paper's tables leave those out). ``classifiers``: modality -> test score;
-    ``classifiers_per_label``: modality -> attribute -> average precision on the test split."""
+    ``classifiers_per_label``: modality -> attribute -> average precision on the test split.
+
+    ``joint_chance``: the joint coherence that modalities without anything in common would have if each were given each
+    class as often as here: near 0 where all classes are generated, 1 for a model that always generates the same one.
+    ``constant`` and ``joint_constant``: what is always given one class -> that class, by source and target, and by
+    modality among the prior samples."""
 
     metric: Literal["accuracy", "average_precision"]
     joint: Score
     joint_samples: int
+    joint_chance: Score = None
+    joint_constant: dict[str, str] = Field(default_factory=dict)
     conditional: ByTarget
+    constant: dict[str, dict[str, str]] = Field(default_factory=dict)
     per_label: dict[str, dict[str, dict[str, Score]]] = Field(default_factory=dict)
     classifiers: dict[str, float]
     classifiers_per_label: dict[str, dict[str, Score]] = Field(default_factory=dict)
@@ -76,7 +87,8 @@ class Likelihood(_Part):
 
 class EvaluationResult(_Part):
     """``base_rates``: the share of the evaluated items that have each attribute, which is the average precision of a
-    guess (empty for classes)."""
+    guess (empty for classes). ``chance``: what a guess scores: the share of the most frequent class, or the mean base
+    rate of the attributes that occur."""
 
     format: Literal["mmvae-evaluation"] = "mmvae-evaluation"
     version: Literal[1] = 1
@@ -86,10 +98,35 @@ class EvaluationResult(_Part):
     modalities: list[str]
     settings: dict[str, Any] = Field(default_factory=dict)
     base_rates: dict[str, float] = Field(default_factory=dict)
+    chance: Score = None
     latent: Latent | None = None
     coherence: Coherence | None = None
     likelihood: Likelihood | None = None
     reasons: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def trials(self) -> float:
+        """On how many answers an accuracy rests (the items) or a mean average precision (the items that have an
+        attribute: a precision is taken at each of those)."""
+        return self.dataset.count * (self.chance or 0.0 if self.base_rates else 1.0)
+
+    def constants(self) -> list[str]:
+        """A sentence for each kind of answer that is the same whatever is asked."""
+        latent = self.latent.constant if self.latent else {}
+        conditional = self.coherence.constant if self.coherence else {}
+        joint = self.coherence.joint_constant if self.coherence else {}
+        pairs = {f"{source} -> {name}": label for source, row in conditional.items() for name, label in row.items()}
+        return [f"{what} ({names})" for what, found in (
+            ("the latent classifier gives every item the same class", latent),
+            ("what is generated is always judged to be of the same class", pairs),
+            ("samples from the prior are always judged to be of the same class", joint),
+        ) if (names := _first([f"{name}: {label}" for name, label in found.items()]))]  # fmt: skip
+
+
+def at_chance(value: float, chance: float, trials: float, errors: float = 2) -> bool:
+    """Whether a score is no better than a guess: at most ``errors`` binomial standard errors of ``chance`` above it."""
+    error = math.sqrt(chance * (1 - chance) / trials) if trials else math.inf
+    return value <= chance + errors * error + 1e-9
 
 
 def by_reason(reasons: dict[str, str]) -> dict[str, str]:
@@ -97,7 +134,11 @@ def by_reason(reasons: dict[str, str]) -> dict[str, str]:
     paths: dict[str, list[str]] = {}
     for path, why in reasons.items():
         paths.setdefault(why, []).append(path)
-    return {why: ", ".join(p[:4]) + (f" and {len(p) - 4} more" if len(p) > 4 else "") for why, p in paths.items()}
+    return {why: _first(found) for why, found in paths.items()}
+
+
+def _first(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
 def load(path: Path) -> EvaluationResult:

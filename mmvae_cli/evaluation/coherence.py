@@ -3,13 +3,14 @@ that it was generated from? A generated sample is the mean of the decoder's dist
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmvae_cli import console, result, signals
 from mmvae_cli.evaluation.encoding import BLOCK, Experts, Setting, blocks, from_all, numbered_blocks, subset_chunks
-from mmvae_cli.evaluation.scores import average_precisions, finite, mean_or_none, right
+from mmvae_cli.evaluation.scores import answers, average_precisions, constant, finite, mean_or_none, right
 from mmvae_cli.model import fusion
 
 
@@ -22,48 +23,60 @@ def measure(
         classifier.train(setting.released)  # the released code never put them into eval mode
     mine = numbered_blocks(test, BLOCK, setting)
     with console.progress("coherence", len(mine) * (len(setting.subsets) + 1), "blocks x subsets") as shown:
-        joint, joint_samples = _joint(setting, mine, classifiers, reasons, shown)
-        answers = from_all(setting, _conditional(setting, mine, classifiers, shown))
+        joint = _joint(setting, mine, classifiers, reasons, shown)
+        found = from_all(setting, _conditional(setting, mine, classifiers, shown))
     labels = [block.labels for block in blocks(test, BLOCK, drop_last=setting.released)]
-    facts = {"joint": joint, "joint_samples": joint_samples, "classifiers": known}
-    names, sources = setting.model.names, [setting.name_of(subset) for subset in setting.subsets]
-    if setting.labels.kind == "class":
-        hits, count = torch.stack(answers).sum(0).tolist(), sum(len(part) for part in labels)  # (M, S)
-        values = {source: {name: finite(hits[m][s] / count, f"coherence.conditional.{source}.{name}", reasons)
-                           for m, name in enumerate(names)} for s, source in enumerate(sources)}  # fmt: skip
-        return result.Coherence(metric="accuracy", conditional=values, **facts)
-    per_label = {
-        source: {
-            name: average_precisions(
-                [answer[m, s] for answer in answers],
-                labels,
-                setting,
-                f"coherence.per_label.{source}.{name}",
-                reasons,
-                hard=False,
-            )
-            for m, name in enumerate(names)
-        }
-        for s, source in enumerate(sources)
-    }
-    means = {source: {name: mean_or_none(scores_of, f"coherence.conditional.{source}.{name}", reasons)
-                      for name, scores_of in targets.items()} for source, targets in per_label.items()}  # fmt: skip
-    return result.Coherence(metric="average_precision", conditional=means, per_label=per_label, **facts)
+    scored = _accuracies if setting.labels.kind == "class" else _average_precisions
+    return result.Coherence(**joint, **scored(setting, found, labels, reasons), classifiers=known)
+
+
+def _accuracies(setting: Setting, found: list[Tensor], labels: list[Tensor], reasons: dict[str, str]) -> dict[str, Any]:
+    """The result's fields for classes: blocks of counts (M, S, 1 + classes)."""
+    total, count = torch.stack(found).sum(0), sum(map(len, labels))
+    values: result.ByTarget = {}
+    always: dict[str, dict[str, str]] = {}
+    for s, subset in enumerate(setting.subsets):
+        source = setting.name_of(subset)
+        for name, (right_ones, *_), given in zip(
+            setting.model.names, total[:, s].tolist(), total[:, s, 1:], strict=True
+        ):
+            where = f"coherence.conditional.{source}.{name}"
+            values.setdefault(source, {})[name] = value = finite(right_ones / count, where, reasons)
+            if value is not None and (label := constant(given, setting)):
+                always.setdefault(source, {})[name] = label
+    return {"metric": "accuracy", "conditional": values, "constant": always}
+
+
+def _average_precisions(
+    setting: Setting, found: list[Tensor], labels: list[Tensor], reasons: dict[str, str]
+) -> dict[str, Any]:
+    """The result's fields for attributes: blocks of scores (M, S, b, A)."""
+    per_label: dict[str, dict[str, dict[str, float | None]]] = {}
+    means: result.ByTarget = {}
+    for s, subset in enumerate(setting.subsets):
+        source = setting.name_of(subset)
+        for m, name in enumerate(setting.model.names):
+            scores, where = [block[m, s] for block in found], f"coherence.per_label.{source}.{name}"
+            values = average_precisions(scores, labels, setting, where, reasons, hard=False)
+            per_label.setdefault(source, {})[name] = values
+            where = f"coherence.conditional.{source}.{name}"
+            means.setdefault(source, {})[name] = mean_or_none(values, where, reasons)
+    return {"metric": "average_precision", "conditional": means, "per_label": per_label}
 
 
 @torch.no_grad()
 def _joint(
     setting: Setting, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module], reasons: dict[str, str],
     shown: console.Progress,
-) -> tuple[float | None, int]:  # fmt: skip
-    """Share of z ~ N(0, I) whose generated modalities are all given the same label, and of how many z; as many as
-    there are items, a block at a time."""
+) -> dict[str, Any]:  # fmt: skip
+    """Share of z ~ N(0, I) whose generated modalities are all given the same label, of how many z (as many as there are
+    items, a block at a time), and what that share would be by chance: the ``joint`` fields of the result."""
     defined, model = setting.labels.kind == "class", setting.model
-    own: dict[int, tuple[float, int]] = {}
+    own: dict[int, tuple[float, int, Tensor]] = {}
     for number, part in mine:
         signals.leave_if_requested("no evaluation was written")
         count = len(part.items)
-        agree = float(count)
+        agree, given = float(count), torch.zeros(len(model.names), len(setting.labels.names), dtype=torch.double)
         if defined and len(model.names) > 1:
             torch.manual_seed(setting.seed(f"joint coherence {number}"))
             z = torch.randn(1, count, model.latent_dim, device=setting.device)
@@ -71,37 +84,45 @@ def _joint(
                                   for name in model.names])  # (M, 1, b, classes)  # fmt: skip
             found = logits.argmax(-1)
             agree = float((found == found[0]).all(0).sum()) if logits.isfinite().all() else math.nan
-        own[number] = agree, count
+            given = answers(logits)[:, 0].cpu()
+        own[number] = agree, count, given
         shown.advance()
     found_by_all = from_all(setting, own)
-    samples = sum(count for _, count in found_by_all)
-    if not defined:
-        reasons["coherence.joint"] = "undefined for attributes: there is no single label to agree on"
-    elif len(model.names) < 2:
-        reasons["coherence.joint"] = "needs two modalities"
-    else:
-        return finite(sum(agree for agree, _ in found_by_all) / samples, "coherence.joint", reasons), samples
-    return None, samples
+    samples = sum(count for _, count, _ in found_by_all)
+    why = "" if defined else "undefined for attributes: there is no single label to agree on"
+    why = why or ("needs two modalities" if len(model.names) < 2 else "")
+    if not why:
+        share = finite(sum(agree for agree, _, _ in found_by_all) / samples, "coherence.joint", reasons)
+        counts = torch.stack([given for _, _, given in found_by_all]).sum(0)  # (M, classes)
+        chance = float((counts / samples).prod(0).sum()) if share is not None else math.nan
+        always = {name: constant(row, setting) for name, row in zip(model.names, counts, strict=True)}
+        return {
+            "joint": share, "joint_samples": samples, "joint_chance": finite(chance, "coherence.joint_chance", reasons),
+            "joint_constant": {name: label for name, label in always.items() if label and share is not None},
+        }  # fmt: skip
+    reasons |= {"coherence.joint": why, "coherence.joint_chance": why}
+    return {"joint": None, "joint_samples": samples}
 
 
 def _conditional(
     setting: Setting, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module], shown: console.Progress
 ) -> dict[int, Tensor]:
-    """For every block of ours, by its number and on the CPU: how many right labels (M, S), or scores (M, S, b, A)."""
+    """For every block of ours, by its number and on the CPU: how many labels are right, then how often each class is
+    given, (M, S, 1 + classes); or scores (M, S, b, A)."""
     names, subsets = setting.model.names, setting.subsets
-    answers = {}
+    by_class = setting.labels.kind == "class"
+    own = {}
     for number, part in mine:
         torch.manual_seed(setting.seed(f"coherence {number}"))
-        shape = () if setting.labels.kind == "class" else part.labels.shape
-        answer = torch.zeros(len(names), len(subsets), *shape, dtype=torch.double if shape == () else torch.float)
+        shape = (1 + len(setting.labels.names),) if by_class else part.labels.shape
+        found = torch.zeros(len(names), len(subsets), *shape, dtype=torch.double if by_class else torch.float)
         for m, chunk, logits in _generated(setting, part, classifiers):
-            if setting.labels.kind == "class":
-                answer[m, chunk.start : chunk.stop] = right(logits, part.labels).cpu()
-            else:
-                answer[m, chunk.start : chunk.stop] = logits.cpu()
-        answers[number] = answer
+            if by_class:
+                logits = torch.cat([right(logits, part.labels)[:, None], answers(logits)], -1)
+            found[m, chunk.start : chunk.stop] = logits.cpu()
+        own[number] = found
         shown.advance(len(subsets))
-    return answers
+    return own
 
 
 @torch.no_grad()

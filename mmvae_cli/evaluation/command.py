@@ -8,9 +8,9 @@ import torch
 from mmvae_cli import checkpoint, console, result, runtime, trained
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import UsageProblem
-from mmvae_cli.evaluation import attributes, classifiers, coherence, latent, likelihood
+from mmvae_cli.evaluation import attributes, classifiers, coherence, guessing, latent, likelihood
 from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting, complete_blocks
-from mmvae_cli.evaluation.scores import NO_POSITIVE
+from mmvae_cli.evaluation.scores import NO_POSITIVE, chance
 from mmvae_cli.files import require_readable, require_writable, sha256, write_atomic, write_json
 from mmvae_cli.result import EvaluationResult
 from mmvae_cli.run import Run
@@ -42,6 +42,8 @@ def run(
         if world.rank == 0:
             complete = _merged(path, complete)
             write_json(path, complete.model_dump(mode="json"))
+            if text := guessing.warning(complete):
+                console.warn(text)
     return path, complete
 
 
@@ -64,7 +66,7 @@ def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], 
                             checkpoint=found.path.name, step=found.position.step, epoch=found.position.epoch),
         dataset=result.DatasetFacts(name=store.name, fingerprint=store.fingerprint, split=spec.split,
                                     count=len(test.items), stand_in=store.info.stand_in),
-        base_rates=attributes.base_rates(setting, test),
+        base_rates=attributes.base_rates(setting, test), chance=chance(setting, test.labels),
     )  # fmt: skip
     if "latent" in wanted:
         fresh.latent = latent.measure(setting, test, fresh.reasons)
@@ -149,13 +151,16 @@ def report(found: EvaluationResult) -> str:
     measured = f"{about.count:,} {about.split} items of {about.name} ({about.fingerprint})"
     parts = [f"{trained}, on {measured}; protocol: {found.protocol}{stand_in}"]
     if found.latent:
-        rows = [[subset, _number(value)] for subset, value in found.latent.values.items()]
+        rows = [[subset, guessing.score(found, value)] for subset, value in found.latent.values.items()]
         parts.append(console.table(f"latent representation ({found.latent.metric})", ["subset", "score"], rows))
     if found.coherence:
         judged = ", ".join(f"{name} {score:.3f}" for name, score in found.coherence.classifiers.items())
-        rows = [[s, *(_number(targets.get(n)) for n in names)] for s, targets in found.coherence.conditional.items()]
-        title = f"coherence ({found.coherence.metric}): joint {_number(found.coherence.joint)}; classifiers: {judged}"
+        rows = [[s, *(guessing.score(found, targets.get(n)) for n in names)]
+                for s, targets in found.coherence.conditional.items()]  # fmt: skip
+        title = f"coherence ({found.coherence.metric}): joint {guessing.joint(found)}; classifiers: {judged}"
         parts.append(console.table(title, ["source", *names], rows))
+    if remarks := guessing.remarks(found, parts[1:]):
+        parts.append("\n".join(remarks))
     if found.base_rates:
         parts.append(attributes.table(found))
     if found.likelihood:
@@ -170,5 +175,5 @@ def report(found: EvaluationResult) -> str:
     return "\n\n".join(parts)
 
 
-def _number(value: float | None, digits: int = 3) -> str:
+def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:.{digits}f}"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mmvae_cli import console, result, signals
 from mmvae_cli.evaluation.encoding import BLOCK, Data, Experts, Setting, blocks, from_all
-from mmvae_cli.evaluation.scores import NOT_FINITE, average_precisions, finite, mean_or_none, right
+from mmvae_cli.evaluation.scores import NOT_FINITE, answers, average_precisions, constant, finite, mean_or_none, right
 from mmvae_cli.model import fusion
 from mmvae_cli.model.fusion import Subset
 
@@ -33,7 +33,8 @@ def measure(setting: Setting, test: Experts, reasons: dict[str, str]) -> result.
         reasons.update(one.reasons)
     values = {name: one.value for name, one in zip(names, found, strict=True)}
     if setting.labels.kind == "class":
-        return result.Latent(metric="accuracy", values=values)
+        constant = {name: one.constant for name, one in zip(names, found, strict=True) if one.constant}
+        return result.Latent(metric="accuracy", values=values, constant=constant)
     per_label = {name: one.per_label for name, one in zip(names, found, strict=True)}
     return result.Latent(metric="average_precision", values=values, per_label=per_label)
 
@@ -46,11 +47,13 @@ def _warn_of_unseen(setting: Setting, known: Tensor, asked: Tensor) -> None:
 
 
 class _Tested(NamedTuple):
-    """One subset's score, overall and by attribute (classes: none), and why something could not be measured."""
+    """One subset's score, overall and by attribute (classes: none), why something could not be measured, and the class
+    that the classifier gives to every item, if it does."""
 
     value: float | None
     per_label: dict[str, float | None]
     reasons: dict[str, str]
+    constant: str | None = None
 
 
 def _test_subset(setting: Setting, subset: Subset, pool: Experts, tested: list[Experts]) -> _Tested:
@@ -68,7 +71,9 @@ def _test_subset(setting: Setting, subset: Subset, pool: Experts, tested: list[E
     scores = [_means(setting, block, subset) @ weight.t() + bias for block in tested]  # a higher one is more likely
     if not by_attribute:
         share = sum(float(right(*pair)) for pair in zip(scores, labels, strict=True)) / sum(map(len, labels))
-        return _Tested(finite(share, f"latent.values.{name}", reasons), {}, reasons)
+        value = finite(share, f"latent.values.{name}", reasons)
+        given = torch.stack([answers(part) for part in scores]).sum(0)
+        return _Tested(value, {}, reasons, None if value is None else constant(given, setting))
     per_label = average_precisions(
         scores, labels, setting, f"latent.per_label.{name}", reasons, hard=setting.released
     )  # fmt: skip

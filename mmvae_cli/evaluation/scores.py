@@ -3,11 +3,14 @@
 import math
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mmvae_cli.evaluation.encoding import Setting
 
 NO_POSITIVE = "no evaluated item has this attribute"
+CONSTANT = 0.99
+"""A classifier that gives so large a share of the items one class has nothing to say about them."""
 NOT_FINITE = "the model gives numbers that are not finite"
 
 
@@ -16,6 +19,28 @@ def right(logits: Tensor, labels: Tensor) -> Tensor:
     ruled out has -inf."""
     count = (logits.argmax(-1) == labels).sum(-1).double()
     return count.masked_fill((logits.isnan() | logits.isposinf()).flatten(-2).any(-1), math.nan)
+
+
+def answers(logits: Tensor) -> Tensor:
+    """How often each class is the answer: logits (..., b, classes) -> (..., classes)."""
+    given = logits.argmax(-1)
+    return torch.zeros_like(logits[..., 0, :], dtype=torch.double).scatter_add_(
+        -1, given, torch.ones_like(given).double()
+    )
+
+
+def constant(counts: Tensor, setting: Setting) -> str | None:
+    """The class that nearly all of the answers ``counts`` (classes,) are; None where they differ."""
+    return setting.labels.names[int(counts.argmax())] if counts.max() >= CONSTANT * counts.sum() else None
+
+
+def chance(setting: Setting, labels: Tensor) -> float:
+    """What a guess scores on ``labels``: (b,) the share of the most frequent class, which an answer that is always the
+    same can reach; (b, A) the mean base rate, of the attributes that occur."""
+    if labels.ndim == 1:
+        return float(labels.bincount().max()) / len(labels)
+    rates = labels.double().mean(0)
+    return float(rates[rates > 0].mean()) if rates.any() else 0.0
 
 
 def average_precisions(

@@ -188,9 +188,13 @@ def trained(tmp_path):
 def test_constant_latents_are_scored_as_what_they_are(trained, record_property):
     """A collapsed posterior: the linear classifier can but say the same for every item."""
     changed_weights(trained, lambda name, weight: weight.zero_() if name.startswith("encoders") else None)
-    found = strict(evaluate(trained).stdout)
+    done = evaluate(trained)
+    found = strict(done.stdout)
     check(found)
-    assert set(found["latent"]["values"].values()) == {0.25}, "four classes, six items each"
+    assert set(found["latent"]["values"].values()) == {0.25} == {found["chance"]}, "four classes, six items each"
+    assert set(found["latent"]["constant"]) == {"m0", "m1", "m0+m1"}
+    assert "warning: the latent representation and what is generated" in done.stderr
+    assert "every score is at chance, no better than a guess (0.250)" in done.stderr
     assert len(set(found["likelihood"]["joint"].values())) >= 1
     record_property("hostile", ["numbers: constant latents", "defined", 1])
 
@@ -200,6 +204,8 @@ def test_constant_pictures_are_scored_as_what_they_are(trained, record_property)
     found = strict(evaluate(trained).stdout)
     check(found)
     assert found["coherence"]["joint"] in (0.0, 1.0), "two constant pictures have one label each"
+    assert found["coherence"]["joint_chance"] == found["coherence"]["joint"]
+    assert set(found["coherence"]["joint_constant"]) == {"m0", "m1"}
     record_property("hostile", ["numbers: constant pictures", "defined", 1])
 
 

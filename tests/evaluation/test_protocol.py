@@ -7,6 +7,7 @@ from torch import nn
 
 from mmvae_cli.evaluation import coherence, latent
 from mmvae_cli.evaluation.encoding import Data, Setting
+from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.store import Store
 
@@ -69,6 +70,7 @@ def test_a_representation_that_holds_the_label_is_classified_perfectly(setting):
     found = latent.measure(setting, data.encode(data.order), reasons)
     assert set(found.values.values()) == {1.0}
     assert not reasons
+    assert found.constant == {}
 
 
 @pytest.mark.parametrize("setting", METHODS, indirect=True)
@@ -81,8 +83,56 @@ def test_conditional_coherence_counts_right_labels_and_joint_counts_agreement(se
         assert targets["m2"] == pytest.approx(0.25), "a black picture reads as label 0, a quarter of the items"
     assert found.joint == 1.0, "prior samples are dark: every judge reads label 0, and so they agree"
     assert found.joint_samples == 24
+    assert found.joint_chance == 1.0, "three modalities that always show the same label agree by chance"
+    assert found.joint_constant == {"m0": "0", "m1": "0", "m2": "0"}
+    assert found.constant == {source: {"m2": "0"} for source in found.conditional}
     judges["m1"] = Constant()
-    assert coherence.measure(setting, data.encode(data.order), judges, {}, {}).joint == 0.0
+    other = coherence.measure(setting, data.encode(data.order), judges, {}, {})
+    assert other.joint == other.joint_chance == 0.0
+    assert other.constant["m0"] == {"m1": "1", "m2": "0"}
+
+
+class Darkness(nn.Module):
+    """Says label 1 of the darker half of what it sees, label 0 of the rest."""
+
+    def forward(self, x):
+        dark = (x.mean((1, 2, 3)) <= x.mean((1, 2, 3)).median()).float()
+        return torch.stack([1 - dark, dark, 0 * dark - 1, 0 * dark - 1], -1)
+
+
+def test_chance_of_the_joint_coherence_is_the_agreement_of_independent_modalities(setting):
+    setting.model.decoders["m2"] = Flat()
+    data = Data(setting, "test", "evaluated items")
+    judges = dict.fromkeys(setting.model.names, Darkness())
+    found = coherence.measure(setting, data.encode(data.order), judges, {}, {})
+    assert found.joint == 1.0, "all decoders paint the same"
+    assert found.joint_chance == pytest.approx(0.5**3 + 0.5**3)
+    assert found.joint_constant == {}
+
+
+def test_a_representation_without_the_label_gives_a_constant_classifier(setting):
+    for name in setting.model.names:
+        setting.model.encoders[name] = Blind()
+    data = Data(setting, "test", "evaluated items")
+    test = data.encode(data.order)
+    found = latent.measure(setting, test, {})
+    assert set(found.constant) == set(found.values)
+    assert len(set(found.constant.values())) == 1
+    assert max(found.values.values()) <= chance(setting, test.labels) == 0.25
+
+
+class Blind(nn.Module):
+    """An encoder that sees nothing."""
+
+    def forward(self, x):
+        mean = torch.zeros(len(x), 6)
+        return mean, mean, mean[:, :0], mean[:, :0]
+
+
+def test_a_guess_has_the_most_frequent_class_or_the_mean_base_rate(setting):
+    assert chance(setting, torch.tensor([2, 2, 1, 0, 2])) == 0.6
+    assert chance(setting, torch.tensor([[1, 0, 1], [1, 0, 0]])) == 0.75, "an attribute that nobody has is not scored"
+    assert chance(setting, torch.zeros(3, 2)) == 0.0
 
 
 def test_one_class_in_the_training_samples_is_null_with_a_reason(setting, monkeypatch):

@@ -1,0 +1,56 @@
+"""What a report says of scores that a guess reaches too."""
+
+from mmvae_cli.result import EvaluationResult, at_chance
+
+MARK = "°"
+
+
+def score(found: EvaluationResult, value: float | None) -> str:
+    """A latent or conditional score with three decimals; marked where a guess is as good."""
+    return _marked(value, found.chance, found.trials)
+
+
+def joint(found: EvaluationResult) -> str:
+    """The joint coherence, and what it would be if the modalities had nothing in common."""
+    part = found.coherence
+    if part is None or part.joint is None or part.joint_chance is None:
+        return "-" if part is None or part.joint is None else f"{part.joint:.3f}"
+    return f"{_marked(part.joint, part.joint_chance, part.joint_samples)} (by chance {part.joint_chance:.3f})"
+
+
+def _marked(value: float | None, chance: float | None, trials: float) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}{MARK if chance is not None and at_chance(value, chance, trials) else ''}"
+
+
+def remarks(found: EvaluationResult, tables: list[str]) -> list[str]:
+    """What the mark means, where ``tables`` have it, and which answers are always the same."""
+    if found.chance is None or not any(MARK in table for table in tables):
+        return found.constants()
+    return [f"{MARK} at chance: no better than a guess, which has {found.chance:.3f}", *found.constants()]
+
+
+def warning(found: EvaluationResult) -> str:
+    """One line where nothing of a kind is better than a guess (three standard errors, for they are many); or empty."""
+    kinds = {"the latent representation": _latent(found), "what is generated from other modalities": _generated(found)}
+    chance, known = found.chance, {what: [v for v in values if v is not None] for what, values in kinds.items()}
+    if chance is None:
+        return ""
+    what = [what for what, values in known.items()
+            if values and all(at_chance(value, chance, found.trials, errors=3) for value in values)]  # fmt: skip
+    if not what:
+        return ""
+    joint = "; the joint coherence then says nothing either" if found.coherence and found.coherence.joint else ""
+    return (f"{' and '.join(what)}: every score is at chance, no better than a guess ({chance:.3f}){joint}. The model "
+            "may need more epochs, more data or another objective.beta")  # fmt: skip
+
+
+def _latent(found: EvaluationResult) -> list[float | None]:
+    return list(found.latent.values.values()) if found.latent else []
+
+
+def _generated(found: EvaluationResult) -> list[float | None]:
+    """Conditional scores of the modalities that are not in the source."""
+    rows = found.coherence.conditional.items() if found.coherence else ()
+    return [value for source, row in rows for name, value in row.items() if name not in source.split("+")]

@@ -1,0 +1,85 @@
+"""Scores that a guess reaches too: marked, and warned about where there is nothing else."""
+
+import pytest
+
+from mmvae_cli.evaluation import command, guessing
+from mmvae_cli.result import EvaluationResult, at_chance
+
+NAMES = ["a", "b"]
+
+
+def made(latent=0.1, conditional=0.1, joint=0.9, joint_chance=0.9, count=1000, **changes):
+    """An evaluation of two modalities whose subsets all have the same scores."""
+    return EvaluationResult.model_validate({
+        "protocol": "default", "modalities": NAMES, "chance": 0.1,
+        "run": {"recipe": "made", "method": "mopoe", "seed": 0, "checkpoint": "c", "step": 1, "epoch": 1},
+        "dataset": {"name": "own", "fingerprint": "0" * 16, "split": "test", "count": count},
+        "latent": {"metric": "accuracy", "values": dict.fromkeys(["a", "b", "a+b"], latent)},
+        "coherence": {"metric": "accuracy", "joint": joint, "joint_chance": joint_chance, "joint_samples": count,
+                      "conditional": {s: dict.fromkeys(NAMES, conditional) for s in ("a", "b", "a+b")},
+                      "classifiers": dict.fromkeys(NAMES, 0.9)},
+    } | changes)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "chance", "trials", "expected"),
+    [(0.1, 0.1, 1e9, True), (0.05, 0.1, 100, True), (0.118, 0.1, 1000, True), (0.12, 0.1, 1000, False),
+     (1.0, 1.0, 1000, True), (0.0002, 0.0001, 10000, True), (0.01, 0.0001, 10000, False), (0.9, 0.1, 0, True)],
+)  # fmt: skip
+def test_a_score_is_at_chance_within_two_standard_errors_of_a_guess(value, chance, trials, expected):
+    assert at_chance(value, chance, trials) == expected
+
+
+def test_the_report_marks_what_is_at_chance_and_says_what_that_means():
+    lines = command.report(made(latent=0.5)).splitlines()
+    assert "a+b     0.500" in lines
+    assert "a+b     0.100°  0.100°" in lines
+    assert "coherence (accuracy): joint 0.900° (by chance 0.900); classifiers: a 0.900, b 0.900" in lines
+    assert "° at chance: no better than a guess, which has 0.100" in lines
+    good = command.report(made(latent=0.5, conditional=0.4, joint_chance=0.01))
+    assert "at chance" not in good
+    assert "joint 0.900 (by chance 0.010)" in good
+
+
+def test_answers_that_are_always_the_same_are_named():
+    found = made()
+    found.latent.constant = {"a": "7", "a+b": "3"}
+    found.coherence.constant = {"a": {"b": "3"}, "b": {"a": "1", "b": "2"}, "a+b": {"a": "1", "b": "3"}}
+    found.coherence.joint_constant = {"a": "1"}
+    assert command.report(found).splitlines()[-3:] == [
+        "the latent classifier gives every item the same class (a: 7, a+b: 3)",
+        "what is generated is always judged to be of the same class (a -> b: 3, b -> a: 1, b -> b: 2, a+b -> a: 1"
+        " and 1 more)",
+        "samples from the prior are always judged to be of the same class (a: 1)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (made(), "the latent representation and what is generated from other modalities: every score is at chance"),
+        (made(latent=0.5), "what is generated from other modalities: every score is at chance"),
+        (made(latent=0.5, conditional=0.5), ""),
+        (made(latent=0.5, coherence=None), ""),
+        (made(latent=None, coherence=None), ""),
+        (made(chance=None), ""),
+    ],
+)
+def test_nothing_but_chance_is_warned_about(found, said):
+    text = guessing.warning(found)
+    assert text.startswith(said)
+    assert bool(text) == bool(said)
+    assert "\n" not in text
+
+
+def test_scores_of_what_is_given_are_no_sign_of_life():
+    """A modality that is reconstructed, and never generated from another one."""
+    found = made(latent=0.5)
+    for source, row in found.coherence.conditional.items():
+        row |= dict.fromkeys(source.split("+"), 0.9)
+    assert guessing.warning(found).startswith("what is generated from other modalities")
+
+
+def test_an_average_precision_rests_on_the_items_that_have_the_attribute():
+    assert made().trials == 1000
+    assert made(base_rates={"bald": 0.1}).trials == pytest.approx(100)
