@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmvae_cli import console
 from mmvae_cli.errors import DataProblem, Failure, Unreadable
-from mmvae_cli.files import is_abandoned, replacing, require_readable
+from mmvae_cli.files import replacing, require_readable
 from mmvae_cli.run import Run
 
 Tensors = dict[str, Tensor]
@@ -155,12 +155,13 @@ def needed(run: Run, chosen: Path | None = None) -> Checkpoint:
 
 
 def prune(run: Run, keep: int, step: int) -> None:
-    """Delete all but ``keep`` checkpoints, the newest up to ``step``, and temp files of dead writers.
+    """Delete all but ``keep`` checkpoints, the newest up to ``step``, and temp files, whose writers are dead: whoever
+    prunes holds the run's lock.
 
     Later ones are damaged, or training would have gone on from them: they must not push a valid one out, and are
     replaced when training gets there."""
     done = [path for path in run.checkpoint_paths() if path.name <= run.checkpoint_path(step).name]
-    for path in [*done[keep:], *filter(is_abandoned, run.checkpoints.glob(".*.tmp-*"))]:
+    for path in [*done[keep:], *run.checkpoints.glob(".*.tmp-*")]:
         with suppress(OSError):  # a folder of that name, somebody else's file: in nobody's way
             path.unlink(missing_ok=True)
 

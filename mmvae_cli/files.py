@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mmvae_cli import processes
 from mmvae_cli.errors import DataProblem, Failure, Unreadable, UsageProblem
 
 _DENIED = (errno.EACCES, errno.EPERM)
+_FORGOTTEN = 24 * 3600.0  # seconds
 SEAL = "sha256"
 """The key under which a JSON object carries the digest of all the rest of it."""
 _LARGEST_JSON, _MAX_DEPTH = 64 << 20, 100
@@ -155,14 +157,19 @@ def reserve(path: Path, start: int) -> None:
 
 
 def own_mark() -> str:
-    """This process's mark in temporary names: the host too, as folders are shared between machines."""
-    return f"{socket.gethostname()}-{os.getpid()}"
+    """This process's mark in temporary names: its place too, as folders are shared between machines and containers."""
+    return f"{processes.place()}-{os.getpid()}"
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether a temporary ``path`` is of a process of this machine that no longer runs."""
+    """Whether a temporary ``path`` is of a process that no longer runs: by its number where that ran in our place, else
+    when nothing of it has changed for a day."""
     mark, _, pid = path.name.rpartition("-")
-    return mark.endswith((f"-{socket.gethostname()}", ".tmp", ".old")) and not process_alive(pid)
+    if mark.endswith(f"-{processes.place()}") and pid.isdecimal():
+        return not processes.exists(int(pid))
+    with suppress(OSError):
+        return all(time.time() - part.lstat().st_ctime > _FORGOTTEN for part in [path, *path.rglob("*")])
+    return False
 
 
 def short_name(name: str, longest: int = 180) -> str:
@@ -239,13 +246,3 @@ def _take_place(new: Path, folder: Path, force: bool) -> None:
             os.replace(old, folder)
         raise
     shutil.rmtree(old, ignore_errors=True)
-
-
-def process_alive(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

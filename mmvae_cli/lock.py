@@ -1,8 +1,8 @@
 """Who works in a folder: a lock file made with O_EXCL, which holds on NFS, too; no fcntl.
 
-It names host, process, the process's start and the Slurm job, and is touched every ``BEAT`` seconds while its holder
-lives. A dead holder is recognised at once on its own host (no such process, or another one with its number) and when
-it was an earlier start of this very job; on another host, by the missing beats.
+It names the process (host, place, number, start) and the Slurm job, and is touched every ``BEAT`` seconds while its
+holder lives. A dead holder is recognised at once where it ran (no such process, or another one with its number) and
+when it was an earlier start of this very job; from another host, container or start of the host, by the missing beats.
 """
 
 import json
@@ -15,12 +15,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mmvae_cli import console, signals
+from mmvae_cli import console, processes, signals
 from mmvae_cli.errors import Failure, UsageProblem
-from mmvae_cli.files import process_alive
+from mmvae_cli.files import own_mark
 
 BEAT, SILENCE = 15.0, 90.0
-"""Seconds between two touches; after so many without one the holder on another host counts as dead."""
+"""Seconds between two touches; after so many without one a holder in another place counts as dead."""
 
 
 class Lock:
@@ -82,21 +82,14 @@ def hold(folder: Path) -> Iterator[Lock]:
 
 def _myself() -> dict[str, Any]:
     job, again = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT", "0")
-    return {"host": socket.gethostname(), "pid": os.getpid(), "started": _start_of(os.getpid()),
+    return {"host": socket.gethostname(), "place": processes.place(), "pid": os.getpid(),
+            "started": processes.started(os.getpid()),
             "job": job, "restart": int(again) if job and again.isdigit() else None}  # fmt: skip
-
-
-def _start_of(pid: int) -> int | None:
-    """When a process of this host began, in clock ticks since boot: tells it from a later one of the same number."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
-    except (OSError, ValueError, IndexError):
-        return None
 
 
 def _made(path: Path, content: bytes) -> bool:
     """Make the lock, whole: written beside it and linked, which fails where one is there."""
-    own = path.with_name(f".lock.{socket.gethostname()}-{os.getpid()}")
+    own = path.with_name(f".lock.{own_mark()}")
     try:
         own.write_bytes(content)
         try:
@@ -139,8 +132,12 @@ def _is_dead(path: Path, seen: bytes) -> bool:
     holder, me = _read(path), _myself()
     if not path.exists():
         return True
-    if holder.get("host") == me["host"] and isinstance(pid := holder.get("pid"), int):
-        return not process_alive(str(pid)) or holder.get("started") != _start_of(pid) or pid == me["pid"]
+    if holder.get("place") == me["place"] and isinstance(pid := holder.get("pid"), int) and pid > 0:
+        if not processes.exists(pid):
+            return True
+        began, now = holder.get("started"), processes.started(pid)
+        if began is not None and now is not None:
+            return bool(began != now)
     restart = holder.get("restart")
     if me["job"] and holder.get("job") == me["job"] and isinstance(restart, int) and restart < (me["restart"] or 0):
         return True  # Slurm starts a job again only when nothing of it is left
@@ -148,7 +145,7 @@ def _is_dead(path: Path, seen: bytes) -> bool:
 
 
 def _is_silent(path: Path, seen: bytes) -> bool:
-    """Watch a lock of another host until its holder touches it, or has not done so for SILENCE seconds. Its changes
+    """Watch a lock of another place until its holder touches it, or has not done so for SILENCE seconds. Its changes
     are counted, not compared with our clock: hosts and file servers disagree about the time."""
     first, started = _touched(path), time.monotonic()
     said = False
@@ -172,7 +169,7 @@ def _touched(path: Path) -> float | None:
 
 def _remove_stale(path: Path, seen: bytes) -> None:
     """Take the lock of a dead holder away; when a third process was quicker and it is a new one, put it back."""
-    aside = path.with_name(f".lock.stale.{socket.gethostname()}-{os.getpid()}")
+    aside = path.with_name(f".lock.stale.{own_mark()}")
     with suppress(OSError):
         os.replace(path, aside)
         if aside.read_bytes() != seen:

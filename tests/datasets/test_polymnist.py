@@ -10,6 +10,7 @@ from mmvae_cli.datasets import placing, polymnist, sources
 from mmvae_cli.datasets.polymnist import OFFICIAL_COUNTS, Options, build, fuse, pairing
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.errors import DataProblem, Failure, Stopped, UsageProblem
+from mmvae_cli.processes import place
 from mmvae_cli.store import Store
 
 EMBEDDED = Options(digits="embedded", views=3)
@@ -215,16 +216,18 @@ def test_a_signal_stops_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_a_folder_left_by_a_killed_build_is_removed_by_the_next(tmp_path):
-    (tmp_path / ".a.tmp-99999999").mkdir()
-    (tmp_path / ".other.tmp-99999999").mkdir()
-    (tmp_path / f".a.tmp-{os.getppid()}").mkdir()  # of a living process
+    (tmp_path / f".a.tmp-{place()}-99999999").mkdir()
+    (tmp_path / f".other.tmp-{place()}-99999999").mkdir()
+    (tmp_path / f".a.tmp-{place()}-{os.getppid()}").mkdir()  # of a living process
     build(Options(digits="embedded", views=1, limit=10), tmp_path / "a", tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"a", ".other.tmp-99999999", f".a.tmp-{os.getppid()}"}
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "a", f".other.tmp-{place()}-99999999", f".a.tmp-{place()}-{os.getppid()}",
+    }  # fmt: skip
 
 
 def test_a_dataset_set_aside_by_a_killed_replacement_comes_back(tmp_path):
     build(Options(digits="embedded", views=1, limit=10), tmp_path / "a", tmp_path)
-    (tmp_path / "a").rename(tmp_path / ".a.old-99999999")
+    (tmp_path / "a").rename(tmp_path / f".a.old-{place()}-99999999")
     with pytest.raises(UsageProblem, match="exists"):
         build(EMBEDDED, tmp_path / "a", tmp_path)
     assert Store(tmp_path / "a").count("train") == 10

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmvae_cli import signals
 from mmvae_cli.errors import DataProblem, Failure, Stopped, UsageProblem
+from mmvae_cli.processes import place
 from mmvae_cli.sampling import command, layout
 from mmvae_cli.sampling.plan import Figure, Wish
 from mmvae_cli.store import LabelInfo
@@ -119,7 +120,7 @@ def test_a_signal_leaves_nothing_so_that_the_same_command_works_again(runs, data
 def test_a_failure_half_way_leaves_older_figures_as_they_were(runs, data, tmp_path, monkeypatch):
     sample(runs["mopoe"], data, tmp_path, Wish(given="m0"))
     before = content(tmp_path)
-    stale = tmp_path / ".sample.tmp-999999999"
+    stale = tmp_path / f".sample.tmp-{place()}-999999999"
     stale.mkdir()
 
     def no_space(path, body):
