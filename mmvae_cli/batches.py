@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmvae_cli import text
+from mmvae_cli import runtime, text
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.kinds import KINDS
 from mmvae_cli.recipe import Recipe
@@ -87,7 +87,7 @@ class Split:
 
 
 def _fits(size: int, device: torch.device) -> bool:
-    return size < DEVICE_SHARE * torch.cuda.mem_get_info(device)[0]
+    return size < DEVICE_SHARE * runtime.memory_left(device)
 
 
 def _rows(array: np.ndarray | Rows, place: torch.device) -> Tensor | Rows:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from mmvae_cli import __version__, console, cores, signals
-from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Failure, Stopped, UsageProblem
+from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Failure, Stopped, UsageProblem, of_the_machine
 
 app = typer.Typer(
     name="mmvae", rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False,
@@ -422,5 +422,8 @@ def main() -> None:
         if isinstance(error, OSError) and error.filename and error.errno == errno.ENAMETOOLONG:
             console.error(f"{str(error.filename)[:60]}...: {error.strerror}", "give a shorter path")
             sys.exit(EXIT_USAGE)
+        if (failed := of_the_machine(error)) is not None:
+            console.error(str(failed), failed.hint)
+            sys.exit(failed.code)
         console.error(f"{type(error).__name__}: {error}", "this is a bug; --debug shows the traceback")
         sys.exit(EXIT_FAILED)

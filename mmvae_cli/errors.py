@@ -1,5 +1,7 @@
 """The expected ways to fail, each with its documented exit code. Anything else is a bug and ends with code 1."""
 
+import re
+
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_DATA, EXIT_DIVERGED, EXIT_STOPPED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 75, 130
 
 
@@ -43,3 +45,28 @@ class Stopped(Failure):
 
 class Abandoned(Stopped):
     """A signal asked us to leave while another process of the job was already gone: each one that is left says so."""
+
+
+_OF_THE_MACHINE = (
+    ("OutOfMemoryError", "the GPU has too little memory",
+     "lower training.batch_size or evaluation.importance_samples, or keep the data out of it: training.data_on=host"),
+    ("DefaultCPUAllocator", "this machine has too little memory", "lower training.batch_size"),
+    ("no kernel image", "torch is not built for this kind of GPU",
+     "install a torch whose CUDA version knows it (https://pytorch.org), or use --device cpu"),
+    ("driver version is insufficient|driver on your system is too old", "the GPU's driver is too old for this torch",
+     "update the driver, install a torch for an older CUDA, or use --device cpu"),
+    ("busy or unavailable", "the GPU is taken by another process", "wait for it, or choose another: --device cuda:N"),
+    ("CUDA error|CUDA driver|cuDNN|CUBLAS|NCCL", "the GPU failed",
+     "run the same command again to go on; --device cpu does without it"),
+)  # fmt: skip
+"""What torch's errors mean that are no bugs of ours: words of the type or the message, what to say, what to do."""
+
+
+def of_the_machine(error: Exception) -> Failure | None:
+    """The failure of memory, GPU or driver that an error of torch stands for, in one line; None for any other."""
+    text = f"{type(error).__name__}: {error}"
+    for signs, message, hint in _OF_THE_MACHINE:
+        if isinstance(error, RuntimeError) and re.search(signs, text):
+            told = ". ".join(str(error).split("\n")[0].split(". ")[:2])
+            return Failure(f"{message}: {told[:160]}", hint)
+    return None

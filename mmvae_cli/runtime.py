@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -14,28 +15,48 @@ from typing import Any, TypeVar
 
 import torch
 
-from mmvae_cli import __version__, provenance, signals
+from mmvae_cli import __version__, console, provenance, signals
 from mmvae_cli.errors import Abandoned, Failure, UsageProblem
 
 T = TypeVar("T")
+NVIDIA = Path("/dev/nvidia0")
+"""There is one where the driver of a GPU is loaded."""
 
 
 def pick_device(name: str) -> torch.device:
-    """``auto`` (CUDA where there is one), ``cpu``, ``cuda`` or ``cuda:N``. Raises UsageProblem for a missing GPU."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name != "cpu" and not (name == "cuda" or name.startswith("cuda:")):
+    """``auto`` (CUDA where torch can use it, else the CPU, with a warning where a GPU is there in vain), ``cpu``,
+    ``cuda`` or ``cuda:N``. Raises UsageProblem for a missing GPU."""
+    if name not in ("auto", "cpu", "cuda") and not name.startswith("cuda:"):
         raise UsageProblem(f"--device {name!r}: use auto, cpu, cuda or cuda:N")
-    if name == "cpu":
+    fault = None if name == "cpu" else _why_no_gpu()
+    if fault and name == "auto":
+        console.warn(f"the GPU is not used: {fault}; --device cpu says that none is wanted")
+    if name == "cpu" or (fault is not None and name == "auto"):
         return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise UsageProblem(f"--device {name}: this machine has no usable CUDA device", "use --device cpu or auto")
+    if fault is not None:
+        reason = f": {fault}" if fault else ""
+        raise UsageProblem(
+            f"--device {name}: this machine has no usable CUDA device{reason}", "use --device cpu or auto"
+        )
     index = name.partition(":")[2] or os.environ.get("LOCAL_RANK", "0")
     if not index.isdigit() or int(index) >= torch.cuda.device_count():
         raise UsageProblem(f"--device cuda:{index}: this machine has {torch.cuda.device_count()} CUDA device(s)")
     device = torch.device("cuda", int(index))
     torch.cuda.set_device(device)
     return device
+
+
+def _why_no_gpu() -> str | None:
+    """None where torch can use a GPU; else why not, "" where there is simply none."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return None
+    if said:  # the driver is too old, or does not answer
+        return str(said[-1].message).removeprefix("CUDA initialization: ").split(". ")[0]
+    if torch.version.cuda is None and NVIDIA.exists():
+        return f"torch {torch.__version__} is built without CUDA (https://pytorch.org has one with it)"
+    return ""
 
 
 def derive(seed: int, *parts: int | str) -> int:
@@ -122,7 +143,10 @@ def together(device: torch.device, verb: str) -> Iterator[World]:
 def _join(world: World, device: torch.device, verb: str) -> None:
     patience = timedelta(seconds=float(os.environ.get("MMVAE_PATIENCE", PATIENCE[verb])))
     try:
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
+        if device.type == "cuda":
+            torch.distributed.init_process_group("nccl", timeout=patience, device_id=device)
+        else:
+            torch.distributed.init_process_group("gloo", timeout=patience)
     except (RuntimeError, ValueError) as error:
         raise Failure(f"cannot join the other {world.size - 1} processes: {error}", "start it with torchrun") from error
 
@@ -158,10 +182,11 @@ def environment(device: torch.device, **facts: Any) -> dict[str, Any]:
 
 
 def memory_left(device: torch.device) -> float:
-    """Bytes that this process can still get: free memory of the GPU; available memory of the machine, or what the
-    container it runs in has left; infinity where neither is known."""
+    """Bytes that this process can still get: free memory of the GPU with what torch holds of it unused; available
+    memory of the machine, or what the container it runs in has left; infinity where neither is known."""
     if device.type == "cuda":
-        return float(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + kept)
     left = float("inf")
     with suppress(OSError, ValueError, IndexError):
         line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))

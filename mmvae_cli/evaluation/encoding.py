@@ -23,9 +23,11 @@ BLOCK = 256
 """Rows among which the block rule of mixture posteriors is applied, and the released code's batch (facts 4)."""
 LIKELIHOOD_BLOCK = 64
 SUBSETS_AT_ONCE = 64
-_LATENTS_AT_ONCE = {"cpu": 1024, "cuda": 1 << 13}
-"""How many latents are decoded together: the fastest number on a CPU; on a GPU some 14 GiB for the largest networks
-(faces of 64x64), half a one for PolyMNIST's."""
+_LATENTS_AT_ONCE = 1024
+"""How many latents are decoded together on a CPU: the fastest number."""
+_MOST_AT_ONCE, _LARGEST_LAYERS = 1 << 13, 4
+"""On a GPU: the number from which on more together is no faster; and how many outputs of the largest layer are held
+at the same time, in half of the memory that is left."""
 T = TypeVar("T")
 
 
@@ -66,9 +68,13 @@ class Setting:
             )
         return fusion.powerset(everyone)
 
-    @property
+    @cached_property
     def latents_at_once(self) -> int:
-        return _LATENTS_AT_ONCE.get(self.device.type, 4096)
+        """How many latents are decoded together."""
+        if self.device.type == "cpu":
+            return _LATENTS_AT_ONCE
+        each = 4 * _LARGEST_LAYERS * self.model.largest_output()
+        return max(1, min(_MOST_AT_ONCE, int(runtime.memory_left(self.device) / 2 / each)))
 
     def name_of(self, subset: Subset) -> str:
         return "+".join(self.model.names[m] for m in subset)

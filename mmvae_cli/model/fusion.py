@@ -230,11 +230,11 @@ class _ComponentKL(torch.autograd.Function):
             variance = total.reciprocal()
             mean.mul_(variance)
             each[:, rows] += 0.5 * (total.log_().sum(-1) + variance.sum(-1))
-            to_weighted[:, rows, dims] = _matmul(back, mean * variance)
+            to_weighted[:, rows, dims] = _product(back, mean * variance)
             squared = mean.mul_(mean)
             each[:, rows] += 0.5 * squared.sum(-1)
             by_total = torch.rsub(squared.add_(variance, alpha=0.5), 0.5).mul_(variance)
-            to_weight[:, rows, dims] = _matmul(back, by_total)
+            to_weight[:, rows, dims] = _product(back, by_total)
         return each, each.mean(0), to_weight, to_weighted
 
     @staticmethod

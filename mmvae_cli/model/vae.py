@@ -127,6 +127,21 @@ class MultimodalVAE(nn.Module):
         """log p(x_m | z, s_m): z (Z, B, D), x (B, *shape) -> (Z, B)."""
         return self.region(judge_one)(self.decoders[name], self.likelihoods[name], _latent(z, private), x)
 
+    @torch.no_grad()
+    def largest_output(self) -> int:
+        """Numbers that the largest layer of a decoder puts out for one latent; the model is in eval mode."""
+        sizes = [0]
+
+        def note(module: nn.Module, inputs: Any, output: Any) -> None:
+            sizes.append(output.numel() if isinstance(output, Tensor) else 0)
+
+        handles = [module.register_forward_hook(note) for module in self.decoders.modules()]
+        for decoder in self.decoders.values():
+            decoder(torch.zeros(1, self.latent_dim + self.private_dim, device=next(decoder.parameters()).device))
+        for handle in handles:
+            handle.remove()
+        return max(sizes)
+
 
 def _latent(z: Tensor, private: Tensor | None) -> Tensor:
     """What a decoder gets: the private part comes first, as in the released code."""

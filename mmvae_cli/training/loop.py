@@ -1,22 +1,18 @@
 """The training loop, top to bottom."""
 
-import os
-import shutil
+import math
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 
 from mmvae_cli import batches, checkpoint, console, runtime, signals
 from mmvae_cli.checkpoint import Position
-from mmvae_cli.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
+from mmvae_cli.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem, of_the_machine
 from mmvae_cli.lock import Lock
-from mmvae_cli.model import objective
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.recipe import Recipe
@@ -24,9 +20,13 @@ from mmvae_cli.run import Run
 from mmvae_cli.runtime import World, derive
 from mmvae_cli.store import Store
 from mmvae_cli.training import plan
-from mmvae_cli.training.meter import Log, Meter
-from mmvae_cli.training.recorded import Lanes, Recorded
-from mmvae_cli.training.step import Step, learning_rate, make_optimizer
+from mmvae_cli.training.engine import Engine, way_of
+from mmvae_cli.training.meter import Log
+from mmvae_cli.training.step import Step, make_optimizer, normalises
+
+QUICK_SAVING = 0.1
+"""Seconds: a checkpoint that takes no longer is written at every epoch's end that the recipe names."""
+SAVING_SHARE = 20
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ def train(recipe: Recipe, request: Request) -> Path:
         try:
             with runtime.together(device, "train") as world:
                 _train_locked(recipe, request, run, store, device, world, lock)
-        except Failure as failure:
-            _note_failure(run, failure)
+        except Exception as error:
+            _note_failure(run, error)
             raise
     return run.folder
 
@@ -97,74 +97,66 @@ def _train_locked(
     data = batches.Split(store, "train", model.names, device, seed, settings.data_on)
     if world.rank == 0:
         _open_run(recipe, request, run, store, device, world, position, total)
-    forward = _wrapped(step, device, world, settings.compile)
-    log = Log(run, settings.tensorboard, world)
-    rows, started = world.rows(settings.batch_size), time.monotonic()
-    meter = Meter(step.term_names(), device, world, rows.stop - rows.start, position.step)
-    scale = (rows.stop - rows.start) * world.size / settings.batch_size  # DDP averages over ranks; rows may differ
-    on_cpu = device.type == "cpu"
-    check_every = 1 if on_cpu else settings.log_every  # looking at a GPU's numbers makes it wait
-    items = torch.zeros(rows.stop - rows.start, dtype=torch.int64, device=data.place)
-
-    def one() -> None:
-        """The next step. Whatever changes from step to step lies in tensors or in the generator: it may be recorded."""
-        optimizer.zero_grad(set_to_none=True)
-        batch = data.batch(items)
-        noise = objective.draw_noise(model, goal, model.names, settings.batch_size, rows, device)
-        if world.size > 1:  # each row its own dropout mask, not the same ones on every rank; such a step is called
-            runtime.seed(device, derive(seed, "step", at, "rows from", rows.start))
-        loss, terms = forward(batch, noise)
-        meter.add(terms)
-        if on_cpu:
-            meter.check()  # before the weights are touched
-        (loss * scale if world.size > 1 else loss).backward()
-        optimizer.step()
-
-    recorded = Recorded(one, device, record=data.on_device and world.size == 1 and settings.compile == "auto")
+    way = way_of(device, settings, world, total - position.step, on_device=data.on_device)
+    engine = Engine(step, optimizer, data, settings, world, way, start=position.step, total=total)
+    log, saving, started = Log(run, settings.tensorboard, world), Saving(), time.monotonic()
+    asked_every = settings.log_every if world.size > 1 and device.type == "cuda" else 1  # asking all makes a GPU wait
 
     def here(at_step: int) -> Position:
         return Position(at_step, at_step // per_epoch, position.seconds + time.monotonic() - started)
 
     def save(at_step: int, state: str) -> None:
-        meter.check()
         if lock is not None:
             lock.check()
-            checkpoint.save(run.checkpoint_path(at_step), model, optimizer, here(at_step))
+            with saving:
+                checkpoint.save(run.checkpoint_path(at_step), model, optimizer, here(at_step))
             checkpoint.prune(run, settings.keep_checkpoints, at_step)
             _note_state(run, state, here(at_step), recipe, total)
 
-    with console.progress(f"train {recipe.name}", total, "steps") as shown, recorded.ordered():
+    with console.progress(f"train {recipe.name}", total, "steps") as shown, engine.ordered():
         shown.start_at(position.step)
-        order, order_epoch = torch.empty(0), -1
         for at in range(position.step, total):
-            epoch, within = divmod(at, per_epoch)
-            if epoch != order_epoch:
-                order, order_epoch = batches.permutation(data.count, seed, epoch, data.place), epoch
-                data.begin(epoch)
-            items.copy_(order[within * settings.batch_size : (within + 1) * settings.batch_size][rows])
-            runtime.seed(device, derive(seed, "step", at))
-            if settings.schedule != "constant":
-                optimizer.param_groups[0]["lr"].fill_(learning_rate(settings, at, total))
-            recorded()
-            done = at + 1
-            if done % check_every == 0 and not on_cpu:
-                meter.check()
-            stop = _any_rank_stops(world, device) if world.size == 1 or done % check_every == 0 else False
-            if stop or done % settings.log_every == 0 or done % per_epoch == 0:
-                record = meter.flush(done, epoch, settings.batch_size, learning_rate(settings, at, total))
+            try:
+                engine.take(at)
+            except RuntimeError:  # a signal to all processes of a job ends the compiler's helpers, too
+                signals.leave_if_requested(
+                    f"step {at + 1} was given up, {run.folder} is as its last checkpoint left it"
+                )
+                raise
+            done, note = at + 1, ""
+            stop = done % asked_every == 0 and _any_rank_stops(world, device)
+            if stop or done % per_epoch == 0 or (done % settings.log_every == 0 and engine.meter.is_due()):
+                record = engine.meter.flush(done, at // per_epoch, settings.batch_size, engine.rate(at))
                 log.write(record, here(done), runtime.memory_mib(device))
                 note = _note(record)
-            else:
-                note = ""
             shown.advance(1, note)
             state = "finished" if done == total else "stopped" if stop else "running"
-            if state != "running" or done % (per_epoch * settings.checkpoint_every) == 0:
+            if state != "running" or (done % (per_epoch * settings.checkpoint_every) == 0 and saving.is_due()):
                 save(done, state)
             if state == "stopped":
                 signals.leave_if_requested(f"checkpoint written at step {done} of {total} in {run.folder}")
                 raise Stopped(f"another process was stopped: checkpoint written at step {done} of {total}")
     log.close()
     console.say(f"trained {settings.epochs} epochs in {console.duration(here(total).seconds)}")
+
+
+class Saving:
+    """Entered around each saving of a checkpoint. Where one takes its time, the next at an epoch's end waits for
+    ``SAVING_SHARE`` times that time, so that saving takes a twentieth of the run at most."""
+
+    def __init__(self) -> None:
+        self._began = self._ended = -math.inf
+        self._took = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, *error: object) -> None:
+        self._ended = time.monotonic()
+        self._took = self._ended - self._began
+
+    def is_due(self) -> bool:
+        return self._took <= QUICK_SAVING or time.monotonic() - self._ended >= SAVING_SHARE * self._took
 
 
 def _note(record: dict[str, Any]) -> str:
@@ -176,7 +168,7 @@ def _note(record: dict[str, Any]) -> str:
 
 def _check_rows(model: torch.nn.Module, batch_size: int, world: World) -> None:
     """Every process needs a row, and batch normalisation two of them. Raises UsageProblem."""
-    least = 2 if _normalises(model) else 1
+    least = 2 if normalises(model) else 1
     if world.size > 1 and batch_size < least * world.size:
         raise UsageProblem(
             f"training.batch_size {batch_size} is too small for {world.size} processes: {least} rows each at least",
@@ -184,17 +176,17 @@ def _check_rows(model: torch.nn.Module, batch_size: int, world: World) -> None:
         )
 
 
-def _normalises(model: torch.nn.Module) -> bool:
-    return any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules())
-
-
-def _note_failure(run: Run, failure: Failure) -> None:
+def _note_failure(run: Run, failure: Exception) -> None:
     """Say in status.json how a begun run ended; a stop by signal has said so itself."""
     if not isinstance(failure, Stopped) and run.status_path.is_file():
         with suppress(Failure):  # of the disk, say: the first failure is the one to report
             known = {key: value for key, value in run.status().items() if key not in ("state", "reason")}
             if run.status().get("state") == "running":  # a run that was not even opened stays what it was
-                run.set_status("diverged" if isinstance(failure, Diverged) else "failed", **known, reason=str(failure))
+                run.set_status(
+                    "diverged" if isinstance(failure, Diverged) else "failed",
+                    **known,
+                    reason=str(of_the_machine(failure) or failure),
+                )
 
 
 def _resume(run: Run, model: MultimodalVAE, optimizer: torch.optim.Optimizer, resume: str, world: World) -> Position:
@@ -255,22 +247,6 @@ def _earlier(known: dict[str, Any], position: Position) -> list[Any]:
     kept = {key: known.get(key) for key in ("mmvae", "commit", "host", "device", "gpu", "threads", "processes")}
     stretch = [{"up_to_step": position.step, **kept}] if known else []
     return [*(before if isinstance(before, list) else []), *stretch][-50:]
-
-
-def _wrapped(step: Step, device: torch.device, world: World, compile_choice: str) -> Callable[..., Any]:
-    """The step as it is on one CPU; compiled on a GPU; data-parallel under torchrun, where batch normalisation takes
-    its statistics from the global batch on GPUs, and from each process's rows on CPUs, for which torch has no other."""
-    if world.size > 1 and device.type == "cuda":
-        return DistributedDataParallel(torch.nn.SyncBatchNorm.convert_sync_batchnorm(step), device_ids=[device.index])
-    if world.size > 1:
-        if _normalises(step):
-            console.warn("batch normalisation sees each process's own rows on CPUs: one process gives other numbers")
-        return DistributedDataParallel(step)
-    if device.type == "cuda" and compile_choice == "auto":
-        if shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang"):
-            return step.by_regions(torch.compile, Lanes(device, len(step.model.names)))
-        console.warn("the step is not compiled, which is slower: torch.compile needs a C compiler, and there is none")
-    return step
 
 
 def _any_rank_stops(world: World, device: torch.device) -> bool:

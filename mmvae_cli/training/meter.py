@@ -1,5 +1,6 @@
 """What a training step is worth: its terms, added up on the device, and the records that are logged of them."""
 
+import math
 import time
 from typing import Any
 
@@ -10,6 +11,9 @@ from mmvae_cli.checkpoint import Position
 from mmvae_cli.errors import Diverged, UsageProblem
 from mmvae_cli.run import Run
 from mmvae_cli.runtime import World
+
+FLUSHED_EVERY = 0.5
+"""Seconds between two looks at a GPU's numbers."""
 
 
 class Meter:
@@ -22,8 +26,7 @@ class Meter:
         self._sum = torch.zeros(len(names), device=device)
         self._bad = torch.full((len(names),), torch.inf, device=device, dtype=torch.double)
         self._step = torch.full((), step, device=device, dtype=torch.double)
-        self._flushed = step
-        self._since = time.monotonic()
+        self._flushed, self._since = step, time.monotonic()
 
     def add(self, terms: Tensor) -> None:
         """The terms (T,) of the next step. It counts the steps in a tensor, as it may be recorded."""
@@ -31,29 +34,38 @@ class Meter:
         self._bad.copy_(torch.where(torch.isfinite(terms), self._bad, self._bad.minimum(self._step)))
         self._sum += terms * self.rows
 
+    def is_due(self) -> bool:
+        """Whether the time since the last flush is worth a flush: a GPU has to be waited for."""
+        return not self._sum.is_cuda or self.world.size > 1 or time.monotonic() - self._since >= FLUSHED_EVERY
+
     def check(self) -> None:
         """Raise Diverged naming the terms (and so the modalities) that were not finite first, and when, on all ranks
         alike."""
         if self.world.size > 1:
             torch.distributed.all_reduce(self._bad, torch.distributed.ReduceOp.MIN)
         if not torch.isinf(self._bad).all():
-            first = self._bad.min()
-            bad = [name for name, at in zip(self.names, self._bad.tolist(), strict=True) if at == float(first)]
-            named = ", ".join(name for name in bad[:6] if name != "loss") or "loss"
-            raise Diverged(
-                f"training diverged at step {int(first)}: not finite: {named}",
-                "lower training.learning_rate or check the data; the last checkpoint is from before",
-            )
+            self._diverged(self._bad.tolist())
+
+    def _diverged(self, steps: list[float]) -> None:
+        first = min(steps)
+        bad = [name for name, at in zip(self.names, steps, strict=True) if at == first]
+        named = ", ".join(name for name in bad[:6] if name != "loss") or "loss"
+        raise Diverged(
+            f"training diverged at step {int(first)}: not finite: {named}",
+            "lower training.learning_rate or check the data; the last checkpoint is from before",
+        )
 
     def flush(self, step: int, epoch: int, batch_size: int, rate: float) -> dict[str, Any]:
         """The means of the ``steps`` since the last flush, over all ranks, and the speed; ``epoch`` counts from 0 as
         the data order does, in the record from 1."""
-        self.check()
         steps = step - self._flushed
-        total = torch.cat([self._sum, self._sum.new_tensor([float(self.rows * steps)])])
         if self.world.size > 1:
-            torch.distributed.all_reduce(total)
-        values = (total[:-1] / total[-1]).tolist()
+            torch.distributed.all_reduce(self._bad, torch.distributed.ReduceOp.MIN)
+            torch.distributed.all_reduce(self._sum)
+        found = torch.cat([(self._sum / (batch_size * steps)).double(), self._bad]).tolist()  # one wait
+        values, bad = found[: len(self.names)], found[len(self.names) :]
+        if min(bad) < math.inf:
+            self._diverged(bad)
         now = time.monotonic()
         speed = steps * batch_size / (now - self._since)
         self._sum.zero_()

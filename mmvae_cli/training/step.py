@@ -2,9 +2,6 @@
 by DistributedDataParallel or torch.compile."""
 
 import math
-from collections.abc import Callable
-from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,12 +28,6 @@ class Step(nn.Module):
         means = terms.means(self.components)
         return loss, torch.stack([loss.detach(), *(value.detach() for value in means.values())])
 
-    def by_regions(self, compiler: Callable[..., Any], lanes: Callable[..., Any]) -> "Step":
-        """Compile what is the same for many modalities once instead of the step as a whole, and go through the
-        modalities by ``lanes``."""
-        self.model.region, self.model.lanes = cache(compiler), lanes
-        return self
-
     def term_names(self) -> list[str]:
         """The names of the T terms, in the order of the forward pass's second result."""
         model, private = self.model, self.model.private_dim > 0
@@ -46,6 +37,11 @@ class Step(nn.Module):
             names += [f"unimodal.log_likelihood.{name}" for name in model.names]
             names += [f"unimodal.kl.{name}" for name in model.names]
         return names + [f"kl.{name}" for name in self.components]
+
+
+def normalises(model: nn.Module) -> bool:
+    """Whether batch normalisation is among its layers."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
 def learning_rate(settings: TrainingSpec, step: int, total: int) -> float:

@@ -1,6 +1,7 @@
 """A recorded step is the step: on a CPU by a tape that does what a CUDA graph does."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -8,13 +9,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmvae_cli import checkpoint, runtime, store, text
+from mmvae_cli import checkpoint, store, text
 from mmvae_cli import recipe as recipes
 from mmvae_cli.model import objective
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.run import Run
-from mmvae_cli.training import loop
+from mmvae_cli.training import engine
 from mmvae_cli.training.loop import Request, train
 from mmvae_cli.training.recorded import CALLED, Lanes, Recorded
 from mmvae_cli.training.step import Step
@@ -71,7 +72,7 @@ def called_and_replayed(tmp_path, monkeypatch):
 
     def both(recipe, dataset, steps):
         called = Run(train(recipe, Request(tmp_path / "called", dataset, "cpu")))
-        monkeypatch.setattr(loop, "Recorded", Taped)
+        monkeypatch.setattr(engine, "Recorded", Taped)
         monkeypatch.setattr(Taped, "replays", 0)
         replayed = Run(train(recipe, Request(tmp_path / "replayed", dataset, "cpu")))
         assert Taped.replays == steps - CALLED - 1
@@ -160,7 +161,7 @@ def test_regions_are_compiled_once_and_give_the_same_losses(method, precision):
     regional = Step(MultimodalVAE(recipe), goal, precision)
     regional.load_state_dict(plain.state_dict())
     torch._dynamo.reset()
-    regional.by_regions(compiler, Lanes(torch.device("cpu"), 4))
+    regional.model.region, regional.model.lanes = cache(compiler), Lanes(torch.device("cpu"), 4)
     for _ in range(3):
         batch = {f"m{v}": torch.rand(8, *SHAPE) for v in range(4)}
         noise = objective.draw_noise(plain.model, goal, plain.model.names, 8, slice(None), "cpu")
@@ -169,10 +170,3 @@ def test_regions_are_compiled_once_and_give_the_same_losses(method, precision):
         torch.testing.assert_close(terms, known, rtol=1e-4, atol=1e-4)
         loss.backward()
     assert len(graphs) == 3, "encoder, decoder with likelihood, middle"
-
-
-def test_seeding_the_device_alone_gives_the_same_numbers():
-    torch.manual_seed(2**62 + 1)
-    expected = torch.randn(5)
-    runtime.seed(torch.device("cpu"), 2**62 + 1)
-    assert torch.equal(torch.randn(5), expected)

@@ -16,7 +16,7 @@ from mmvae_cli import checkpoint, signals
 from mmvae_cli.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.run import Run
-from mmvae_cli.training import loop
+from mmvae_cli.training import engine, loop
 from mmvae_cli.training.loop import Request, train
 from mmvae_cli.training.step import make_optimizer
 
@@ -30,6 +30,12 @@ TRAIN = [sys.executable, "-m", "mmvae_cli", "train"]
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     return image_store(tmp_path_factory.mktemp("data") / "tiny", shape=SHAPE)
+
+
+@pytest.fixture(autouse=True)
+def every_checkpoint(monkeypatch):
+    """However slow the disk is today."""
+    monkeypatch.setattr(loop, "QUICK_SAVING", math.inf)
 
 
 def weights(folder):
@@ -180,7 +186,7 @@ def test_a_signal_leaves_with_75_and_a_checkpoint(number, dataset, tmp_path):
 
 def test_a_non_finite_term_stops_training_with_its_name(dataset, tmp_path, monkeypatch):
     recipe = tiny(3, shape=SHAPE)
-    real, calls = loop.objective.bound_terms, [0]
+    real, calls = engine.objective.bound_terms, [0]
 
     def spoiled(*arguments):
         terms = real(*arguments)

@@ -1,0 +1,133 @@
+"""What takes the steps of a run, one after the other, in the way that suits the device."""
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from mmvae_cli import console, runtime
+from mmvae_cli.batches import Split, permutation
+from mmvae_cli.model import objective
+from mmvae_cli.recipe import TrainingSpec
+from mmvae_cli.runtime import World, derive
+from mmvae_cli.training.meter import Meter
+from mmvae_cli.training.recorded import Lanes, Recorded
+from mmvae_cli.training.step import Step, learning_rate, normalises
+
+WORTH_COMPILING = 5000
+"""Steps from which on compiling the networks, some ten seconds and more, is made up for."""
+
+
+class Way(NamedTuple):
+    """How steps are taken. On a CPU: as they stand."""
+
+    compiled: bool = False  # the networks by torch.compile
+    recorded: bool = False  # the whole step as one CUDA graph
+    lanes: bool = False  # modalities side by side
+
+
+def way_of(device: torch.device, settings: TrainingSpec, world: World, steps: int, *, on_device: bool) -> Way:
+    """The way for ``steps`` steps on ``device``; ``on_device``: the data lie there. Under torchrun neither the graph
+    nor the lanes: the processes' exchange of gradients is not made for them. Warns where torch.compile does not work.
+    """
+    if device.type != "cuda" or settings.compile == "off":
+        return Way()
+    compiled = steps > WORTH_COMPILING
+    if compiled and (fault := compiler_fault(device)):
+        console.warn(
+            "the networks are not compiled, which is slower: torch.compile needs a C compiler and Python's headers "
+            f"(Debian: gcc and python3-dev), and fails here: {fault}"
+        )
+        compiled = False
+    return Way(compiled, recorded=on_device and world.size == 1, lanes=world.size == 1)
+
+
+def compiler_fault(device: torch.device) -> str:
+    """Why torch.compile does not work on this machine, in one line, tried with one number; "" where it does."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
+    except Exception as error:  # whatever stands between Python and the GPU's code: dynamo, inductor, triton, gcc
+        lines = [line.strip() for line in str(error).splitlines()]
+        told = next((line for line in lines if line and not line.endswith("raised:")), type(error).__name__)
+        return told[:160]
+    return ""
+
+
+@cache
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    return torch.compile(function, dynamic=False)
+
+
+class Engine:
+    """Takes the steps of a run. ``start``: how many are done; ``total``: how many it has."""
+
+    def __init__(
+        self, step: Step, optimizer: torch.optim.Optimizer, data: Split, settings: TrainingSpec, world: World, way: Way,
+        *, start: int, total: int,
+    ) -> None:  # fmt: skip
+        self.data, self.per_epoch = data, data.count // settings.batch_size
+        self._step, self._optimizer, self._settings, self._world, self._total = step, optimizer, settings, world, total
+        self._rows, self._device = world.rows(settings.batch_size), data.device
+        count = self._rows.stop - self._rows.start
+        self.meter = Meter(step.term_names(), data.device, world, count, start)
+        self._scale = count * world.size / settings.batch_size  # DDP averages over processes; their rows may differ
+        self._items = torch.zeros(count, dtype=torch.int64, device=data.place)
+        self._order, self._epoch, self._at = torch.empty(0), -1, start
+        self._forward = _wrapped(step, data.device, world, way)
+        self._recorded = Recorded(self._one, data.device, record=way.recorded)
+        self.ordered = self._recorded.ordered
+
+    def take(self, at: int) -> None:
+        """Step ``at``, from 0."""
+        size, seed = self._settings.batch_size, self._settings.seed
+        epoch, within = divmod(at, self.per_epoch)
+        if epoch != self._epoch:
+            self._order, self._epoch = permutation(self.data.count, seed, epoch, self.data.place), epoch
+            self.data.begin(epoch)
+        self._at = at
+        self._items.copy_(self._order[within * size : (within + 1) * size][self._rows])
+        runtime.seed(self._device, derive(seed, "step", at))
+        if self._settings.schedule != "constant":
+            self._optimizer.param_groups[0]["lr"].fill_(self.rate(at))
+        self._recorded()
+
+    def rate(self, at: int) -> float:
+        return learning_rate(self._settings, at, self._total)
+
+    def _one(self) -> None:
+        """The next step. Whatever changes from step to step lies in tensors or in the generator: it may be recorded."""
+        model, goal, rows = self._step.model, self._step.goal, self._rows
+        self._optimizer.zero_grad(set_to_none=True)
+        batch = self.data.batch(self._items)
+        noise = objective.draw_noise(model, goal, model.names, self._settings.batch_size, rows, self._device)
+        if self._world.size > 1:  # each row its own dropout mask, not the same ones in every process
+            runtime.seed(self._device, derive(self._settings.seed, "step", self._at, "rows from", rows.start))
+        loss, terms = self._forward(batch, noise)
+        self.meter.add(terms)
+        if self._device.type == "cpu":
+            self.meter.check()  # before the weights are touched
+        (loss * self._scale if self._world.size > 1 else loss).backward()
+        self._optimizer.step()
+
+
+def _wrapped(step: Step, device: torch.device, world: World, way: Way) -> Any:
+    """The step, its networks compiled and its modalities in lanes as ``way`` says; under torchrun data-parallel. Batch
+    normalisation then takes its statistics from the global batch on GPUs, and from each process's rows on CPUs, for
+    which torch has no other."""
+    if way.lanes:
+        step.model.lanes = Lanes(device, len(step.model.names))
+    if way.compiled:
+        warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")  # of a region's input
+        config = torch._dynamo.config
+        config.recompile_limit = max(config.recompile_limit, 2 * len(step.model.names))  # networks may all differ
+        step.model.region = _compiled
+    if world.size == 1:
+        return step
+    if device.type == "cuda":
+        return DistributedDataParallel(torch.nn.SyncBatchNorm.convert_sync_batchnorm(step), device_ids=[device.index])
+    if normalises(step):
+        console.warn("batch normalisation sees each process's own rows on CPUs: one process gives other numbers")
+    return DistributedDataParallel(step)

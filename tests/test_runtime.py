@@ -1,0 +1,147 @@
+"""Which device is used, what is said where it cannot be, and what memory it has; GPUs are stood in for."""
+
+import subprocess
+import sys
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from mmvae_cli import runtime
+from mmvae_cli.errors import EXIT_FAILED, Failure, UsageProblem, of_the_machine
+from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.runtime import World
+
+from recipes import tiny
+
+GPU = torch.device("cuda", 0)
+OLD = ("CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). Please update your GPU "
+       "driver by downloading and installing a new version")  # fmt: skip
+FOUND = "The NVIDIA driver on your system is too old (found version 11040)"
+
+
+@pytest.fixture
+def unusable(monkeypatch):
+    """A machine whose GPU torch cannot use; set what torch warns of, and whether it was built with CUDA."""
+    state = SimpleNamespace(said="", built="13.0", device=True)
+
+    def is_available():
+        if state.said:
+            warnings.warn(state.said, stacklevel=1)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", is_available)
+    monkeypatch.setattr(runtime, "NVIDIA", SimpleNamespace(exists=lambda: state.device))
+    monkeypatch.setattr(torch.version, "cuda", state.built)
+    return state
+
+
+def test_a_driver_that_is_too_old_is_told_and_the_cpu_is_taken(unusable, capsys):
+    unusable.said = OLD
+    assert runtime.pick_device("auto") == torch.device("cpu")
+    said = capsys.readouterr().err.splitlines()
+    assert said == [f"warning: the GPU is not used: {FOUND}; --device cpu says that none is wanted"]
+    assert runtime.pick_device("cpu") == torch.device("cpu")
+    assert capsys.readouterr().err == ""
+
+
+def test_a_gpu_that_was_asked_for_and_cannot_be_used_is_refused(unusable):
+    unusable.said = OLD
+    with pytest.raises(UsageProblem, match=r"--device cuda: this machine has no usable CUDA device: The NVIDIA driver"):
+        runtime.pick_device("cuda")
+
+
+def test_torch_without_cuda_beside_a_gpu_is_told(unusable, monkeypatch, capsys):
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert runtime.pick_device("auto") == torch.device("cpu")
+    assert "is built without CUDA" in capsys.readouterr().err
+
+
+def test_a_machine_without_a_gpu_is_not_blamed(unusable, capsys):
+    unusable.device = False
+    assert runtime.pick_device("auto") == torch.device("cpu")
+    assert capsys.readouterr().err == ""
+    with pytest.raises(UsageProblem, match=r"no usable CUDA device$"):
+        runtime.pick_device("cuda:1")
+
+
+@pytest.mark.parametrize(("error", "told"), [
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79 GiB"),
+     "the GPU has too little memory: CUDA out of memory. Tried to allocate 2.00 GiB"),
+    (RuntimeError("CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors might be"),
+     "torch is not built for this kind of GPU: CUDA error: no kernel image is available for execution on the device"),
+    (RuntimeError(OLD), f"the GPU's driver is too old for this torch: CUDA initialization: {FOUND}"),
+    (RuntimeError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
+     "the GPU is taken by another process: CUDA error: CUDA-capable device(s) is/are busy or unavailable"),
+    (RuntimeError("CUDA error: unspecified launch failure"), "the GPU failed: CUDA error: unspecified launch failure"),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory: you "
+                  "tried to allocate 64 bytes."), "this machine has too little memory"),
+])  # fmt: skip
+def test_what_the_machine_fails_at_is_one_line_and_what_to_do(error, told):
+    found = of_the_machine(error)
+    assert isinstance(found, Failure)
+    assert str(found).startswith(told)
+    assert "\n" not in str(found) + found.hint
+    assert found.hint
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shape '[3]' is invalid"), ValueError("CUDA error: no")])
+def test_other_errors_stay_what_they_are(error):
+    assert of_the_machine(error) is None
+
+
+def test_the_command_ends_with_that_line():
+    code = ("import sys, torch, mmvae_cli.cli as cli\n"
+            "def full(): raise torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0')\n"
+            "cli.app = full; cli.main()")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == EXIT_FAILED
+    lines = done.stderr.splitlines()
+    assert lines[0] == "error: the GPU has too little memory: CUDA out of memory. Tried to allocate 2.00 GiB"
+    assert lines[1].startswith("  hint: lower training.batch_size")
+    assert len(lines) == 2
+
+
+def test_nccl_is_told_the_device(monkeypatch):
+    """Or it guesses one at the first collective."""
+    calls = []
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda *args, **keys: calls.append((args, keys)))
+    runtime._join(World(0, 2), GPU, "train")
+    runtime._join(World(0, 2), torch.device("cpu"), "train")
+    assert [(args, keys.get("device_id")) for args, keys in calls] == [(("nccl",), GPU), (("gloo",), None)]
+
+
+def test_only_the_generator_of_the_device_is_seeded(monkeypatch):
+    generators = (torch.Generator(), torch.Generator())
+    monkeypatch.setattr(torch.cuda, "default_generators", generators)
+    runtime.seed(torch.device("cuda", 1), 11)
+    assert [generator.initial_seed() == 11 for generator in generators] == [False, True]
+
+
+def test_the_same_numbers_as_by_seeding_everything():
+    torch.manual_seed(2**62 + 1)
+    expected = torch.randn(5)
+    runtime.seed(torch.device("cpu"), 2**62 + 1)
+    assert torch.equal(torch.randn(5), expected)
+
+
+def test_what_torch_holds_of_a_gpu_unused_counts_as_left(monkeypatch):
+    for name, value in (("mem_get_info", (100, 1000)), ("memory_reserved", 70), ("memory_allocated", 20)):
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert runtime.memory_left(GPU) == 150
+
+
+def test_fewer_latents_are_decoded_at_once_where_memory_is_short(monkeypatch):
+    """On a GPU; on a CPU it is always the same number, and so are the results."""
+    recipe = tiny(2, shape=(3, 8, 8))
+    model = MultimodalVAE(recipe).eval()
+    each = 16 * model.largest_output()
+    assert model.largest_output() == 32 * 4 * 4
+    found = []
+    for left in (100 * each, 1e12, 1):
+        monkeypatch.setattr(runtime, "memory_left", lambda device, left=left: left)
+        found.append(Setting(model, recipe, None, GPU).latents_at_once)
+    assert found == [50, 8192, 1]
+    assert Setting(model, recipe, None, torch.device("cpu")).latents_at_once == 1024

@@ -1,0 +1,259 @@
+"""How steps are taken on a device, decided and told; what needs a GPU is stood in for."""
+
+import contextlib
+import json
+import time
+
+import pytest
+import torch
+
+from mmvae_cli import checkpoint, signals
+from mmvae_cli.errors import Stopped
+from mmvae_cli.recipe import TrainingSpec
+from mmvae_cli.run import Run
+from mmvae_cli.runtime import ALONE, World
+from mmvae_cli.training import engine, loop, meter
+from mmvae_cli.training.engine import WORTH_COMPILING, Way, way_of
+from mmvae_cli.training.loop import Request, Saving, train
+from mmvae_cli.training.meter import Meter
+from mmvae_cli.training.recorded import CALLED, Lanes, Recorded
+
+from recipes import tiny
+from stores import image_store
+
+SHAPE = (3, 8, 8)
+GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
+LONG = WORTH_COMPILING + 1
+AUTO = TrainingSpec(epochs=1, batch_size=8, learning_rate=1e-3)
+OFF = AUTO.model_copy(update={"compile": "off"})
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return image_store(tmp_path_factory.mktemp("data") / "tiny", shape=SHAPE)
+
+
+@pytest.mark.parametrize(("device", "settings", "world", "steps", "on_device", "way"), [
+    (CPU, AUTO, ALONE, LONG, True, Way()),
+    (GPU, OFF, ALONE, LONG, True, Way()),
+    (GPU, AUTO, ALONE, LONG, True, Way(compiled=True, recorded=True, lanes=True)),
+    (GPU, AUTO, ALONE, LONG - 1, True, Way(recorded=True, lanes=True)),
+    (GPU, AUTO, ALONE, LONG, False, Way(compiled=True, lanes=True)),
+    (GPU, AUTO, World(0, 2), LONG, True, Way(compiled=True)),
+])  # fmt: skip
+def test_the_way_suits_device_length_and_company(device, settings, world, steps, on_device, way, monkeypatch):
+    monkeypatch.setattr(engine, "compiler_fault", lambda device: "")
+    assert way_of(device, settings, world, steps, on_device=on_device) == way
+
+
+@pytest.mark.parametrize(("error", "told"), [
+    (RuntimeError("backend='inductor' raised:\nRuntimeError: Failed to find C compiler. Please specify via CC"),
+     "RuntimeError: Failed to find C compiler. Please specify via CC"),
+    (FileNotFoundError(), "FileNotFoundError"),
+])  # fmt: skip
+def test_a_compiler_that_does_not_work_is_one_warning(error, told, monkeypatch, capsys):
+    def broken(function):
+        def call(*args):
+            raise error
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    monkeypatch.setattr(torch, "zeros", lambda *shape, device: None)
+    assert way_of(GPU, AUTO, ALONE, LONG, on_device=True) == Way(recorded=True, lanes=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("warning: the networks are not compiled")
+    assert lines[0].endswith(told)
+    assert "gcc and python3-dev" in lines[0]
+
+
+class Cuda:
+    """Stands in for torch.cuda's streams and graphs, and notes what is done with them."""
+
+    def __init__(self, monkeypatch):
+        self.notes, self.open = [], ["main"]
+        for name in ("Stream", "CUDAGraph", "graph", "stream", "current_stream"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        self._made = 0
+
+    def Stream(self, device):
+        self._made += 1
+        return Stream(self, f"stream {self._made}")
+
+    def CUDAGraph(self):
+        return Graph(self)
+
+    def current_stream(self):
+        return Stream(self, self.open[-1])
+
+    @contextlib.contextmanager
+    def stream(self, stream):
+        self.open.append(stream.name)
+        yield
+        self.open.pop()
+
+    @contextlib.contextmanager
+    def graph(self, graph, stream):
+        self.notes.append(f"recording on {stream.name}")
+        yield
+
+
+class Stream:
+    def __init__(self, cuda, name):
+        self.cuda, self.name = cuda, name
+
+    def wait_stream(self, other):
+        self.cuda.notes.append(f"{self.name} waits for {other.name}")
+
+
+class Graph:
+    def __init__(self, cuda):
+        self.cuda = cuda
+
+    def replay(self):
+        self.cuda.notes.append("replay")
+
+
+def test_a_step_is_called_recorded_and_replayed(monkeypatch):
+    cuda = Cuda(monkeypatch)
+    step = Recorded(lambda: cuda.notes.append(f"step on {cuda.open[-1]}"), GPU)
+    with step.ordered():
+        for _ in range(CALLED + 2):
+            step()
+    called, recording = ["step on stream 1"] * CALLED, ["recording on stream 1", "step on stream 1"]
+    assert cuda.notes == ["stream 1 waits for main", *called, *recording, "replay", "replay"]
+
+
+def test_a_recording_that_fails_is_one_warning_and_the_step_is_called(monkeypatch, capsys):
+    cuda, seeds = Cuda(monkeypatch), []
+
+    class Generator:
+        def __init__(self, device=None):
+            self.seed = 7
+
+        def initial_seed(self):
+            return self.seed
+
+        def manual_seed(self, seed):
+            self.seed = seed
+            return self
+
+        def graphsafe_get_state(self):
+            return self.seed
+
+        graphsafe_set_state = seeds.append
+
+    monkeypatch.setattr(torch.cuda, "default_generators", [Generator()])
+    monkeypatch.setattr(torch, "Generator", Generator)
+
+    def one():
+        if any(note.startswith("recording") for note in cuda.notes) and "step" not in cuda.notes[-1:]:
+            cuda.notes.append("step")
+            raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
+        cuda.notes.append("step")
+
+    step = Recorded(one, GPU)
+    with step.ordered():
+        for _ in range(CALLED + 3):
+            step()
+    assert cuda.notes.count("recording on stream 1") == 1
+    assert cuda.notes.count("step") == CALLED + 1 + 3
+    assert "replay" not in cuda.notes
+    assert seeds == [7], "the noise of the step that was to be recorded is drawn by the same seed"
+    assert capsys.readouterr().err == (
+        "warning: the step is not recorded, which is slower: RuntimeError: operation not permitted when stream is "
+        "capturing\n"
+    )
+
+
+def test_a_step_that_shall_not_be_recorded_is_called_where_it_stands(monkeypatch):
+    cuda = Cuda(monkeypatch)
+    step = Recorded(lambda: cuda.notes.append(f"step on {cuda.open[-1]}"), GPU, record=False)
+    with step.ordered():
+        for _ in range(CALLED + 2):
+            step()
+    assert cuda.notes == ["step on main"] * (CALLED + 2)
+
+
+def test_lanes_fork_from_the_main_stream_and_are_joined(monkeypatch):
+    cuda = Cuda(monkeypatch)
+    lanes = Lanes(GPU, 2)
+    for part in lanes(range(3)):
+        cuda.notes.append(f"part {part} on {cuda.open[-1]}")
+    assert cuda.notes == [
+        "stream 1 waits for main", "part 0 on stream 1", "stream 2 waits for main", "part 1 on stream 2",
+        "stream 1 waits for main", "part 2 on stream 1", "main waits for stream 1", "main waits for stream 2",
+    ]  # fmt: skip
+    assert cuda.open == ["main"]
+    assert list(Lanes(CPU, 2)(range(3))) == [0, 1, 2]
+
+
+def test_a_gpu_is_looked_at_twice_a_second_at_most(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(meter.time, "monotonic", lambda: clock[0])
+    on_cpu, on_gpu = Meter(["loss"], CPU, ALONE, 8), Meter(["loss"], CPU, ALONE, 8)
+    on_gpu._sum = type("OnGpu", (), {"is_cuda": True})()
+    assert (on_cpu.is_due(), on_gpu.is_due()) == (True, False)
+    clock[0] = 0.5
+    assert on_gpu.is_due()
+    on_gpu.world, clock[0] = World(0, 2), 0.1
+    assert on_gpu.is_due(), "processes that exchange their terms must agree when"
+
+
+def test_saving_takes_a_twentieth_of_the_time_at_most(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+    saving = Saving()
+
+    def save(seconds):
+        with saving:
+            clock[0] += seconds
+
+    assert saving.is_due()
+    save(0.09)
+    assert saving.is_due(), "a quick one costs nothing"
+    save(2.0)
+    clock[0] += 39.9
+    assert not saving.is_due()
+    clock[0] += 0.2
+    assert saving.is_due()
+
+
+def test_slow_checkpoints_are_left_out_but_not_the_last_one(dataset, tmp_path, monkeypatch):
+    real, saved = checkpoint.save, []
+
+    def slow(path, *rest):
+        saved.append(path.name)
+        time.sleep(2 * loop.QUICK_SAVING)
+        real(path, *rest)
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    monkeypatch.setattr(loop, "SAVING_SHARE", 1000)
+    run = Run(train(tiny(3, shape=SHAPE, training__epochs=4), Request(tmp_path / "run", dataset)))
+    assert saved == ["step-00000005.safetensors", "step-00000020.safetensors"]
+    assert run.status()["state"] == "finished"
+
+
+def test_helpers_that_a_signal_ended_are_no_failure(dataset, tmp_path, monkeypatch):
+    """SIGTERM to all processes of a job ends those that compile before the step that waits for them is done."""
+
+    def ended(self, at):
+        monkeypatch.setattr(signals, "_received", "SIGTERM")
+        raise RuntimeError("A child process terminated abruptly, the process pool is not usable anymore")
+
+    monkeypatch.setattr(engine.Engine, "take", ended)
+    with pytest.raises(Stopped, match="step 1 was given up"):
+        train(tiny(3, shape=SHAPE), Request(tmp_path / "run", dataset))
+
+
+def test_what_ended_a_run_unexpectedly_is_in_its_status(dataset, tmp_path, monkeypatch):
+    def full(self, at):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of")
+
+    monkeypatch.setattr(engine.Engine, "take", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        train(tiny(3, shape=SHAPE), Request(tmp_path / "run", dataset))
+    status = json.loads((tmp_path / "run" / "status.json").read_text())
+    assert status["state"] == "failed"
+    assert status["reason"] == "the GPU has too little memory: CUDA out of memory. Tried to allocate 2.00 GiB"
