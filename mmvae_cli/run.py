@@ -7,6 +7,7 @@
     status.json        running | stopped | finished   evaluation.json, figures/
 """
 
+import codecs
 import hashlib
 import json
 import os
@@ -74,9 +75,11 @@ class Run:
             raise DataProblem(str(error), "the run's recipe.yaml is damaged; train into another folder") from error
 
     def _check_recipe_seal(self) -> None:
-        """Raise DataProblem where recipe.yaml is not what its first line says it was when it was written."""
+        """Raise DataProblem where recipe.yaml is not what its first line says it was when it was written. The line ends
+        and the first mark of Windows, which git and editors put in, change nothing."""
         with reading(self.recipe_path):
-            first, _, rest = self.recipe_path.read_bytes().partition(b"\n")
+            content = self.recipe_path.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+        first, _, rest = content.partition(b"\n")
         if first.startswith(_RECIPE_SEAL) and first != _RECIPE_SEAL + hashlib.sha256(rest).hexdigest().encode():
             raise DataProblem(
                 f"{self.recipe_path} was changed after it was written: its SHA-256 is another",

@@ -1,0 +1,33 @@
+import pytest
+
+from mmvae_cli import recipe as recipes
+from mmvae_cli.errors import DataProblem
+from mmvae_cli.run import Run
+
+
+@pytest.fixture
+def run(tmp_path):
+    made = Run(tmp_path / "run")
+    made.prepare(recipes.load("quickstart"))
+    return made
+
+
+WINDOWS = {
+    "CRLF": lambda content: content.replace(b"\n", b"\r\n"),
+    "byte-order mark": lambda content: b"\xef\xbb\xbf" + content,
+    "both": lambda content: b"\xef\xbb\xbf" + content.replace(b"\n", b"\r\n"),
+}
+
+
+@pytest.mark.parametrize("way", WINDOWS)
+def test_the_seal_of_a_recipe_holds_on_windows_line_ends_and_sees_every_other_change(run, way):
+    before, content = run.recipe(), run.recipe_path.read_bytes()
+    run.recipe_path.write_bytes(WINDOWS[way](content))
+    assert run.recipe() == before
+    assert run.differences(before) == []
+    changed = content.replace(b"epochs: 7", b"epochs: 8")
+    assert changed != content
+    for spoiled in (changed, content.rstrip(b"\n"), content.replace(b"latent_dim", b"latent_dim ")):
+        run.recipe_path.write_bytes(WINDOWS[way](spoiled))
+        with pytest.raises(DataProblem, match=r"recipe\.yaml was changed after it was written"):
+            run.recipe()
