@@ -15,6 +15,8 @@ from mmvae_cli.files import read_json
 from mmvae_cli.recipe.wording import first_problem
 
 Score = float | None
+CHANCE = "°"
+"""Stands behind a score that a guess reaches too, in every table."""
 BySubset = dict[str, Score]
 ByTarget = dict[str, dict[str, Score]]
 """source subset -> target modality -> value"""

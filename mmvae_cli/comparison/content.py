@@ -8,6 +8,7 @@ from typing import Any
 from mmvae_cli import result
 from mmvae_cli.comparison import published, tables
 from mmvae_cli.comparison.collect import Collection
+from mmvae_cli.comparison.marking import RULE
 from mmvae_cli.comparison.measures import DDOF_NOTE, of_group
 from mmvae_cli.comparison.published import Published
 from mmvae_cli.comparison.tables import Stats, Table
@@ -86,7 +87,12 @@ def _facts(collection: Collection) -> list[tuple[str, str]]:
         ("numbers", f"mean ± {DDOF_NOTE}"),
     ]
     if len(collection.groups) > 1:
-        facts.append(("marked", "best of the groups in each column (* or bold); the larger the better in all of them"))
+        facts.append(("marked", RULE))
+    if evaluation.chance is not None:
+        what = (
+            "the mean base rate of the attributes" if evaluation.base_rates else "the share of the most frequent class"
+        )
+        facts.append(("chance", f"a guess has {evaluation.chance:.3f}, {what}"))
     return facts
 
 
@@ -123,7 +129,10 @@ def _notes(collection: Collection) -> list[str]:
     notes += [f"not measured in {n} of {len(members)} runs: {text[:480]}" for text, n in reasons.most_common(_REASONS)]
     if len(reasons) > _REASONS:
         notes.append(f"{len(reasons) - _REASONS} more reasons of this kind in the evaluation.json files")
-    return notes
+    return notes + [
+        f"{group.label}, seed {member.seed}: {text}"
+        for group in collection.groups for member in group.members for text in member.evaluation.constants()
+    ]  # fmt: skip
 
 
 def _runs(collection: Collection) -> list[list[str]]:

@@ -11,6 +11,9 @@ from mmvae_cli.comparison.content import RUN_HEADER, Content, plain
 from mmvae_cli.comparison.latex import latex
 from mmvae_cli.comparison.measures import DDOF, METRICS, Key, Stat, unmeasured
 from mmvae_cli.comparison.tables import Row, Table, cell_text, headings, without_details
+from mmvae_cli.result import CHANCE
+
+_MARKS = ("*", CHANCE)
 
 # terminal ------------------------------------------------------------------------------------------------------------
 
@@ -45,6 +48,7 @@ def _terminal_table(table: Table, width: int) -> str:
     rows = [[_row_label(row), *(cell_text(c) + ("*" if c.best else "") for c in row.cells)] for row in table.rows]
     lines = [_aligned(table.title, header, rows, width)]
     lines += [f"  [{i}] {note}" for i, note in enumerate(table.notes, 1)]
+    lines += [f"  {table.chance}"] if table.chance else []
     return "\n".join(lines)
 
 
@@ -82,10 +86,11 @@ def _pieces(rows: list[list[str]], width: int) -> list[list[list[str]]]:
 
 def _columns(rows: list[list[str]]) -> list[str]:
     rows = [[plain(cell) for cell in row] for row in rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    # A star after the number must not push the digits out of line.
-    padded = [[(c if c.endswith("*") or not _starred(rows, i) else c + " ") for i, c in enumerate(row)] for row in rows]
-    widths = [w + (1 if _starred(rows, i) else 0) for i, w in enumerate(widths)]
+    # A mark after the number must not push the digits out of line.
+    padded = [
+        [(c if c.endswith(_MARKS) or not _marked(rows, i) else c + " ") for i, c in enumerate(row)] for row in rows
+    ]
+    widths = [max(len(row[i]) for row in padded) for i in range(len(rows[0]))]
     cells = [
         [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
         for row in padded
@@ -93,8 +98,8 @@ def _columns(rows: list[list[str]]) -> list[str]:
     return ["  ".join(row).rstrip() for row in cells]
 
 
-def _starred(rows: list[list[str]], column: int) -> bool:
-    return any(row[column].endswith("*") for row in rows)
+def _marked(rows: list[list[str]], column: int) -> bool:
+    return any(row[column].endswith(_MARKS) for row in rows)
 
 
 # Markdown ------------------------------------------------------------------------------------------------------------
@@ -138,6 +143,7 @@ def _md_table(table: Table) -> list[str]:
     if len(table.columns) > 12:
         header, *rows = [list(line) for line in zip(header, *rows, strict=True)]
     notes = [f"\\[{i}\\] {_md(note)}  " for i, note in enumerate(table.notes, 1)]
+    notes += [f"{_md(table.chance)}  "] if table.chance else []
     return _md_rows(header, rows) + (["", *notes] if notes else [])
 
 
@@ -221,7 +227,8 @@ def _group_json(content: Content, i: int) -> dict[str, Any]:
 
 def _value_json(key: Key, stat: Stat | None) -> dict[str, Any]:
     return {"metric": key.metric, "subset": key.subset, "target": key.target, "label": key.label,
-            "mean": stat and stat.mean, "std": stat and stat.std, "n": stat.n if stat else 0}  # fmt: skip
+            "mean": stat and stat.mean, "std": stat and stat.std, "n": stat.n if stat else 0,
+            "chance": stat and stat.chance, "at_chance": bool(stat and stat.at_chance)}  # fmt: skip
 
 
 def json_line(content: Content) -> str:

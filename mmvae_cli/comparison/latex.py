@@ -3,7 +3,9 @@
 from typing import Any
 
 from mmvae_cli.comparison.content import Content, plain
+from mmvae_cli.comparison.marking import RULE
 from mmvae_cli.comparison.tables import Cell, Row, Table, cell_text, headings, spans
+from mmvae_cli.result import CHANCE
 
 
 def latex(content: Content) -> str:
@@ -12,6 +14,8 @@ def latex(content: Content) -> str:
     lines += [f"% left out: {plain(folder)}: {plain(why)}" for folder, why in content.left_out]
     lines += [f"% note: {plain(note)}" for note in content.notes]
     about = f" Protocol: {_tex(content.protocol)}."
+    if len(content.collection.groups) > 1:
+        about += f" Marked: {_tex(RULE)}."
     if content.warning:
         about += f" Stand-in data: {_tex(content.warning)}."
     for table in content.tables:
@@ -32,7 +36,7 @@ def _tex_differences(content: Content) -> list[str]:
 
 def _tex_table(table: Table, about: str) -> list[str]:
     def number(cell: Cell) -> str:
-        text = cell_text(cell, "\\pm").replace("[n=", "\\;[n{=}")
+        text = cell_text(cell, "\\pm").replace("[n=", "\\;[n{=}").replace(CHANCE, "^{\\circ}")
         return "--" if cell.stat is None else f"$\\mathbf{{{text}}}$" if cell.best else f"${text}$"
 
     header = ["", *(_tex(c.header) for c in table.columns)]
@@ -41,6 +45,7 @@ def _tex_table(table: Table, about: str) -> list[str]:
         header = ["", *(_tex(heading) for heading in headings(table))]
         header, *rows = [list(line) for line in zip(header, *rows, strict=True)]
     notes = [f"\\textsuperscript{{{i}}} {_tex(note)}" for i, note in enumerate(table.notes, 1)]
+    notes += [f"{_tex(table.chance)}."] if table.chance else []
     caption = [_tex(table.title) + f". Mean and standard deviation over seeds (ddof 1).{about}", *notes]
     columns = "l" + "r" * (len(header) - 1)
     spans = [] if turned else _tex_spans(table)
@@ -74,7 +79,8 @@ def _tex_spans(table: Table) -> list[str]:
 
 
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "→": r"$\to$", "±": r"$\pm$",
-        "<": r"\textless{}", ">": r"\textgreater{}", "|": r"$\mid$"} | {c: "\\" + c for c in "&%$#_{}"}  # fmt: skip
+        CHANCE: r"$^{\circ}$", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"$\mid$"}  # fmt: skip
+_TEX |= {character: "\\" + character for character in "&%$#_{}"}
 
 
 def _tex(text: Any) -> str:

@@ -30,7 +30,7 @@ _STYLE: Any = {
     "axes.labelcolor": "#374151", "xtick.color": "#374151", "ytick.color": "#374151", "legend.frameon": False,
     "hatch.linewidth": 0.6,
 }  # fmt: skip
-_CHANCE = "#6b7280"
+CHANCE_COLOUR = "#6b7280"
 
 
 class Look(NamedTuple):
@@ -144,9 +144,11 @@ def nats_limits(stats: list[Stat]) -> tuple[float, float]:
     return middle - wide / 2, middle + wide / 2
 
 
-def chance_line(axis: Any, chance: float | None, label: str = "chance") -> None:
-    if chance is not None:
-        axis.axhline(chance, color=_CHANCE, linestyle=(0, (1, 1.5)), linewidth=1.2, label=label, zorder=1)
+def chance_line(axis: Any, scores: list[Stat]) -> None:
+    """What a guess has."""
+    if known := [stat.chance for stat in scores if stat.chance is not None]:
+        style = {"color": CHANCE_COLOUR, "linestyle": (0, (1, 1.5)), "linewidth": 1.2, "zorder": 1}
+        axis.axhline(math.fsum(known) / len(known), label="chance", **style)
 
 
 def legend(made: Any, axes: Iterable[Any]) -> None:
@@ -156,6 +158,7 @@ def legend(made: Any, axes: Iterable[Any]) -> None:
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             known.setdefault(label, handle)
+    known |= {"chance": known.pop("chance")} if "chance" in known else {}  # the last one
     room = made.get_figwidth() / (0.075 * max(map(len, known), default=1) + 0.7)
     columns = max(1, min(len(known), 4, int(room)))
     made.set_figheight(made.get_figheight() + 0.19 * (-(-len(known) // columns) - 1))

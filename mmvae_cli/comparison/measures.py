@@ -6,11 +6,11 @@ runs, so that a standard deviation is always one over seeds.
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from mmvae_cli.comparison.groups import Group, Member
-from mmvae_cli.result import EvaluationResult
+from mmvae_cli.result import EvaluationResult, at_chance
 
 DDOF = 1
 DDOF_NOTE = "standard deviation over seeds: of the sample, divided by n - 1 (ddof 1)"
@@ -28,11 +28,18 @@ class Key:
 
 @dataclass(frozen=True)
 class Stat:
-    """Over ``n`` seeds; ``std`` is None for fewer than two."""
+    """Over ``n`` seeds; ``std`` is None for fewer than two. ``chance``: what a guess has (None: not known, or no
+    score); ``trials``: on how many answers each seed's score rests."""
 
     mean: float
     std: float | None
     n: int
+    chance: float | None = None
+    trials: float = 0.0
+
+    @property
+    def at_chance(self) -> bool:
+        return self.chance is not None and at_chance(self.mean, self.chance, self.trials)
 
 
 # metric -> (title, unit, larger is better)
@@ -123,9 +130,29 @@ def _mean(values: list[float | None]) -> float | None:
 
 def of_group(group: Group) -> dict[Key, Stat]:
     """Mean and sample standard deviation over the group's seeds, for every number any of its runs has."""
-    runs = [of_run(member.evaluation) for member in group.members]
-    keys = {key: None for run in runs for key in run}
-    return {key: stat([run[key] for run in runs if key in run]) for key in keys}
+    runs = [(of_run(member.evaluation), member.evaluation) for member in group.members]
+    keys = {key: None for run, _ in runs for key in run}
+    return {key: _stat(key, [(run[key], evaluation) for run, evaluation in runs if key in run]) for key in keys}
+
+
+def _stat(key: Key, found: list[tuple[float, EvaluationResult]]) -> Stat:
+    guesses = [_guess(key, evaluation) for _, evaluation in found]
+    chances = [chance for chance, _ in guesses if chance is not None]
+    chance = math.fsum(chances) / len(chances) if len(chances) == len(guesses) else None
+    return replace(stat([value for value, _ in found]), chance=chance, trials=min(trials for _, trials in guesses))
+
+
+def _guess(key: Key, evaluation: EvaluationResult) -> tuple[float | None, float]:
+    """What a guess has in place of this number, and on how many answers the number rests."""
+    if METRICS[key.metric][1] == "nats":
+        return None, 0.0
+    if key.metric == "joint_coherence":
+        part = evaluation.coherence
+        return (part.joint_chance, part.joint_samples) if part else (None, 0.0)
+    if key.label:
+        rate = evaluation.base_rates.get(key.label)
+        return rate, evaluation.dataset.count * (rate or 0.0)
+    return evaluation.chance, evaluation.trials
 
 
 def stat(values: list[float]) -> Stat:

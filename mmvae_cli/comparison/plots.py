@@ -108,6 +108,7 @@ def _panel(axis: Any, content: Content, chosen: list[Look], metric: str, sizes: 
         every += [*known.values(), *_published_lines(axis, content, one, metric, look.colour)]
     if scores:
         looks.score_axis(axis, every)
+        looks.chance_line(axis, every)
     else:
         axis.set_ylim(looks.nats_limits(every))
 

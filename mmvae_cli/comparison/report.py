@@ -50,15 +50,19 @@ def html(content: Content, plots: list[Plot]) -> str:
 def _shown(table: tables.Table) -> dict[str, Any]:
     """A table as the template wants it: heading rows and cells as text; long ones turned, modalities going down."""
     labels = [(row.label, row.n, row.published, row.marks) for row in table.rows]
-    cells = [[(tables.cell_text(c), c.best, c.stat is None) for c in row.cells] for row in table.rows]
+    cells = [[(tables.cell_text(c), _css(c)) for c in row.cells] for row in table.rows]
     turned = len(table.columns) > 12
     return {
-        "title": table.title, "notes": table.notes, "labels": labels,
+        "title": table.title, "notes": table.notes, "chance": table.chance, "labels": labels,
         "turned": turned, "dense": "" if turned else _density(len(table.columns)),
         "columns": tables.headings(table) if turned else [column.header for column in table.columns],
         "spans": [] if turned or not any(c.span for c in table.columns) else tables.spans(table),
         "cells": [list(line) for line in zip(*cells, strict=True)] if turned else cells,
     }  # fmt: skip
+
+
+def _css(cell: tables.Cell) -> str:
+    return "best" if cell.best else "chance" if cell.at_chance else ""
 
 
 def _density(columns: int) -> str:

@@ -5,10 +5,12 @@ Every layout has one row per group and, under it, the published numbers of the s
 
 from dataclasses import dataclass, field, replace
 
+from mmvae_cli.comparison import marking
 from mmvae_cli.comparison.collect import Collection
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.measures import METRICS, Key, Stat, outside, subsets, unmeasured
 from mmvae_cli.comparison.published import Published, experiment
+from mmvae_cli.result import CHANCE
 
 Stats = list[dict[Key, Stat]]
 """One mapping per group, in the groups' order."""
@@ -28,12 +30,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """``n`` is given only where it is not the whole group's. ``mark``: the number of a note below the table."""
+    """``n`` is given only where it is not the whole group's."""
 
     stat: Stat | None
     decimals: tuple[int, int]
     best: bool = False
     n: int | None = None
+
+    @property
+    def at_chance(self) -> bool:
+        return self.stat is not None and self.stat.at_chance
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,20 @@ class Row:
 
 @dataclass
 class Table:
-    """``detail``: long, and left out of the terminal. ``notes`` are numbered from 1; rows point to them."""
+    """``detail``: long, and left out of the terminal. ``notes`` are numbered from 1; rows point to them. ``chance``:
+    what CHANCE means, where a cell has it."""
 
     title: str
     columns: list[Column]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
     detail: bool = False
+
+    @property
+    def chance(self) -> str:
+        cells = [(c.key, cell.stat) for row in self.rows for c, cell in zip(self.columns, row.cells, strict=True)
+                 if cell.stat and cell.at_chance]  # fmt: skip
+        return _at_chance([(key, stat.chance) for key, stat in cells if stat.chance is not None])
 
 
 def build(collection: Collection, stats: Stats, published: list[Published]) -> list[Table]:
@@ -87,10 +100,12 @@ class _Maker:
         if not columns:
             return None
         table = Table(title, columns, [], detail=detail)
-        best = {c.key: _best([self.stats[i].get(c.key) for i in chosen], c.key) for c in columns}
-        for i in chosen:
+        best = {
+            c.key: marking.best([self.stats[i].get(c.key) for i in chosen], c.key, decimals(c.key)) for c in columns
+        }
+        for place, i in enumerate(chosen):
             one, known = self.groups[i], self.stats[i]
-            cells = [_cell(known.get(c.key), c.key, best[c.key], len(one.members)) for c in columns]
+            cells = [_cell(known.get(c.key), c.key, best[c.key] == place, len(one.members)) for c in columns]
             table.rows.append(Row(one.label, cells, n=len(one.members)))
             if beside:
                 self._add_published(table, one, sources)
@@ -133,20 +148,25 @@ def decimals(key: Key) -> int:
     return 1 if METRICS[key.metric][1] == "nats" else 3
 
 
-def _best(stats: list[Stat | None], key: Key) -> str | None:
-    """The best mean as it will be printed, so that what looks equal is equally best; None for a lonely group."""
-    means = [stat.mean for stat in stats if stat]
-    if len(means) < 2:
-        return None
-    return f"{(max if METRICS[key.metric][2] else min)(means):.{decimals(key)}f}"
-
-
-def _cell(stat: Stat | None, key: Key, best: str | None, members: int) -> Cell:
+def _cell(stat: Stat | None, key: Key, best: bool, members: int) -> Cell:
     digits = decimals(key)
-    if stat is None:
-        return Cell(None, (digits, digits))
-    is_best = best is not None and f"{stat.mean:.{digits}f}" == best
-    return Cell(stat, (digits, digits), is_best, stat.n if stat.n != members else None)
+    return Cell(stat, (digits, digits), best, stat.n if stat and stat.n != members else None)
+
+
+def _at_chance(found: list[tuple[Key, float]]) -> str:
+    """What the marked cells are no better than, in one sentence."""
+    guesses = [chance for key, chance in found if key.metric != "joint_coherence" and not key.label]
+    joint = [chance for key, chance in found if key.metric == "joint_coherence"]
+    said = [f"no better than a guess ({_range(guesses)})"] if guesses else []
+    said += ["no better than the attribute's base rate"] if any(key.label for key, _ in found) else []
+    if joint:
+        said.append(f"a joint coherence no better than that of modalities without anything in common ({_range(joint)})")
+    return f"{CHANCE} at chance: {'; '.join(said)}" if said else ""
+
+
+def _range(values: list[float]) -> str:
+    low, high = f"{min(values):.3f}", f"{max(values):.3f}"
+    return low if low == high else f"{low} to {high}"
 
 
 # layouts -------------------------------------------------------------------------------------------------------------
@@ -267,13 +287,14 @@ def headings(table: Table) -> list[str]:
 
 
 def cell_text(cell: Cell, plus_minus: str = "±") -> str:
-    """``0.974 ± 0.003``; without deviation for a single seed; ``-`` where there is nothing."""
+    """``0.974 ± 0.003``; without deviation for a single seed; ``-`` where there is nothing; CHANCE behind a guess."""
     if cell.stat is None:
         return "-"
     text = f"{cell.stat.mean:.{cell.decimals[0]}f}"
     if cell.stat.std is not None:
         text += f" {plus_minus} {cell.stat.std:.{cell.decimals[1]}f}"
-    return text + (f" [n={cell.n}]" if cell.n is not None else "")
+    text += f" [n={cell.n}]" if cell.n is not None else ""
+    return text + (CHANCE if cell.at_chance else "")
 
 
 def without_details(tables: list[Table]) -> list[Table]:

@@ -109,6 +109,18 @@ def _points(axis: Any, content: Content, panel: Panel) -> None:
             axis.annotate(f"β={beta:g}", (x.mean, y.mean), (4, 4), textcoords="offset points", fontsize=7, color=colour)
     every = [point[1:] for points in families.values() for point in points]
     looks.score_axis(axis, [y for _, y in every])
+    if panel.y.metric == "joint_coherence":  # each point has a chance of its own
+        if marked := {x.mean: y.chance for x, y in every if y.chance is not None}:
+            axis.scatter(
+                list(marked),
+                list(marked.values()),
+                marker="_",
+                color=looks.CHANCE_COLOUR,
+                label="chance",
+                clip_on=False,
+            )
+    else:
+        looks.chance_line(axis, [y for _, y in every])
     axis.set_xlim(looks.nats_limits([x for x, _ in every]))
     axis.ticklabel_format(axis="x", useOffset=False, style="plain")
     axis.locator_params(axis="x", nbins=5)

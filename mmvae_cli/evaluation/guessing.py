@@ -1,8 +1,6 @@
 """What a report says of scores that a guess reaches too."""
 
-from mmvae_cli.result import EvaluationResult, at_chance
-
-MARK = "°"
+from mmvae_cli.result import CHANCE, EvaluationResult, at_chance
 
 
 def score(found: EvaluationResult, value: float | None) -> str:
@@ -21,14 +19,14 @@ def joint(found: EvaluationResult) -> str:
 def _marked(value: float | None, chance: float | None, trials: float) -> str:
     if value is None:
         return "-"
-    return f"{value:.3f}{MARK if chance is not None and at_chance(value, chance, trials) else ''}"
+    return f"{value:.3f}{CHANCE if chance is not None and at_chance(value, chance, trials) else ''}"
 
 
 def remarks(found: EvaluationResult, tables: list[str]) -> list[str]:
     """What the mark means, where ``tables`` have it, and which answers are always the same."""
-    if found.chance is None or not any(MARK in table for table in tables):
+    if found.chance is None or not any(CHANCE in table for table in tables):
         return found.constants()
-    return [f"{MARK} at chance: no better than a guess, which has {found.chance:.3f}", *found.constants()]
+    return [f"{CHANCE} at chance: no better than a guess, which has {found.chance:.3f}", *found.constants()]
 
 
 def warning(found: EvaluationResult) -> str:

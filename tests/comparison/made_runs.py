@@ -69,10 +69,12 @@ def evaluation(made: Recipe, data: str, **changes: Any) -> dict[str, Any]:
                     "count": 19867 if attributes else 10000},
         "modalities": names,
         "settings": {"latent_samples": 500, "seed": 0},
+        "chance": 0.2 if attributes else 0.1,
         "latent": {"metric": metric, "values": latent,
                    "per_label": {s: _spread(noise, v) for s, v in latent.items()} if attributes else {}},
         "coherence": {"metric": metric, "joint": together,
-                      "joint_samples": 10000, "conditional": conditional, "classifiers": dict.fromkeys(names, 0.98),
+                      "joint_samples": 10000, "joint_chance": None if attributes else 0.001,
+                      "conditional": conditional, "classifiers": dict.fromkeys(names, 0.98),
                       "per_label": {s: {t: _spread(noise, v) for t, v in row.items()} for s, row in conditional.items()}
                       if attributes else {}},
         "likelihood": {"importance_samples": 15, "grouping": "per_item", "count": 10000, "joint": joint,

@@ -78,7 +78,20 @@ def test_a_sweep_has_a_colour_for_each_beta_and_a_marker_for_each_method(tmp_pat
     assert len({look.colour for look in chosen.values()}) == 3
     assert len({look.marker for look in chosen.values()}) == 3
     axis = drawn(found, "by-number-of-inputs").axes[0]
-    assert len({line.get_color() for line in axis.lines}) == 3
+    assert len({line.get_color() for line in axis.lines if line.get_label() != "chance"}) == 3
+
+
+def test_chance_is_drawn_where_scores_are(tmp_path: Path) -> None:
+    found = content(study(tmp_path, "own", ["a", "b"], betas=(1.0, 5.0), seeds=1))
+    figure = drawn(found, "by-number-of-inputs")
+    lines = [{line.get_label(): line.get_ydata()[0] for line in axis.lines} for axis in figure.axes]
+    assert [known.get("chance", 0) for known in lines] == pytest.approx([0.1, 0.1, 0]), "log-likelihoods have none"
+    assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "chance"
+    assert {line.get_label() for line in drawn(found, "one-given-one").axes[0].lines} >= {"chance"}
+    (joint,) = drawn(found, "joint-tradeoff").axes
+    marks = next(one for one in joint.collections if one.get_label() == "chance")
+    assert {y for _, y in marks.get_offsets().tolist()} == {0.001}
+    assert len(marks.get_offsets()) == 6
 
 
 @pytest.mark.parametrize(("data", "modalities", "names"), [

@@ -168,7 +168,7 @@ def test_published_file_names_known_metrics_and_modalities() -> None:
                 assert len(value) in (1, 2)
 
 
-def test_best_is_the_largest_mean_as_printed_and_none_for_one_group(tmp_path: Path) -> None:
+def test_best_is_the_largest_mean_by_far_and_none_for_one_group(tmp_path: Path) -> None:
     study(tmp_path / "three", "polymnist", VIEWS)
     summary = build(collect([tmp_path / "three"])).tables[0]
     assert [[cell.best for cell in known.cells] for known in summary.rows] == [[False] * 6, [False] * 6, [True] * 6]
