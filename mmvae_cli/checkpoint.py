@@ -86,7 +86,7 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, positio
     ready = {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}
     progress = json.dumps({"step": position.step, "epoch": position.epoch, "seconds": position.seconds})
     metadata = {"format": "mmvae-checkpoint", "progress": progress, "digest": digest(ready, progress)}
-    hint = "free the disk; the previous checkpoint is untouched"
+    hint = "free the disk; what was written before is untouched"
     try:
         with replacing(path, hint) as temporary:
             save_file(ready, temporary, metadata)

@@ -268,6 +268,13 @@ def train(
     ))  # fmt: skip
 
 
+def _require_run(folder: Path) -> None:
+    """Refuse what is no run before torch is imported, which takes seconds."""
+    from mmvae_cli.run import Run
+
+    Run(folder).recipe()
+
+
 @app.command()
 def evaluate(
     ckpt: Annotated[Path, typer.Option("--ckpt", help="Run folder.")],
@@ -291,9 +298,10 @@ def evaluate(
     mmvae evaluate --ckpt runs/polymnist_mopoe-seed0
     mmvae evaluate --ckpt runs/polymnist_mopoe-seed0 --metrics latent --json
     """
+    console.set_quiet(quiet)
+    _require_run(ckpt)
     from mmvae_cli.evaluation import command
 
-    console.set_quiet(quiet)
     path, found = command.run(
         ckpt, metrics=metrics, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
         device=device, force=force, verify=verify, subsets_per_size=subsets_per_size,
@@ -336,10 +344,11 @@ def sample(
     mmvae sample --ckpt runs/polymnist_mopoe-seed0 --given m1,m2 --target m0
     mmvae sample --ckpt runs/celeba_mopoe-seed0 --text "smiling, blond hair" --text "male, eyeglasses"
     """
+    console.set_quiet(quiet)
+    _require_run(ckpt)
     from mmvae_cli.sampling import command
     from mmvae_cli.sampling.plan import Wish
 
-    console.set_quiet(quiet)
     wish = Wish(kind and kind.value, given, target, tuple(text or ()))
     made = command.run(
         ckpt, wish, count=count, seed=seed, chosen=checkpoint, out=out, force=force, data_dir=data_dir, device=device,

@@ -168,7 +168,8 @@ class Run:
                 file.write(lines)
         except OSError as error:
             raise Failure(
-                f"cannot write {self.metrics_path}: {error.strerror}", "free the disk; the last checkpoint is untouched"
+                f"cannot write {self.metrics_path}: {error.strerror}",
+                "free the disk; what was written before is untouched",
             ) from error
 
     def forget_after(self, step: int) -> None:

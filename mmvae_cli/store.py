@@ -22,9 +22,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import DataProblem
 from mmvae_cli.files import read_json, reading, reserve, sha256, write_json
 from mmvae_cli.kinds import KINDS
+from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.wording import first_problem
 
 FORMAT, VERSION = "mmvae-dataset", 1
@@ -275,6 +277,14 @@ class Store:
 
     def _damaged(self, name: str, what: str) -> DataProblem:
         return DataProblem(f"{self.folder / name} {what}", "build the dataset again: mmvae make-dataset ... --force")
+
+
+def of_recipe(recipe: Recipe, data_dir: Path, *, verify: bool) -> Store:
+    """The recipe's dataset. Raises DataProblem, where there is none, with the command that makes it."""
+    folder = recipes.dataset_folder(recipe, data_dir)
+    if not folder.exists():
+        raise DataProblem(f"no dataset at {folder}", f"make it: {recipes.how_to_make(recipe, data_dir)}")
+    return Store(folder, verify=verify)
 
 
 def _digest(source: bytes | Rows) -> str:

@@ -6,13 +6,12 @@ from pathlib import Path
 import torch
 
 from mmvae_cli import batches, checkpoint, runtime
-from mmvae_cli import recipe as recipes
 from mmvae_cli.checkpoint import Checkpoint
 from mmvae_cli.errors import DataProblem
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run import Run
-from mmvae_cli.store import Store
+from mmvae_cli.store import Store, of_recipe
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ def load(run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, devic
     """The run's model with its ``chosen`` or newest valid checkpoint. Raises DataProblem for a checkpoint or dataset
     that is missing or damaged, UsageProblem for a dataset or device that does not fit."""
     found = checkpoint.needed(run, chosen)
-    store = Store(recipes.dataset_folder(recipe, data_dir), verify=verify)
+    store = of_recipe(recipe, data_dir, verify=verify)
     batches.check_store(store, recipe)
     run.check_data(store.folder, store.fingerprint)
     place = runtime.pick_device(device)

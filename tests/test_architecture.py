@@ -117,6 +117,25 @@ def test_torch_is_not_loaded_by(module):
     assert "torch" not in loaded
 
 
+@pytest.mark.parametrize(("words", "message"), [
+    ("train polymnist_mopo", "no recipe 'polymnist_mopo'"), ("train quickstart objective.bta=1", "unknown key"),
+    ("train quickstart --data-dir nowhere", "no dataset"), ("train quickstart --seeds 0 lr=1", "unknown key"),
+    ("evaluate --ckpt nowhere", "nowhere is no run"), ("sample --ckpt nowhere", "nowhere is no run"),
+])  # fmt: skip
+def test_what_is_mistyped_is_refused_before_torch_is_loaded(words, message, tmp_path):
+    code = f"""import sys
+from mmvae_cli.cli import app
+from mmvae_cli.errors import Failure
+try:
+    app({words.split()!r}, standalone_mode=False)
+except Failure as failure:
+    print(failure, "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert message in done.stdout, done.stderr
+    assert done.stdout.endswith("False\n")
+
+
 def test_the_command_line_loads_nothing_heavy():
     assert not loaded_by("mmvae_cli.cli") & {"numpy", "scipy", "sklearn", "matplotlib", "PIL"}
 

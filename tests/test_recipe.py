@@ -1,18 +1,21 @@
 """Recipes: every shipped one is valid and complete; errors come with path, what is allowed, and what is near."""
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmvae_cli import plain_yaml
+from mmvae_cli import plain_yaml, store
 from mmvae_cli import recipe as recipes
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli.cli import make_dataset
+from mmvae_cli.errors import DataProblem, UsageProblem
 from mmvae_cli.recipe import Recipe
 
 from recipes import tiny
@@ -38,6 +41,27 @@ def test_shipped_recipes_say_what_their_preset_is(name):
     spec = recipes.load(name).model
     preset = recipes.PRESETS[spec.method]
     assert {key: getattr(spec, key) for key in preset} == preset
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_missing_dataset_of_a_shipped_recipe_is_answered_with_the_command_that_makes_it(name, tmp_path):
+    """The command that the recipe's own comment says; it writes where this recipe looks, also below another folder."""
+    recipe = recipes.load(name)
+    assert f"\n# Needs: {recipes.how_to_make(recipe, Path('data'))}\n" in recipes.shipped()[name].read_text()
+    for data_dir in (Path("data"), tmp_path / "other place"):
+        with pytest.raises(DataProblem, match="no dataset at") as caught:
+            store.of_recipe(recipe, data_dir, verify=False)
+        _, mmvae, verb, kind, *words = shlex.split(caught.value.hint.replace("make it:", "make-it:"))
+        assert (mmvae, verb) == ("mmvae", "make-dataset")
+        command = typer.main.get_command(make_dataset).commands[kind]
+        asked = command.make_context(kind, words).params
+        assert (asked["out"] or asked["data_dir"] / kind) == data_dir / recipe.dataset.name
+
+
+def test_a_missing_dataset_of_ones_own_recipe_is_answered_too():
+    """By another of the same data, else in general."""
+    assert recipes.how_to_make(tiny(2, dataset__name="mst_embedded"), Path("d")).endswith(" --out d/mst_embedded")
+    assert recipes.how_to_make(tiny(2), Path("d")) == "mmvae make-dataset, or give its place with --data-dir"
 
 
 def test_the_paper_settings():

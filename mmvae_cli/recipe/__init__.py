@@ -10,6 +10,7 @@ from mmvae_cli.recipe.reading import (
     effective,
     find,
     flatten,
+    how_to_make,
     load,
     shipped,
     that_matter,
@@ -33,5 +34,5 @@ from mmvae_cli.recipe.wording import setting
 __all__ = [
     "MAX_SUBSETS", "NETWORKS", "PRESETS", "SCALABLE", "DatasetSpec", "EvaluationSpec", "ModalitySpec", "ModelSpec",
     "ObjectiveSpec", "Recipe", "Subsets", "TrainingSpec", "dataset_folder", "difference", "effective", "find",
-    "flatten", "load", "setting", "shipped", "size_of", "subset_list", "that_matter", "validate",
+    "flatten", "how_to_make", "load", "setting", "shipped", "size_of", "subset_list", "that_matter", "validate",
 ]  # fmt: skip

@@ -2,6 +2,8 @@
 
 import difflib
 import os
+import re
+import shlex
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -178,6 +180,21 @@ def dataset_folder(recipe: Recipe, data_dir: Path) -> Path:
     """Where the recipe's dataset is: a path as given, a plain name under ``data_dir``."""
     name = recipe.dataset.name
     return Path(name).expanduser() if "/" in name or name in (".", "..") else data_dir / name
+
+
+def how_to_make(recipe: Recipe, data_dir: Path) -> str:
+    """The command that makes the recipe's dataset, as the shipped recipe of its name, or another of the same data, says
+    what it needs."""
+    known, name = shipped(), recipe.dataset.name
+    for path in filter(None, [known.get(recipe.name), *known.values()]):
+        text = path.read_text(encoding="utf-8")
+        needs = re.search(r"^# Needs: (.*)$", text, re.MULTILINE)
+        if needs and f"\ndataset: {{name: {name}}}\n" in text:
+            command, out, _ = needs[1].partition(" --out ")
+            if out:
+                return f"{command} --out {shlex.quote(str(data_dir / name))}"
+            return command if data_dir == Path("data") else f"{command} --data-dir {shlex.quote(str(data_dir))}"
+    return "mmvae make-dataset, or give its place with --data-dir"
 
 
 def difference(old: Recipe, new: Recipe) -> list[str]:

@@ -1,12 +1,11 @@
-"""``mmvae train`` on plain values."""
+"""``mmvae train`` on plain values. No torch before recipe and data are known to go together."""
 
 from pathlib import Path
 
-from mmvae_cli import console
+from mmvae_cli import console, store
 from mmvae_cli import recipe as recipes
 from mmvae_cli.run import default_folder
-from mmvae_cli.training import plan
-from mmvae_cli.training.loop import Request, train
+from mmvae_cli.training import needs
 
 
 def run(
@@ -19,8 +18,13 @@ def run(
     dataset = recipes.dataset_folder(recipe, data_dir)
     folder = run or default_folder(recipe, recipes.that_matter(name, overrides))
     if dry_run:
+        from mmvae_cli.training import plan
+
         for line in plan.describe(recipe, dataset):
             console.say(line)
         console.say(f"{'run':<32} {folder}")
         return recipe.dump().rstrip()
+    needs.check(recipe, store.of_recipe(recipe, data_dir, verify=False))
+    from mmvae_cli.training.loop import Request, train
+
     return str(train(recipe, Request(folder, dataset, device, resume, verify)))

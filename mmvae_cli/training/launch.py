@@ -14,11 +14,11 @@ from pathlib import Path
 
 from mmvae_cli import console, signals
 from mmvae_cli import recipe as recipes
-from mmvae_cli.errors import EXIT_FAILED, EXIT_STOPPED, DataProblem, Failure, UsageProblem
+from mmvae_cli.errors import EXIT_FAILED, EXIT_STOPPED, Failure, UsageProblem
 from mmvae_cli.files import write_atomic
 from mmvae_cli.run import Run
-from mmvae_cli.store import Store
-from mmvae_cli.training import study
+from mmvae_cli.store import Store, of_recipe
+from mmvae_cli.training import needs, study
 from mmvae_cli.training.study import PlannedRun
 
 PROGRAM = [sys.executable, "-P", str(Path(__file__).parents[1] / "__main__.py")]
@@ -92,8 +92,8 @@ def run(wish: Wish, options: Options, launcher: str, directives: list[str], *, d
             console.say(f"{one.folder} is finished: skipped")
         else:
             todo.append(one)
-    if not dry_run:
-        _check_datasets(todo, options.data_dir)
+    for one in todo:
+        _check_needs(one.recipe, options.data_dir, dry_run=dry_run)
     if launcher == "slurm":
         _to_slurm(planned, todo, options, wanted, dry_run=dry_run)
     elif dry_run:
@@ -103,10 +103,14 @@ def run(wish: Wish, options: Options, launcher: str, directives: list[str], *, d
         _here(planned, todo, options)
 
 
-def _check_datasets(todo: list[PlannedRun], data_dir: Path) -> None:
-    for folder in dict.fromkeys(recipes.dataset_folder(one.recipe, data_dir) for one in todo):
-        if not (folder / "dataset.json").is_file():
-            raise DataProblem(f"no dataset at {folder}", "make it first: mmvae make-dataset; nothing was started")
+def _check_needs(recipe: recipes.Recipe, data_dir: Path, *, dry_run: bool) -> None:
+    """What the run itself would refuse is refused now; a dry run does not need the data."""
+    try:
+        if not dry_run or (recipes.dataset_folder(recipe, data_dir) / "dataset.json").is_file():
+            needs.check(recipe, of_recipe(recipe, data_dir, verify=False))
+    except Failure as failure:
+        failure.hint += "; nothing was started"
+        raise
 
 
 def _check_data(planned: list[PlannedRun], data_dir: Path) -> None:

@@ -19,7 +19,7 @@ from mmvae_cli.recipe import Recipe
 from mmvae_cli.run import Run
 from mmvae_cli.runtime import World, derive
 from mmvae_cli.store import Store
-from mmvae_cli.training import plan
+from mmvae_cli.training import needs, plan
 from mmvae_cli.training.engine import Engine, way_of
 from mmvae_cli.training.meter import Log
 from mmvae_cli.training.step import Step, make_optimizer, normalises
@@ -49,12 +49,7 @@ def train(recipe: Recipe, request: Request) -> Path:
     device = runtime.pick_device(request.device)
     store = Store(request.dataset, verify=request.verify)
     batches.check_store(store, recipe)
-    count = store.count("train")
-    if recipe.training.batch_size > count:
-        raise UsageProblem(
-            f"training.batch_size {recipe.training.batch_size} is more than the {count} training items",
-            f"use training.batch_size={count} or fewer",
-        )
+    needs.check(recipe, store)
     store.check("train", recipe.modalities)  # damage is seen before anything is written
     plan.refuse_too_large(recipe, device)
     run = Run(request.run)
@@ -69,6 +64,8 @@ def train(recipe: Recipe, request: Request) -> Path:
                 _train_locked(recipe, request, run, store, device, world, lock)
         except Exception as error:
             _note_failure(run, error)
+            if isinstance(error, Diverged):
+                error.hint += f"; {_what_is_left(run)}"
             raise
     return run.folder
 
@@ -85,7 +82,7 @@ def _train_locked(
     step = Step(model, goal, settings.precision)
     optimizer = make_optimizer(model, settings.learning_rate)
     position = _resume(run, model, optimizer, request.resume, world)
-    per_epoch = store.count("train") // settings.batch_size
+    per_epoch = needs.steps_per_epoch(recipe, store)
     total = settings.epochs * per_epoch
     if position.step:
         run.check_data(request.dataset, store.fingerprint)
@@ -119,9 +116,7 @@ def _train_locked(
             try:
                 engine.take(at)
             except RuntimeError:  # a signal to all processes of a job ends the compiler's helpers, too
-                signals.leave_if_requested(
-                    f"step {at + 1} was given up, {run.folder} is as its last checkpoint left it"
-                )
+                signals.leave_if_requested(f"step {at + 1} was given up, {run.folder} keeps what was written before")
                 raise
             done, note = at + 1, ""
             stop = done % asked_every == 0 and _any_rank_stops(world, device)
@@ -160,10 +155,11 @@ class Saving:
 
 
 def _note(record: dict[str, Any]) -> str:
-    """The terms and the speed for the line of progress; the likelihoods are summed over the modalities."""
+    """The terms and the speed for the line of progress; likelihoods and KLs are summed over the modalities. The loss
+    weighs them (beta, likelihood weights, unimodal terms), so that it is not their difference."""
     likelihood = sum(value for name, value in record.items() if name.startswith("log_likelihood."))
-    return (f"loss {record['loss']:,.1f}, log-likelihood {likelihood:,.1f}, KL {record['kl.shared']:,.2f}, "
-            f"{record['items_per_second']:,.0f} items/s")  # fmt: skip
+    return (f"loss {record['loss']:,.1f} (weighted), log-likelihood {likelihood:,.1f}, "
+            f"KL {likelihood - record['elbo']:,.2f}, {record['items_per_second']:,.0f} items/s")  # fmt: skip
 
 
 def _check_rows(model: torch.nn.Module, batch_size: int, world: World) -> None:
@@ -174,6 +170,12 @@ def _check_rows(model: torch.nn.Module, batch_size: int, world: World) -> None:
             f"training.batch_size {batch_size} is too small for {world.size} processes: {least} rows each at least",
             "start fewer processes; the global batch is the recipe's",
         )
+
+
+def _what_is_left(run: Run) -> str:
+    """For a run that diverged: the checkpoint from before, where there is one."""
+    paths = run.checkpoint_paths()
+    return f"the last checkpoint, {paths[0]}, is from before" if paths else "no checkpoint had been written yet"
 
 
 def _note_failure(run: Run, failure: Exception) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from mmvae_cli.checkpoint import Position
-from mmvae_cli.errors import Diverged, UsageProblem
+from mmvae_cli.errors import Diverged
 from mmvae_cli.run import Run
 from mmvae_cli.runtime import World
 
@@ -52,7 +52,7 @@ class Meter:
         named = ", ".join(name for name in bad[:6] if name != "loss") or "loss"
         raise Diverged(
             f"training diverged at step {int(first)}: not finite: {named}",
-            "lower training.learning_rate or check the data; the last checkpoint is from before",
+            "lower training.learning_rate or check the data",
         )
 
     def flush(self, step: int, epoch: int, batch_size: int, rate: float) -> dict[str, Any]:
@@ -83,12 +83,8 @@ class Log:
     def __init__(self, run: Run, tensorboard: bool, world: World) -> None:
         self._run, self._active, self._writer = run, world.rank == 0, None
         if tensorboard and self._active:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                raise UsageProblem(
-                    "training.tensorboard needs the package tensorboard", "pip install 'mmvae-cli[tensorboard]'"
-                ) from error
+            from torch.utils.tensorboard import SummaryWriter
+
             self._writer = SummaryWriter(str(run.folder / "tensorboard"))
 
     def write(self, record: dict[str, Any], position: Position, memory: float) -> None:

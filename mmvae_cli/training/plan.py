@@ -10,6 +10,7 @@ from mmvae_cli.kinds import KINDS
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.store import Store
+from mmvae_cli.training import needs
 
 COMPONENT_TENSORS, MIXTURE_TENSORS = 6, 8
 """Tensors (S, B, D) that forward and backward pass hold where every component is: measured, not counted."""
@@ -30,16 +31,16 @@ def describe(recipe: Recipe, dataset: Path) -> list[str]:
 
         store = Store(dataset, verify=False)
         check_store(store, recipe)
-        count, batch = store.count("train"), recipe.training.batch_size
-        steps = recipe.training.epochs * (count // batch)
+        count, per_epoch = store.count("train"), needs.steps_per_epoch(recipe, store)
         data_bytes = sum(info.bytes for name, info in store.info.files.items() if name.startswith("train/"))
         lines.append(f"{'dataset':<32} {dataset} ({count:,} training items, fingerprint {store.fingerprint})")
-        lines.append(f"{'steps':<32} {steps:>12,} ({recipe.training.epochs} epochs of {count // batch:,})")
+        steps = recipe.training.epochs * per_epoch
+        lines.append(f"{'steps':<32} {steps:>12,} ({recipe.training.epochs} epochs of {per_epoch:,})")
     else:
         lines.append(f"{'dataset':<32} {dataset} is not there yet")
-    needs = memory_needs(recipe) | {"data": data_bytes}
-    parts = ", ".join(f"{what} {size / 2**20:,.0f}" for what, size in needs.items())
-    lines.append(f"{'memory, about':<32} {sum(needs.values()) / 2**20:>8,.0f} MiB ({parts})")
+    memory = memory_needs(recipe) | {"data": data_bytes}
+    parts = ", ".join(f"{what} {size / 2**20:,.0f}" for what, size in memory.items())
+    lines.append(f"{'memory, about':<32} {sum(memory.values()) / 2**20:>8,.0f} MiB ({parts})")
     return lines
 
 

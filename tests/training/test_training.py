@@ -8,15 +8,17 @@ import subprocess
 import sys
 import time
 from itertools import accumulate
+from pathlib import Path
 
 import pytest
 import torch
 
 from mmvae_cli import checkpoint, signals
+from mmvae_cli.cli import app
 from mmvae_cli.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.run import Run
-from mmvae_cli.training import engine, loop
+from mmvae_cli.training import engine, loop, needs
 from mmvae_cli.training.loop import Request, train
 from mmvae_cli.training.step import make_optimizer
 
@@ -184,23 +186,40 @@ def test_a_signal_leaves_with_75_and_a_checkpoint(number, dataset, tmp_path):
     assert checkpoint.newest(Run(tmp_path / "r")).position.step > 0
 
 
-def test_a_non_finite_term_stops_training_with_its_name(dataset, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("at", "left"), [
+    (2, "; no checkpoint had been written yet"),
+    (7, "; the last checkpoint, {run}/checkpoints/step-00000005.safetensors, is from before"),
+])  # fmt: skip
+def test_a_non_finite_term_stops_training_with_its_name(at, left, dataset, tmp_path, monkeypatch):
     recipe = tiny(3, shape=SHAPE)
     real, calls = engine.objective.bound_terms, [0]
 
     def spoiled(*arguments):
         terms = real(*arguments)
         calls[0] += 1
-        if calls[0] == 7:
+        if calls[0] == at:
             terms.log_likelihood["m1"] = terms.log_likelihood["m1"] * float("nan")
         return terms
 
     monkeypatch.setattr("mmvae_cli.training.step.objective.bound_terms", spoiled)
-    with pytest.raises(Diverged, match=r"step 7: not finite: log_likelihood.m1") as caught:
+    with pytest.raises(Diverged, match=rf"step {at}: not finite: log_likelihood.m1") as caught:
         train(recipe, Request(tmp_path / "run", dataset))
     assert caught.value.code == 4
-    assert checkpoint.newest(Run(tmp_path / "run")).position.step == 5
+    assert caught.value.hint.endswith(left.format(run=tmp_path / "run"))
+    assert [path.name for path in Run(tmp_path / "run").checkpoint_paths()] == ["step-00000005.safetensors"][: at // 5]
     assert Run(tmp_path / "run").status()["state"] == "diverged"
+
+
+def test_progress_says_that_the_loss_is_weighted_and_what_it_is_made_of():
+    terms = {
+        "log_likelihood.m0": -10.0,
+        "log_likelihood.m1": -20.0,
+        "kl.shared": 2.0,
+        "kl.private.m0": 1.0,
+        "kl.m0": 9.0,
+    }
+    note = loop._note(terms | {"loss": 99.0, "elbo": -33.0, "items_per_second": 5.0})
+    assert note == "loss 99.0 (weighted), log-likelihood -30.0, KL 3.00, 5 items/s"
 
 
 def test_a_damaged_checkpoint_is_skipped_for_the_one_before(dataset, tmp_path, capsys):
@@ -321,6 +340,27 @@ def test_a_full_disk_is_one_line(dataset, tmp_path, monkeypatch):
     with pytest.raises(Failure, match="No space left on device"):
         train(tiny(3, shape=SHAPE), Request(tmp_path / "run", dataset))
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("words", [[], ["--seeds", "0-1"], ["--launch", "slurm"]])
+def test_tensorboard_without_its_package_leaves_no_run(words, dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr(needs, "find_spec", lambda name: None)
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(tiny(3, shape=SHAPE, training__tensorboard=True, dataset__name=str(dataset)).dump())
+    with pytest.raises(UsageProblem, match=r"training\.tensorboard needs the package tensorboard"):
+        app(["train", "tiny.yaml", *words], standalone_mode=False)
+    assert os.listdir() == ["tiny.yaml"]
+
+
+@pytest.mark.parametrize("words", [[], ["--dry-run"], ["--seeds", "0-1"], ["--seeds", "0-1", "--dry-run"]])
+def test_a_batch_larger_than_the_data_is_refused_alike_by_training_dry_run_and_study(
+    words, dataset, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("tiny.yaml").write_text(tiny(3, shape=SHAPE, training__batch_size=41, dataset__name=str(dataset)).dump())
+    with pytest.raises(UsageProblem, match=rf"training\.batch_size 41 is more than the 40 training items of {dataset}"):
+        app(["train", "tiny.yaml", *words], standalone_mode=False)
+    assert os.listdir() == ["tiny.yaml"]
 
 
 def test_tensorboard_files_on_request(dataset, tmp_path):
