@@ -77,7 +77,7 @@ class Engine:
         self._items = torch.zeros(count, dtype=torch.int64, device=data.place)
         self._order, self._epoch, self._at = torch.empty(0), -1, start
         self._forward = _wrapped(step, data.device, world, way)
-        self._recorded = Recorded(self._one, data.device, record=way.recorded)
+        self._recorded = Recorded(data.device, record=way.recorded)
         self.ordered = self._recorded.ordered
 
     def take(self, at: int) -> None:
@@ -92,7 +92,7 @@ class Engine:
         runtime.seed(self._device, derive(seed, "step", at))
         if self._settings.schedule != "constant":
             self._optimizer.param_groups[0]["lr"].fill_(self.rate(at))
-        self._recorded()
+        self._recorded(self._one)
 
     def rate(self, at: int) -> float:
         return learning_rate(self._settings, at, self._total)

@@ -14,11 +14,12 @@ CALLED = 3
 
 
 class Recorded:
-    """``step`` takes nothing and returns nothing. It reads and writes tensors that stay where they are, looks at no
-    number, and draws from the device's generator, which is seeded between two calls. On a CPU every call is a call."""
+    """Does a step, always the same one. It takes nothing and returns nothing, reads and writes tensors that stay where
+    they are, looks at no number, and draws from the device's generator, which is seeded between two calls. On a CPU
+    every call is a call."""
 
-    def __init__(self, step: Callable[[], None], device: torch.device, *, record: bool = True) -> None:
-        self._step, self._device, self._calls = step, device, 0
+    def __init__(self, device: torch.device, *, record: bool = True) -> None:
+        self._device, self._calls = device, 0
         self._stream = torch.cuda.Stream(device) if record and device.type == "cuda" else None
         self._graph: torch.cuda.CUDAGraph | None = None
 
@@ -29,21 +30,21 @@ class Recorded:
         self._stream.wait_stream(torch.cuda.current_stream())
         return torch.cuda.stream(self._stream)
 
-    def __call__(self) -> None:
+    def __call__(self, step: Callable[[], None]) -> None:
         if self._stream is not None and self._calls == CALLED:
-            self._graph = self._recording()
+            self._graph = self._recording(step)
         self._calls += 1
         if self._graph is None:
-            self._step()
+            step()
         else:
             self._graph.replay()
 
-    def _recording(self) -> "torch.cuda.CUDAGraph | None":
+    def _recording(self, step: Callable[[], None]) -> "torch.cuda.CUDAGraph | None":
         """The step noted down without being done; None, and a warning, where that fails."""
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, stream=self._stream):
-                self._step()
+                step()
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
             console.warn(f"the step is not recorded, which is slower: {type(error).__name__}: {reason[:200]}")

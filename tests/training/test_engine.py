@@ -1,22 +1,29 @@
 """How steps are taken on a device, decided and told; what needs a GPU is stood in for."""
 
 import contextlib
+import gc
 import json
 import time
+import weakref
 
 import pytest
 import torch
 
 from mmvae_cli import checkpoint, signals
+from mmvae_cli.batches import Split
 from mmvae_cli.errors import Stopped
+from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.recipe import TrainingSpec
 from mmvae_cli.run import Run
 from mmvae_cli.runtime import ALONE, World
+from mmvae_cli.store import Store
 from mmvae_cli.training import engine, loop, meter
 from mmvae_cli.training.engine import WORTH_COMPILING, Way, way_of
 from mmvae_cli.training.loop import Request, Saving, train
 from mmvae_cli.training.meter import Meter
 from mmvae_cli.training.recorded import CALLED, Lanes, Recorded
+from mmvae_cli.training.step import Step, make_optimizer
 
 from recipes import tiny
 from stores import image_store
@@ -117,10 +124,10 @@ class Graph:
 
 def test_a_step_is_called_recorded_and_replayed(monkeypatch):
     cuda = Cuda(monkeypatch)
-    step = Recorded(lambda: cuda.notes.append(f"step on {cuda.open[-1]}"), GPU)
-    with step.ordered():
+    recorded = Recorded(GPU)
+    with recorded.ordered():
         for _ in range(CALLED + 2):
-            step()
+            recorded(lambda: cuda.notes.append(f"step on {cuda.open[-1]}"))
     called, recording = ["step on stream 1"] * CALLED, ["recording on stream 1", "step on stream 1"]
     assert cuda.notes == ["stream 1 waits for main", *called, *recording, "replay", "replay"]
 
@@ -153,10 +160,10 @@ def test_a_recording_that_fails_is_one_warning_and_the_step_is_called(monkeypatc
             raise RuntimeError("operation not permitted when stream is capturing\nmore lines")
         cuda.notes.append("step")
 
-    step = Recorded(one, GPU)
-    with step.ordered():
+    recorded = Recorded(GPU)
+    with recorded.ordered():
         for _ in range(CALLED + 3):
-            step()
+            recorded(one)
     assert cuda.notes.count("recording on stream 1") == 1
     assert cuda.notes.count("step") == CALLED + 1 + 3
     assert "replay" not in cuda.notes
@@ -169,10 +176,10 @@ def test_a_recording_that_fails_is_one_warning_and_the_step_is_called(monkeypatc
 
 def test_a_step_that_shall_not_be_recorded_is_called_where_it_stands(monkeypatch):
     cuda = Cuda(monkeypatch)
-    step = Recorded(lambda: cuda.notes.append(f"step on {cuda.open[-1]}"), GPU, record=False)
-    with step.ordered():
+    recorded = Recorded(GPU, record=False)
+    with recorded.ordered():
         for _ in range(CALLED + 2):
-            step()
+            recorded(lambda: cuda.notes.append(f"step on {cuda.open[-1]}"))
     assert cuda.notes == ["step on main"] * (CALLED + 2)
 
 
@@ -257,3 +264,21 @@ def test_what_ended_a_run_unexpectedly_is_in_its_status(dataset, tmp_path, monke
     status = json.loads((tmp_path / "run" / "status.json").read_text())
     assert status["state"] == "failed"
     assert status["reason"] == "the GPU has too little memory: CUDA out of memory. Tried to allocate 2.00 GiB"
+
+
+def test_an_engine_goes_when_it_is_let_go(dataset):
+    """Nothing in it holds it: what data-parallel processes share has to end before their group does."""
+    recipe = tiny(3, shape=SHAPE)
+    step = Step(MultimodalVAE(recipe), Objective.of(recipe), "fp32")
+    data = Split(Store(dataset), "train", step.model.names, CPU, 0)
+    made = engine.Engine(
+        step, make_optimizer(step.model, 1e-3), data, recipe.training, ALONE, Way(), start=0, total=10
+    )  # fmt: skip
+    made.take(0)
+    gone = weakref.ref(made)
+    gc.disable()
+    try:
+        del made
+        assert gone() is None
+    finally:
+        gc.enable()
