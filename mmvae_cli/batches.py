@@ -10,8 +10,9 @@ from mmvae_cli import runtime, text
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.kinds import KINDS
 from mmvae_cli.recipe import Recipe
+from mmvae_cli.rows import Rows, parts
 from mmvae_cli.runtime import derive
-from mmvae_cli.store import ModalityInfo, Rows, Store, parts
+from mmvae_cli.store import ModalityInfo, Store
 
 DEVICE_SHARE = 0.6
 """Data stay in host memory when they would take more than this share of the device's free memory."""

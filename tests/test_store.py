@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from mmvae_cli import files, store
+from mmvae_cli import files, rows, store
 from mmvae_cli.errors import DataProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, Store, StoreInfo
 
@@ -198,14 +198,14 @@ def test_what_was_checked_is_what_is_used(folder):
 def on_disk(folder, monkeypatch):
     """The folder, its files counted as too large for memory."""
     monkeypatch.setattr(store, "IN_MEMORY", 100)
-    monkeypatch.setattr(store, "_PART", 100)  # a few rows at a time
+    monkeypatch.setattr(rows, "_PART", 100)  # a few rows at a time
     return folder
 
 
 def test_large_files_stay_on_the_disk_and_are_checked_like_small_ones(on_disk):
     opened = Store(on_disk)
     photo = opened.array("train", "photo")
-    assert isinstance(photo, store.Rows)
+    assert isinstance(photo, rows.Rows)
     assert photo[:].shape == photo.shape == photo[np.arange(len(photo))].shape
     assert (photo[:] == 7).all()
     assert opened.array("test", "word").shape == (2, 4)
@@ -217,10 +217,10 @@ def test_large_files_stay_on_the_disk_and_are_checked_like_small_ones(on_disk):
 def test_rows_come_in_any_order(tmp_path):
     values = np.arange(5 * 3 * 2, dtype=np.uint8).reshape(5, 3, 2)
     np.save(tmp_path / "x.npy", values)
-    rows = store.Rows(tmp_path / "x.npy")
+    read = rows.Rows(tmp_path / "x.npy")
     for wanted in (np.array([4, 0, 4]), np.array([], np.int64), slice(1, 4), slice(3, 99), slice(4, 2)):
-        np.testing.assert_array_equal(rows[wanted], values[wanted])
-    np.testing.assert_array_equal(np.concatenate(list(store.parts(rows))), values)
+        np.testing.assert_array_equal(read[wanted], values[wanted])
+    np.testing.assert_array_equal(np.concatenate(list(rows.parts(read))), values)
 
 
 @pytest.mark.parametrize("change", ["cut", "emptied", "rewritten"])
