@@ -8,7 +8,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,11 @@ def is_abandoned(path: Path) -> bool:
 def short_name(name: str, longest: int = 180) -> str:
     """``name`` for a file or folder, which may have 255 bytes: a longer one keeps its beginning and a digest of all."""
     return name if len(name) <= longest else f"{name[:longest]}-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+
+
+def visible(paths: Iterable[Path]) -> list[Path]:
+    """``paths`` in order, without hidden ones: beside any file a Mac may leave a ``._`` one of the same ending."""
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
 def sha256(path: Path) -> str:

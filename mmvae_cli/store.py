@@ -21,8 +21,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.errors import DataProblem
-from mmvae_cli.files import read_json, reading, reserve, sha256, write_json
+from mmvae_cli.errors import DataProblem, UsageProblem
+from mmvae_cli.files import read_json, reading, reserve, sha256, visible, write_json
 from mmvae_cli.kinds import KINDS
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.wording import first_problem
@@ -32,6 +32,7 @@ FORMAT, VERSION = "mmvae-dataset", 1
 IN_MEMORY = 1 << 30
 """Files up to this size are read once: the bytes that were checked are the bytes that are used, whatever happens to the
 file meanwhile. Larger ones stay on the disk (:class:`Rows`)."""
+_AGAIN = "build the dataset again: mmvae make-dataset ... --force; one of your own: mend the array, then store.finish"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
@@ -125,10 +126,11 @@ class Store:
     Raises :class:`DataProblem` naming the file and what to do, for whatever is missing, damaged or inconsistent.
     """
 
-    def __init__(self, folder: Path, *, verify: bool = True) -> None:
+    def __init__(self, folder: Path, *, verify: bool = True, info: StoreInfo | None = None) -> None:
+        """``verify``: compare checksums. ``info``: what the folder is to hold where dataset.json is not there yet."""
         self.folder, self._verify = folder, verify
         self._loaded: dict[str, np.ndarray | Rows] = {}
-        self.info = _read_info(folder)
+        self.info = info or _read_info(folder)
 
     @property
     def name(self) -> str:
@@ -165,9 +167,11 @@ class Store:
         if name not in self.info.files:
             return None
         index = self._load(name)[:]
-        rows = self.info.files[f"{split}/{modality}.npy"].shape[0]
+        rows = len(self._load(f"{split}/{modality}.npy"))
         if index.dtype != np.int32 or index.shape != (self.count(split),):
             raise self._damaged(name, f"holds {index.dtype} {index.shape}, not int32 ({self.count(split)},)")
+        if index.min() == -1:
+            raise self._damaged(name, "marks items as absent (-1): incomplete data are not supported yet")
         if index.min() < 0 or index.max() >= rows:
             raise self._damaged(name, f"points outside the {rows} rows of {modality}.npy")
         return index
@@ -197,12 +201,12 @@ class Store:
 
     def _read(self, name: str) -> np.ndarray | Rows:
         known, path = self.info.files.get(name), self.folder / name
-        if known is None:
-            raise self._damaged("dataset.json", f"lists no file {name}")
         try:
             with reading(path):
                 if not path.is_file():
                     raise self._damaged(name, "is missing")
+                if known is None:
+                    raise self._damaged(name, "is not listed in dataset.json")
                 if path.stat().st_size != known.bytes:
                     raise self._damaged(name, f"has {path.stat().st_size} bytes, not {known.bytes}")
                 source = path.read_bytes() if known.bytes <= IN_MEMORY else Rows(path)
@@ -213,12 +217,12 @@ class Store:
             raise
         except Exception as error:  # a header can be wrong in more ways than numpy has names for
             raise self._damaged(name, f"cannot be read ({str(error)[:120]})") from error
-        if array.shape != known.shape or str(array.dtype) != known.dtype:
+        if not array.shape or array.shape != known.shape or str(array.dtype) != known.dtype:
             raise self._damaged(name, "has another shape or type than dataset.json says")
         return array
 
     def _damaged(self, name: str, what: str) -> DataProblem:
-        return DataProblem(f"{self.folder / name} {what}", "build the dataset again: mmvae make-dataset ... --force")
+        return DataProblem(f"{self.folder / name} {what}", _AGAIN)
 
 
 def of_recipe(recipe: Recipe, data_dir: Path, *, verify: bool) -> Store:
@@ -243,9 +247,7 @@ def _read_info(folder: Path) -> StoreInfo:
     with reading(path):
         if not path.is_file():
             if folder.is_dir() and any(folder.glob("*/*.npy")):
-                raise DataProblem(
-                    f"{path} is missing or no file", "build the dataset again: mmvae make-dataset ... --force"
-                )
+                raise DataProblem(f"{path} is missing or no file", _AGAIN)
             raise DataProblem(f"no dataset at {folder}", "build it with mmvae make-dataset, or give --data-dir")
         if path.stat().st_size > 16 << 20:
             raise DataProblem(f"{path} is larger than any dataset.json", "build the dataset again")
@@ -264,22 +266,38 @@ def new_array(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.u
     return array
 
 
-def _refuse_fractions(path: Path, array: Any, info: StoreInfo) -> None:
-    """Raise DataProblem for pictures that were fractions before they became bytes: all of them black."""
-    known = info.modalities.get(path.stem)
-    if known and known.kind == "image" and array.size and 0 < max(int(part.max()) for part in parts(array)) <= 1:
-        raise DataProblem(f"{path} has no value above 1: pictures are bytes, 0 to 255", "multiply fractions by 255")
+def finish(folder: Path, info: StoreInfo, *, replace: bool = False) -> StoreInfo:
+    """Write dataset.json over the ``.npy`` files in ``folder``, checksums included; returns the complete info.
 
-
-def finish(folder: Path, info: StoreInfo) -> StoreInfo:
-    """Write dataset.json over the ``.npy`` files in ``folder``, checksums included; returns the complete info."""
-    files = {}
-    for path in sorted(folder.glob("*/*.npy")):
-        header = np.load(path, mmap_mode="r", allow_pickle=False)
-        _refuse_fractions(path, header, info)
-        files[path.relative_to(folder).as_posix()] = FileInfo(
-            bytes=path.stat().st_size, sha256=sha256(path), shape=header.shape, dtype=str(header.dtype)
-        )
+    The arrays are checked as whoever reads them will: raises DataProblem with the name of one that is missing or is not
+    what ``info`` says. Raises UsageProblem where there is a dataset.json, unless ``replace`` is true.
+    """
+    description = folder / "dataset.json"
+    if description.exists() and not replace:
+        raise UsageProblem(f"{description} exists", "write into another folder, or call finish(..., replace=True)")
+    files = {path.relative_to(folder).as_posix(): _describe(path) for path in visible(folder.glob("[!.]*/*.npy"))}
     complete = StoreInfo.model_validate(info.model_dump() | {"files": {k: v.model_dump() for k, v in files.items()}})
-    write_json(folder / "dataset.json", complete.model_dump(mode="json"))
+    for split in complete.splits:
+        for modality in complete.modalities:
+            _check_written(folder, complete, split, modality)
+        Store(folder, verify=False, info=complete).labels(split)
+    write_json(description, complete.model_dump(mode="json"))
     return complete
+
+
+def _describe(path: Path) -> FileInfo:
+    try:
+        with reading(path):
+            header = np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:  # no .npy file, or one of Python objects
+        raise DataProblem(f"{path} cannot be read ({str(error)[:120]})", _AGAIN) from error
+    return FileInfo(bytes=path.stat().st_size, sha256=sha256(path), shape=header.shape, dtype=str(header.dtype))
+
+
+def _check_written(folder: Path, info: StoreInfo, split: str, modality: str) -> None:
+    """Raise DataProblem for what a reader would refuse, and for pictures that were fractions before they became bytes:
+    all of them black. The folder is opened anew, so that no more than one array is held in memory."""
+    array = Store(folder, verify=False, info=info).array(split, modality)
+    if info.modalities[modality].kind == "image" and 0 < max(int(part.max()) for part in parts(array)) <= 1:
+        path = folder / split / f"{modality}.npy"
+        raise DataProblem(f"{path} has no value above 1: pictures are bytes, 0 to 255", "multiply fractions by 255")

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,13 @@ def test_shipped_recipes_read_back_and_name_themselves(name, tmp_path):
     assert text.startswith("# ")
     assert "# Needs: mmvae make-dataset" in text
     assert f"# Run:   mmvae train {name}" in text
+
+
+def test_what_a_mac_leaves_beside_recipes_is_none(tmp_path, monkeypatch):
+    shutil.copytree(recipes.shipped()["quickstart"].parent, tmp_path / "recipes")
+    (tmp_path / "recipes" / "._quickstart.yaml").write_bytes(b"\0\5\x16\7")
+    monkeypatch.setattr(recipes.reading.resources, "files", lambda package: tmp_path)
+    assert sorted(recipes.shipped()) == SHIPPED
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from mmvae_cli import files, rows, store
-from mmvae_cli.errors import DataProblem
+from mmvae_cli.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, Store, StoreInfo
+
+from stores import describe_anyway
 
 INFO = StoreInfo(
     name="tiny",
@@ -32,9 +34,9 @@ def folder(tmp_path):
 
 
 def rewrite(folder, array, name):
-    """Replace an array and make dataset.json agree with it, as someone who writes a store of their own might."""
+    """Replace an array and describe the folder anew, as someone who writes a store of their own might."""
     np.save(folder / name, array)
-    store.finish(folder, Store(folder).info)
+    store.finish(folder, Store(folder).info, replace=True)
 
 
 def test_what_was_written_is_read(folder):
@@ -55,7 +57,7 @@ def test_pictures_that_were_fractions_are_refused(folder):
 
 def test_the_fingerprint_depends_on_data_and_not_on_provenance(folder):
     before = Store(folder).fingerprint
-    store.finish(folder, Store(folder).info.model_copy(update={"provenance": {"by": "me"}}))
+    store.finish(folder, Store(folder).info.model_copy(update={"provenance": {"by": "me"}}), replace=True)
     assert Store(folder).fingerprint == before
     rewrite(folder, np.full((5, 1, 2, 3), 8, np.uint8), "train/photo.npy")
     assert Store(folder).fingerprint != before
@@ -87,28 +89,78 @@ def test_missing_truncated_and_changed_files_are_named(folder, tmp_path_factory)
         Store(folder).array("train", "photo")
 
 
-@pytest.mark.parametrize(
-    ("name", "array", "message"),
-    [
-        ("train/photo.npy", np.zeros((5, 1, 2, 3), np.float32), "not uint8"),
-        ("train/photo.npy", np.zeros((5, 1, 3, 2), np.uint8), "not uint8"),
-        ("train/photo.npy", np.zeros((4, 1, 2, 3), np.uint8), "4 rows for 5 items"),
-        ("train/word.npy", np.full((2, 4), 4, np.uint8), "outside the alphabet"),
-        ("train/word.index.npy", np.array([0, 1, 2, 0, 0], np.int32), "outside the 2 rows"),
-        ("train/word.index.npy", np.array([0, 1, -1, 0, 0], np.int32), "outside the 2 rows"),
-        ("train/word.index.npy", np.zeros(5, np.int64), "not int32"),
-        ("train/labels.npy", np.array([0, 1, 2, 0, 0]), r"outside 0\.\.1"),
-        ("train/labels.npy", np.zeros((5, 2), np.int64), "not int64"),
-    ],
-)
-def test_inconsistent_arrays_are_named(folder, name, array, message):
-    rewrite(folder, array, name)
-    opened = Store(folder)
-    read = {"labels": lambda: opened.labels("train"), "photo": lambda: opened.array("train", "photo"),
-            "word": lambda: (opened.index("train", "word"), opened.array("train", "word"))}  # fmt: skip
+INCONSISTENT = [
+    ("train/photo.npy", np.zeros((5, 1, 2, 3), np.float32), "not uint8"),
+    ("train/photo.npy", np.zeros((5, 1, 3, 2), np.uint8), "not uint8"),
+    ("train/photo.npy", np.zeros((5, 4), np.uint8), "not uint8"),
+    ("train/photo.npy", np.full((5, 1, 2, 3), "a"), "not uint8"),
+    ("test/photo.npy", np.zeros((1, 1, 2, 3), np.uint8), "1 rows for 2 items"),
+    ("train/photo.npy", np.zeros((4, 1, 2, 3), np.uint8), "4 rows for 5 items"),
+    ("train/photo.npy", np.zeros((0, 1, 2, 3), np.uint8), "0 rows for 5 items"),
+    ("train/photo.npy", np.zeros((), np.uint8), "another shape or type|not uint8"),
+    ("train/word.npy", np.full((2, 4), 4, np.uint8), "outside the alphabet"),
+    ("train/word.index.npy", np.array([0, 1, 2, 0, 0], np.int32), "outside the 2 rows"),
+    ("train/word.index.npy", np.array([0, 1, -2, 0, 0], np.int32), "outside the 2 rows"),
+    ("train/word.index.npy", np.array([0, 1, -1, 0, 0], np.int32), "incomplete data are not supported yet"),
+    ("train/word.index.npy", np.array([0, 1, 0], np.int32), r"holds int32 \(3,\), not int32 \(5,\)"),
+    ("train/word.index.npy", np.zeros(5, np.int64), "not int32"),
+    ("train/labels.npy", np.array([0, 1, 2, 0, 0]), r"outside 0\.\.1"),
+    ("test/labels.npy", np.array([0, -1]), r"outside 0\.\.1"),
+    ("train/labels.npy", np.array([0, 1]), "not int64"),
+    ("train/labels.npy", np.zeros((5, 2), np.int64), "not int64"),
+    ("train/labels.npy", np.zeros(5, np.uint8), "not int64"),
+]
+
+
+@pytest.mark.parametrize(("name", "array", "message"), INCONSISTENT)
+@pytest.mark.parametrize("who", ["writer", "reader"])
+def test_inconsistent_arrays_are_named_by_whoever_writes_or_reads_them(folder, who, name, array, message):
+    np.save(folder / name, array)
+    before = (folder / "dataset.json").read_bytes()
     with pytest.raises(DataProblem, match=message) as problem:
-        read[name.split("/")[1].split(".")[0]]()
+        store.finish(folder, INFO, replace=True) if who == "writer" else read(folder, *name.split("/"))
     assert name in str(problem.value)
+    assert "store.finish" in problem.value.hint, "also for data that no make-dataset builds"
+    assert who == "reader" or (folder / "dataset.json").read_bytes() == before
+
+
+def read(folder, split, file):
+    describe_anyway(folder)
+    opened = Store(folder)
+    return opened.labels(split) if file == "labels.npy" else opened.array(split, file.split(".")[0])
+
+
+@pytest.mark.parametrize("name", ["train/photo.npy", "test/word.npy", "test/labels.npy"])
+def test_a_file_that_is_not_there_is_named_when_it_is_described(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(DataProblem, match=f"{name} is missing"):
+        store.finish(folder, INFO, replace=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr': '|O', "])
+def test_a_file_that_is_no_array_is_named_when_it_is_described(folder, content):
+    (folder / "train" / "photo.npy").write_bytes(content)
+    with pytest.raises(DataProblem, match=r"photo\.npy cannot be read"):
+        store.finish(folder, INFO, replace=True)
+
+
+def test_a_description_is_replaced_only_on_request(folder):
+    before = (folder / "dataset.json").read_bytes()
+    with pytest.raises(UsageProblem, match=r"dataset\.json exists") as problem:
+        store.finish(folder, INFO.model_copy(update={"name": "other"}))
+    assert "replace=True" in problem.value.hint
+    assert (folder / "dataset.json").read_bytes() == before
+    store.finish(folder, INFO.model_copy(update={"name": "other"}), replace=True)
+    assert Store(folder).name == "other"
+
+
+def test_what_a_mac_leaves_beside_the_arrays_is_no_array(folder):
+    before = Store(folder).fingerprint
+    (folder / "train" / "._photo.npy").write_bytes(b"\0\5\x16\7resource fork")
+    (folder / ".hidden").mkdir()
+    (folder / ".hidden" / "x.npy").write_bytes(b"")
+    assert store.finish(folder, INFO, replace=True).files.keys() == Store(folder).info.files.keys()
+    assert Store(folder).fingerprint == before
 
 
 def test_pickled_arrays_are_never_loaded(folder):

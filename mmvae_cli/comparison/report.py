@@ -12,6 +12,7 @@ from mmvae_cli.comparison import tables
 from mmvae_cli.comparison.content import RUN_HEADER, Content, plain
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.plots import Plot
+from mmvae_cli.files import visible
 
 MAX_IMAGE, MAX_IMAGES_TOTAL = 2 << 20, 12 << 20
 """Bytes of one embedded sample grid and of all together: a report should still fit into an e-mail."""
@@ -74,8 +75,8 @@ def samples(groups: list[Group]) -> Samples:
     """The PNG figures of each group's first run that has any, the same figure of all groups side by side."""
     found, total, by_name = Samples(), 0, {}  # type: ignore[var-annotated]
     for group in groups:
-        member = next((m for m in group.members if any((m.folder / "figures").glob("*.png"))), None)
-        for path in sorted((member.folder / "figures").glob("*.png"), key=_figure_order)[:12] if member else []:
+        member = next((m for m in group.members if _figures(m.folder)), None)
+        for path in sorted(_figures(member.folder), key=_figure_order)[:12] if member else []:
             image = _read_png(path)
             if isinstance(image, str) or total + len(image) > MAX_IMAGES_TOTAL:
                 found.skipped.append(f"{path}: {image if isinstance(image, str) else 'too much for one file'}")
@@ -85,6 +86,10 @@ def samples(groups: list[Group]) -> Samples:
             by_name.setdefault(path.stem, []).append((group.label, member.seed, uri, _width(image)))  # type: ignore[union-attr]
     found.rows = list(by_name.items())
     return found
+
+
+def _figures(run: Path) -> list[Path]:
+    return visible((run / "figures").glob("*.png"))
 
 
 def _figure_order(path: Path) -> tuple[int, str]:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from mmvae_cli import plain_yaml
 from mmvae_cli.errors import UsageProblem
+from mmvae_cli.files import visible
 from mmvae_cli.recipe.schema import PRESETS, ModalitySpec, Recipe
 from mmvae_cli.recipe.section import choice
 from mmvae_cli.recipe.wording import explain, setting, telling
@@ -25,7 +26,7 @@ def shipped() -> dict[str, Path]:
     """Recipes that come with the package, by name."""
     inside = Path(str(resources.files("mmvae_cli"))) / "recipes"
     folder = inside if inside.is_dir() else Path(__file__).parents[2] / "recipes"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in visible(folder.glob("*.yaml"))}
 
 
 def find(name: str) -> Path:
@@ -53,7 +54,8 @@ def _nearest_files(name: str) -> list[str]:
         return found
     folder = os.path.dirname(name)
     with suppress(OSError, ValueError):
-        there = [os.path.join(folder, file) for file in os.listdir(folder or ".") if file.endswith(_ENDINGS)]
+        names = [file for file in os.listdir(folder or ".") if file.endswith(_ENDINGS) and not file.startswith(".")]
+        there = [os.path.join(folder, file) for file in names]
         return difflib.get_close_matches(name, there, n=1, cutoff=0.8)
     return []
 

@@ -136,10 +136,12 @@ def test_only_real_pngs_of_sane_size_are_embedded(tmp_path: Path) -> None:
     folder = make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", figures=True)
     (folder / "figures" / "fake.png").write_text("not a picture")
     (folder / "figures" / "huge.png").write_bytes(png(20000, 1, 3))
+    (folder / "figures" / "._prior.png").write_bytes(png(30, 30, 3))  # of a Mac
     page = Path(compare([folder], "html", tmp_path / "out")).read_text()
     assert page.count("data:image/png") == 1
     assert "fake.png" in page
     assert "huge.png" in page
+    assert "._prior" not in page
 
 
 def test_damaged_evaluation_is_warned_about_and_left_out(tmp_path: Path) -> None:
