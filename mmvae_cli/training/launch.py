@@ -53,7 +53,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Wish:
-    """The study as it was asked for; ``seed`` and ``folder`` are the options of a single run."""
+    """The study as it was asked for; ``folder`` is the option of a study of one run."""
 
     names: list[str]
     overrides: list[str]
@@ -64,12 +64,10 @@ class Wish:
 
     def plan(self) -> list[PlannedRun]:
         """Every run, checked. Raises UsageProblem."""
-        if self.folder is not None:
-            raise UsageProblem("--run names one folder, and each run of a study has its own", "leave --run out")
         if self.seed is not None and self.seeds is not None:
             raise UsageProblem("--seed and --seeds contradict each other", "give one of them")
         seeds = str(self.seed) if self.seed is not None else self.seeds
-        return study.plan(self.names, self.overrides, self.grid, seeds)
+        return study.plan(self.names, self.overrides, self.grid, seeds, self.folder)
 
 
 def run(wish: Wish, options: Options, launcher: str, directives: list[str], *, dry_run: bool) -> None:
@@ -229,7 +227,10 @@ def _submit(script: Path) -> str:
     if done.returncode != 0:
         said = " ".join(line.removeprefix("sbatch: ") for line in done.stderr.strip().splitlines())
         raise Failure(f"sbatch refused {script}: {said or f'exit {done.returncode}'}", "change the --slurm directives")
-    return done.stdout.strip().partition(";")[0]
+    numbers = re.findall(r"^\s*(\d+)(?:;\S*)?\s*$", done.stdout, re.MULTILINE)
+    if not numbers:  # a wrapper around sbatch may greet, and say something else besides
+        raise Failure(f"sbatch took {script}, but said no job number: {done.stdout.strip()!r}", "squeue --me lists it")
+    return numbers[-1]
 
 
 def parse_directives(texts: list[str]) -> dict[str, str]:
@@ -239,7 +240,9 @@ def parse_directives(texts: list[str]) -> dict[str, str]:
         key, _, value = text.removeprefix("--").partition("=")
         if not re.fullmatch(r"[a-z][a-z0-9-]*", key) or not value.isprintable() or '"' in value:
             raise UsageProblem(f"--slurm {text!r} is no sbatch option", "such as --slurm partition=gpu, one each")
-        if key in ("array", "chdir", "wrap", "parsable", "no-requeue"):
+        if key == "array" and not re.fullmatch(r"%[1-9]\d*", value):
+            raise UsageProblem(f"--slurm {text!r}: the study numbers its tasks itself", "array=%N: N of them at a time")
+        if key in ("chdir", "wrap", "parsable", "no-requeue"):
             raise UsageProblem(f"--slurm {key}: the study decides this itself", "leave it out")
         if key in found:
             raise UsageProblem(f"--slurm {key} is given twice", "give each once")
@@ -250,9 +253,10 @@ def parse_directives(texts: list[str]) -> dict[str, str]:
 def array_script(todo: list[PlannedRun], options: Options, directives: dict[str, str]) -> str:
     """One job array, a task for each run, which asks for its requeue when a signal stopped it (exit 75)."""
     lines = {
-        "job-name": todo[0].recipe.name, "array": f"0-{len(todo) - 1}", "ntasks": "1",
+        "job-name": todo[0].recipe.name, "ntasks": "1",
         "chdir": str(Path.cwd()), "output": f"{SLURM_FOLDER}/%A_%a.log", "open-mode": "append",
         "requeue": "", "signal": "TERM@120", **directives,
+        "array": f"0-{len(todo) - 1}{directives.get('array', '')}",
     }  # fmt: skip
     header = [f"#SBATCH --{key}" + (f"={_directive(value)}" if value else "") for key, value in lines.items()]
     tasks = [f"  {number}) run={shlex.quote(str(one.folder))} what=({shlex.join(one.arguments())}) ;;"

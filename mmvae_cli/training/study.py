@@ -103,9 +103,11 @@ def split_values(text: str) -> list[str]:
     return [value.strip() for value in values]
 
 
-def plan(names: list[str], overrides: list[str], grid: list[str], seeds: str | None) -> list[PlannedRun]:
-    """Every run of the study in the order recipe, grid point, seed. Raises one UsageProblem with everything that is
-    wrong with any of them, and nothing has begun then."""
+def plan(
+    names: list[str], overrides: list[str], grid: list[str], seeds: str | None, folder: Path | None = None
+) -> list[PlannedRun]:
+    """Every run of the study in the order recipe, grid point, seed; ``folder`` is for the run of a study of one. Raises
+    one UsageProblem with everything that is wrong with any of them, and nothing has begun then."""
     axes = parse_grid(grid, overrides)
     chosen: list[int | None] = [None] if seeds is None else [*parse_seeds(seeds)]
     if seeds is not None and any(o.partition("=")[0] == "training.seed" for o in overrides):
@@ -113,13 +115,15 @@ def plan(names: list[str], overrides: list[str], grid: list[str], seeds: str | N
     points = [[f"{k}={v}" for k, v in zip(axes, point, strict=True)] for point in itertools.product(*axes.values())]
     if (count := len(names) * len(points) * len(chosen)) > MAX_RUNS:
         raise UsageProblem(f"this study has {count:,} runs, more than {MAX_RUNS:,}", "make it smaller")
+    if folder is not None and count > 1:
+        raise UsageProblem(f"--run names one folder, and this study has {count:,} runs", "leave --run out")
     problems: list[Problem] = []
     runs = []
     for name, point in itertools.product(names, points):
         with _noted(problems, " ".join([name, *point])):
             changes = [*overrides, *point]
             telling = recipes.that_matter(name, changes)
-            runs += [_planned(name, changes, telling, seed) for seed in chosen]
+            runs += [_planned(name, changes, seed, folder, telling) for seed in chosen]
     _check_distinct(runs, problems)
     for run in runs:
         with _noted(problems, str(run.folder)):
@@ -128,9 +132,9 @@ def plan(names: list[str], overrides: list[str], grid: list[str], seeds: str | N
     return runs
 
 
-def _planned(name: str, overrides: list[str], telling: list[str], seed: int | None) -> PlannedRun:
+def _planned(name: str, overrides: list[str], seed: int | None, folder: Path | None, telling: list[str]) -> PlannedRun:
     recipe = recipes.load(name, overrides if seed is None else [*overrides, f"training.seed={seed}"])
-    return PlannedRun(name, tuple(overrides), seed, recipe, default_folder(recipe, telling))
+    return PlannedRun(name, tuple(overrides), seed, recipe, folder or default_folder(recipe, telling))
 
 
 def _check_distinct(runs: list[PlannedRun], problems: list[Problem]) -> None:

@@ -82,6 +82,19 @@ def test_a_wrong_grid_is_refused(texts, overrides, message):
         study.parse_grid(texts, overrides)
 
 
+def test_a_study_of_one_run_may_have_a_folder_of_its_own(place):
+    done = mmvae(
+        "train", "mopoe.yaml", "objective.beta=2", "--seed", "3", "--run", "runs/mine", "--evaluate", "--dry-run"
+    )
+    commands = [shlex.split(line) for line in done.stdout.splitlines()]
+    assert [command[:2] for command in commands] == [["mmvae", "train"], ["mmvae", "evaluate"]]
+    assert "--run runs/mine" in done.stdout
+    assert "--ckpt runs/mine" in done.stdout
+    Run(Path("runs/mine")).prepare(tiny(3, name="mopoe", shape=SHAPE, objective__beta=9.0))
+    done = mmvae("train", "mopoe.yaml", "--run", "runs/mine", "--evaluate", code=2)
+    assert "runs/mine was trained with another recipe: objective.beta: 9.0 -> 1.5" in done.stderr
+
+
 def test_the_product_of_recipes_points_and_seeds_in_order_each_in_its_own_folder(place):
     runs = study.plan(["mopoe.yaml", "mvae.yaml"], ["training.epochs=3"], ["objective.beta=0.5,1"], "0-1")
     assert [str(run.folder) for run in runs] == [
@@ -183,7 +196,8 @@ def test_another_recipe_in_a_runs_folder_is_found_before_the_start(place):
         (["--seeds", "0-1", "training.seed=1"], 2, "training.seed and --seeds"),
         (["--launch", "slurm", "--resume", "never"], 2, "--resume never"),
         (["--slurm", "partition=gpu"], 2, "no effect without --launch slurm"),
-        (["--launch", "slurm", "--slurm", "array=0-9"], 2, "decides this itself"),
+        (["--launch", "slurm", "--slurm", "array=0-9"], 2, "numbers its tasks itself"),
+        (["--launch", "slurm", "--slurm", "chdir=/"], 2, "decides this itself"),
         (["--launch", "slurm", "--slurm", "Bad thing"], 2, "no sbatch option"),
         (["--launch", "slurm", "--slurm", "time=1", "--slurm", "time=2"], 2, "given twice"),
         (["--seeds", "0-999", "--grid", "objective.beta=1,2"], 2, "2,000 runs"),
@@ -295,6 +309,10 @@ def test_the_script_has_one_task_for_each_run_and_submits_nothing(place):
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 
+def test_the_number_of_tasks_at_a_time_can_be_limited(place):
+    assert "#SBATCH --array=0-3%2\n" in dry_script("--slurm", "array=%2")
+
+
 def test_directives_replace_the_ones_of_the_study(place):
     script = dry_script("--slurm", "signal=B:USR1@60", "--slurm", "comment=two words")
     assert "#SBATCH --signal=B:USR1@60" in script
@@ -343,6 +361,25 @@ def test_submitting_prints_the_job_and_what_to_do_next(cluster):
     assert Path("submitted").read_text() == script.read_text()
     assert Path("sbatch_arguments").read_text() == f"--parsable {script.relative_to(cluster)}\n"
     assert "compare: mmvae compare runs/mopoe-seed0 runs/mopoe-seed1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("said", "job"),
+    [
+        ("Welcome to the cluster!\\n2 jobs of yours are waiting\\n4711;here", "4711"),
+        ("4711\\nEstimated cost: 3 units", "4711"),
+        ("Hello 12\\n  4711  ", "4711"),
+    ],
+)
+def test_an_sbatch_that_greets_says_the_number_all_the_same(said, job, cluster):
+    fake = (cluster / "bin" / "sbatch").read_text().replace('echo "4711;here"', f"printf '{said}\\n'")
+    (cluster / "bin" / "sbatch").write_text(fake)
+    assert mmvae("train", "mopoe.yaml", "--launch", "slurm").stdout == f"{job}\n"
+
+
+def test_an_sbatch_that_says_no_number_is_one_line(cluster):
+    (cluster / "bin" / "sbatch").write_text("#!/bin/bash\necho submitted\n")
+    assert "said no job number: 'submitted'" in mmvae("train", "mopoe.yaml", "--launch", "slurm", code=1).stderr
 
 
 def test_a_refusal_of_sbatch_is_one_line(cluster):
