@@ -13,13 +13,22 @@ from typing import Annotated
 import typer
 
 from mmvae_cli import __version__, console, cores, signals
-from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, Failure, Stopped, UsageProblem, of_the_machine
+from mmvae_cli.errors import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_USAGE,
+    Failure,
+    Interrupted,
+    Stopped,
+    UsageProblem,
+    of_the_machine,
+)
 
 app = typer.Typer(
     name="mmvae", rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False,
     help="Multimodal VAEs as one model over a family of modality subsets.\n\n"
     "Exit codes: 0 done, 1 failed, 2 wrong command or recipe, 3 data missing or damaged, 4 training diverged, "
-    "75 stopped by a signal with the state written (run the same command again), 130 interrupted.",
+    "75 stopped by a signal, 130 interrupted; training has written a checkpoint then (run the same command again).",
 )  # fmt: skip
 
 DataDir = Annotated[
@@ -413,7 +422,7 @@ def main() -> None:
     except Failure as failure:
         if debug:
             traceback.print_exc()
-        if not (type(failure) is Stopped and _rank_of_many()):  # the first process says it for all
+        if not (type(failure) in (Stopped, Interrupted) and _rank_of_many()):  # the first process says it for all
             console.error(str(failure), failure.hint)
         sys.exit(failure.code)
     except SystemExit as end:

@@ -43,6 +43,12 @@ class Stopped(Failure):
     code = EXIT_STOPPED
 
 
+class Interrupted(Stopped):
+    """The same for a terminal's Ctrl-C."""
+
+    code = EXIT_INTERRUPTED
+
+
 class Abandoned(Stopped):
     """A signal asked us to leave while another process of the job was already gone: each one that is left says so."""
 

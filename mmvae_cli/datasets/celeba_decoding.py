@@ -79,7 +79,7 @@ def _signals_held() -> Iterator[None]:
 
     The pool exists before this, as its first lock starts Python's resource tracker, which resets the mask.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.ALL)
     try:
         yield
     finally:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mmvae_cli import console, signals
 from mmvae_cli import recipe as recipes
-from mmvae_cli.errors import EXIT_FAILED, EXIT_STOPPED, Failure, UsageProblem
+from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_STOPPED, Failure, UsageProblem
 from mmvae_cli.files import write_atomic
 from mmvae_cli.run import Run
 from mmvae_cli.store import Store, of_recipe
@@ -170,23 +170,15 @@ def _child(command: list[str]) -> int:
     while True:
         try:
             code = child.wait(POLL_SECONDS)
-            return code if code in range(EXIT_STOPPED + 1) else EXIT_FAILED
+            return code if code in (*range(EXIT_STOPPED + 1), EXIT_INTERRUPTED) else EXIT_FAILED
         except subprocess.TimeoutExpired:
             if signals.requested() and not passed_on:
                 passed_on = True
                 child.send_signal(signal.SIGTERM)
         except KeyboardInterrupt:
-            _interrupt(child)
+            child.send_signal(signal.SIGINT)  # at once: where a terminal's Ctrl-C has reached it, it is the same one
+            child.wait()
             raise
-
-
-def _interrupt(child: subprocess.Popen[bytes]) -> None:
-    """A terminal's Ctrl-C has reached the child already; ``kill -INT`` of this process has not."""
-    try:
-        child.wait(2)
-    except subprocess.TimeoutExpired:
-        child.send_signal(signal.SIGINT)
-        child.wait()
 
 
 # on a cluster --------------------------------------------------------------------------------------------------------

@@ -110,7 +110,7 @@ def _train_locked(
             checkpoint.prune(run, settings.keep_checkpoints, at_step)
             _note_state(run, state, here(at_step), recipe, total)
 
-    with console.progress(f"train {recipe.name}", total, "steps") as shown, engine.ordered():
+    with console.progress(f"train {recipe.name}", total, "steps") as shown, engine.ordered(), signals.interrupts_wait():
         shown.start_at(position.step)
         for at in range(position.step, total):
             try:

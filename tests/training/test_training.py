@@ -170,19 +170,23 @@ def test_killed_at_random_moments_and_restarted_gives_the_same_weights(dataset, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_a_signal_leaves_with_75_and_a_checkpoint(number, dataset, tmp_path):
+@pytest.mark.parametrize(("number", "code"), [
+    (signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGUSR2, 75), (signal.SIGHUP, 75), (signal.SIGINT, 130),
+])  # fmt: skip
+def test_a_signal_leaves_with_its_code_and_a_checkpoint(number, code, dataset, tmp_path):
     path = tmp_path / "tiny.yaml"
     path.write_text(tiny(3, shape=SHAPE, training__epochs=100000).dump())
     process = subprocess.Popen(
-        [*TRAIN, str(path), f"dataset.name={dataset}", "--run", str(tmp_path / "r")], stderr=subprocess.PIPE, text=True
-    )
+        [*TRAIN, str(path), f"dataset.name={dataset}", "--run", str(tmp_path / "r")], stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job is deaf to it
+    )  # fmt: skip
     while not (tmp_path / "r" / "metrics.jsonl").is_file():
         time.sleep(0.05)
     process.send_signal(number)
     _, messages = process.communicate(timeout=20)
-    assert process.returncode == 75
+    assert process.returncode == code
     assert "checkpoint written at step" in messages
+    assert Run(tmp_path / "r").status()["state"] == "stopped"
     assert checkpoint.newest(Run(tmp_path / "r")).position.step > 0
 
 
