@@ -88,7 +88,7 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, positio
     metadata = {"format": "mmvae-checkpoint", "progress": progress, "digest": digest(ready, progress)}
     hint = "free the disk; what was written before is untouched"
     try:
-        with replacing(path, hint) as temporary:
+        with replacing(path, "the previous checkpoint is untouched") as temporary:
             save_file(ready, temporary, metadata)
     except SafetensorError as error:
         raise Failure(f"cannot write {path}: {error}", hint) from error

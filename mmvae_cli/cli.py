@@ -1,26 +1,26 @@
 """The Typer app: five verbs. Each parses, calls one function, prints. No torch at import time."""
 
-import errno
 import json
 import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from mmvae_cli import __version__, console, cores, signals
+from mmvae_cli import __version__, console, cores, paths, signals
 from mmvae_cli.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
-    EXIT_USAGE,
     Failure,
     Interrupted,
     Stopped,
     UsageProblem,
+    of_system,
     of_the_machine,
 )
 
@@ -31,8 +31,19 @@ app = typer.Typer(
     "75 stopped by a signal, 130 interrupted; training has written a checkpoint then (run the same command again).",
 )  # fmt: skip
 
+
+def path_option(*names: str, **more: Any) -> Any:
+    """An option that is a path; every one is read alike (:func:`paths.given`)."""
+    return typer.Option(*names, parser=lambda text: paths.given(str(text)), metavar="PATH", **more)
+
+
+def word_or_path(*words: str) -> Callable[[str], str]:
+    """The parser of an option that is one of ``words`` or a path."""
+    return lambda text: text if text in words else str(paths.given(text))
+
+
 DataDir = Annotated[
-    Path, typer.Option("--data-dir", envvar="MMVAE_DATA_DIR", help="Where datasets are.", show_default=True)
+    Path, path_option("--data-dir", envvar="MMVAE_DATA_DIR", help="Where datasets are.", show_default=True)
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress; warnings and errors stay.")]
 Debug = Annotated[bool, typer.Option("--debug", envvar="MMVAE_DEBUG", help="Show the traceback of an error.")]
@@ -81,7 +92,15 @@ class ImageFormat(StrEnum):
     png = "png"
 
 
-Out = Annotated[Path | None, typer.Option("--out", help="Folder of the dataset; default: its name under --data-dir.")]
+Out = Annotated[Path | None, path_option("--out", help="Folder of the dataset; default: its name under --data-dir.")]
+Run = Annotated[Path, path_option("--ckpt", help="Run folder.")]
+Checkpoint = Annotated[Path | None, path_option(help="A checkpoint file; default: the newest valid one.")]
+Digits = Annotated[
+    str,
+    typer.Option(help="mnist (found under --data-dir or downloaded), embedded (1,797 digits that come with "
+                 "scikit-learn), or a folder with four IDX files (of many: FOLDER/START_OF_NAMES).",
+                 metavar="mnist|embedded|PATH", parser=word_or_path("mnist", "embedded")),
+]  # fmt: skip
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing dataset.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the path.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most N tuples of each split, labels in proportion.")]
@@ -91,21 +110,17 @@ Seed = Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")
 @make_dataset.command("polymnist")
 def make_polymnist(
     context: typer.Context,
-    digits: Annotated[
-        str, typer.Option(help="mnist (found under --data-dir or downloaded), embedded (1,797 digits that come with "
-                               "scikit-learn), or a folder with four IDX files (of many: FOLDER/START_OF_NAMES).",
-                          metavar="mnist|embedded|PATH")
-    ] = "mnist",
+    digits: Digits = "mnist",
     backgrounds: Annotated[
         str, typer.Option(help="builtin (drawn from the seed), or a folder with one image per view.",
-                          metavar="builtin|FOLDER")
+                          metavar="builtin|FOLDER", parser=word_or_path("builtin"))
     ] = "builtin",
     views: Annotated[int | None, typer.Option(min=1, max=64, help="Number of views; default: 5, or all.")] = None,
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Permutations per view and label.")] = 1,
     seed: Seed = 0,
     limit: Limit = None,
     source: Annotated[
-        Path | None, typer.Option("--from", help="Import a PolyMNIST: official PNG folders, a zip, or the tensors.")
+        Path | None, path_option("--from", help="Import a PolyMNIST: official PNG folders, a zip, or the tensors.")
     ] = None,
     image_format: Annotated[
         ImageFormat, typer.Option("--format", help="png: also write the official PNG folders under png/PolyMNIST.")
@@ -149,15 +164,11 @@ def _version(wanted: bool) -> None:
 
 @make_dataset.command("mnist-svhn-text")
 def make_mnist_svhn_text(
-    digits: Annotated[
-        str, typer.Option(help="mnist (found under --data-dir or downloaded), embedded (1,797 digits that come with "
-                               "scikit-learn), or a folder with four IDX files (of many: FOLDER/START_OF_NAMES).",
-                          metavar="mnist|embedded|PATH")
-    ] = "mnist",
+    digits: Digits = "mnist",
     svhn: Annotated[
         str, typer.Option(help="auto (found under --data-dir or downloaded), embedded (house numbers drawn by the "
                                "program), or a folder with train_32x32.mat and test_32x32.mat.",
-                          metavar="auto|embedded|PATH")
+                          metavar="auto|embedded|PATH", parser=word_or_path("auto", "embedded"))
     ] = "auto",
     multiplier: Annotated[int, typer.Option(min=1, max=1000, help="Permutations per modality and label.")] = 20,
     limit: Annotated[int | None, typer.Option(min=1, help="At most N tuples of each split, labels evenly.")] = None,
@@ -187,7 +198,8 @@ def make_celeba(
     context: typer.Context,
     source: Annotated[
         str | None,
-        typer.Option(metavar="DIR|embedded", help="Folder with img_align_celeba (folder or .zip), list_attr_celeba and "
+        typer.Option(metavar="DIR|embedded", parser=word_or_path("embedded"),
+                     help="Folder with img_align_celeba (folder or .zip), list_attr_celeba and "
                      "list_eval_partition (.txt or .csv); embedded: cartoon faces, no download. Default: the official "
                      "files in DATA_DIR/celeba or DATA_DIR/sources/celeba, else torchvision's download.")
     ] = None,
@@ -228,7 +240,7 @@ def train(
         list[str] | None,
         typer.Argument(metavar="[RECIPE|KEY=VALUE]...", help="More recipes; settings to change, as objective.beta=5.")
     ] = None,
-    run: Annotated[Path | None, typer.Option("--run", "--run-dir", help="Default: runs/NAME-seedN.")] = None,
+    run: Annotated[Path | None, path_option("--run", "--run-dir", help="Default: runs/NAME-seedN.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same as training.seed=N.")] = None,
     device: Device = "auto",
     resume: Annotated[
@@ -286,7 +298,7 @@ def _require_run(folder: Path) -> None:
 
 @app.command()
 def evaluate(
-    ckpt: Annotated[Path, typer.Option("--ckpt", help="Run folder.")],
+    ckpt: Run,
     metrics: Annotated[str, typer.Option(help="Which to measure, comma-separated.")] = "latent,coherence,likelihood",
     protocol: Annotated[
         Protocol | None, typer.Option(help="Instead of the recipe's; released repeats the authors' code.")
@@ -295,7 +307,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Measure at most N subsets of each size; default: the recipe's, or all.",
                                  show_default=False)
     ] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint file; default: the newest valid one.")] = None,
+    checkpoint: Checkpoint = None,
     force: Annotated[bool, typer.Option("--force", help="Accept classifiers that are too weak to judge.")] = False,
     device: Device = "auto", verify: Verify = True, data_dir: DataDir = DATA_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json instead of tables.")] = False,
@@ -320,7 +332,7 @@ def evaluate(
 
 @app.command()
 def sample(
-    ckpt: Annotated[Path, typer.Option("--ckpt", help="Run folder.")],
+    ckpt: Run,
     kind: Annotated[
         Kind | None, typer.Option(help="Default: all that make sense for the run.", show_default=False)
     ] = None,
@@ -339,8 +351,8 @@ def sample(
                                  show_default=False)
     ] = None,
     seed: Seed = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder of the figures; default: RUN/figures.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint file; default: the newest valid one.")] = None,
+    out: Annotated[Path | None, path_option(help="Folder of the figures; default: RUN/figures.")] = None,
+    checkpoint: Checkpoint = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing figures.")] = False,
     device: Device = "auto", verify: Verify = True, data_dir: DataDir = DATA_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the folder.")] = False,
@@ -383,9 +395,11 @@ def _rank_of_many() -> int | None:
 
 @app.command("compare")
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Run folders, or folders of runs.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", parser=paths.expanded, help="Run folders, or folders of runs.")
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Write into this folder, with the plots as PNG and SVG [html: reports].")
+        Path | None, path_option(help="Write into this folder, with the plots as PNG and SVG [html: reports].")
     ] = None,
     format: Annotated[str | None, typer.Option(help="table (default), md, csv, tex, json or html.")] = None,
     protocol: Annotated[
@@ -437,10 +451,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if isinstance(error, OSError) and error.filename and error.errno == errno.ENAMETOOLONG:
-            console.error(f"{str(error.filename)[:60]}...: {error.strerror}", "give a shorter path")
-            sys.exit(EXIT_USAGE)
-        if (failed := of_the_machine(error)) is not None:
+        if failed := of_system(error) if isinstance(error, OSError) else of_the_machine(error):
             console.error(str(failed), failed.hint)
             sys.exit(failed.code)
         console.error(f"{type(error).__name__}: {error}", "this is a bug; --debug shows the traceback")

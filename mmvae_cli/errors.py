@@ -1,5 +1,10 @@
-"""The expected ways to fail, each with its documented exit code. Anything else is a bug and ends with code 1."""
+"""The expected ways to fail, each with its documented exit code. Anything else is a bug and ends with code 1.
 
+What the system refuses (an OSError) becomes one of them here, so that it is said alike everywhere.
+"""
+
+import errno
+import os
 import re
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_DATA, EXIT_DIVERGED, EXIT_STOPPED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 75, 130
@@ -76,3 +81,47 @@ def of_the_machine(error: Exception) -> Failure | None:
             told = ". ".join(str(error).split("\n")[0].split(". ")[:2])
             return Failure(f"{message}: {told[:160]}", hint)
     return None
+
+
+# what the system refuses ---------------------------------------------------------------------------------------------
+
+_PERMISSIONS = "check its permissions, and those of the folders above it"
+_FULL = "free the disk, or choose another folder"
+_BROKEN = "the disk or its server fails: try again, or ask who runs it"
+_ADVICE = {
+    errno.EACCES: _PERMISSIONS, errno.EPERM: _PERMISSIONS, errno.EROFS: "it can only be read: choose another disk",
+    errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: _FULL,
+    errno.ENAMETOOLONG: "give a shorter path", errno.ELOOP: "a link there leads back to itself: give another path",
+    errno.EBUSY: "something is mounted there, or uses it: choose another folder",
+    errno.EMFILE: "allow more open files (ulimit -n)", errno.EIO: _BROKEN, errno.ESTALE: _BROKEN,
+}  # fmt: skip
+_WRONG_PATH = (errno.ENAMETOOLONG, errno.ELOOP)
+
+
+def advice(error: Exception, usual: str) -> str:
+    """What to do about ``error``: what its number says where it is the system's, else the ``usual``."""
+    return _ADVICE.get(getattr(error, "errno", None) or 0, usual)
+
+
+def cannot_read(path: os.PathLike[str], error: OSError) -> Unreadable:
+    """To be raised where data are there, or should be, and the system does not give them."""
+    reason = error.strerror or str(error)
+    return Unreadable(f"{path} cannot be read ({reason})", advice(error, "look whether it is still there"))
+
+
+def cannot_write(path: os.PathLike[str], error: OSError, kept: str = "") -> Failure:
+    """``kept``: what is untouched by it, for the hint."""
+    reason = error.strerror or str(error)
+    hint = advice(error, "choose another folder")
+    return Failure(f"cannot write {path}: {reason}", f"{hint}; {kept}" if kept else hint)
+
+
+def of_system(error: OSError) -> Failure | None:
+    """An OSError that no place expected, in a user's words; None where it has no number, and so is a bug."""
+    if error.errno is None:
+        return None
+    kind = UsageProblem if error.errno in _WRONG_PATH else Failure
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    where = f"{where[:60]}..." if len(where) > 1000 else where
+    message = f"{where}: {error.strerror}" if where else str(error.strerror)
+    return kind(message, advice(error, "--debug shows where"))

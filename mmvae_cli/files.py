@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mmvae_cli import processes
-from mmvae_cli.errors import DataProblem, Failure, Unreadable, UsageProblem
+from mmvae_cli.errors import DataProblem, Failure, UsageProblem, cannot_read, cannot_write
+from mmvae_cli.paths import refuse_dangling
 
-_DENIED = (errno.EACCES, errno.EPERM)
 _FORGOTTEN = 24 * 3600.0  # seconds
 SEAL = "sha256"
 """The key under which a JSON object carries the digest of all the rest of it."""
@@ -34,8 +34,7 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:
             raise
-        hint = "check its permissions" if error.errno in _DENIED else "check the file, and the disk that it lies on"
-        raise Unreadable(f"{path} cannot be read ({error.strerror})", hint) from error
+        raise cannot_read(path, error) from error
 
 
 def require_readable(path: Path) -> None:
@@ -114,9 +113,9 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def replacing(path: Path, hint: str = "free the disk or choose another folder") -> Iterator[Path]:
+def replacing(path: Path, kept: str = "") -> Iterator[Path]:
     """A path beside ``path`` to write to; what is written there takes its place, synced, when the block ends well, and
-    vanishes otherwise. OSErrors become Failure."""
+    vanishes otherwise. OSErrors become Failure, whose hint says what is ``kept``."""
     temporary = path.with_name(f".{path.name}.tmp-{own_mark()}")
     try:
         temporary.touch()
@@ -128,8 +127,7 @@ def replacing(path: Path, hint: str = "free the disk or choose another folder") 
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        hint = "check the permissions of its folder" if error.errno in _DENIED else hint
-        raise Failure(f"cannot write {path}: {error.strerror or error}", hint) from error
+        raise cannot_write(path, error, kept) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -193,6 +191,7 @@ def building(folder: Path, *, force: bool) -> Iterator[Path]:
 
     An existing ``folder`` is refused without ``force``, and replaced only when the new one is complete.
     """
+    refuse_dangling(folder)
     _restore_old(folder)
     if folder.exists() and not force:
         raise _exists(folder)
@@ -221,8 +220,8 @@ def _explained(error: OSError, folder: Path) -> Failure:
     """A source that cannot be read, or a folder that cannot be written."""
     at = Path(error.filename) if isinstance(error.filename, str) else folder
     if error.errno not in _OURS_TO_WRITE and not at.is_relative_to(folder.parent):
-        return DataProblem(f"{at} cannot be read ({error.strerror or error})", "check its permissions")
-    return Failure(f"cannot write {folder}: {error.strerror or error}", "free the disk or choose --out")
+        return cannot_read(at, error)
+    return cannot_write(folder, error)
 
 
 def _restore_old(folder: Path) -> None:

@@ -18,9 +18,10 @@ from typing import Any
 
 from mmvae_cli import console, lock, plain_yaml
 from mmvae_cli import recipe as recipes
-from mmvae_cli.errors import DataProblem, Failure, UsageProblem
+from mmvae_cli.errors import DataProblem, UsageProblem, cannot_write
 from mmvae_cli.files import read_json, reading, short_name, write_atomic, write_json
 from mmvae_cli.lock import Lock
+from mmvae_cli.paths import make_folder
 from mmvae_cli.recipe import Recipe
 
 _CHECKPOINT = re.compile(r"step-.*\.safetensors")
@@ -129,12 +130,7 @@ class Run:
             raise DataProblem(
                 f"{self.recipe_path} is missing, but there are checkpoints", "restore it, or choose another --run"
             )
-        try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise Failure(
-                f"cannot write {self.folder}: {error.strerror}", "choose a writable folder with --run"
-            ) from error
+        make_folder(self.checkpoints)
         self._write_recipe(recipe)
 
     def differences(self, recipe: Recipe) -> list[str]:
@@ -167,10 +163,7 @@ class Run:
             with open(self.metrics_path, "a", encoding="utf-8") as file:
                 file.write(lines)
         except OSError as error:
-            raise Failure(
-                f"cannot write {self.metrics_path}: {error.strerror}",
-                "free the disk; what was written before is untouched",
-            ) from error
+            raise cannot_write(self.metrics_path, error, "what was written before is untouched") from error
 
     def forget_after(self, step: int) -> None:
         """Drop the lines of metrics.jsonl later than ``step`` (and a last line cut in half): they will come again."""

@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import DataProblem, UsageProblem
 from mmvae_cli.files import read_json, reading, reserve, sha256, visible, write_json
 from mmvae_cli.kinds import KINDS
+from mmvae_cli.paths import look, refuse_dangling
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.wording import first_problem
 from mmvae_cli.rows import Rows, parts
@@ -229,6 +231,7 @@ def of_recipe(recipe: Recipe, data_dir: Path, *, verify: bool) -> Store:
     """The recipe's dataset. Raises DataProblem, where there is none, with the command that makes it."""
     folder = recipes.dataset_folder(recipe, data_dir)
     if not folder.exists():
+        refuse_dangling(folder, DataProblem)
         raise DataProblem(f"no dataset at {folder}", f"make it: {recipes.how_to_make(recipe, data_dir)}")
     return Store(folder, verify=verify)
 
@@ -245,9 +248,12 @@ def _npy(content: bytes) -> np.ndarray:
 def _read_info(folder: Path) -> StoreInfo:
     path = folder / "dataset.json"
     with reading(path):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            look(folder)
         if not path.is_file():
             if folder.is_dir() and any(folder.glob("*/*.npy")):
                 raise DataProblem(f"{path} is missing or no file", _AGAIN)
+            refuse_dangling(path, DataProblem)
             raise DataProblem(f"no dataset at {folder}", "build it with mmvae make-dataset, or give --data-dir")
         if path.stat().st_size > 16 << 20:
             raise DataProblem(f"{path} is larger than any dataset.json", "build the dataset again")

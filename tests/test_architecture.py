@@ -11,8 +11,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "mmvae_cli"
 VERBS = {"datasets", "training", "evaluation", "sampling", "comparison"}
 FOUNDATION = {
-    "errors", "files", "recipe", "plain_yaml", "kinds", "text", "attribute_text", "signals", "console", "cores",
-    "processes",
+    "errors", "paths", "files", "recipe", "plain_yaml", "kinds", "text", "attribute_text", "signals", "console",
+    "cores", "processes",
 }  # fmt: skip
 """Modules that anything may import and that import nothing above them."""
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -5,6 +5,7 @@ than the majority is set aside with the reason, and the reason goes into every o
 """
 
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any
 from mmvae_cli import result, signals
 from mmvae_cli.comparison.groups import Group, Member, different_classifiers, group, missing_seeds
 from mmvae_cli.errors import DataProblem, Failure
+from mmvae_cli.paths import look, refuse_dangling
 from mmvae_cli.recipe import Recipe, flatten
 from mmvae_cli.result import EvaluationResult
 from mmvae_cli.run import Run
@@ -77,7 +79,7 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
     found: dict[Path, Path] = {}
     for path in paths:
         for folder in _runs_below(path, _DEPTH) or [path]:
-            found.setdefault(folder.resolve(), folder)
+            found.setdefault(Path(os.path.realpath(folder)), folder)
     return list(found.values())
 
 
@@ -89,18 +91,15 @@ def _runs_below(path: Path, depth: int) -> list[Path]:
             return [path]
         inside = sorted(child for child in path.iterdir() if not child.name.startswith(".") and child.is_dir())
     except OSError:
-        return []
+        return [path]  # to be named: what is closed to us may be a run
     return [run for child in inside for run in _runs_below(child, depth - 1)] if depth else []
 
 
 def read_member(folder: Path, protocol: str = "default") -> Member:
     """One run, finished and evaluated at its end. Raises DataProblem with the reason why it cannot be used."""
-    if not folder.exists():
-        raise DataProblem("does not exist")
-    if not any((folder / name).exists() for name in _RUN_FILES):
-        raise DataProblem("is no run and holds none")
     run = Run(folder)
     try:
+        _check_run(folder)
         recipe, status = run.recipe(), run.status()
         epochs = recipe.training.epochs
         _check_finished(status, epochs)
@@ -115,8 +114,19 @@ def read_member(folder: Path, protocol: str = "default") -> Member:
     return Member(folder, recipe, evaluation, status)
 
 
+def _check_run(folder: Path) -> None:
+    """Raise DataProblem for what is no run, OSError for what may not be looked at."""
+    refuse_dangling(folder, DataProblem)
+    try:
+        look(folder)
+    except FileNotFoundError as error:
+        raise DataProblem("does not exist") from error
+    if not any((folder / name).exists() for name in _RUN_FILES):
+        raise DataProblem("is no run and holds none")
+
+
 def _evaluated(folder: Path, protocol: str) -> bool:
-    return Run(folder).evaluation_path(protocol).is_file()
+    return os.path.isfile(Run(folder).evaluation_path(protocol))  # no error below a folder closed to us
 
 
 def _not_evaluated(folder: Path, protocol: str) -> str:
@@ -169,7 +179,7 @@ def _check_values(evaluation: EvaluationResult) -> None:
 
 
 def _without_path(text: str, folder: Path) -> str:
-    return " ".join(text.replace(f"{folder}/", "").replace(f"{folder} ", "").split())[:300]
+    return " ".join(text.replace(f"{folder}/", "").replace(f"{folder} ", "", 1).split())[:300]
 
 
 # what may stand side by side -----------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@ from typing import Literal, get_args
 
 from mmvae_cli import console, signals
 from mmvae_cli.comparison import collect, content, formats, plots, report
-from mmvae_cli.errors import Failure, UsageProblem
+from mmvae_cli.errors import UsageProblem
 from mmvae_cli.files import reading, write_atomic
+from mmvae_cli.paths import make_folder
 
 Format = Literal["table", "md", "csv", "tex", "json", "html"]
 FORMATS: tuple[str, ...] = get_args(Format)
@@ -78,10 +79,7 @@ def _write(comparison: content.Content, kind: str, out: Path, force: bool) -> Pa
         text = report.html(comparison, drawn)
     else:
         text = formats.write(comparison, kind, [(plot.title, f"comparison-{plot.name}.png") for plot in drawn])
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"cannot write {out}: {error.strerror}", "choose a writable folder with --out") from error
+    make_folder(out)
     signals.leave_if_requested("nothing was written")
     for name, data in pictures.items():
         write_atomic(out / name, data)

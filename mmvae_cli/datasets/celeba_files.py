@@ -19,7 +19,7 @@ import numpy as np
 from mmvae_cli.attribute_text import ATTRIBUTES
 from mmvae_cli.datasets import zips
 from mmvae_cli.datasets.pictures import set_upright
-from mmvae_cli.errors import DataProblem
+from mmvae_cli.errors import DataProblem, cannot_read
 
 IMAGES, ATTRIBUTE_LIST, PARTITION_LIST = "img_align_celeba", "list_attr_celeba", "list_eval_partition"
 WIDTH, HEIGHT, SIDE = 178, 218, 64
@@ -217,7 +217,7 @@ def _image_folder(folder: Path) -> Images:
     try:
         names = frozenset(entry.name for entry in os.scandir(folder) if _is_image(entry.name))
     except OSError as error:
-        raise DataProblem(f"{folder} cannot be listed ({error.strerror})", "check its permissions") from error
+        raise cannot_read(folder, error) from error
 
     def read_file(name: str) -> bytes:
         with open(folder / name, "rb") as file:

@@ -9,7 +9,7 @@ from typing import IO, cast
 
 import numpy as np
 
-from mmvae_cli.errors import DataProblem
+from mmvae_cli.errors import DataProblem, cannot_read
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _LARGEST = 512 << 20  # bytes, 680,000 digits: what a damaged or hostile header may ask for at most
@@ -38,7 +38,7 @@ def read(path: Path) -> np.ndarray:
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataProblem(f"{path}: cannot be read ({error})", "fetch the file again") from error
     except OSError as error:
-        raise DataProblem(f"{path}: cannot be read ({error.strerror})", "check its permissions") from error
+        raise cannot_read(path, error) from error
     if found < wanted:
         header = 4 + 4 * len(shape)
         raise _truncated(path, header + found, header + wanted)

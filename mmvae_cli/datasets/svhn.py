@@ -19,7 +19,7 @@ import numpy as np
 
 from mmvae_cli import console, signals
 from mmvae_cli.datasets import mat_headers
-from mmvae_cli.errors import DataProblem, Stopped
+from mmvae_cli.errors import DataProblem, Stopped, cannot_read
 
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 OFFICIAL_MD5 = {"train": "e26dedcc434d2e4c54c9b2d4a06d8373", "test": "eb5a983be6a315427106f1b164d9cef3"}
@@ -135,7 +135,7 @@ def _careful(path: Path, read: Callable[[str], Any]) -> Any:
             warnings.simplefilter("error")
             return read(str(path))
     except PermissionError as error:
-        raise DataProblem(f"{path} cannot be read ({error.strerror})", "check its permissions") from error
+        raise cannot_read(path, error) from error
     except Exception as error:
         raise _damaged(path, f"cannot be read: truncated or no .mat file ({str(error)[:80]})") from error
 

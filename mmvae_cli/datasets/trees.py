@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmvae_cli.datasets import zips
-from mmvae_cli.errors import DataProblem
+from mmvae_cli.errors import DataProblem, advice, cannot_read
 
 ROOTS = ("PolyMNIST", "MMNIST")
 _SPLITS = ("train", "test")
@@ -47,7 +47,9 @@ class Tree:
                 with open(self.where / self.root / name, "rb") as file:
                     content = file.read(limit + 1)
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
-            raise DataProblem(f"{self.place(name)} cannot be read ({error})", "fetch it again") from error
+            raise DataProblem(
+                f"{self.place(name)} cannot be read ({error})", advice(error, "fetch it again")
+            ) from error
         if len(content) > limit:
             raise DataProblem(f"{self.place(name)} has more than {limit:,} bytes", "this is no PolyMNIST file")
         return content
@@ -105,7 +107,7 @@ def _folder(path: Path) -> Tree:
         names = [f"{s}/{p.relative_to(base / s).as_posix()}" for s in _SPLITS for d in ("*", "*/*")
                  for p in (base / s).glob(d)]  # fmt: skip
     except OSError as error:
-        raise DataProblem(f"--from {path}: cannot be read ({error.strerror})") from error
+        raise cannot_read(path, error) from error
     return Tree(path, root, [name for name in names if not zips.is_hidden(name)])
 
 

@@ -4,7 +4,7 @@
 import zipfile
 from pathlib import Path
 
-from mmvae_cli.errors import DataProblem
+from mmvae_cli.errors import DataProblem, cannot_read
 
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _OTHER_PACKINGS = {9: "Deflate64, as Windows packs large files", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
@@ -17,7 +17,7 @@ def opened(path: Path, called: str) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(path)
     except OSError as error:
-        raise DataProblem(f"{called} cannot be read ({error.strerror})", "check its permissions") from error
+        raise cannot_read(path, error) from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise DataProblem(
             f"{called} is no readable zip file ({error})", "fetch it again; a web page may have been saved"

@@ -12,8 +12,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from mmvae_cli import plain_yaml
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli.errors import UsageProblem, cannot_read
 from mmvae_cli.files import visible
+from mmvae_cli.paths import expanded, given
 from mmvae_cli.recipe.schema import PRESETS, ModalitySpec, Recipe
 from mmvae_cli.recipe.section import choice
 from mmvae_cli.recipe.wording import explain, setting, telling
@@ -31,8 +32,11 @@ def shipped() -> dict[str, Path]:
 
 def find(name: str) -> Path:
     """An existing file wins, else the shipped recipe of that name. Raises UsageProblem with the nearest match."""
-    if os.path.isfile(name):  # unlike Path's, it says no to a name too long for any file
-        return Path(name)
+    path = expanded(name)
+    if os.path.isfile(path):  # unlike Path's, it says no to a name too long for any file
+        return path
+    if len(path.parts) > 1:
+        given(name)  # which says where the folder may not be entered
     if name in (known := shipped()):
         return known[name]
     if key := setting(name.partition("=")[0]):
@@ -85,7 +89,8 @@ def _read(name: str) -> tuple[Path, dict[str, Any]]:
             raise UsageProblem(f"{path}: larger than any recipe ({_MAX_BYTES >> 20} MiB)")
         content = plain_yaml.parse(path.read_text(encoding="utf-8"), str(path))
     except OSError as error:
-        raise UsageProblem(f"{path} cannot be read ({error.strerror})", "check its permissions") from error
+        problem = cannot_read(path, error)
+        raise UsageProblem(str(problem), problem.hint) from error
     except UnicodeDecodeError as error:
         raise UsageProblem(f"{path} is no text in UTF-8 ({error})", "save it as UTF-8") from error
     if not isinstance(content, dict):
@@ -181,7 +186,7 @@ def _matters(key: str, spec: ModalitySpec, private: bool) -> bool:
 def dataset_folder(recipe: Recipe, data_dir: Path) -> Path:
     """Where the recipe's dataset is: a path as given, a plain name under ``data_dir``."""
     name = recipe.dataset.name
-    return Path(name).expanduser() if "/" in name or name in (".", "..") else data_dir / name
+    return expanded(name) if "/" in name or name in (".", "..") else data_dir / name
 
 
 def how_to_make(recipe: Recipe, data_dir: Path) -> str:

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli import console, drawing, signals, trained
-from mmvae_cli.errors import Failure, UsageProblem
+from mmvae_cli.errors import UsageProblem, cannot_write
 from mmvae_cli.files import is_abandoned, own_mark, write_atomic
+from mmvae_cli.paths import make_folder
 from mmvae_cli.run import Run
 from mmvae_cli.sampling import generation, layout, plan
 from mmvae_cli.sampling.generation import NOTHING_WRITTEN, Sampler
@@ -56,7 +57,7 @@ def _staging(target: Path) -> Iterator[Path]:
     """A hidden folder inside ``target`` whose files move up when the block ends well; what is left of it vanishes."""
     folder, ours = target / f".sample.tmp-{own_mark()}", not target.exists()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         for stale in target.glob(".sample.tmp-*"):
             if is_abandoned(stale):
                 shutil.rmtree(stale, ignore_errors=True)
@@ -64,9 +65,7 @@ def _staging(target: Path) -> Iterator[Path]:
         for path in sorted(folder.iterdir()):
             os.replace(path, target / path.name)
     except OSError as error:
-        raise Failure(
-            f"cannot write {target}: {error.strerror or error}", "choose a writable folder with --out"
-        ) from error
+        raise cannot_write(target, error) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):

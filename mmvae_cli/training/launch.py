@@ -16,6 +16,7 @@ from mmvae_cli import console, signals
 from mmvae_cli import recipe as recipes
 from mmvae_cli.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_STOPPED, Failure, UsageProblem
 from mmvae_cli.files import write_atomic
+from mmvae_cli.paths import make_folder
 from mmvae_cli.run import Run
 from mmvae_cli.store import Store, of_recipe
 from mmvae_cli.training import needs, study
@@ -205,10 +206,7 @@ def _to_slurm(
 
 def _write_script(script: str, name: str) -> Path:
     path = SLURM_FOLDER / f"{name}-{hashlib.blake2b(script.encode(), digest_size=4).hexdigest()}.sbatch"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror}", "change into a writable folder") from error
+    make_folder(path.parent)
     write_atomic(path, script.encode())
     return path
 

@@ -141,7 +141,7 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypatch
     monkeypatch.setattr(idx_files, "_open", refuse)
     with pytest.raises(DataProblem, match="Permission denied") as problem:
         idx_files.read(path)
-    assert problem.value.hint == "check its permissions"
+    assert problem.value.hint == "check its permissions, and those of the folders above it"
 
 
 def damage(tmp_path: Path, name: str, change) -> str:

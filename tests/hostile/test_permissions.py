@@ -98,5 +98,5 @@ def test_a_checkpoint_that_cannot_be_written_for_a_permission_is_no_full_disk(wo
     finally:
         (world.run / "checkpoints").chmod(0o700)
     assert (found.code, "Permission denied" in found.complaint) == (1, True)
-    assert "check the permissions of its folder" in found.err
+    assert "check its permissions, and those of the folders above it" in found.err
     assert "free the disk" not in found.err
