@@ -122,7 +122,7 @@ class EvaluationResult(_Part):
             ("the latent classifier gives every item the same class", latent),
             ("what is generated is always judged to be of the same class", pairs),
             ("samples from the prior are always judged to be of the same class", joint),
-        ) if (names := _first([f"{name}: {label}" for name, label in found.items()]))]  # fmt: skip
+        ) if (names := first([f"{name}: {label}" for name, label in found.items()]))]  # fmt: skip
 
 
 def at_chance(value: float, chance: float, trials: float, errors: float = 2) -> bool:
@@ -136,10 +136,11 @@ def by_reason(reasons: dict[str, str]) -> dict[str, str]:
     paths: dict[str, list[str]] = {}
     for path, why in reasons.items():
         paths.setdefault(why, []).append(path)
-    return {why: _first(found) for why, found in paths.items()}
+    return {why: first(found) for why, found in paths.items()}
 
 
-def _first(names: list[str]) -> str:
+def first(names: list[str]) -> str:
+    """``a, b, c, d and 29 more``."""
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 

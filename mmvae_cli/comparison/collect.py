@@ -1,7 +1,7 @@
 """Finding runs and checking that they can be compared at all.
 
-Nothing is mixed: a run that is unfinished, not evaluated, damaged, or measured on other data or by another protocol
-than the majority is set aside with the reason, and the reason goes into every output.
+Nothing is mixed: each data set has a comparison of its own, and a run that is unfinished, not evaluated, damaged, or
+measured by another protocol than most on its data is set aside with the reason, which goes into every output.
 """
 
 import json
@@ -35,10 +35,11 @@ class LeftOut:
 
 @dataclass
 class Collection:
-    """What was found. ``notes``: remarks about the whole, such as seeds that one group lacks."""
+    """The groups on one data set. ``name``: what tells it from the others; ``notes``: remarks about the whole, such as
+    seeds that one group lacks."""
 
+    name: str
     groups: list[Group]
-    left_out: list[LeftOut]
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -51,27 +52,61 @@ class Collection:
         return [member for group in self.groups for member in group.members]
 
 
-def collect(paths: list[Path], protocol: str | None = None) -> Collection:
+@dataclass
+class Found:
+    """What was found: a collection for each data set, and the runs that are in none."""
+
+    collections: list[Collection]
+    left_out: list[LeftOut]
+
+
+def collect(paths: list[Path], protocol: str | None = None) -> Found:
     """Read every run under ``paths``. Raises DataProblem naming each run's reason where none can be used.
 
-    Without ``protocol``: ``default``, or ``released`` where nothing but that was measured.
+    Without ``protocol``: ``default``, or ``released`` on data where nothing but that was measured.
     """
-    members, left_out = [], []
-    folders = find_runs(paths)
-    protocol = protocol or next((p for p in PROTOCOLS if any(_evaluated(f, p) for f in folders)), PROTOCOLS[0])
-    for folder in folders:
+    members, left_out = [], list[LeftOut]()
+    for folder in find_runs(paths):
         signals.leave_if_requested("nothing was written")
         try:
-            members.append(read_member(folder, protocol))
+            members.append(read_member(folder, protocol or _first_protocol(folder)))
         except Failure as failure:
             left_out.append(LeftOut(folder, _without_path(str(failure), folder)))
-    members = _keep_majority(members, left_out)
-    members = _drop_twins(members, left_out)
-    if not members:
+    sets: dict[_Data, list[Member]] = {}
+    for member in members:
+        sets.setdefault(_data(member), []).append(member)
+    kept = {data: _drop_twins(_keep_majority(_keep_protocol(own, left_out), left_out), left_out)
+            for data, own in sets.items()}  # fmt: skip
+    if not kept:
         lines = "\n".join(f"  {item.folder}: {item.reason}" for item in left_out)
         raise DataProblem(f"no run can be compared\n{lines}", "train and evaluate first: mmvae evaluate --ckpt RUN")
+    return Found([_collection(_name(data, list(kept)), own) for data, own in kept.items()], left_out)
+
+
+def _collection(name: str, members: list[Member]) -> Collection:
     groups = group(members)
-    return Collection(groups, left_out, missing_seeds(groups) + different_classifiers(groups))
+    return Collection(name, groups, missing_seeds(groups) + different_classifiers(groups))
+
+
+_Data = tuple[str, str, str]
+"""A data set's name, its fingerprint, and the modalities that were used of it."""
+
+
+def _data(member: Member) -> _Data:
+    evaluation = member.evaluation
+    return evaluation.dataset.name, evaluation.dataset.fingerprint, "+".join(evaluation.modalities)
+
+
+def _name(data: _Data, every: list[_Data]) -> str:
+    """The data set's name, and what else tells it from others of that name."""
+    name, fingerprint, modalities = data
+    same = [other for other in every if other[0] == name]
+    parts = [name]
+    if len({other[1] for other in same}) > 1:
+        parts.append(fingerprint[:8])
+    if len({other[2] for other in same}) > 1:
+        parts.append(modalities)
+    return " ".join(parts)
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
@@ -129,11 +164,19 @@ def _evaluated(folder: Path, protocol: str) -> bool:
     return os.path.isfile(Run(folder).evaluation_path(protocol))  # no error below a folder closed to us
 
 
+def _first_protocol(folder: Path) -> str:
+    return next((protocol for protocol in PROTOCOLS if _evaluated(folder, protocol)), PROTOCOLS[0])
+
+
 def _not_evaluated(folder: Path, protocol: str) -> str:
     others = [name for name in PROTOCOLS if _evaluated(folder, name)]
     if others:
-        return f"finished, but evaluated by protocol {others[0]} only, not by {protocol}"
+        return _other_protocol(others[0], protocol)
     return "finished, but not evaluated (mmvae evaluate --ckpt ...)"
+
+
+def _other_protocol(has: str, wanted: str) -> str:
+    return f"finished, but evaluated by protocol {has} only, not by {wanted}"
 
 
 def _check_finished(status: dict[str, Any], epochs: int) -> None:
@@ -186,12 +229,9 @@ def _without_path(text: str, folder: Path) -> str:
 
 
 def conditions(evaluation: EvaluationResult) -> dict[str, Any]:
-    """Everything that must agree between two evaluations before their numbers may be averaged or ranked."""
+    """Everything that must agree between two evaluations on the same data before their numbers may be averaged."""
     data = evaluation.dataset
-    known: dict[str, Any] = {
-        "dataset": data.name, "dataset fingerprint": data.fingerprint, "split": data.split, "items": data.count,
-        "protocol": evaluation.protocol, "modalities": "+".join(evaluation.modalities),
-    }  # fmt: skip
+    known: dict[str, Any] = {"split": data.split, "items": data.count, "protocol": evaluation.protocol}
     return known | {f"setting {key}": value for key, value in flatten(evaluation.settings).items()}
 
 
@@ -205,6 +245,14 @@ def metric_conditions(evaluation: EvaluationResult) -> dict[str, dict[str, Any]]
     if likelihood := evaluation.likelihood:
         known["likelihood"] = likelihood.model_dump(include={"importance_samples", "grouping", "count"})
     return known
+
+
+def _keep_protocol(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
+    """Those with the first protocol of PROTOCOLS that any has."""
+    first = min((member.evaluation.protocol for member in members), key=PROTOCOLS.index)
+    others = [member for member in members if member.evaluation.protocol != first]
+    left_out += [LeftOut(m.folder, _other_protocol(m.evaluation.protocol, first)) for m in others]
+    return [member for member in members if member.evaluation.protocol == first]
 
 
 def _keep_majority(members: list[Member], left_out: list[LeftOut]) -> list[Member]:

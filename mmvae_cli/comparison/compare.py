@@ -1,10 +1,11 @@
 """The verb: read runs, and print the comparison or write it into a folder with its plots."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Literal, get_args
 
-from mmvae_cli import console, signals
+from mmvae_cli import console, result, signals
 from mmvae_cli.comparison import collect, content, formats, plots, report
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.files import reading, write_atomic
@@ -32,11 +33,11 @@ def compare(
     if out is not None:
         _refuse(_target(out, kind), out, force)
     found = collect.collect(runs, protocol)
-    for item in found.left_out:
-        console.warn(f"left out: {content.plain(item.folder)}: {content.plain(item.reason)}")
-    comparison = content.build(found)
+    for why, folders in result.by_reason({str(item.folder): item.reason for item in found.left_out}).items():
+        console.warn(f"left out: {content.plain(folders)}: {content.plain(why)}")
+    comparison = content.build_all(found)
     if out is None:
-        return formats.json_line(comparison) if kind == "json" else formats.write(comparison, kind, []).rstrip("\n")
+        return formats.json_line(comparison) if kind == "json" else formats.write(comparison, kind).rstrip("\n")
     return str(_write(comparison, kind, out, force))
 
 
@@ -64,21 +65,28 @@ def _refuse(path: Path, out: Path, force: bool) -> None:
         raise UsageProblem(f"{path} exists", "give --force to replace it, or --out for another folder")
 
 
-def _write(comparison: content.Content, kind: str, out: Path, force: bool) -> Path:
+def _draw(comparison: content.Comparison) -> list[list[plots.Plot]]:
+    """The plots of each data set; of several, its name (or number) goes into those of the files."""
+    if len(comparison.contents) == 1:
+        return [plots.draw(comparison.contents[0])]
+    names = [re.sub(r"[^A-Za-z0-9_.+]+", "-", one.name)[:60].strip("-") for one in comparison.contents]
+    if len(set(map(str.lower, names))) < len(names) or "" in names:
+        names = [str(i) for i in range(1, len(names) + 1)]
+    return [plots.draw(one, f"{name}-") for one, name in zip(comparison.contents, names, strict=True)]
+
+
+def _write(comparison: content.Comparison, kind: str, out: Path, force: bool) -> Path:
     """Plots first, the document that shows them last: where it lies, all of it lies. Each file is whole or absent."""
     signals.leave_if_requested("nothing was written")
-    drawn = plots.draw(comparison)
-    pictures = {f"comparison-{plot.name}.png": plot.png for plot in drawn}
-    pictures |= {f"comparison-{plot.name}.svg": plot.svg.encode() for plot in drawn}
+    drawn = _draw(comparison)
+    pictures = {plot.file(".png"): plot.png for own in drawn for plot in own}
+    pictures |= {plot.file(".svg"): plot.svg.encode() for own in drawn for plot in own}
     for name, data in pictures.items():
         with reading(out / name):
             other = (out / name).is_file() and (out / name).read_bytes() != data  # the same picture again is no loss
         if other:
             _refuse(out / name, out, force)
-    if kind == "html":
-        text = report.html(comparison, drawn)
-    else:
-        text = formats.write(comparison, kind, [(plot.title, f"comparison-{plot.name}.png") for plot in drawn])
+    text = report.html(comparison, drawn) if kind == "html" else formats.write(comparison, kind, drawn)
     make_folder(out)
     signals.leave_if_requested("nothing was written")
     for name, data in pictures.items():

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmvae_cli import result
 from mmvae_cli.comparison import published, tables
-from mmvae_cli.comparison.collect import Collection
+from mmvae_cli.comparison.collect import Collection, Found
 from mmvae_cli.comparison.marking import RULE
 from mmvae_cli.comparison.measures import DDOF_NOTE, of_group
 from mmvae_cli.comparison.published import Published
@@ -26,8 +26,8 @@ def plain(text: Any) -> str:
 
 @dataclass
 class Content:
-    """``stats``: one mapping per group. ``differences``: recipe key -> its value in each group. ``warning``: what is
-    not the real thing about the data. ``runs``: rows under RUN_HEADER."""
+    """Of one data set. ``stats``: one mapping per group. ``differences``: recipe key -> its value in each group.
+    ``warning``: what is not the real thing about the data. ``runs``: rows under RUN_HEADER."""
 
     collection: Collection
     stats: Stats
@@ -37,7 +37,6 @@ class Content:
     facts: list[tuple[str, str]]
     warning: str
     differences: list[tuple[str, list[str]]]
-    left_out: list[tuple[str, str]]
     notes: list[str]
     runs: list[list[str]]
 
@@ -46,8 +45,8 @@ class Content:
         return self.collection.reference.protocol
 
     @property
-    def dataset(self) -> str:
-        return self.collection.reference.dataset.name
+    def name(self) -> str:
+        return self.collection.name
 
     @property
     def experiment(self) -> str:
@@ -60,6 +59,25 @@ class Content:
         return [self.title, *warning, *(f"{name}: {value}" for name, value in self.facts)]
 
 
+@dataclass
+class Comparison:
+    """What is written: each data set by itself, and the runs that are in no average, with the reasons."""
+
+    contents: list[Content]
+    left_out: list[tuple[str, str]]
+
+    @property
+    def title(self) -> str:
+        if len(self.contents) == 1:
+            return self.contents[0].title
+        return f"{len(self.contents)} data sets: {', '.join(content.name for content in self.contents)}"
+
+
+def build_all(found: Found) -> Comparison:
+    left_out = [(str(item.folder), item.reason) for item in found.left_out]
+    return Comparison([build(collection) for collection in found.collections], left_out)
+
+
 def build(collection: Collection) -> Content:
     """Average over seeds, lay out the tables, collect the remarks."""
     stats = [of_group(group) for group in collection.groups]
@@ -68,11 +86,10 @@ def build(collection: Collection) -> Content:
     count, groups = len(collection.members), len(collection.groups)
     return Content(
         collection, stats, beside, tables.build(collection, stats, beside),
-        title=f"{evaluation.dataset.name}: {groups} group{'s' * (groups > 1)}, {count} run{'s' * (count > 1)}",
+        title=f"{collection.name}: {groups} group{'s' * (groups > 1)}, {count} run{'s' * (count > 1)}",
         facts=_facts(collection),
         warning=evaluation.dataset.stand_in or "",
         differences=_differences(collection),
-        left_out=[(str(item.folder), item.reason) for item in collection.left_out],
         notes=_notes(collection),
         runs=_runs(collection),
     )  # fmt: skip

@@ -5,38 +5,46 @@ import io
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from typing import Any
 
-from mmvae_cli.comparison.content import RUN_HEADER, Content, plain
+from mmvae_cli.comparison.content import RUN_HEADER, Comparison, Content, plain
 from mmvae_cli.comparison.latex import latex
 from mmvae_cli.comparison.measures import DDOF, METRICS, Key, Stat, unmeasured
+from mmvae_cli.comparison.plots import Plot
 from mmvae_cli.comparison.tables import Row, Table, cell_text, headings, without_details
 from mmvae_cli.result import CHANCE
 
 _MARKS = ("*", CHANCE)
+_LEFT_OUT = "Left out of every average"
 
 # terminal ------------------------------------------------------------------------------------------------------------
 
 
-def terminal(content: Content) -> str:
+def terminal(comparison: Comparison) -> str:
     """Plain text; ``*`` marks the best, so nothing depends on colour. Tables too wide for the screen are turned."""
     width = max(shutil.get_terminal_size((120, 24)).columns, 60)
-    blocks = ["\n".join(content.header)]
-    blocks += [_terminal_table(table, width) for table in without_details(content.tables)]
+    blocks = []
+    for content in comparison.contents:
+        rule = ["=" * min(width, len(content.title))] if len(comparison.contents) > 1 else []
+        blocks.append("\n".join([content.title, *rule, *content.header[1:]]))
+        blocks += _terminal(content, width)
+    if comparison.left_out:
+        blocks.append("\n".join([_LEFT_OUT, *(f"  {folder}: {why}" for folder, why in comparison.left_out)]))
+    return "\n\n".join(plain_lines(block) for block in blocks)
+
+
+def _terminal(content: Content, width: int) -> list[str]:
+    blocks = [_terminal_table(table, width) for table in without_details(content.tables)]
     if content.differences:
         labels = [group.label for group in content.collection.groups]
         rows = [[key, *values] for key, values in content.differences]
         blocks.append(_aligned("Recipe keys that differ", ["key", *labels], rows, width))
-    if content.left_out:
-        blocks.append(
-            "\n".join(["Left out of every average", *(f"  {folder}: {why}" for folder, why in content.left_out)])
-        )
     if content.notes:
         blocks.append("\n".join(["Notes", *(f"  {note}" for note in content.notes)]))
-    details = [table.title for table in content.tables if table.detail]
-    if details:
+    if details := [table.title for table in content.tables if table.detail]:
         blocks.append("More in the other formats: " + "; ".join(details))
-    return "\n\n".join(plain_lines(block) for block in blocks)
+    return blocks
 
 
 def plain_lines(block: str) -> str:
@@ -105,33 +113,32 @@ def _marked(rows: list[list[str]], column: int) -> bool:
 # Markdown ------------------------------------------------------------------------------------------------------------
 
 
-def markdown(content: Content, plots: list[tuple[str, str]]) -> str:
-    """``plots``: (title, file name) of pictures lying beside."""
+def markdown(comparison: Comparison, plots: list[list[Plot]]) -> str:
+    """``plots``: of each data set, lying beside."""
+    lines = []
+    for content, own in zip(comparison.contents, plots, strict=True):
+        lines += [*_markdown(content, own), ""]
+    if comparison.left_out:
+        bullets = (f"- {_md(folder)}: {_md(why)}" for folder, why in comparison.left_out)
+        lines += [f"{'#' if len(plots) > 1 else '##'} {_LEFT_OUT}", "", *bullets, ""]
+    return "\n".join(lines)
+
+
+def _markdown(content: Content, plots: list[Plot]) -> list[str]:
     lines = [f"# {_md(content.title)}", ""]
     lines += [f"{_md(line)}  " for line in content.header[1:]]
-    for title, name in plots:
-        lines += ["", f"![{_md(title)}]({name})"]
+    for plot in plots:
+        lines += ["", f"![{_md(plot.title)}]({plot.file('.png')})"]
     for table in content.tables:
         lines += ["", f"## {_md(table.title)}", "", *_md_table(table)]
     if content.differences:
         labels = [_md(group.label) for group in content.collection.groups]
-        lines += [
-            "",
-            "## Recipe keys that differ",
-            "",
-            *_md_rows(["key", *labels], [[_md(k), *map(_md, v)] for k, v in content.differences]),
-        ]
-    if content.left_out:
-        lines += [
-            "",
-            "## Left out of every average",
-            "",
-            *(f"- {_md(folder)}: {_md(why)}" for folder, why in content.left_out),
-        ]
+        rows = [[_md(key), *map(_md, values)] for key, values in content.differences]
+        lines += ["", "## Recipe keys that differ", "", *_md_rows(["key", *labels], rows)]
     lines += ["", "## Runs", "", *_md_rows(RUN_HEADER, [[_md(c) for c in row] for row in content.runs])]
     if content.notes:
         lines += ["", "## Notes", "", *(f"- {_md(note)}" for note in content.notes)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _md_table(table: Table) -> list[str]:
@@ -160,29 +167,42 @@ def _md(text: Any) -> str:
 # CSV -----------------------------------------------------------------------------------------------------------------
 
 
-def tidy_csv(content: Content) -> str:
+def tidy_csv(comparison: Comparison) -> str:
     """Long form, one number a line: ours and the published ones (``source``), full precision, empty std for n < 2.
     ``differing``: the recipe keys in which groups differ, or what a published number's setting has otherwise."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         ["group", "source", "metric", "subset", "target", "label", "mean", "std", "ddof", "n", "protocol", "dataset",
-         "stand_in", "differing"]
+         "stand_in", "differing", "chance"]
     )  # fmt: skip
-    tail = [content.protocol, content.dataset, content.warning]
-    for group, stats in zip(content.collection.groups, content.stats, strict=True):
-        for key, stat in stats.items():
-            std = "" if stat.std is None else repr(stat.std)
-            row = [group.label, "this comparison", key.metric, key.subset, key.target, key.label]
-            differing = "; ".join(f"{name}={value}" for name, value in group.differing.items())
-            writer.writerow(map(_csv, [*row, repr(stat.mean), std, DDOF, stat.n, *tail, differing]))
-    for one in content.published:
-        for key, stat in one.values.items():
-            std = "" if stat.std is None else repr(stat.std)
-            row = [one.group.label, one.source, key.metric, key.subset, key.target, key.label]
-            differing = "; ".join(one.differences)
-            writer.writerow(map(_csv, [*row, repr(stat.mean), std, "", stat.n or "", "", "", "", differing]))
+    for content in comparison.contents:
+        writer.writerows([_csv(value) for value in row] for row in _csv_rows(content))
     return out.getvalue()
+
+
+def _csv_rows(content: Content) -> Iterator[list[Any]]:
+    for group, stats in zip(content.collection.groups, content.stats, strict=True):
+        about = [content.protocol, content.name, content.warning,
+                 "; ".join(f"{name}={value}" for name, value in group.differing.items())]  # fmt: skip
+        for key, stat in stats.items():
+            yield [group.label, "this comparison", *_csv_key(key), *_csv_stat(stat, DDOF), *about, _exact(stat.chance)]
+    for one in content.published:
+        about = ["", content.name, "", "; ".join(one.differences)]
+        for key, stat in one.values.items():
+            yield [one.group.label, one.source, *_csv_key(key), *_csv_stat(stat, ""), *about, ""]
+
+
+def _csv_key(key: Key) -> list[str]:
+    return [key.metric, key.subset, key.target, key.label]
+
+
+def _csv_stat(stat: Stat, ddof: int | str) -> list[Any]:
+    return [_exact(stat.mean), _exact(stat.std), ddof, stat.n or ""]
+
+
+def _exact(value: float | None) -> str:
+    return "" if value is None else repr(value)
 
 
 def _csv(value: Any) -> str:
@@ -195,23 +215,29 @@ def _csv(value: Any) -> str:
 # JSON ----------------------------------------------------------------------------------------------------------------
 
 
-def as_json(content: Content) -> dict[str, Any]:
-    """One document with everything, at full precision."""
-    collection = content.collection
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """One document with everything, at full precision. ``dataset``, of groups and published numbers, is a name of
+    ``datasets``."""
+    contents = comparison.contents
     return {
-        "format": "mmvae-comparison", "version": 1, "dataset": collection.reference.dataset.model_dump(mode="json"),
-        "protocol": content.protocol, "settings": collection.reference.settings, "ddof": DDOF,
+        "format": "mmvae-comparison", "version": 2, "ddof": DDOF,
         "metrics": {name: {"title": t, "unit": u, "larger_is_better": b} for name, (t, u, b) in METRICS.items()},
-        "groups": [_group_json(content, i) for i in range(len(collection.groups))],
+        "datasets": {content.name: _dataset_json(content) for content in contents},
+        "groups": [_group_json(content, i) for content in contents for i in range(len(content.stats))],
         "published": [
-            {"group": one.group.label, "source": one.source, "external": one.external,
+            {"dataset": content.name, "group": one.group.label, "source": one.source, "external": one.external,
              "differences": list(one.differences),
              "values": [_value_json(k, s) | {"n": s.n or None} for k, s in one.values.items()]}
-            for one in content.published
+            for content in contents for one in content.published
         ],
-        "left_out": [{"run": folder, "reason": why} for folder, why in content.left_out],
-        "notes": content.notes,
+        "left_out": [{"run": folder, "reason": why} for folder, why in comparison.left_out],
     }  # fmt: skip
+
+
+def _dataset_json(content: Content) -> dict[str, Any]:
+    measured = content.collection.reference
+    return {**measured.dataset.model_dump(mode="json"), "modalities": measured.modalities, "chance": measured.chance,
+            "protocol": content.protocol, "settings": measured.settings, "notes": content.notes}  # fmt: skip
 
 
 def _group_json(content: Content, i: int) -> dict[str, Any]:
@@ -221,8 +247,8 @@ def _group_json(content: Content, i: int) -> dict[str, Any]:
             for m in group.members]  # fmt: skip
     values = [_value_json(key, stat) for key, stat in content.stats[i].items()]
     values += [_value_json(key, None) for key in unmeasured(group.members)]
-    return {"label": group.label, "method": group.recipe.model.method, "n": len(runs), "seeds": group.seeds,
-            "differing": group.differing, "runs": runs, "values": values}  # fmt: skip
+    return {"dataset": content.name, "label": group.label, "method": group.recipe.model.method, "n": len(runs),
+            "seeds": group.seeds, "differing": group.differing, "runs": runs, "values": values}  # fmt: skip
 
 
 def _value_json(key: Key, stat: Stat | None) -> dict[str, Any]:
@@ -231,19 +257,19 @@ def _value_json(key: Key, stat: Stat | None) -> dict[str, Any]:
             "chance": stat and stat.chance, "at_chance": bool(stat and stat.at_chance)}  # fmt: skip
 
 
-def json_line(content: Content) -> str:
+def json_line(comparison: Comparison) -> str:
     """On one line: the last line of stdout is then the whole document."""
-    return json.dumps(as_json(content), allow_nan=False)
+    return json.dumps(as_json(comparison), allow_nan=False)
 
 
-def write(content: Content, kind: str, plots: list[tuple[str, str]]) -> str:
-    """The file content of a text format."""
+def write(comparison: Comparison, kind: str, plots: list[list[Plot]] | None = None) -> str:
+    """The file content of a text format; ``plots``: of each data set, written beside it."""
     if kind == "md":
-        return markdown(content, plots)
+        return markdown(comparison, plots or [[] for _ in comparison.contents])
     if kind == "csv":
-        return tidy_csv(content)
+        return tidy_csv(comparison)
     if kind == "tex":
-        return latex(content)
+        return latex(comparison)
     if kind == "json":
-        return json.dumps(as_json(content), indent=1, allow_nan=False) + "\n"
-    return terminal(content) + "\n"
+        return json.dumps(as_json(comparison), indent=1, allow_nan=False) + "\n"
+    return terminal(comparison) + "\n"

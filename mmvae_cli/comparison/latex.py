@@ -2,18 +2,22 @@
 
 from typing import Any
 
-from mmvae_cli.comparison.content import Content, plain
+from mmvae_cli.comparison.content import Comparison, Content, plain
 from mmvae_cli.comparison.marking import RULE
 from mmvae_cli.comparison.tables import Cell, Row, Table, cell_text, headings, spans
 from mmvae_cli.result import CHANCE
 
 
-def latex(content: Content) -> str:
+def latex(comparison: Comparison) -> str:
     """booktabs tables to \\input; the preamble they need is in the first comment."""
-    lines = ["% \\usepackage{booktabs,longtable}", *(f"% {plain(line)}" for line in content.header)]
-    lines += [f"% left out: {plain(folder)}: {plain(why)}" for folder, why in content.left_out]
-    lines += [f"% note: {plain(note)}" for note in content.notes]
-    about = f" Protocol: {_tex(content.protocol)}."
+    lines = ["% \\usepackage{booktabs,longtable}"]
+    lines += [f"% left out: {plain(folder)}: {plain(why)}" for folder, why in comparison.left_out]
+    return "\n".join([*lines, *(line for content in comparison.contents for line in _latex(content))]) + "\n"
+
+
+def _latex(content: Content) -> list[str]:
+    lines = [f"% {plain(line)}" for line in content.header] + [f"% note: {plain(note)}" for note in content.notes]
+    about = f" Data: {_tex(content.name)}. Protocol: {_tex(content.protocol)}."
     if len(content.collection.groups) > 1:
         about += f" Marked: {_tex(RULE)}."
     if content.warning:
@@ -22,14 +26,14 @@ def latex(content: Content) -> str:
         lines += ["", *_tex_table(table, about)]
     if content.differences:
         lines += ["", *_tex_differences(content)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _tex_differences(content: Content) -> list[str]:
     """The recipe keys in which the groups differ: what the labels of the rows leave out."""
     labels = [_tex(group.label) for group in content.collection.groups]
     rows = [" & ".join(map(_tex, [key, *values])) + r" \\" for key, values in content.differences]
-    return [r"\begin{table}", r"\centering", r"\caption{Recipe keys that differ.}",
+    return [r"\begin{table}", r"\centering", f"\\caption{{Recipe keys that differ. Data: {_tex(content.name)}.}}",
             f"\\begin{{tabular}}{{l{'l' * len(labels)}}}", r"\toprule", " & ".join(["", *labels]) + r" \\",
             r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", r"\end{table}"]  # fmt: skip
 

@@ -27,9 +27,12 @@ class Plot:
     svg: str
     width: int
 
+    def file(self, ending: str) -> str:
+        return f"comparison-{self.name}{ending}"
 
-def draw(content: Content) -> list[Plot]:
-    """Every figure that these runs have the numbers for."""
+
+def draw(content: Content, prefix: str = "") -> list[Plot]:
+    """Every figure that these runs have the numbers for; ``prefix``: of their names."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports the building of its font cache as a warning
     plots = []
     with looks.style():
@@ -39,7 +42,7 @@ def draw(content: Content) -> list[Plot]:
                 continue
             if content.warning:
                 figure.suptitle(f"stand-in data: {content.warning}", fontsize=7.0, color="#b91c1c", wrap=True)
-            plots.append(_render(figure, one))
+            plots.append(_render(figure, one._replace(name=prefix + one.name)))
     return plots
 
 

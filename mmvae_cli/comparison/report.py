@@ -9,10 +9,11 @@ from typing import Any
 
 from mmvae_cli import __version__
 from mmvae_cli.comparison import tables
-from mmvae_cli.comparison.content import RUN_HEADER, Content, plain
-from mmvae_cli.comparison.groups import Group
+from mmvae_cli.comparison.content import RUN_HEADER, Comparison, Content, plain
+from mmvae_cli.comparison.groups import Group, Member
 from mmvae_cli.comparison.plots import Plot
 from mmvae_cli.files import visible
+from mmvae_cli.result import first
 
 MAX_IMAGE, MAX_IMAGES_TOTAL = 2 << 20, 12 << 20
 """Bytes of one embedded sample grid and of all together: a report should still fit into an e-mail."""
@@ -22,14 +23,15 @@ _PNG, _NO_PNG = b"\x89PNG\r\n\x1a\n", "no PNG, or too large"
 
 @dataclass
 class Samples:
-    """Sample grids: figure name -> (group label, seed, data URI, width) per group that has it; what was too large."""
+    """Sample grids: figure name -> (group label, seed, data URI, width) per group that has it; and a line for every
+    folder of which some are not embedded."""
 
-    rows: list[tuple[str, list[tuple[str, int, str, int]]]] = field(default_factory=list)
+    rows: dict[str, list[tuple[str, int, str, int]]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
 
 
-def html(content: Content, plots: list[Plot]) -> str:
-    """The report as one HTML text."""
+def html(comparison: Comparison, plots: list[list[Plot]]) -> str:
+    """The report as one HTML text; ``plots``: of each data set."""
     import jinja2
     from markupsafe import Markup
 
@@ -38,14 +40,25 @@ def html(content: Content, plots: list[Plot]) -> str:
     )
     environment.filters["plain"] = plain
     source = (resources.files("mmvae_cli.comparison") / "report.html.j2").read_text(encoding="utf-8")
-    main = [table for table in content.tables if not table.detail]
+    room = MAX_IMAGES_TOTAL // len(comparison.contents)
+    sections = [
+        _section(content, room) | {"plots": [(plot, Markup(plot.svg)) for plot in own]}  # matplotlib escapes its texts
+        for content, own in zip(comparison.contents, plots, strict=True)
+    ]
     return environment.from_string(source).render(
-        content=content, version=__version__,
-        tables=[_shown(t) for t in main[1:]], summary=_shown(main[0]) if main else None,
-        details=[_shown(t) for t in content.tables if t.detail], samples=samples(content.collection.groups),
-        plots=[(plot, Markup(plot.svg)) for plot in plots],  # made by matplotlib, which escapes its texts
-        labels=[group.label for group in content.collection.groups], run_header=RUN_HEADER,
-    )  # fmt: skip
+        comparison=comparison, sections=sections, version=__version__, run_header=RUN_HEADER
+    )
+
+
+def _section(content: Content, room: int) -> dict[str, Any]:
+    """One data set as the template wants it."""
+    main = [table for table in content.tables if not table.detail]
+    return {
+        "content": content, "tables": [_shown(t) for t in main[1:]], "summary": _shown(main[0]) if main else None,
+        "details": [_shown(t) for t in content.tables if t.detail],
+        "samples": samples(content.collection.groups, room),
+        "labels": [group.label for group in content.collection.groups],
+    }  # fmt: skip
 
 
 def _shown(table: tables.Table) -> dict[str, Any]:
@@ -71,21 +84,27 @@ def _density(columns: int) -> str:
     return "denser" if columns > 8 else "dense" if columns > 6 else ""
 
 
-def samples(groups: list[Group]) -> Samples:
-    """The PNG figures of each group's first run that has any, the same figure of all groups side by side."""
-    found, total, by_name = Samples(), 0, {}  # type: ignore[var-annotated]
-    for group in groups:
-        member = next((m for m in group.members if _figures(m.folder)), None)
-        for path in sorted(_figures(member.folder), key=_figure_order)[:12] if member else []:
-            image = _read_png(path)
-            if isinstance(image, str) or total + len(image) > MAX_IMAGES_TOTAL:
-                found.skipped.append(f"{path}: {image if isinstance(image, str) else 'too much for one file'}")
-                continue
-            total += len(image)
-            uri = "data:image/png;base64," + base64.b64encode(image).decode()
-            by_name.setdefault(path.stem, []).append((group.label, member.seed, uri, _width(image)))  # type: ignore[union-attr]
-    found.rows = list(by_name.items())
+def samples(groups: list[Group], room: int) -> Samples:
+    """The PNG figures of each group's first run that has any, the same figure of all groups side by side: in the order
+    of figures as many as ``room`` bytes hold, and a count of the others."""
+    found, skipped = Samples(), dict[tuple[Path, str], list[str]]()
+    every = [(path, group.label, member) for group in groups if (member := _with_figures(group))
+             for path in _figures(member.folder)]  # fmt: skip
+    for path, label, member in sorted(every, key=lambda item: _figure_order(item[0])):
+        image = _read_png(path)
+        if isinstance(image, str) or len(image) > room:
+            why = image if isinstance(image, str) else "this page would become too large"
+            skipped.setdefault((path.parent, why), []).append(path.name)
+            continue
+        room -= len(image)
+        uri = "data:image/png;base64," + base64.b64encode(image).decode()
+        found.rows.setdefault(path.stem, []).append((label, member.seed, uri, _width(image)))
+    found.skipped = [f"{len(names)} of {folder} ({why}): {first(names)}" for (folder, why), names in skipped.items()]
     return found
+
+
+def _with_figures(group: Group) -> Member | None:
+    return next((m for m in group.members if _figures(m.folder)), None)
 
 
 def _figures(run: Path) -> list[Path]:

@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from mmvae_cli.comparison.collect import Collection, collect
 from mmvae_cli.comparison.measures import subsets
 from mmvae_cli.files import write_json
 from mmvae_cli.recipe import Recipe, validate
@@ -116,6 +117,12 @@ def study(
                 made = recipe(data, modalities, method, training__seed=seed, objective__beta=beta)
                 make_run(parent, made, data, **run)
     return parent
+
+
+def collection(*paths: Path) -> Collection:
+    """What is found under ``paths`` where all runs are on one data set."""
+    (only,) = collect(list(paths)).collections
+    return only
 
 
 def png(width: int, height: int, shade: int) -> bytes:

@@ -8,7 +8,7 @@ from mmvae_cli.comparison.collect import collect, find_runs
 from mmvae_cli.errors import DataProblem
 from mmvae_cli.files import write_json
 
-from made_runs import MST, VIEWS, evaluation, make_run, recipe, study
+from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, study
 
 
 def other_data(**changes: object) -> dict[str, object]:
@@ -26,7 +26,7 @@ def test_groups_are_everything_but_seed_name_and_place(tmp_path: Path) -> None:
             make_run(tmp_path, made, "polymnist")
     elsewhere = recipe("polymnist", VIEWS, training__seed=9, objective__beta=1.0, dataset={"name": "/mnt/p"})
     make_run(tmp_path, elsewhere, "polymnist", folder="elsewhere")
-    found = collect([tmp_path])
+    found = collection(tmp_path)
     assert [(g.label, g.seeds) for g in found.groups] == [
         ("MoPoE-VAE beta=1", [0, 1, 2, 9]),
         ("MoPoE-VAE beta=2.5", [0, 1, 2]),
@@ -41,14 +41,13 @@ def test_methods_are_named_and_bent_presets_are_not_the_method(tmp_path: Path) -
     make_run(tmp_path, bent, "polymnist")
     eq5 = recipe("polymnist", VIEWS, "mopoe", objective__component_choice="all", name="eq5")
     make_run(tmp_path, eq5, "polymnist")
-    labels = [group.label for group in collect([tmp_path]).groups]
+    labels = [group.label for group in collection(tmp_path).groups]
     assert labels == ["MVAE", "MMVAE", "MoPoE-VAE Eq. (5)", "MoPoE-VAE", "bent"]
 
 
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"dataset": other_data()}, "dataset fingerprint ffffffffffffffff (the others: 0123456789abcdef)"),
         ({"settings": {"latent_samples": 100, "seed": 0}}, "setting latent_samples 100 (the others: 500)"),
         ({"dataset": other_data(fingerprint="0123456789abcdef", count=500)}, "items 500 (the others: 10000)"),
     ],
@@ -60,7 +59,7 @@ def test_runs_measured_differently_are_named_not_mixed(
     odd = make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=7), "polymnist", **changes)
     found = collect([tmp_path])
     assert [(item.folder, item.reason) for item in found.left_out] == [(odd, f"measured differently: {expected}")]
-    assert 7 not in found.groups[-1].seeds
+    assert 7 not in found.collections[0].groups[-1].seeds
 
 
 def test_one_metric_measured_differently_leaves_only_that_metric(tmp_path: Path) -> None:
@@ -70,7 +69,7 @@ def test_one_metric_measured_differently_leaves_only_that_metric(tmp_path: Path)
     make_run(tmp_path, made, "polymnist", likelihood=fewer)
     found = collect([tmp_path])
     assert found.left_out[0].reason == "likelihood: measured differently: importance_samples 12 (the others: 15)"
-    member = found.groups[-1].members[-1]
+    member = found.collections[0].groups[-1].members[-1]
     assert member.seed == 7
     assert member.evaluation.likelihood is None
     assert member.evaluation.latent is not None
@@ -133,10 +132,35 @@ def test_runs_are_found_once_and_in_subfolders(tmp_path: Path) -> None:
 def test_released_evaluations_are_taken_only_where_asked_or_alone(tmp_path: Path) -> None:
     for seed in range(2):
         make_run(tmp_path, recipe("mnist-svhn-text", MST, training__seed=seed), "mnist-svhn-text", protocol="released")
-    assert collect([tmp_path]).reference.protocol == "released"
+    assert collection(tmp_path).reference.protocol == "released"
     folder = next(path for path in sorted(tmp_path.iterdir()) if path.name.endswith("seed0"))
     write_json(folder / "evaluation.json", evaluation(recipe("mnist-svhn-text", MST), "mnist-svhn-text"))
     default = collect([tmp_path])
-    assert (default.reference.protocol, default.groups[0].seeds) == ("default", [0])
+    (own,) = default.collections
+    assert (own.reference.protocol, own.groups[0].seeds) == ("default", [0])
     assert default.left_out[0].reason == "finished, but evaluated by protocol released only, not by default"
-    assert collect([tmp_path], "released").groups[0].seeds == [0, 1]
+    (both,) = collect([tmp_path], "released").collections
+    assert both.groups[0].seeds == [0, 1]
+
+
+def test_every_data_set_has_a_collection_of_its_own(tmp_path: Path) -> None:
+    study(tmp_path / "poly", "polymnist", VIEWS, seeds=2)
+    study(tmp_path / "mst", "mnist-svhn-text", MST, seeds=1)
+    make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", folder="rebuilt", dataset=other_data())
+    make_run(tmp_path, recipe("polymnist", VIEWS[:2]), "polymnist", folder="two", dataset=other_data())
+    found = collect([tmp_path])
+    assert found.left_out == []
+    assert {one.name: len(one.members) for one in found.collections} == {
+        "mnist-svhn-text": 3, "polymnist 01234567 m0+m1+m2+m3+m4": 6, "polymnist ffffffff m0+m1+m2+m3+m4": 1,
+        "polymnist ffffffff m0+m1": 1,
+    }  # fmt: skip
+
+
+def test_each_data_set_has_its_own_protocol_and_its_own_twins(tmp_path: Path) -> None:
+    make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", folder="a", protocol="released")
+    make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", folder="b", dataset=other_data())
+    found = collect([tmp_path])
+    assert {one.name: one.reference.protocol for one in found.collections} == {
+        "polymnist 01234567": "released", "polymnist ffffffff": "default",
+    }  # fmt: skip
+    assert found.left_out == []

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from mmvae_cli.comparison import collect, content, plots
+from mmvae_cli.comparison import content, plots
 from mmvae_cli.comparison.compare import compare, known_format
 from mmvae_cli.comparison.groups import family
 from mmvae_cli.errors import Stopped, UsageProblem
 
-from made_runs import MST, VIEWS, evaluation, make_run, png, recipe, study
+from made_runs import MST, VIEWS, collection, evaluation, make_run, png, recipe, study
 
 HOSTILE = '<script>alert("x")</script>$x_'
 
@@ -209,7 +209,7 @@ def test_only_what_differs_in_beta_alone_is_joined(tmp_path: Path) -> None:
     for beta, latent in ((1.0, 20), (5.0, 20), (1.0, 64), (5.0, 64)):
         made = recipe("mnist-svhn-text", MST, objective__beta=beta, model__latent_dim=latent)
         make_run(tmp_path / "runs", made, "mnist-svhn-text", folder=f"{beta}-{latent}")
-    found = content.build(collect.collect([tmp_path / "runs"]))
+    found = content.build(collection(tmp_path / "runs"))
     names = {family(group, found.collection.groups) for group in found.collection.groups}
     assert names == {"MoPoE-VAE latent_dim=20", "MoPoE-VAE latent_dim=64"}
 
@@ -221,7 +221,7 @@ def test_plots_of_stand_ins_say_so(tmp_path: Path) -> None:
         made = recipe("polymnist", VIEWS)
         data = evaluation(made, "polymnist")["dataset"] | {"stand_in": stand_in, "name": "mine"}  # no published numbers
         make_run(tmp_path / str(stand_in), made, "mine", dataset=data)
-        drawn.append(plots.draw(content.build(collect.collect([tmp_path / str(stand_in)])))[0])
+        drawn.append(plots.draw(content.build(collection(tmp_path / str(stand_in))))[0])
     assert drawn[0].svg.count('<g id="text_') + 1 == drawn[1].svg.count('<g id="text_')
 
 
@@ -289,3 +289,108 @@ def test_report_renders_in_a_browser(runs: Path, tmp_path: Path) -> None:
     for method_colour in ((0, 114, 178), (213, 94, 0), (0, 158, 115)):  # the three methods' lines in Figure 3
         assert counts.get(method_colour, 0) > 100
     assert "Refused" not in done.stderr  # the content security policy blocked nothing
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs on two data sets, one of them twice built, and one that is not finished."""
+    folder = tmp_path_factory.mktemp("mixed")
+    study(folder, "mnist-svhn-text", MST, seeds=2, figures=True)
+    study(folder, "own", ["a", "b"], seeds=1)
+    data = evaluation(recipe("own", ["a", "b"]), "own")["dataset"] | {"fingerprint": "f" * 16}
+    make_run(folder, recipe("own", ["a", "b"]), "own", folder="rebuilt", dataset=data)
+    make_run(folder, recipe("own", ["a", "b"]), "own", folder="begun", state="stopped", evaluated=False)
+    return folder
+
+
+NAMES = ["mnist-svhn-text", "own 01234567", "own ffffffff"]
+
+
+def test_several_data_sets_are_compared_one_by_one_on_the_terminal(mixed: Path, tmp_path: Path) -> None:
+    done = mmvae(mixed, cwd=tmp_path, COLUMNS="110")
+    assert done.returncode == 0
+    assert done.stderr == f"warning: left out: {mixed / 'begun'}: unfinished: stopped at epoch 3 of 10\n"
+    for name, counted in zip(NAMES, ("3 groups, 6 runs", "3 groups, 3 runs", "1 group, 1 run"), strict=True):
+        title = f"{name}: {counted}"
+        assert f"{title}\n{'=' * len(title)}\ndataset: " in done.stdout
+    assert done.stdout.count("\nSummary\n") == 3
+    assert done.stdout.count("Left out of every average") == 1
+
+
+def test_every_document_has_a_section_for_each_data_set(mixed: Path) -> None:
+    assert [line for line in compare([mixed], "md").splitlines() if line.startswith("# ")] == [
+        "# mnist-svhn-text: 3 groups, 6 runs", "# own 01234567: 3 groups, 3 runs", "# own ffffffff: 1 group, 1 run",
+        "# Left out of every average",
+    ]  # fmt: skip
+    text = compare([mixed], "tex")
+    for name in NAMES:
+        assert f"Data: {name}." in text
+
+
+def test_csv_and_json_carry_the_data_set(mixed: Path) -> None:
+    rows = list(csv.DictReader(io.StringIO(compare([mixed], "csv"))))
+    assert list(dict.fromkeys(row["dataset"] for row in rows)) == NAMES
+    assert {row["dataset"] for row in rows if row["source"] != "this comparison"} == {"mnist-svhn-text"}
+    assert {row["chance"] for row in rows if row["metric"] == "latent" and not row["source"].startswith("paper")} == {
+        "0.1"
+    }
+    document = json.loads(compare([mixed], "json"))
+    assert list(document["datasets"]) == NAMES
+    assert [group["dataset"] for group in document["groups"]] == [NAMES[0]] * 3 + [NAMES[1]] * 3 + [NAMES[2]]
+    assert {one["dataset"] for one in document["published"]} == {"mnist-svhn-text"}
+    assert document["datasets"]["own ffffffff"]["fingerprint"] == "f" * 16
+    assert [one["reason"] for one in document["left_out"]] == ["unfinished: stopped at epoch 3 of 10"]
+    latent = next(v for v in document["groups"][0]["values"] if v["metric"] == "latent")
+    assert (latent["chance"], latent["at_chance"]) == (0.1, False)
+
+
+def test_the_report_of_several_data_sets_has_all_their_plots(mixed: Path, tmp_path: Path) -> None:
+    page = Path(compare([mixed], "html", tmp_path)).read_text()
+    for number, name in enumerate(NAMES, 1):
+        assert f'<a href="#data-{number}">{name}: ' in page
+        assert f'<h1 class="data" id="data-{number}">{name}: ' in page
+    assert "<title>3 data sets: mnist-svhn-text, own 01234567, own ffffffff</title>" in page
+    names = {path.name for path in tmp_path.glob("*.svg")}
+    assert names == {f"comparison-{name.replace(' ', '-')}-by-number-of-inputs.svg" for name in NAMES}
+    assert page.count("<svg") == 3
+
+
+def test_plots_of_data_sets_whose_names_make_no_file_names_are_numbered(tmp_path: Path) -> None:
+    for name in ("a/b", "a b"):
+        data = evaluation(recipe("own", ["a", "b"]), "own")["dataset"] | {"name": name}
+        make_run(tmp_path / "runs", recipe("own", ["a", "b"]), "own", folder=name.replace("/", "_"), dataset=data)
+    compare([tmp_path / "runs"], "md", tmp_path / "out")
+    names = sorted(path.name for path in (tmp_path / "out").glob("*.png"))
+    assert names == [f"comparison-{number}-by-number-of-inputs.png" for number in (1, 2)]
+
+
+def test_all_figures_are_on_the_page(tmp_path: Path) -> None:
+    for method in ("mvae", "mopoe"):
+        folder = make_run(tmp_path / "runs", recipe("own", ["a", "b"], method), "own", figures=True)
+        for number in range(20):
+            (folder / "figures" / f"b_given_a-{number:02d}.png").write_bytes(png(20, 20, number))
+    page = Path(compare([tmp_path / "runs"], "html", tmp_path / "out")).read_text()
+    assert page.count("data:image/png") == 42
+    assert page.index("<h3>prior</h3>") < page.index("<h3>b_given_a-00</h3>") < page.index("<h3>b_given_a-19</h3>")
+    assert "not on this page" not in page
+
+
+def test_figures_beyond_the_size_of_a_page_are_counted_and_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first figures of all groups come before the later ones of any."""
+    folders = [
+        make_run(tmp_path, recipe("own", ["a", "b"], method), "own", figures=True) for method in ("mvae", "mopoe")
+    ]
+    for folder in folders:
+        for number in range(6):
+            (folder / "figures" / f"x{number}.png").write_bytes(png(90, 90, number))
+    monkeypatch.setattr(
+        "mmvae_cli.comparison.report.MAX_IMAGES_TOTAL", 2 * (folders[0] / "figures/prior.png").stat().st_size
+    )
+    page = Path(compare(folders, "html", tmp_path / "out")).read_text()
+    assert page.count("data:image/png") == 2
+    assert "<h3>prior</h3>" in page
+    for folder in folders:
+        said = f"6 of {folder}/figures (this page would become too large): x0.png, x1.png, x2.png, x3.png and 2 more"
+        assert said in page

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmvae_cli.comparison.collect import collect
 from mmvae_cli.comparison.measures import Key, of_group, of_run, stat, subsets
 from mmvae_cli.result import EvaluationResult
 
-from made_runs import VIEWS, evaluation, make_run, recipe
+from made_runs import VIEWS, collection, evaluation, make_run, recipe
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
@@ -56,6 +55,6 @@ def test_an_unmeasured_value_is_absent_and_takes_its_mean_along() -> None:
 def test_n_counts_the_runs_that_have_the_value(tmp_path: Path) -> None:
     make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist")
     make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=1), "polymnist", likelihood=None)
-    stats = of_group(collect([tmp_path]).groups[0])
+    stats = of_group(collection(tmp_path).groups[0])
     assert stats[Key("joint_coherence")].n == 2
     assert stats[Key("log_likelihood", "m0")].n == 1

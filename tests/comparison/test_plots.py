@@ -11,17 +11,16 @@ import pytest
 
 from mmvae_cli.comparison import groups as grouping
 from mmvae_cli.comparison import looks, plots
-from mmvae_cli.comparison.collect import collect
 from mmvae_cli.comparison.content import Content, build
 from mmvae_cli.comparison.groups import Group, Member, group
 from mmvae_cli.comparison.measures import Stat
 from mmvae_cli.recipe import PRESETS, Recipe
 
-from made_runs import MST, VIEWS, evaluation, make_run, recipe, study
+from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, study
 
 
 def content(folder: Path) -> Content:
-    return build(collect([folder]))
+    return build(collection(folder))
 
 
 def drawn(found: Content, name: str) -> Any:

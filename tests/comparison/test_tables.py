@@ -5,13 +5,12 @@ from pathlib import Path
 import pytest
 
 from mmvae_cli.comparison import published
-from mmvae_cli.comparison.collect import collect
 from mmvae_cli.comparison.content import Content, build
 from mmvae_cli.comparison.measures import METRICS, Key, subsets
 from mmvae_cli.comparison.tables import Table, cell_text
 from mmvae_cli.recipe import load, validate
 
-from made_runs import MST, VIEWS, evaluation, make_run, recipe, study
+from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, study
 
 
 def table(content: Content, part: str) -> Table:
@@ -24,7 +23,7 @@ def row(found: Table, label: str) -> list[str]:
 
 def test_trimodal_tables_carry_the_papers_numbers_in_its_order(tmp_path: Path) -> None:
     study(tmp_path, "mnist-svhn-text", MST)
-    content = build(collect([tmp_path]))
+    content = build(collection(tmp_path))
     latent = table(content, "Table 2")
     assert [column.header for column in latent.columns] == ["M", "S", "T", "M,S", "M,T", "S,T", "M,S,T"]
     assert row(latent, "MVAE (paper)")[:3] == ["0.90 ± 0.01", "0.44 ± 0.01", "0.85 ± 0.10"]
@@ -43,7 +42,7 @@ def test_table_7_appears_with_the_objective_of_equation_5(tmp_path: Path) -> Non
     for choice in ("stratified", "all"):
         made = recipe("mnist-svhn-text", MST, objective__beta=2.5, objective__component_choice=choice, name=choice)
         make_run(tmp_path, made, "mnist-svhn-text")
-    seven = table(build(collect([tmp_path])), "Table 7")
+    seven = table(build(collection(tmp_path)), "Table 7")
     labels = ["MoPoE-VAE Eq. (5)", "MoPoE-VAE Eq. (5) (paper)", "MoPoE-VAE", "MoPoE-VAE (paper)"]
     assert [known.label for known in seven.rows] == labels
     assert row(seven, "MoPoE-VAE Eq. (5) (paper)")[0] == "-1810"
@@ -52,7 +51,7 @@ def test_table_7_appears_with_the_objective_of_equation_5(tmp_path: Path) -> Non
 
 def test_polymnist_shows_figure_3_and_its_caption(tmp_path: Path) -> None:
     study(tmp_path, "polymnist", VIEWS)
-    content = build(collect([tmp_path]))
+    content = build(collection(tmp_path))
     joint = table(content, "Joint coherence")
     assert [row(joint, f"{m} (paper)")[0] for m in ("MVAE", "MMVAE", "MoPoE-VAE")] == [
         "0.036 ± 0.015", "0.200 ± 0.019", "0.121 ± 0.016",
@@ -66,7 +65,7 @@ def test_polymnist_shows_figure_3_and_its_caption(tmp_path: Path) -> None:
 
 def test_celeba_shows_table_5(tmp_path: Path) -> None:
     study(tmp_path, "celeba", ["image", "text"], seeds=2)
-    five = table(build(collect([tmp_path])), "Table 5")
+    five = table(build(collection(tmp_path)), "Table 5")
     assert [column.header for column in five.columns] == ["I", "T", "Joint", "I → T", "T → I"]
     assert row(five, "MoPoE-VAE (paper)") == ["0.40", "0.39", "0.39", "0.15", "0.43"]
 
@@ -74,7 +73,7 @@ def test_celeba_shows_table_5(tmp_path: Path) -> None:
 def test_celeba_tells_the_base_rate_and_every_difference_to_the_papers_setting(tmp_path: Path) -> None:
     made = recipe("celeba", ["image", "text"], objective__beta=1.0)
     make_run(tmp_path, made, "celeba", base_rates={"bald": 0.02, "young": 0.78})
-    five = table(build(collect([tmp_path])), "Table 5")
+    five = table(build(collection(tmp_path)), "Table 5")
     assert five.title.endswith("a guess has 0.400, the mean base rate")
     assert row(five, "MoPoE-VAE (paper)")[0] == "0.40"
     assert "objective.beta 1 here, 2.5 there" in " ".join(five.notes)
@@ -91,14 +90,14 @@ def test_published_numbers_stand_only_beside_the_same_method(
     tmp_path: Path, changes: dict[str, object], shown: bool
 ) -> None:
     make_run(tmp_path, recipe("polymnist", VIEWS, **changes), "polymnist")
-    assert bool(published.beside(collect([tmp_path]))) == shown
+    assert bool(published.beside(collection(tmp_path))) == shown
 
 
 def test_differences_to_the_paper_are_told(tmp_path: Path) -> None:
     made = recipe("polymnist", VIEWS, training__epochs=20, model__latent_dim=64)
     data = evaluation(made, "polymnist")["dataset"] | {"stand_in": "embedded digits"}
     make_run(tmp_path, made, "polymnist", dataset=data)
-    content = build(collect([tmp_path]))
+    content = build(collection(tmp_path))
     note = " ".join(table(content, "Joint coherence").notes)
     for part in ("stand-in data", "model.latent_dim 64 here, 512 there", "training.epochs 20 here", "eval mode"):
         assert part in note
@@ -124,7 +123,7 @@ def test_every_setting_that_is_not_the_papers_is_told(tmp_path: Path, changes: d
     made = validate(paper, "made")
     data = evaluation(made, "mnist-svhn-text")["dataset"] | {"count": 200000}
     make_run(tmp_path, made, "mnist-svhn-text", dataset=data)
-    (latent,) = [p for p in published.beside(collect([tmp_path])) if p.key_metrics == {"latent"}]
+    (latent,) = [p for p in published.beside(collection(tmp_path)) if p.key_metrics == {"latent"}]
     always = {"protocol default here, the released code there",
               "modalities.text.likelihood categorical here; the released code's is categorical_released"}  # fmt: skip
     assert told in " | ".join(latent.differences)
@@ -133,7 +132,7 @@ def test_every_setting_that_is_not_the_papers_is_told(tmp_path: Path, changes: d
 
 def test_beta_counts_as_it_acts(tmp_path: Path) -> None:
     make_run(tmp_path, recipe("polymnist", VIEWS, objective__beta_content=0.5), "polymnist")
-    assert published.beside(collect([tmp_path])) == [], "2.5 * 0.5 is not the paper's beta"
+    assert published.beside(collection(tmp_path)) == [], "2.5 * 0.5 is not the paper's beta"
 
 
 def test_what_differs_in_all_modalities_is_told_once_and_the_evaluations_settings_too(tmp_path: Path) -> None:
@@ -142,7 +141,7 @@ def test_what_differs_in_all_modalities_is_told_once_and_the_evaluations_setting
     settings = known["settings"] | {"subsets_per_size": 2, "latent_samples": 5000}
     likelihood = known["likelihood"] | {"count": 100}
     make_run(tmp_path, made, "polymnist", settings=settings, likelihood=likelihood)
-    found = collect([tmp_path])
+    found = collection(tmp_path)
     notes = " ".join(remark for one in published.beside(found) for remark in one.differences)
     assert "modalities.*.network conv here, image28 there" in notes
     assert "at most 2 subsets of each size here" in notes
@@ -152,7 +151,7 @@ def test_what_differs_in_all_modalities_is_told_once_and_the_evaluations_setting
 
 def test_another_number_of_views_has_no_published_numbers(tmp_path: Path) -> None:
     make_run(tmp_path, recipe("polymnist", VIEWS[:3]), "polymnist")
-    assert published.beside(collect([tmp_path])) == []
+    assert published.beside(collection(tmp_path)) == []
 
 
 def test_published_file_names_known_metrics_and_modalities() -> None:
@@ -170,16 +169,16 @@ def test_published_file_names_known_metrics_and_modalities() -> None:
 
 def test_best_is_the_largest_mean_by_far_and_none_for_one_group(tmp_path: Path) -> None:
     study(tmp_path / "three", "polymnist", VIEWS)
-    summary = build(collect([tmp_path / "three"])).tables[0]
+    summary = build(collection(tmp_path / "three")).tables[0]
     assert [[cell.best for cell in known.cells] for known in summary.rows] == [[False] * 6, [False] * 6, [True] * 6]
     study(tmp_path / "one", "polymnist", VIEWS)
-    alone = build(collect(sorted((tmp_path / "one").glob("*mopoe*")))).tables[0]
+    alone = build(collection(*(tmp_path / "one").glob("*mopoe*"))).tables[0]
     assert not any(cell.best for cell in alone.rows[0].cells)
 
 
 def test_unknown_data_get_every_subset(tmp_path: Path) -> None:
     study(tmp_path, "own", ["a", "b", "c"], seeds=2)
-    content = build(collect([tmp_path]))
+    content = build(collection(tmp_path))
     assert [c.key for c in table(content, "per subset").columns] == [Key("latent", s) for s in subsets(["a", "b", "c"])]
     assert len(table(content, "source → target").columns) == 9
     assert content.published == []
