@@ -115,8 +115,11 @@ def _train_locked(
         for at in range(position.step, total):
             try:
                 engine.take(at)
-            except RuntimeError:  # a signal to all processes of a job ends the compiler's helpers, too
-                signals.leave_if_requested(f"step {at + 1} was given up, {run.folder} keeps what was written before")
+            except RuntimeError:
+                if world.size == 1:  # a signal to all processes of a job ends the compiler's helpers, too
+                    signals.leave_if_requested(
+                        f"step {at + 1} was given up, {run.folder} keeps what was written before"
+                    )
                 raise
             done, note = at + 1, ""
             stop = done % asked_every == 0 and _any_rank_stops(world, device)
