@@ -1,11 +1,8 @@
 """Reading and writing files so that nothing half-written ever looks finished and nothing strange gets in."""
 
-import errno
-import glob
 import hashlib
 import json
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -14,15 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from mmvae_cli import processes
-from mmvae_cli.errors import DataProblem, Failure, UsageProblem, cannot_read, cannot_write
-from mmvae_cli.paths import refuse_dangling
+from mmvae_cli.errors import DataProblem, Failure, cannot_read, cannot_write
 
 _FORGOTTEN = 24 * 3600.0  # seconds
 SEAL = "sha256"
 """The key under which a JSON object carries the digest of all the rest of it."""
 _LARGEST_JSON, _MAX_DEPTH = 64 << 20, 100
 _PIECE = 4 << 20
-_OURS_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
@@ -183,70 +178,3 @@ def visible(paths: Iterable[Path]) -> list[Path]:
 def sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def building(folder: Path, *, force: bool) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that takes its place when the block ends well, and vanishes otherwise.
-
-    An existing ``folder`` is refused without ``force``, and replaced only when the new one is complete.
-    """
-    refuse_dangling(folder)
-    _restore_old(folder)
-    if folder.exists() and not force:
-        raise _exists(folder)
-    temporary = folder.with_name(f".{folder.name}.tmp-{own_mark()}")
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for kind in ("tmp", "old"):
-            for stale in folder.parent.glob(f".{glob.escape(folder.name)}.{kind}-*"):
-                if is_abandoned(stale):
-                    shutil.rmtree(stale, ignore_errors=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        yield temporary
-        _take_place(temporary, folder, force)
-    except OSError as error:
-        raise _explained(error, folder) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _exists(folder: Path) -> UsageProblem:
-    return UsageProblem(f"{folder} exists", "give --force to replace it, or --out for another folder")
-
-
-def _explained(error: OSError, folder: Path) -> Failure:
-    """A source that cannot be read, or a folder that cannot be written."""
-    at = Path(error.filename) if isinstance(error.filename, str) else folder
-    if error.errno not in _OURS_TO_WRITE and not at.is_relative_to(folder.parent):
-        return cannot_read(at, error)
-    return cannot_write(folder, error)
-
-
-def _restore_old(folder: Path) -> None:
-    """A process killed between the two renames of :func:`_take_place` left only the old folder, under its hidden name:
-    put it back, so that it stays until the new one is complete."""
-    if not folder.exists():
-        for old in folder.parent.glob(f".{glob.escape(folder.name)}.old-*"):
-            if is_abandoned(old):
-                with suppress(OSError):
-                    os.replace(old, folder)
-                return
-
-
-def _take_place(new: Path, folder: Path, force: bool) -> None:
-    """Put ``new`` where ``folder`` is. Another process may have finished a ``folder`` meanwhile: only ``force``
-    replaces it. If the second rename fails, the old folder is put back."""
-    old = folder.with_name(f".{folder.name}.old-{own_mark()}")
-    if folder.exists():
-        if not force:
-            raise _exists(folder)
-        os.replace(folder, old)
-    try:
-        os.rename(new, folder)
-    except OSError:
-        if old.exists() and not folder.exists():
-            os.replace(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli import attribute_text, console, signals, store, text
-from mmvae_cli.datasets import cartoon_faces, celeba_decoding, celeba_files, placing
+from mmvae_cli.datasets import building, cartoon_faces, celeba_decoding, celeba_files, placing
 from mmvae_cli.datasets.celeba_files import SIDE, Damage, Faces
 from mmvae_cli.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo
@@ -51,7 +51,7 @@ def build(
     embedded = source == "embedded"
     official = None if embedded else _find_source(source, data_dir)
     _keep_apart(folder, official)
-    with placing.dataset_folder(folder, force=force) as new:
+    with building.dataset_folder(folder, force=force) as new:
         if official is None and not embedded:
             official = _download(data_dir)
         if embedded:

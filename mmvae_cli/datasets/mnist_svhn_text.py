@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli import console, signals, store, text
-from mmvae_cli.datasets import house_numbers, placing, sources, svhn
+from mmvae_cli.datasets import building, house_numbers, placing, sources, svhn
 from mmvae_cli.datasets.svhn import Svhn
 from mmvae_cli.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo
@@ -50,7 +50,7 @@ def build(
     """
     if limit is not None and limit < len(WORDS):
         raise UsageProblem(f"--limit {limit} is below the {len(WORDS)} digits", "each digit needs at least one tuple")
-    with placing.dataset_folder(folder, force=force) as new:
+    with building.dataset_folder(folder, force=force) as new:
         pair = (sources.digits(digits, data_dir), _house_numbers(svhn_source, data_dir, seed))
         counts, complete = {}, True
         for number, split in enumerate(SPLITS):

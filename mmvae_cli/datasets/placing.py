@@ -3,34 +3,15 @@
 import json
 import platform
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmvae_cli import __version__, console, drawing, files, store
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli import __version__, console, drawing, store
 from mmvae_cli.store import ModalityInfo, StoreInfo
 
 _COLUMNS = 10
-
-
-@contextmanager
-def dataset_folder(folder: Path, *, force: bool) -> Iterator[Path]:
-    """:func:`files.building`, but ``force`` replaces only a dataset: a slip in ``--out`` must cost no home folder."""
-    if folder.exists() and force and not is_replaceable(folder):
-        raise UsageProblem(f"{folder} exists and is no dataset; it is left alone", "choose another --out")
-    with files.building(folder, force=force) as temporary:
-        yield temporary
-
-
-def is_replaceable(folder: Path) -> bool:
-    """A dataset folder (even a damaged one), or an empty folder; never a link, a file or anything else."""
-    if folder.is_symlink() or not folder.is_dir():
-        return False
-    return (folder / "dataset.json").is_file() or not any(folder.iterdir())
 
 
 def finish(folder: Path, info: StoreInfo) -> StoreInfo:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from mmvae_cli import console, signals
-from mmvae_cli.datasets import backgrounds, official, placing, tensors, trees
+from mmvae_cli.datasets import backgrounds, building, official, placing, tensors, trees
 from mmvae_cli.datasets.sources import SIDE, Digits, digits
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.errors import UsageProblem
@@ -40,7 +40,7 @@ class Options:
 
 def build(options: Options, out: Path, data_dir: Path, *, png: bool = False, force: bool = False) -> None:
     """Build PolyMNIST into the folder ``out``. Raises UsageProblem, DataProblem or Failure; then nothing is written."""
-    with placing.dataset_folder(out, force=force) as folder:
+    with building.dataset_folder(out, force=force) as folder:
         pictures, about, note = _backgrounds(options)
         source = digits(options.digits, data_dir)
         pairings = {split: pairing(source.split(split)[1], len(pictures), options, split) for split in SPLITS}
@@ -67,7 +67,7 @@ def import_from(
 
     Raises DataProblem naming what is missing or damaged; then nothing is written.
     """
-    with trees.opened(path) as tree, placing.dataset_folder(out, force=force) as folder:
+    with trees.opened(path) as tree, building.dataset_folder(out, force=force) as folder:
         room = tensors if tensors.found(tree) else official
         counts, per_label, about = room.read_into(folder, tree, views, limit)
         said = (
