@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli import __version__, console, drawing, store
+from mmvae_cli.datasets import repeats
 from mmvae_cli.store import ModalityInfo, StoreInfo
 
 _COLUMNS = 10
 
 
 def finish(folder: Path, info: StoreInfo) -> StoreInfo:
-    """Write preview.png and dataset.json over the arrays in ``folder``; returns the complete info."""
+    """Write preview.png and dataset.json over the arrays in ``folder``; returns the complete info. Test images that are
+    training images too are warned of and make a stand-in of it."""
+    notes = [info.stand_in, *repeats.in_store(folder, info)]
+    info = info.model_copy(update={"stand_in": "; ".join(note for note in notes if note) or None})
     drawing.save_png(preview(folder, info), folder / "preview.png")
     return store.finish(folder, info)
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from mmvae_cli import console, signals
-from mmvae_cli.datasets import backgrounds, building, official, placing, tensors, trees
+from mmvae_cli.datasets import backgrounds, building, official, placing, repeats, tensors, trees
 from mmvae_cli.datasets.sources import SIDE, Digits, digits
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.errors import UsageProblem
@@ -43,13 +43,15 @@ def build(options: Options, out: Path, data_dir: Path, *, png: bool = False, for
     with building.dataset_folder(out, force=force) as folder:
         pictures, about, note = _backgrounds(options)
         source = digits(options.digits, data_dir)
+        repeated = repeats.count(source.train_images, source.test_images)  # later they stand before other crops
+        twice = repeats.tell(repeated, len(source.test_images), "test digits")
         pairings = {split: pairing(source.split(split)[1], len(pictures), options, split) for split in SPLITS}
         counts = {split: len(rows[0]) for split, rows in pairings.items()}
         with console.progress("polymnist", sum(counts.values()) * len(pictures), "images") as bar:
             for split in SPLITS:
                 images, labels = source.split(split)
                 _write_split(folder, split, images, labels, pairings[split], pictures, options.seed, bar)
-        notes = [source.stand_in, note, _subset_note(options.limit, source, options.repeat, counts)]
+        notes = [source.stand_in, note, twice, _subset_note(options.limit, source, options.repeat, counts)]
         made = placing.finish(folder, describe(
             len(pictures), counts, stand_in="; ".join(n for n in notes if n) or None, seed=options.seed,
             provenance={"construction": "Generalized Multimodal ELBO, section 4.2 and appendix D",

@@ -41,11 +41,12 @@ def labels_of(counts, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def svhn_folder(tmp_path_factory) -> Path:
-    """A small SVHN in the official layout, 10 + 4 images per digit in mixed order; image i is all byte i."""
+    """A small SVHN in the official layout, 10 + 4 images per digit in mixed order; image i is all byte i,
+    from 200 on in the test set."""
     folder = tmp_path_factory.mktemp("svhn")
     for split, count in SVHN_SMALL.items():
         labels = labels_of([count // 10] * 10, count)
-        pictures = np.broadcast_to(np.arange(count, dtype=np.uint8), (32, 32, 3, count))
+        pictures = np.broadcast_to(np.arange(count, dtype=np.uint8) + 200 * (split == "test"), (32, 32, 3, count))
         savemat(
             folder / svhn.FILES[split], {"X": pictures, "y": np.where(labels == 0, 10, labels)[:, None].astype("u1")}
         )
@@ -245,8 +246,8 @@ def test_the_complete_store_is_below_400_mib(tmp_path, monkeypatch):
 
     def blank(counts, shape):
         per_split = []
-        for split in ("train", "test"):
-            per_split += [np.broadcast_to(np.uint8(9), (sum(counts[split]), *shape)), labels_of(counts[split])]
+        for split, shade in (("train", 9), ("test", 8)):
+            per_split += [np.broadcast_to(np.uint8(shade), (sum(counts[split]), *shape)), labels_of(counts[split])]
         return per_split
 
     monkeypatch.setattr(sources, "digits", lambda *_: sources.Digits(*blank(MNIST, (28, 28))))
