@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmvae_cli.errors import Failure, UsageProblem, cannot_read, cannot_write
-from mmvae_cli.files import is_abandoned, own_mark
+from mmvae_cli.files import is_abandoned, own_mark, short_name
 from mmvae_cli.paths import refuse_dangling
 
 _OURS_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
@@ -17,74 +17,109 @@ _OURS_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 @contextmanager
 def dataset_folder(folder: Path, *, force: bool) -> Iterator[Path]:
-    """:func:`building`, but ``force`` replaces only a dataset: a slip in ``--out`` must cost no home folder."""
-    if folder.exists() and force and not is_replaceable(folder):
-        raise UsageProblem(f"{folder} exists and is no dataset; it is left alone", "choose another --out")
-    with building(folder, force=force) as temporary:
-        yield temporary
+    """A temporary folder whose content is in ``folder`` when the block ends well, and vanishes otherwise.
 
-
-def is_replaceable(folder: Path) -> bool:
-    """A dataset folder (even a damaged one), or an empty folder; never a link, a file or anything else."""
-    if folder.is_symlink() or not folder.is_dir():
-        return False
-    return (folder / "dataset.json").is_file() or not any(folder.iterdir())
-
-
-@contextmanager
-def building(folder: Path, *, force: bool) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that takes its place when the block ends well, and vanishes otherwise.
-
-    An existing ``folder`` is refused without ``force``, and replaced only when the new one is complete.
+    An empty ``folder`` is filled: it may be a mount point, the working folder or a link, which cannot be replaced. One
+    that holds a dataset is refused without ``force``, and replaced only when the new one is complete; anything else is
+    left alone: a slip in ``--out`` must cost no home folder.
     """
     refuse_dangling(folder)
-    _restore_old(folder)
-    if folder.exists() and not force:
-        raise _exists(folder)
-    temporary = folder.with_name(f".{folder.name}.tmp-{own_mark()}")
+    place = Path(os.path.realpath(folder)) if folder.name in ("", "..") else folder  # . has no name of its own
+    beside = place.with_name(f".{short_name(place.name, 100)}")
+    _restore_old(place, beside)
+    inside = _is_empty(place)
+    if place.exists() and not inside:
+        _refuse_to_replace(folder, place, force)
+    hidden = place / ".new" if inside else beside
+    temporary = hidden.with_name(f"{hidden.name}.tmp-{own_mark()}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        for kind in ("tmp", "old"):
-            for stale in folder.parent.glob(f".{glob.escape(folder.name)}.{kind}-*"):
-                if is_abandoned(stale):
-                    shutil.rmtree(stale, ignore_errors=True)
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        for stale in _leftovers(hidden):
+            shutil.rmtree(stale, ignore_errors=True)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         yield temporary
-        _take_place(temporary, folder, force)
+        if inside:
+            _fill(place, temporary)
+        else:
+            _take_place(temporary, place, hidden, force)
     except OSError as error:
-        raise _explained(error, folder) from error
+        raise _explained(error, folder, temporary) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is in ``folder`` but what a file system or a killed process leaves there."""
+    if not folder.is_dir():
+        return False
+    left = {path.name for path in _leftovers(folder / ".new")} | {"lost+found"}
+    return all(entry.name in left for entry in folder.iterdir())
+
+
+def _leftovers(hidden: Path) -> list[Path]:
+    """Temporary folders of processes that no longer run."""
+    patterns = (f"{glob.escape(hidden.name)}.{kind}-*" for kind in ("tmp", "old"))
+    return [path for pattern in patterns for path in hidden.parent.glob(pattern) if is_abandoned(path)]
+
+
+def _refuse_to_replace(folder: Path, place: Path, force: bool) -> None:
+    """Raise UsageProblem unless ``place`` is a dataset (a damaged one, too), is to be replaced, and can be."""
+    if place.is_symlink():
+        raise UsageProblem(f"{folder} is a link; it is left alone", f"give --out {os.path.realpath(place)}")
+    if not (place / "dataset.json").is_file():
+        raise UsageProblem(f"{folder} exists and is no dataset; it is left alone", "choose another --out")
+    if not force:
+        raise _exists(folder)
+    if place.is_mount():
+        raise UsageProblem(f"{folder} is a mount point and not empty", "remove what is in it: it can only be filled")
+    if Path.cwd().is_relative_to(os.path.realpath(place)):
+        raise UsageProblem(f"{folder} is the folder that you are in", "leave it, and give its name from outside")
 
 
 def _exists(folder: Path) -> UsageProblem:
     return UsageProblem(f"{folder} exists", "give --force to replace it, or --out for another folder")
 
 
-def _explained(error: OSError, folder: Path) -> Failure:
+def _explained(error: OSError, folder: Path, temporary: Path) -> Failure:
     """A source that cannot be read, or a folder that cannot be written."""
-    at = Path(error.filename) if isinstance(error.filename, str) else folder
-    if error.errno not in _OURS_TO_WRITE and not at.is_relative_to(folder.parent):
+    at = Path(error.filename) if isinstance(error.filename, str) else temporary
+    if error.errno not in _OURS_TO_WRITE and not (at.is_relative_to(temporary) or temporary.is_relative_to(at)):
         return cannot_read(at, error)
     return cannot_write(folder, error)
 
 
-def _restore_old(folder: Path) -> None:
+def _restore_old(folder: Path, beside: Path) -> None:
     """A process killed between the two renames of :func:`_take_place` left only the old folder, under its hidden name:
     put it back, so that it stays until the new one is complete."""
     if not folder.exists():
-        for old in folder.parent.glob(f".{glob.escape(folder.name)}.old-*"):
+        for old in folder.parent.glob(f"{glob.escape(beside.name)}.old-*"):
             if is_abandoned(old):
                 with suppress(OSError):
                     os.replace(old, folder)
                 return
 
 
-def _take_place(new: Path, folder: Path, force: bool) -> None:
+def _fill(folder: Path, new: Path) -> None:
+    """Move what is in ``new``, which is inside ``folder``, up: dataset.json last, as without it nothing is a dataset.
+    Another process may have filled ``folder`` meanwhile."""
+    if (folder / "dataset.json").exists():
+        raise _exists(folder)
+    moved = []
+    try:
+        for entry in sorted(new.iterdir(), key=lambda entry: entry.name == "dataset.json"):
+            os.rename(entry, folder / entry.name)
+            moved.append(entry)
+    except OSError:
+        for entry in moved:
+            os.rename(folder / entry.name, entry)
+        raise
+
+
+def _take_place(new: Path, folder: Path, hidden: Path, force: bool) -> None:
     """Put ``new`` where ``folder`` is. Another process may have finished a ``folder`` meanwhile: only ``force``
     replaces it. If the second rename fails, the old folder is put back."""
-    old = folder.with_name(f".{folder.name}.old-{own_mark()}")
+    old = hidden.with_name(f"{hidden.name}.old-{own_mark()}")
     if folder.exists():
         if not force:
             raise _exists(folder)
