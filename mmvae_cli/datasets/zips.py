@@ -9,6 +9,9 @@ from mmvae_cli.errors import DataProblem, cannot_read
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _OTHER_PACKINGS = {9: "Deflate64, as Windows packs large files", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 _ENCRYPTED = 1
+_OTHER_ARCHIVES = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "XZ", b"7z\xbc\xaf": "7-Zip", b"Rar!": "RAR"}
+_TAR = (257, b"ustar")
+"""Where a tar archive says that it is one, and how."""
 _UNPACK = "unpack it with the program that made it, or with 7-Zip, and give the folder"
 
 
@@ -19,6 +22,8 @@ def opened(path: Path, called: str) -> zipfile.ZipFile:
     except OSError as error:
         raise cannot_read(path, error) from error
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        if other := _other_archive(path):
+            raise DataProblem(f"{called} is packed by {other}, it is no zip", _UNPACK) from error
         raise DataProblem(
             f"{called} is no readable zip file ({error})", "fetch it again; a web page may have been saved"
         ) from error
@@ -29,6 +34,14 @@ def opened(path: Path, called: str) -> zipfile.ZipFile:
         if entry.flag_bits & _ENCRYPTED:
             raise DataProblem(f"{called}: {name[:200]} is encrypted", _UNPACK)
     return archive
+
+
+def _other_archive(path: Path) -> str | None:
+    """The program that packed the file at ``path`` where it is no zip, by its first bytes."""
+    with open(path, "rb") as file:
+        start = file.read(_TAR[0] + len(_TAR[1]))
+    named = (name for mark, name in _OTHER_ARCHIVES.items() if start.startswith(mark))
+    return "tar" if start[_TAR[0] :] == _TAR[1] else next(named, None)
 
 
 def members(archive: zipfile.ZipFile) -> list[tuple[str, zipfile.ZipInfo]]:

@@ -1,6 +1,7 @@
 import io
 import os
 import shutil
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -199,6 +200,15 @@ def test_a_zip_that_python_cannot_unpack_is_named_with_what_to_do(png, tmp_path,
     with pytest.raises(DataProblem, match=message) as raised:
         import_from(path, tmp_path / "out")
     assert "7-Zip, and give the folder" in raised.value.hint
+
+
+@pytest.mark.parametrize(("mode", "packed_by"), [("w", "tar"), ("w:gz", "gzip"), ("w:bz2", "bzip2"), ("w:xz", "XZ")])
+def test_another_archive_than_a_zip_is_named_with_what_to_do(png, tmp_path, mode, packed_by):
+    with tarfile.open(tmp_path / "PolyMNIST.zip", mode) as archive:
+        archive.add(png, "PolyMNIST")
+    with pytest.raises(DataProblem, match=f"is packed by {packed_by}, it is no zip") as raised:
+        import_from(tmp_path / "PolyMNIST.zip", tmp_path / "out")
+    assert "unpack it" in raised.value.hint
 
 
 def test_a_zip_cannot_write_outside(original, png, tmp_path):
