@@ -71,7 +71,7 @@ class Run:
             raise DataProblem(f"{self.folder} is no run: it has no recipe.yaml", "train first: mmvae train RECIPE")
         self._check_recipe_seal()
         try:
-            return recipes.load(str(self.recipe_path))
+            return recipes.load_resolved(self.recipe_path)
         except UsageProblem as error:
             raise DataProblem(str(error), "the run's recipe.yaml is damaged; train into another folder") from error
 
@@ -118,8 +118,15 @@ class Run:
 
     def prepare(self, recipe: Recipe) -> None:
         """Make the folder and write recipe.yaml, or check that it is the same one, if with fewer epochs. Raises
-        UsageProblem with the difference where the folder belongs to another recipe."""
+        UsageProblem with the difference where the folder belongs to another recipe, and where an earlier version began
+        it."""
         if self.recipe_path.is_file():
+            if recipes.is_earlier(recipes.read(self.recipe_path)):
+                raise UsageProblem(
+                    f"{self.folder} was begun by mmvae 0.1, which trained by other code: going on would make one run "
+                    "of two",
+                    "evaluate, sample and compare it as it is, or train anew into another folder with --run",
+                )
             if changes := self.differences(recipe):
                 raise UsageProblem(
                     f"{self.folder} was trained with another recipe: {'; '.join(changes)}",

@@ -72,9 +72,7 @@ def test_a_new_kind_is_stored_read_and_trained(vectors, tmp_path):
     data = batches.Split(found, "train", ["gyro", "word"], torch.device("cpu"), 0).batch(torch.arange(6))
     np.testing.assert_array_equal(data["gyro"].numpy(), found.array("train", "gyro")[:6])
     model, goal = MultimodalVAE(recipe), Objective.of(recipe)
-    loss = weigh(
-        bound_terms(model, data, goal, draw_noise(model, goal, model.names, 6, slice(0, 6), "cpu")), goal
-    ).mean()
+    loss = weigh(bound_terms(model, data, goal, draw_noise(model, goal, model.names, 6, slice(0, 6), "cpu"))).mean()
     loss.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
     assert any("memory" in line for line in plan.describe(recipe, tmp_path))

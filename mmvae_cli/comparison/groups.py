@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmvae_cli.recipe import PRESETS, Recipe, flatten
+from mmvae_cli.recipe import METHODS, Recipe, flatten
 from mmvae_cli.result import EvaluationResult
 
-METHODS = {"mvae": "MVAE", "mmvae": "MMVAE", "mopoe": "MoPoE-VAE"}
 BETA = "objective.beta"
 IGNORED = ("name", "dataset.name", "training.seed")
 """What does not separate groups: the seed; the name; and where the data lay, for which the fingerprint speaks."""
@@ -52,9 +51,9 @@ class Group:
     @property
     def method(self) -> str:
         """The recipe's method; ``custom`` where what the method presets was set otherwise."""
-        model = self.recipe.model
-        bent = any(getattr(model, key) != value for key, value in PRESETS[model.method].items())
-        return "custom" if bent else model.method
+        name, keys = self.recipe.model.method, flatten(self.recipe.model_dump(mode="json"))
+        bent = any(keys[key] not in (value, None) for key, value in METHODS[name].preset.items())
+        return "custom" if bent else name
 
     @property
     def equation_5(self) -> bool:
@@ -71,7 +70,7 @@ class Group:
         """The method as a reader knows it; a custom one goes by its recipe's name."""
         if self.method == "custom":
             return self.recipe.name
-        return METHODS.get(self.method, self.method) + (" Eq. (5)" if self.equation_5 else "")
+        return METHODS[self.method].title + (" Eq. (5)" if self.equation_5 else "")
 
     @property
     def kind(self) -> str:
@@ -97,7 +96,7 @@ def group(members: list[Member]) -> list[Group]:
 def _order(one: Group) -> tuple[Any, ...]:
     """By method, as the recipe lists them and custom ones last; then by what differs, numbers by size."""
     values = [(0, v, "") if isinstance(v, int | float) else (1, 0, str(v)) for v in one.differing.values()]
-    return one.method == "custom", list(PRESETS).index(one.method), not one.equation_5, *values
+    return list(METHODS).index(one.method), not one.equation_5, *values
 
 
 def _label(groups: list[Group]) -> None:
@@ -116,8 +115,7 @@ def _label(groups: list[Group]) -> None:
 
 def separating(one: Group, groups: list[Group]) -> list[str]:
     """The recipe keys in which groups of this one's kind differ, without those that its name already tells."""
-    preset = {key for values in PRESETS.values() for key in values} | {"subsets.max_size"}
-    told = {"model.method"} | ({f"model.{key}" for key in preset} if one.method != "custom" else set())
+    told = {"model.method", *(METHODS[one.method].preset)}
     if one.equation_5 or one.recipe.objective.component_choice == "stratified":
         told.add("objective.component_choice")
     kin = [other for other in groups if other.kind == one.kind]

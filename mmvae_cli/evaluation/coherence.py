@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from mmvae_cli import console, result, signals
 from mmvae_cli.evaluation.encoding import BLOCK, Experts, Setting, blocks, from_all, numbered_blocks, subset_chunks
 from mmvae_cli.evaluation.scores import answers, average_precisions, constant, finite, mean_or_none, right
-from mmvae_cli.model import fusion
 
 
 def measure(
@@ -79,7 +78,7 @@ def _joint(
         agree, given = float(count), torch.zeros(len(model.names), len(setting.labels.names), dtype=torch.double)
         if defined and len(model.names) > 1:
             torch.manual_seed(setting.seed(f"joint coherence {number}"))
-            z = torch.randn(1, count, model.latent_dim, device=setting.device)
+            z = model.prior.sample(model.prior.noise(1, count, model.latent_dim, device=setting.device))
             logits = torch.stack([classify(setting, classifiers[name], name, z, _prior_private(setting, count))
                                   for name in model.names])  # (M, 1, b, classes)  # fmt: skip
             found = logits.argmax(-1)
@@ -137,15 +136,15 @@ def _generated(
     for chunk in subset_chunks(setting):
         signals.leave_if_requested("no evaluation was written")
         subsets = [setting.subsets[s] for s in chunk]
-        posteriors = fusion.subset_posteriors(part.shared, model.family, subsets, spread=not setting.released)
-        z = posteriors.sample(torch.randn(len(subsets), count, model.latent_dim, device=setting.device))
+        posteriors = model.posteriors(part.shared, subsets, spread=not setting.released)
+        z = posteriors.sample(model.prior.noise(len(subsets), count, model.latent_dim, device=setting.device))
         for m, name in enumerate(model.names):
             yield m, chunk, classify(setting, classifiers[name], name, z, private[name])
 
 
 def _prior_private(setting: Setting, count: int) -> Tensor | None:
-    size = setting.model.private_dim
-    return torch.randn(1, count, size, device=setting.device) if size else None
+    size, prior = setting.model.private_dim, setting.model.private_prior
+    return prior.sample(prior.noise(1, count, size, device=setting.device)) if size else None
 
 
 def classify(setting: Setting, classifier: nn.Module, name: str, z: Tensor, private: Tensor | None) -> Tensor:

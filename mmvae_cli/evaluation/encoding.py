@@ -12,10 +12,11 @@ from torch import Tensor
 
 from mmvae_cli import batches, runtime, signals
 from mmvae_cli.errors import UsageProblem
-from mmvae_cli.model import fusion
-from mmvae_cli.model.fusion import Gaussian, Subset
+from mmvae_cli.model.distributions import Gaussian, joined
+from mmvae_cli.model.posterior import powerset
 from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.recipe import MAX_SUBSETS, EvaluationSpec, Recipe
+from mmvae_cli.recipe.families import Subset
 from mmvae_cli.runtime import ALONE, World, derive
 from mmvae_cli.store import LabelInfo, Store
 
@@ -66,7 +67,7 @@ class Setting:
                 f"{everyone} modalities have {2**everyone - 1:,} subsets, too many to measure one by one",
                 "measure some of each size: --subsets-per-size 10",
             )
-        return fusion.powerset(everyone)
+        return powerset(everyone)
 
     @cached_property
     def latents_at_once(self) -> int:
@@ -104,9 +105,9 @@ class Experts(NamedTuple):
     items: Tensor
 
     def block(self, rows: slice) -> "Experts":
-        private = self.private and Gaussian(self.private.mean[:, rows], self.private.logvar[:, rows])
-        shared = Gaussian(self.shared.mean[:, rows], self.shared.logvar[:, rows])
-        return Experts(shared, private, self.labels[rows], self.items[rows])
+        every = slice(None)
+        private = self.private and self.private.at((every, rows))
+        return Experts(self.shared.at((every, rows)), private, self.labels[rows], self.items[rows])
 
 
 class Data:
@@ -131,12 +132,8 @@ class Data:
             encoded = self.setting.model.encode(self.batch(part))
             shared.append(encoded.shared)
             private.append(encoded.private)
-        own = None if private[0] is None else _concatenated([p for p in private if p is not None])
-        return Experts(_concatenated(shared), own, self.labels[items].to(self.setting.device), items)
-
-
-def _concatenated(parts: list[Gaussian]) -> Gaussian:
-    return Gaussian(torch.cat([p.mean for p in parts], 1), torch.cat([p.logvar for p in parts], 1))
+        own = None if private[0] is None else joined([p for p in private if p is not None], 1)
+        return Experts(joined(shared, 1), own, self.labels[items].to(self.setting.device), items)
 
 
 def numbered_blocks(experts: Experts, size: int, setting: Setting) -> list[tuple[int, Experts]]:

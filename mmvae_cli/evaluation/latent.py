@@ -10,8 +10,7 @@ from torch import Tensor
 from mmvae_cli import console, result, signals
 from mmvae_cli.evaluation.encoding import BLOCK, Data, Experts, Setting, blocks, from_all
 from mmvae_cli.evaluation.scores import NOT_FINITE, answers, average_precisions, constant, finite, mean_or_none, right
-from mmvae_cli.model import fusion
-from mmvae_cli.model.fusion import Subset
+from mmvae_cli.recipe.families import Subset
 
 
 def measure(setting: Setting, test: Experts, reasons: dict[str, str]) -> result.Latent:
@@ -101,7 +100,7 @@ def _means(setting: Setting, experts: Experts, subset: Subset) -> Tensor:
     """Means (b, D) of one subset's posteriors; where a block has fewer rows than the mixture has components, which
     ones it gets is a function of the seed."""
     torch.manual_seed(setting.seed(f"latent {setting.name_of(subset)} {int(experts.items[0])}"))
-    return fusion.subset_posteriors(experts.shared, setting.model.family, [subset], spread=not setting.released).mean[0]
+    return setting.model.posteriors(experts.shared, [subset], spread=not setting.released).mean[0]
 
 
 def _fit_classes(x: np.ndarray, y: np.ndarray, setting: Setting) -> tuple[np.ndarray, np.ndarray]:

@@ -15,8 +15,7 @@ from torch import Tensor
 from mmvae_cli import console, result, signals
 from mmvae_cli.evaluation.encoding import LIKELIHOOD_BLOCK, Data, Experts, Setting, from_all, numbered_blocks
 from mmvae_cli.evaluation.scores import finite
-from mmvae_cli.model import fusion
-from mmvae_cli.model.fusion import Gaussian, Subset
+from mmvae_cli.recipe.families import Subset
 
 RELEASED_SAMPLES = 12
 
@@ -76,11 +75,11 @@ def _block_weights(
         signals.leave_if_requested("no evaluation was written")
         chosen = range(start, min(start + together, len(setting.subsets)))
         subsets = [setting.subsets[s] for s in chosen]
-        posteriors = fusion.subset_posteriors(block.shared, model.family, subsets, spread=not setting.released)
-        q = Gaussian(posteriors.mean[:, None], posteriors.logvar[:, None])
+        posteriors = model.posteriors(block.shared, subsets, spread=not setting.released)
+        q = posteriors.at((slice(None), None))
         noise = _noise(setting, block, "shared", (samples, count, model.latent_dim))
         z = q.sample(noise)  # (A, K, B, D): the same noise for every subset, which makes their differences sharper
-        ratio = fusion.log_prior(z) - q.log_prob(z)  # (A, K, B)
+        ratio = model.prior.log_prob(z) - q.log_prob(z)  # (A, K, B)
         terms, own = {}, {}
         for m, name in enumerate(model.names):
             private, own[name] = _private(setting, block, m, subsets, samples)
@@ -102,7 +101,7 @@ def _log_likelihood(setting: Setting, name: str, z: Tensor, private: Tensor | No
 def _noise(setting: Setting, block: Experts, purpose: str, shape: tuple[int, ...]) -> Tensor:
     first = int(block.items[0])
     generator = torch.Generator(setting.device).manual_seed(setting.seed(f"likelihood {purpose} {first}"))
-    return torch.randn(shape, generator=generator, device=setting.device)
+    return setting.model.prior.noise(*shape, device=setting.device, generator=generator)
 
 
 def _private(
@@ -111,10 +110,10 @@ def _private(
     """Private latents (A, K, B, P) of modality m, and log p(s) - log q(s) (A, K, B), 0 where s is from the prior."""
     if block.private is None:
         return None, 0.0
-    q = Gaussian(block.private.mean[m], block.private.logvar[m])
+    q, prior = block.private.at(m), setting.model.private_prior
     noise = _noise(setting, block, f"private {m}", (samples, len(block.items), setting.model.private_dim))
     own = q.sample(noise)
-    ratio = fusion.log_prior(own) - q.log_prob(own)
+    ratio = prior.log_prob(own) - q.log_prob(own)
     inside = torch.tensor([m in subset for subset in subsets], device=own.device)
-    latents = torch.where(inside[:, None, None, None], own, noise)
+    latents = torch.where(inside[:, None, None, None], own, prior.sample(noise))
     return latents, torch.where(inside[:, None, None], ratio, torch.zeros_like(ratio))

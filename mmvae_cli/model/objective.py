@@ -1,4 +1,4 @@
-"""The bound: its terms as tensors (B,) in a typed record, and one place that weighs and reduces them (facts 1.6).
+"""The bound: its terms, each with its role and weight, and one place that weighs and reduces them.
 
 All randomness of a step is drawn up front (:func:`draw_noise`), for the rows of the global batch; the terms are then a
 deterministic function of model, batch and noise. That is what makes a resumed or a data-parallel run the same run.
@@ -6,64 +6,82 @@ deterministic function of model, batch and noise. That is what makes a resumed o
 
 from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mmvae_cli.model import fusion
-from mmvae_cli.model.fusion import Family, Gaussian
-from mmvae_cli.model.vae import Batch, Encoded, MultimodalVAE
+from mmvae_cli.kinds import KINDS
+from mmvae_cli.model.distributions import Gaussian, joined
+from mmvae_cli.model.kernels import component_kls
+from mmvae_cli.model.posterior import Family, mixture_log_prob, stratified
+from mmvae_cli.model.prior import Prior
+from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.recipe import ObjectiveSpec, Recipe
 
 _AS_THEY_ARE: AbstractContextManager[Any] = nullcontext()
 
 
 class Noise(NamedTuple):
-    """Standard normal noise and the component of every row. Z is 1, or S where every component is decoded."""
+    """Standard noise, for every part of the family, and the component of every row where a row has one only. Z latents
+    of a part are decoded per item, Z_m of them by modality m."""
 
     choice: Tensor | None  # (B,)
-    shared: Tensor  # (Z, B, D)
-    private: Tensor | None  # (M, Z, B, P)
-    unimodal: Tensor | None  # (M, B, D)
-    unimodal_private: Tensor | None  # (M, B, P)
+    shared: tuple[Tensor, ...]  # a part: (Z, B, D)
+    private: tuple[tuple[Tensor, ...], ...]  # a part, a present modality: (Z_m, B, P)
+
+
+class Term(NamedTuple):
+    """``value`` (B,), nats per item, enters the loss with ``weight``; without one it is there to be looked at.
+    ``share``: how it enters the joint posterior's own bound, where nothing is weighed."""
+
+    value: Tensor
+    role: Literal["log-likelihood", "KL", "component"]
+    weight: float | None = None
+    share: float = 0.0
+
+
+OUTLINE_ROWS = 2
+Terms = dict[str, Term]
+"""By the names of metrics.jsonl; modalities that were present only."""
 
 
 @dataclass(frozen=True)
 class Objective:
     """What a recipe decides about the bound, with modality names resolved."""
 
+    recipe: Recipe
     spec: ObjectiveSpec
     weights: dict[str, float]
     private_weights: dict[str, float]
-    unimodal_elbos: bool
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Objective":
         private = {name: modality.private_weight for name, modality in recipe.modalities.items()}
-        return cls(recipe.objective, recipe.weights(), private, recipe.model.unimodal_elbos)
+        return cls(recipe, recipe.objective, recipe.weights(), private)
 
+    def holds(self, part: Family) -> bool:
+        """Every component of the part is there for every item; else one component, or one for each row."""
+        return part.unimodal or (self.spec.component_choice == "all" and len(part) > 1)
 
-@dataclass
-class Terms:
-    """The terms of the bound, each (B,) in nats per item unless said otherwise; modalities that were present only."""
+    def decoding(self, part: Family, modality: int) -> list[int] | None:
+        """Which of a part's latents decode a modality; None: all of them."""
+        if self.spec.decode != "members" or not self.holds(part):
+            return None
+        return [s for s, subset in enumerate(part.subsets) if modality in subset]
 
-    log_likelihood: dict[str, Tensor]
-    kl_components: Tensor  # (S, B), each component's KL to the prior, to be looked at: it may have no gradient
-    kl_shared: Tensor
-    kl_private: dict[str, Tensor] = field(default_factory=dict)
-    unimodal_log_likelihood: dict[str, Tensor] = field(default_factory=dict)
-    unimodal_kl: dict[str, Tensor] = field(default_factory=dict)
+    def latents(self, part: Family, modality: int | None = None) -> int:
+        """Z, how many latents of a part there are for an item, or Z_m, how many decode a modality."""
+        rows = None if modality is None else self.decoding(part, modality)
+        return len(rows) if rows is not None else len(part) if self.holds(part) else 1
 
-    def means(self, names: list[str]) -> dict[str, Tensor]:
-        """Scalar batch means by the names used in metrics.jsonl; ``names`` are those of the components."""
-        flat = {f"log_likelihood.{name}": term.mean() for name, term in self.log_likelihood.items()}
-        flat |= {"kl.shared": self.kl_shared.mean()}
-        flat |= {f"kl.private.{name}": term.mean() for name, term in self.kl_private.items()}
-        flat |= {f"unimodal.log_likelihood.{name}": t.mean() for name, t in self.unimodal_log_likelihood.items()}
-        flat |= {f"unimodal.kl.{name}": term.mean() for name, term in self.unimodal_kl.items()}
-        return flat | dict(zip((f"kl.{name}" for name in names), self.kl_components.mean(1).unbind(), strict=True))
+    def share(self, part: Family, parts: list[Family], modality: int | None = None) -> float:
+        """What all components of a part together count for in the regulariser, or in a modality's likelihood: mean
+        over the components of the family, or sum."""
+        counts = [len(p) if modality is None else self.latents(p, modality) for p in parts]
+        own = len(part) if modality is None else self.latents(part, modality)
+        return float(own) if self.spec.component_weights == "sum" else own / sum(counts)
 
 
 def draw_noise(
@@ -72,22 +90,21 @@ def draw_noise(
 ) -> Noise:  # fmt: skip
     """Draw for all ``batch`` rows of the global batch and keep ``rows``: any split of it sees the same noise.
     ``modalities``: names of those that are present (a batch of them will do)."""
-    family, present = model.family_of(model.positions(modalities)), len(modalities)
-    spec, decoded = objective.spec, len(family) if objective.spec.component_choice == "all" else 1
+    parts, choice = model.parts(model.positions(modalities)), None
+    spec, shared, private = objective.spec, [], []
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, device=device)[..., rows, :]
+        return model.prior.noise(*shape, device=device)[..., rows, :]
 
-    choice = None
-    if spec.component_choice != "all":
+    if not objective.holds(parts[0]):
         blocks, spread = spec.component_choice != "random", spec.component_choice == "balanced"
-        choice = (fusion.stratified(batch, len(family), device, spread=spread) if blocks
-                  else torch.randint(len(family), (batch,), device=device))[rows]  # fmt: skip
-    shared = normal(decoded, batch, model.latent_dim)
-    private = normal(present, decoded, batch, model.private_dim) if model.private_dim else None
-    unimodal = normal(present, batch, model.latent_dim) if objective.unimodal_elbos else None
-    both = model.private_dim and objective.unimodal_elbos
-    return Noise(choice, shared, private, unimodal, normal(present, batch, model.private_dim) if both else None)
+        choice = (stratified(batch, len(parts[0]), device, spread=spread) if blocks
+                  else torch.randint(len(parts[0]), (batch,), device=device))[rows]  # fmt: skip
+    for part in parts:
+        shared.append(normal(objective.latents(part), batch, model.latent_dim))
+        private.append(tuple(normal(objective.latents(part, m), batch, model.private_dim)
+                             for m in range(part.modalities if model.private_dim else 0)))  # fmt: skip
+    return Noise(choice, tuple(shared), tuple(private))
 
 
 def bound_terms(
@@ -98,65 +115,129 @@ def bound_terms(
     ``networks``: entered around encoders and decoders only (autocast); fusion, KL and densities stay in fp32."""
     with networks:
         encoded = model.encode(batch)
-    family = model.family_of(encoded.present)
-    z, kl_components, kl_shared = model.region(shared_latent)(encoded, family, objective.spec, noise)
-    terms = Terms({}, kl_components, kl_shared)
-    unimodal = fusion.products(encoded.shared, model.singles_of(encoded.present)) if objective.unimodal_elbos else None
-    for i in model.lanes(range(len(encoded.present))):
-        name = model.names[encoded.present[i]]
-        latents, private = [z], []
-        if unimodal is not None and noise.unimodal is not None:
-            latents.append(Gaussian(unimodal.mean[i], unimodal.logvar[i]).sample(noise.unimodal[i])[None])
-            terms.unimodal_kl[name] = Gaussian(unimodal.mean[i], unimodal.logvar[i]).kl_to_prior()
-        if encoded.private is not None and noise.private is not None:
-            own = Gaussian(encoded.private.mean[i], encoded.private.logvar[i])
-            terms.kl_private[name] = own.kl_to_prior()
-            private.append(own.sample(noise.private[i]))
-            if noise.unimodal_private is not None:
-                private.append(own.sample(noise.unimodal_private[i])[None])
-        # one decoder pass for the joint and the unimodal latents: (Z or Z + 1, B, D)
+    parts = model.parts(encoded.present)
+    names = [model.names[position] for position in encoded.present]
+    latents = model.region(shared_latents)(encoded.shared, parts, objective, model.prior, noise)
+    found: list[dict[str, Tensor]] = [{} for _ in parts]
+    private: dict[str, Tensor] = {}
+    for m in model.lanes(range(len(names))):
+        z = [_picked(one.z, objective.decoding(part, m)) for one, part in zip(latents, parts, strict=True)]
+        s = None
+        if encoded.private is not None:
+            own = encoded.private.at(m)
+            private[names[m]] = own.kl_to_prior()
+            s = _joined([own.sample(drawn[m]) for drawn in noise.private])
+        # one decoder pass for the latents of all parts
         with networks:
-            decoded = model.log_likelihood(name, _joined(latents), _joined(private) if private else None, batch[name])
-        terms.log_likelihood[name] = decoded[: len(z)].mean(0)
-        if unimodal is not None:
-            terms.unimodal_log_likelihood[name] = decoded[-1]
-    return terms
+            decoded = model.log_likelihood(names[m], _joined(z), s, batch[names[m]])
+        for values, rows in zip(found, decoded.split([len(one) for one in z]), strict=True):
+            values[names[m]] = rows.mean(0)
+    return _terms(objective, parts, names, latents, found, private)
+
+
+class Latents(NamedTuple):
+    """Of one part of the family. ``components`` (S, B, D) where they are held; ``each`` (S, B), the KL of every one to
+    the prior, has a gradient only there; ``regulariser``: their mean (B,), of a unimodal part every one (S, B)."""
+
+    z: Tensor  # (Z, B, D)
+    components: Gaussian | None
+    each: Tensor
+    regulariser: Tensor
+
+
+def shared_latents(
+    experts: Gaussian, parts: list[Family], objective: Objective, prior: Prior, noise: Noise
+) -> list[Latents]:
+    """What lies between encoders and decoders, a region: the latents of every part and what regularises them."""
+    mixture = objective.spec.kl == "mixture"
+    found = [
+        _unimodal(experts, part, drawn) if part.unimodal else _joint(experts, part, drawn, noise.choice, mixture)
+        for part, drawn in zip(parts, noise.shared, strict=True)
+    ]
+    if not mixture:
+        return found
+    components = joined([one.components for one in found if one.components is not None], 0)
+    ratios = [mixture_log_prob(components, one.z) - prior.log_prob(one.z) for one in found]  # Eq. (6) by Monte Carlo
+    return [one._replace(regulariser=ratio if part.unimodal else ratio.mean(0))
+            for one, part, ratio in zip(found, parts, ratios, strict=True)]  # fmt: skip
+
+
+def _joint(experts: Gaussian, part: Family, noise: Tensor, choice: Tensor | None, hold: bool) -> Latents:
+    """The latents of the joint posterior: of every component, or of each row's own."""
+    if choice is not None and not hold:
+        each, mean = component_kls(experts, part)
+        return Latents(part.chosen(experts, choice).sample(noise), None, each, mean)
+    components = part.components(experts)
+    each = components.kl_to_prior()
+    used = components if choice is None else part.chosen(experts, choice)
+    return Latents(used.sample(noise), components, each, each.mean(0))
+
+
+def _unimodal(experts: Gaussian, part: Family, noise: Tensor) -> Latents:
+    """The latents of every component of one modality."""
+    components = part.components(experts)
+    z, each = components.sample(noise), components.kl_to_prior()
+    return Latents(z, components, each, each)
+
+
+def _picked(z: Tensor, rows: list[int] | None) -> Tensor:
+    return z if rows is None else _joined([z[row : row + 1] for row in rows])
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def shared_latent(encoded: Encoded, family: Family, spec: ObjectiveSpec, noise: Noise) -> tuple[Tensor, Tensor, Tensor]:
-    """z (Z, B, D), the KL of every component (S, B), and the regulariser (B,) that the recipe asks for: a
-    region."""
-    experts = encoded.shared
-    if noise.choice is None or spec.kl == "mixture":
-        components = fusion.products(experts, family)
-        each = components.kl_to_prior()
-        kls = fusion.ComponentKLs(each, each.mean(0))
-    else:
-        components, kls = None, fusion.component_kls(experts, family)
-    chosen = components if noise.choice is None else fusion.select(experts, family, noise.choice)
-    assert chosen is not None
-    z = chosen.sample(noise.shared)  # (Z, B, D)
-    if spec.kl == "components":
-        return z, kls.each, kls.mean
-    assert components is not None
-    mixture = fusion.mixture_log_prob(components, z) - fusion.log_prior(z)  # (Z, B), Eq. (6) by Monte Carlo
-    return z, kls.each, mixture.mean(0)
-
-
-def weigh(terms: Terms, objective: Objective) -> Tensor:
-    """The loss per item (B,), minimised: the only place where terms meet weights (facts 1.6, Eq. 34)."""
+def _terms(
+    objective: Objective, parts: list[Family], names: list[str], latents: list[Latents],
+    log_likelihoods: list[dict[str, Tensor]], private: dict[str, Tensor],
+) -> Terms:  # fmt: skip
+    """Every value with its role and weight, in the order in which they are added up."""
     spec = objective.spec
-    loss = spec.beta * spec.beta_content * terms.kl_shared
-    for name, log_likelihood in terms.log_likelihood.items():
-        loss = loss - objective.weights[name] * log_likelihood
-        if name in terms.kl_private:
-            private = spec.beta * spec.beta_private * objective.private_weights[name] * terms.kl_private[name]
-            loss = loss + private * (2 if objective.unimodal_elbos else 1)  # J and U_m have one each
-    for name, log_likelihood in terms.unimodal_log_likelihood.items():
-        weight = objective.weights[name] if spec.unimodal_weights == "same" else 1.0
-        loss = loss - weight * log_likelihood + spec.beta * spec.beta_content * terms.unimodal_kl[name]
-    return loss
+    terms: Terms = {}
+    for part, latent, values in zip(parts, latents, log_likelihoods, strict=True):
+        prefix, quirk = "unimodal." if part.unimodal else "", part.unimodal and spec.unimodal_weights == "one"
+        share = objective.share(part, parts)
+        if not part.unimodal:
+            terms["kl.shared"] = Term(latent.regulariser, "KL", spec.beta * spec.beta_content * share, -share)
+        for m, name in enumerate(names):
+            counts = objective.share(part, parts, m)
+            weight = -counts * (1.0 if quirk else objective.weights[name])
+            shown = 0.0 if part.unimodal else counts
+            terms[f"{prefix}log_likelihood.{name}"] = Term(values[name], "log-likelihood", weight, shown)
+            if part.unimodal:
+                weight = spec.beta * spec.beta_content * share / len(part)
+                terms[f"{prefix}kl.{name}"] = Term(latent.regulariser[m], "KL", weight)
+            elif private:
+                everywhere = sum(objective.share(one, parts, m) for one in parts)
+                weight = spec.beta * spec.beta_private * objective.private_weights[name] * everywhere
+                terms[f"kl.private.{name}"] = Term(private[name], "KL", weight, -1.0)
+    for subset, value in zip(parts[0].subsets, latents[0].each, strict=True):
+        terms[f"kl.{'+'.join(names[m] for m in subset)}"] = Term(value, "component")
+    return terms
+
+
+def weigh(terms: Terms) -> Tensor:
+    """The loss per item (B,), minimised: the only place where terms meet their weights."""
+    weighed = [term.weight * term.value for term in terms.values() if term.weight is not None]
+    return sum(weighed[1:], weighed[0])
+
+
+def outline(recipe: Recipe, model: MultimodalVAE | None = None) -> Terms:
+    """The terms of a step, their roles and weights, without data: a pass on the meta device, where values hold nothing.
+    ``model``: one that is there already, and may have hooks."""
+    with torch.device("meta"):
+        model = model or MultimodalVAE(recipe)
+        batch = {}
+        for name, spec in recipe.modalities.items():
+            kind = KINDS[spec.kind]
+            batch[name] = kind.read(torch.zeros(OUTLINE_ROWS, *spec.shape or (), dtype=getattr(torch, kind.dtype)))
+        goal = Objective.of(recipe)
+        noise = draw_noise(model, goal, model.names, OUTLINE_ROWS, slice(None), "meta")
+        return bound_terms(model, batch, goal, noise)
+
+
+def elbo(terms: Terms) -> Tensor:
+    """The joint posterior's bound per item (B,), as it is before anything is weighed."""
+    shares = [term.share * term.value for term in terms.values() if term.share]
+    return sum(shares[1:], shares[0])

@@ -7,10 +7,13 @@ import torch
 from torch import Tensor, nn
 
 from mmvae_cli.errors import UsageProblem
-from mmvae_cli.model.fusion import Family, Gaussian, Subset
+from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.model.likelihood import Likelihood
 from mmvae_cli.model.networks import BUILDERS
+from mmvae_cli.model.posterior import Family
+from mmvae_cli.model.prior import Prior
 from mmvae_cli.recipe import Recipe
+from mmvae_cli.recipe.families import Subset
 
 Batch = dict[str, Tensor]
 """modality -> images (B, C, H, W) in [0, 1] or text codes (B, L); a missing modality is a missing key."""
@@ -74,8 +77,8 @@ class MultimodalVAE(nn.Module):
         spec = recipe.model
         self.names = list(recipe.modalities)
         self.latent_dim, self.private_dim = spec.latent_dim, spec.private_dim
-        self.family = Family(tuple(recipe.families()), len(self.names), spec.prior_expert)
-        self.singles = Family(tuple((m,) for m in range(len(self.names))), len(self.names), spec.prior_expert)
+        self.prior, self.private_prior = Prior(), Prior()
+        self.family, self.unimodal = _parts(recipe)
         self.likelihoods = {n: Likelihood(m.likelihood, m.scale) for n, m in recipe.modalities.items()}
         self.encoders, self.decoders = nn.ModuleDict(), nn.ModuleDict()
         for name, modality in recipe.modalities.items():
@@ -88,13 +91,6 @@ class MultimodalVAE(nn.Module):
         self.lanes: Callable[[range], Iterable[int]] = iter
         self.to(memory_format=torch.channels_last)  # convolutions take a fifth to nine tenths less time on a CPU
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "MultimodalVAE":
-        """The families' tables go wherever the weights go."""
-        super()._apply(fn, recurse)
-        for family in (self.family, self.singles):
-            family.move(fn)
-        return self
-
     def positions(self, modalities: Collection[str]) -> Subset:
         """Where the named modalities stand in the model; raises ValueError when none of them is the model's."""
         present = tuple(i for i, name in enumerate(self.names) if name in modalities)
@@ -102,13 +98,13 @@ class MultimodalVAE(nn.Module):
             raise ValueError(f"the batch has none of the modalities {', '.join(self.names)}")
         return present
 
-    def family_of(self, present: Subset) -> Family:
-        """The family of a model of the ``present`` modalities alone."""
-        return self.family if len(present) == len(self.names) else self.family.restrict(present)
+    def parts(self, present: Subset) -> list[Family]:
+        """The parts of the family of a model of the ``present`` modalities alone, the joint posterior's first."""
+        return [part.restrict(present) for part in (self.family, self.unimodal) if part is not None]
 
-    def singles_of(self, present: Subset) -> Family:
-        """The one-expert products of the ``present`` modalities, with the family's prior policy."""
-        return self.singles if len(present) == len(self.names) else self.singles.restrict(present)
+    def posteriors(self, experts: Gaussian, subsets: list[Subset], *, spread: bool = True) -> Gaussian:
+        """q(z | X_A) for every A in ``subsets``, as :meth:`Family.given` has it: experts (M, B, D) -> (S, B, D)."""
+        return self.family.given(experts, subsets, spread=spread)
 
     def encode(self, batch: Batch) -> Encoded:
         """Run each present modality's encoder once. Raises ValueError when none of the model's modalities is there."""
@@ -141,6 +137,17 @@ class MultimodalVAE(nn.Module):
         for handle in handles:
             handle.remove()
         return max(sizes)
+
+
+def _parts(recipe: Recipe) -> tuple[Family, Family | None]:
+    """The family, and apart from it the components of one modality each where every component is a bound of its
+    own."""
+    spec, count = recipe.model, len(recipe.modalities)
+    if not recipe.has_unimodal_bounds:
+        return Family(tuple(recipe.families()), count, spec.prior_expert), None
+    everyone = tuple(range(count))
+    unimodal = Family(tuple((m,) for m in everyone), count, spec.prior_expert, unimodal=True)
+    return Family((everyone,), count, spec.prior_expert), unimodal
 
 
 def _latent(z: Tensor, private: Tensor | None) -> Tensor:

@@ -3,22 +3,24 @@
 Every setting of the science lives here and can be overridden as ``KEY=VALUE``.
 """
 
+from mmvae_cli.recipe.earlier import is_earlier
 from mmvae_cli.recipe.families import MAX_SUBSETS, Subsets, subset_list
+from mmvae_cli.recipe.methods import METHODS
 from mmvae_cli.recipe.reading import (
     dataset_folder,
     difference,
     effective,
     find,
-    flatten,
     how_to_make,
     load,
+    load_resolved,
+    read,
     shipped,
     that_matter,
     validate,
 )
 from mmvae_cli.recipe.schema import (
     NETWORKS,
-    PRESETS,
     SCALABLE,
     DatasetSpec,
     EvaluationSpec,
@@ -29,10 +31,12 @@ from mmvae_cli.recipe.schema import (
     TrainingSpec,
     size_of,
 )
+from mmvae_cli.recipe.section import flatten
 from mmvae_cli.recipe.wording import setting
 
 __all__ = [
-    "MAX_SUBSETS", "NETWORKS", "PRESETS", "SCALABLE", "DatasetSpec", "EvaluationSpec", "ModalitySpec", "ModelSpec",
+    "MAX_SUBSETS", "METHODS", "NETWORKS", "SCALABLE", "DatasetSpec", "EvaluationSpec", "ModalitySpec", "ModelSpec",
     "ObjectiveSpec", "Recipe", "Subsets", "TrainingSpec", "dataset_folder", "difference", "effective", "find",
-    "flatten", "how_to_make", "load", "setting", "shipped", "size_of", "subset_list", "that_matter", "validate",
+    "flatten", "how_to_make", "is_earlier", "load", "load_resolved", "read", "setting", "shipped", "size_of",
+    "subset_list", "that_matter", "validate",
 ]  # fmt: skip

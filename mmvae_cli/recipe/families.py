@@ -9,32 +9,34 @@ from pydantic import Field
 from mmvae_cli.recipe.section import Section
 
 MAX_SUBSETS = 4096
+Subset = tuple[int, ...]
+"""Positions of modalities in the recipe."""
 
 
 class SizeLimit(Section):
     max_size: int = Field(ge=1)
 
 
-Subsets = Literal["full", "singletons", "all"] | SizeLimit | tuple[tuple[str, ...], ...]
+Subsets = Literal["full", "singletons", "full_and_singletons", "all"] | SizeLimit | tuple[tuple[str, ...], ...]
 
 
 def check(subsets: Subsets, names: list[str]) -> None:
     if isinstance(subsets, tuple):
         for subset in subsets:
             if unknown := [name for name in subset if name not in names]:
-                raise ValueError(f"subsets: unknown modality {unknown[0]!r}; the recipe has {', '.join(names)}")
+                raise ValueError(f"model.subsets: unknown modality {unknown[0]!r}; the recipe has {', '.join(names)}")
             if not subset or len(set(subset)) != len(subset):
-                raise ValueError(f"subsets: {list(subset)} is empty or names a modality twice")
+                raise ValueError(f"model.subsets: {list(subset)} is empty or names a modality twice")
         if not subsets or len({frozenset(s) for s in subsets}) != len(subsets):
-            raise ValueError("subsets: the list is empty or has the same subset twice")
+            raise ValueError("model.subsets: the list is empty or has the same subset twice")
         if missing := [name for name in names if not any(name in s for s in subsets)]:
-            raise ValueError(f"subsets: {missing[0]!r} is in no subset, so its encoder would never be used")
+            raise ValueError(f"model.subsets: {missing[0]!r} is in no subset, so its encoder would never be used")
     elif isinstance(subsets, SizeLimit) and subsets.max_size > len(names):
-        raise ValueError(f"subsets: max_size {subsets.max_size} is more than the {len(names)} modalities")
+        raise ValueError(f"model.subsets: max_size {subsets.max_size} is more than the {len(names)} modalities")
     if (count := _count_subsets(subsets, len(names))) > MAX_SUBSETS:
         raise ValueError(
-            f"subsets: {count:,} subsets of {len(names)} modalities are more than {MAX_SUBSETS:,}; "
-            "limit their size with subsets: {max_size: K} or list them"
+            f"model.subsets: {count:,} subsets of {len(names)} modalities are more than {MAX_SUBSETS:,}; "
+            "limit their size, model.subsets={max_size: K}, or list them"
         )
 
 
@@ -43,16 +45,21 @@ def _count_subsets(subsets: Subsets, modalities: int) -> int:
         return len(subsets)
     if isinstance(subsets, SizeLimit):
         return sum(comb(modalities, k) for k in range(1, subsets.max_size + 1))
-    return {"full": 1, "singletons": modalities, "all": 2**modalities - 1}[subsets]
+    return {"full": 1, "singletons": modalities, "all": 2**modalities - 1, "full_and_singletons": modalities + 1}[
+        subsets
+    ]
 
 
-def subset_list(subsets: Subsets, names: list[str]) -> list[tuple[int, ...]]:
-    """Resolve ``subsets`` to sorted tuples of positions in ``names``, ordered by size, then lexicographically."""
+def subset_list(subsets: Subsets, names: list[str]) -> list[Subset]:
+    """Resolve ``subsets`` to sorted tuples of positions in ``names``, ordered by size, then lexicographically. The full
+    set and the only singleton of one modality are the same subset and still two components."""
     count = len(names)
     if isinstance(subsets, tuple):
         chosen = [tuple(sorted(names.index(name) for name in subset)) for subset in subsets]
         return sorted(chosen, key=lambda subset: (len(subset), subset))
     if subsets == "full":
         return [tuple(range(count))]
+    if subsets == "full_and_singletons":
+        return [*((m,) for m in range(count)), tuple(range(count))]
     top = subsets.max_size if isinstance(subsets, SizeLimit) else 1 if subsets == "singletons" else count
     return [subset for size in range(1, top + 1) for subset in combinations(range(count), size)]

@@ -15,8 +15,10 @@ from mmvae_cli import plain_yaml
 from mmvae_cli.errors import UsageProblem, cannot_read
 from mmvae_cli.files import visible
 from mmvae_cli.paths import expanded, given
-from mmvae_cli.recipe.schema import PRESETS, ModalitySpec, Recipe
-from mmvae_cli.recipe.section import choice
+from mmvae_cli.recipe import earlier
+from mmvae_cli.recipe.choices import CHOICES
+from mmvae_cli.recipe.schema import ModalitySpec, Recipe
+from mmvae_cli.recipe.section import choice, flatten
 from mmvae_cli.recipe.wording import explain, setting, telling
 
 _MAX_BYTES = 1 << 20
@@ -66,13 +68,24 @@ def _nearest_files(name: str) -> list[str]:
 
 def load(name: str, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe by name or path and apply ``KEY=VALUE`` overrides. Raises UsageProblem listing every error."""
-    path, content = _read(name)
+    content = read(path := find(name))
     return validate(_overridden(content, overrides or []), str(path))
+
+
+def load_resolved(path: Path) -> Recipe:
+    """Read what a run's folder says was trained, in today's words or in those of version 0.1."""
+    content = read(path)
+    if earlier.is_earlier(content):
+        try:
+            content = earlier.translated(content)
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageProblem(f"{path}: a recipe of version 0.1 that this version cannot read: {error}") from error
+    return validate(content, str(path))
 
 
 def that_matter(name: str, overrides: list[str]) -> list[str]:
     """``overrides`` without those that say what the recipe says without them: a run is named after the others."""
-    path, content = _read(name)
+    content = read(path := find(name))
     whole, kept = validate(_overridden(content, overrides), str(path)), list(overrides)
     for override in overrides:
         rest = [other for other in kept if other != override]
@@ -82,8 +95,8 @@ def that_matter(name: str, overrides: list[str]) -> list[str]:
     return kept
 
 
-def _read(name: str) -> tuple[Path, dict[str, Any]]:
-    path = find(name)
+def read(path: Path) -> dict[str, Any]:
+    """A recipe's file as plain data. Raises UsageProblem."""
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise UsageProblem(f"{path}: larger than any recipe ({_MAX_BYTES >> 20} MiB)")
@@ -95,7 +108,7 @@ def _read(name: str) -> tuple[Path, dict[str, Any]]:
         raise UsageProblem(f"{path} is no text in UTF-8 ({error})", "save it as UTF-8") from error
     if not isinstance(content, dict):
         raise UsageProblem(f"{path}: a recipe is a mapping with name, dataset, modalities, model, training ...")
-    return path, content
+    return content
 
 
 def validate(content: dict[str, Any], where: str) -> Recipe:
@@ -103,7 +116,7 @@ def validate(content: dict[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        lines = list(dict.fromkeys(explain(item) for item in telling(error.errors())))
+        lines = list(dict.fromkeys(line for item in telling(error.errors()) for line in explain(item)))
         raise UsageProblem(f"{where}: {len(lines)} error(s)\n" + "\n".join(f"  {line}" for line in lines)) from error
 
 
@@ -116,9 +129,12 @@ def _overridden(content: dict[str, Any], overrides: list[str]) -> dict[str, Any]
         raise UsageProblem(f"{twice} is set twice on the command line", "give it once")
     model = content.get("model")
     before = model.get("method") if isinstance(model, dict) else None
-    if isinstance(model, dict) and f"model.method={before}" not in overrides and "model.method" in keys:
-        # another method means its presets: a resolved recipe has the old one's written out
-        content["model"] = {key: value for key, value in model.items() if key not in PRESETS["mopoe"]}
+    if f"model.method={before}" not in overrides and "model.method" in keys:
+        # another method settles them anew: a resolved recipe has the old one's choices written out
+        for key in ("model.subsets", *CHOICES):
+            part, _, name = key.partition(".")
+            if isinstance(content.get(part), dict):
+                content[part] = {own: value for own, value in content[part].items() if own != name}
     for override in sorted(overrides, key=lambda override: override.startswith(_ALL)):
         _apply(content, override, keys)
     return content
@@ -219,14 +235,4 @@ def effective(recipe: Recipe) -> dict[str, Any]:
         content["modalities"][name] |= dict.fromkeys(idle)
     if not recipe.model.private_dim:
         content["objective"]["beta_private"] = None
-    if not recipe.model.unimodal_elbos:
-        content["objective"]["unimodal_weights"] = None
     return content
-
-
-def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
-    flat: dict[str, Any] = {}
-    for key, value in content.items():
-        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat

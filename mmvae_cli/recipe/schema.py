@@ -1,7 +1,6 @@
 """The schema of a recipe: its sections, their defaults, and what must hold between them.
 
-A method's name is a preset of ``subsets``, ``prior_expert`` and ``unimodal_elbos``; validation fills them in, so that a
-resolved recipe hides nothing.
+A method's name settles the keys of ``choices.py``; validation fills them in, so that a resolved recipe hides nothing.
 """
 
 import hashlib
@@ -12,9 +11,11 @@ from pydantic import Field, field_validator, model_validator
 
 from mmvae_cli import plain_yaml
 from mmvae_cli.kinds import KINDS
-from mmvae_cli.recipe import families
+from mmvae_cli.recipe import choices, families
+from mmvae_cli.recipe.choices import Chosen
 from mmvae_cli.recipe.families import Subsets
-from mmvae_cli.recipe.section import Section, choice, one_of
+from mmvae_cli.recipe.methods import METHODS
+from mmvae_cli.recipe.section import Problems, Section, choice, flatten, one_of
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -98,46 +99,46 @@ class ModalitySpec(Section):
         return NETWORKS[self.network][0]
 
 
-_PAIR = ["image", "text"]
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "mvae": {"subsets": "full", "prior_expert": "all", "unimodal_elbos": True},
-    "mmvae": {"subsets": "singletons", "prior_expert": "none", "unimodal_elbos": False},
-    "mopoe": {"subsets": "all", "prior_expert": "full", "unimodal_elbos": False},
-    "custom": {"prior_expert": "full", "unimodal_elbos": False},
-}
+_SETTLED: Any = None
+"""The default of what is never None once a recipe is read."""
 
 
-class ModelSpec(Section):
-    """The subset family and the latent space. ``method`` presets the last three fields; each can be set by itself."""
-
-    method: Literal["mvae", "mmvae", "mopoe", "custom"]
-    latent_dim: int = Field(ge=1, le=65536)
-    private_dim: int = Field(default=0, ge=0, le=65536)
-    subsets: Subsets
-    prior_expert: Literal["none", "full", "all"]
-    unimodal_elbos: bool
+class MethodSection(Section):
+    """A section whose keys a method may settle: one without a value is as good as not there."""
 
     @model_validator(mode="before")
     @classmethod
-    def _preset(cls, given: Any) -> Any:
-        method = given.get("method") if isinstance(given, dict) else None
-        if isinstance(given, dict):  # an unknown method is reported by its own field alone
-            preset = PRESETS.get(method, PRESETS["mopoe"]) if isinstance(method, str) else PRESETS["mopoe"]
-            return preset | {key: value for key, value in given.items() if value is not None}
-        return given
+    def _unsaid(cls, given: Any) -> Any:
+        return {key: value for key, value in given.items() if value is not None} if isinstance(given, dict) else given
 
 
-class ObjectiveSpec(Section):
-    """How the terms of the bound are estimated and weighed."""
+class ModelSpec(MethodSection):
+    """The subset family and the latent space. ``method`` settles the last two fields; each can be set by itself."""
+
+    method: str
+    latent_dim: int = Field(ge=1, le=65536)
+    private_dim: int = Field(default=0, ge=0, le=65536)
+    subsets: Subsets = Field(default=_SETTLED)
+    prior_expert: Literal["none", "full", "all"] = Field(default=_SETTLED)
+
+    @field_validator("method")
+    @classmethod
+    def _known_method(cls, method: str) -> str:
+        return one_of(method, METHODS)
+
+
+class ObjectiveSpec(MethodSection):
+    """How the terms of the bound are estimated and weighed. A key that says nothing beside the others is None."""
 
     beta: NonNegative = 1.0
     beta_content: NonNegative = 1.0
     beta_private: NonNegative = 1.0
-    likelihood_weights: Literal["by_size", "equal", "released", "mmjsd"] | dict[str, NonNegative] = "by_size"
-    component_choice: Literal["stratified", "balanced", "random", "all"] = "stratified"
-    kl: Literal["components", "mixture"] = "components"
-    unimodal_weights: Literal["one", "same"] = "one"
+    likelihood_weights: Literal["by_size", "equal"] | dict[str, NonNegative] = "by_size"
+    kl: Literal["components", "mixture"] = Field(default=_SETTLED)
+    component_choice: Literal["stratified", "balanced", "random", "all"] | None = None
+    component_weights: Literal["mean", "sum"] | None = None
+    decode: Literal["all", "members"] | None = None
+    unimodal_weights: Literal["same", "one"] | None = None
 
 
 class TrainingSpec(Section):
@@ -190,49 +191,49 @@ class Recipe(Section):
     training: TrainingSpec
     evaluation: EvaluationSpec = EvaluationSpec()
 
-    @field_validator("model")
-    @classmethod
-    def _family(cls, model: ModelSpec, info: Any) -> ModelSpec:
-        names = list(info.data.get("modalities", {}))
-        if names:
-            families.check(model.subsets, names)
-        return model
-
     @model_validator(mode="after")
-    def _weights(self) -> "Recipe":
-        weights = self.objective.likelihood_weights
-        if isinstance(weights, dict) and set(weights) != set(self.modalities):
-            raise ValueError(f"objective.likelihood_weights: {_uneven(list(weights), list(self.modalities))}")
-        if weights in ("released", "mmjsd") and sorted(spec.kind for spec in self.modalities.values()) != _PAIR:
-            raise ValueError(
-                f"objective.likelihood_weights: {weights!r} is for one image and one text, as in CelebA; "
-                "by_size has the released numbers of PolyMNIST and MNIST-SVHN-Text"
-            )
+    def _settled(self) -> "Recipe":
+        """Fill in what the method decides. Raises ValueError with everything that does not go together."""
+        names, weights = list(self.modalities), self.objective.likelihood_weights
+        if isinstance(weights, dict) and set(weights) != set(names):
+            raise ValueError(f"objective.likelihood_weights: {_uneven(list(weights), names)}")
+        preset = METHODS[self.model.method].settings
+        said = {part: getattr(self, part).model_dump(exclude_unset=True) for part in ("model", "objective")}
+        given = {key: value for key, value in flatten(said).items() if value is not None}
+        subsets = preset.get("model.subsets") if self.model.subsets is None else self.model.subsets
+        if subsets is None:
+            raise ValueError("model.subsets: is required by method custom")
+        families.check(subsets, names)
+        listed = families.subset_list(subsets, names)
+        values, problems = choices.settle(given, preset, Chosen({}, self.model.method, listed, len(names)))
+        if problems:
+            raise Problems(problems)
+        for part in said:
+            own = {key.removeprefix(f"{part}."): value for key, value in values.items() if key.startswith(part)}
+            self.__dict__[part] = getattr(self, part).model_copy(update=own)
+        self.__dict__["model"] = self.model.model_copy(update={"subsets": subsets})
         return self
 
     def families(self) -> list[tuple[int, ...]]:
         """The admitted subsets as tuples of modality positions, by size, then lexicographic; the full set last."""
         return families.subset_list(self.model.subsets, list(self.modalities))
 
-    def weights(self) -> dict[str, float]:
-        """Likelihood weight w_m per modality (facts 1.5), from the sizes C*H*W of an image and L of a text.
+    @property
+    def has_unimodal_bounds(self) -> bool:
+        """The components of one modality are bounds of their own beside the full set's, not parts of a mixture."""
+        apart = self.objective.component_weights == "sum" or self.objective.decode == "members"
+        return self.model.subsets == "full_and_singletons" and apart
 
-        ``by_size`` (the paper's rule): largest size / own size. For one image and one text, both measured by the
-        image's H*W pixels: ``released`` (the paper's code): H*W / size, so 1/C for the image; ``mmjsd`` (the code that
-        it came from): 1 for the image, H*W / L for the text.
-        """
+    def weights(self) -> dict[str, float]:
+        """Likelihood weight w_m per modality. ``by_size`` is the paper's rule, largest size / own size, with C*H*W for
+        an image and L for a text."""
         chosen = self.objective.likelihood_weights
         if isinstance(chosen, dict):
             return dict(chosen)
         if chosen == "equal":
             return dict.fromkeys(self.modalities, 1.0)
         sizes = {name: size_of(spec) for name, spec in self.modalities.items()}
-        if chosen == "by_size":
-            return {name: max(sizes.values()) / size for name, size in sizes.items()}
-        images = {name: spec.shape for name, spec in self.modalities.items() if spec.kind == "image" and spec.shape}
-        ((image, (_, height, width)),) = images.items()
-        weights = {name: height * width / size for name, size in sizes.items()}
-        return weights if chosen == "released" else weights | {image: 1.0}
+        return {name: max(sizes.values()) / size for name, size in sizes.items()}
 
     @property
     def fingerprint(self) -> str:
@@ -245,8 +246,8 @@ class Recipe(Section):
         return self.model_copy(update={"training": self.training.model_copy(update={"epochs": epochs})})
 
     def dump(self) -> str:
-        """The resolved recipe as YAML that reads back to an equal recipe."""
-        return plain_yaml.dump(self.model_dump(mode="json"))
+        """The resolved recipe as YAML that reads back to an equal recipe; a key that says nothing is not in it."""
+        return plain_yaml.dump(self.model_dump(mode="json", exclude_none=True))
 
 
 def _uneven(given: list[str], wanted: list[str]) -> str:

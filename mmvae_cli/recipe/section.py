@@ -19,6 +19,14 @@ class Section(BaseModel):
         return given
 
 
+class Problems(ValueError):
+    """Several things that are wrong, one line each: ``key: what``."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
 def choice(given: str, allowed: Iterable[str]) -> str:
     """``'given' is not one of ...``, with the nearest match."""
     near = difflib.get_close_matches(given, allowed := list(allowed), n=1)
@@ -29,3 +37,11 @@ def one_of(given: str, allowed: Iterable[str]) -> str:
     if given not in (allowed := list(allowed)):
         raise ValueError(choice(given, allowed))
     return given
+
+
+def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from mmvae_cli.recipe.families import SizeLimit
 from mmvae_cli.recipe.schema import NAME, ModalitySpec, Recipe
-from mmvae_cli.recipe.section import choice
+from mmvae_cli.recipe.section import Problems, choice
 
 _WANTED = {
     "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
@@ -46,13 +46,16 @@ def telling(errors: list[Any]) -> list[Any]:
     return [error for error in errors if tells(error)]
 
 
-def explain(error: Any) -> str:
-    """One validation error of a recipe as ``path: what, what is allowed, the nearest match``."""
-    location = _location(error)
+def explain(error: Any) -> list[str]:
+    """One validation error of a recipe as ``path: what, what is allowed, the nearest match``, a line for each thing
+    that is wrong."""
+    location, problem = _location(error), (error.get("ctx") or {}).get("error")
+    if isinstance(problem, Problems):
+        return problem.lines
     if error["type"] == "extra_forbidden":
         near = nearest_key(location)
-        return ".".join(location) + ": unknown key" + (f" (did you mean {near!r}?)" if near else "")
-    return _placed(location, error)
+        return [".".join(location) + ": unknown key" + (f" (did you mean {near!r}?)" if near else "")]
+    return [_placed(location, error)]
 
 
 def _placed(location: tuple[str, ...], error: Any) -> str:

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from mmvae_cli import attribute_text, batches, signals, text
 from mmvae_cli.errors import UsageProblem
-from mmvae_cli.model import fusion
-from mmvae_cli.model.fusion import Gaussian
+from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.runtime import derive
@@ -56,9 +55,9 @@ class Sampler:
         return self.trained.store.info.modalities[name]
 
     def noise(self, *shape: int, of: str) -> Tensor:
-        """Standard normal noise, a function of the seed and of what it is for; drawn on the CPU for every device."""
+        """Standard noise, a function of the seed and of what it is for; drawn on the CPU for every device."""
         generator = torch.Generator().manual_seed(derive(self.seed, "sample", of))
-        return torch.randn(*shape, generator=generator).to(self.trained.device)
+        return self.model.prior.noise(*shape, device="cpu", generator=generator).to(self.trained.device)
 
 
 @torch.no_grad()
@@ -103,8 +102,8 @@ def remark(sampler: Sampler, figure: Figure) -> str:
 
 
 def _prior(sampler: Sampler, figure: Figure, count: int) -> Arrays:
-    """z ~ N(0, I), decoded by every modality (Figures 7, 9 and 14); private latents from their priors."""
-    z = sampler.noise(1, count, sampler.model.latent_dim, of="prior")
+    """z ~ p(z), decoded by every modality (Figures 7, 9 and 14); private latents from their priors."""
+    z = sampler.model.prior.sample(sampler.noise(1, count, sampler.model.latent_dim, of="prior"))
     private = {name: _prior_private(sampler, name, 1, count) for name in figure.target}
     return _decoded(sampler, z, private)
 
@@ -116,7 +115,7 @@ def _reconstruction(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
     private: dict[str, Tensor | None] = dict.fromkeys(figure.target)
     if encoded.private is not None:
         for position, name in enumerate(figure.target):
-            own = Gaussian(encoded.private.mean[position], encoded.private.logvar[position])
+            own = encoded.private.at(position)
             private[name] = own.sample(sampler.noise(*own.mean.shape, of=f"own private {name}"))[None]
     return _decoded(sampler, z, private)
 
@@ -146,11 +145,7 @@ def _posterior(model: MultimodalVAE, batch: Batch, given: tuple[str, ...]) -> Ga
     which no product over A reads."""
     subset = tuple(model.names.index(name) for name in given)
     encoded = model.encode({name: batch[name] for name in given})
-    mean = encoded.shared.mean.new_zeros(len(model.names), *encoded.shared.mean.shape[1:])
-    logvar = torch.zeros_like(mean)
-    mean[list(subset)], logvar[list(subset)] = encoded.shared.mean, encoded.shared.logvar
-    found = fusion.subset_posteriors(Gaussian(mean, logvar), model.family, [subset])
-    return Gaussian(found.mean[0], found.logvar[0])
+    return model.posteriors(encoded.shared.placed(encoded.present, len(model.names)), [subset]).at(0)
 
 
 def _content(sampler: Sampler, batch: Batch, given: tuple[str, ...], rows: int) -> Tensor:
@@ -165,13 +160,14 @@ def _content(sampler: Sampler, batch: Batch, given: tuple[str, ...], rows: int) 
         shuffled = {name: batch[name][order] for name in given}
         found = _posterior(sampler.model, shuffled, given)
         back = order.argsort()
-        drawn.append(Gaussian(found.mean[back], found.logvar[back]).sample(noise[row]))
+        drawn.append(found.at(back).sample(noise[row]))
     return torch.stack(drawn)
 
 
 def _prior_private(sampler: Sampler, name: str, rows: int, columns: int) -> Tensor | None:
     size = sampler.model.private_dim
-    return sampler.noise(rows, columns, size, of=f"private {name}") if size else None
+    prior = sampler.model.private_prior
+    return prior.sample(sampler.noise(rows, columns, size, of=f"private {name}")) if size else None
 
 
 # --- decoding --------------------------------------------------------------------------------------------------------

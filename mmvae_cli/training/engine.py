@@ -15,7 +15,7 @@ from mmvae_cli.recipe import TrainingSpec
 from mmvae_cli.runtime import World, derive
 from mmvae_cli.training.meter import Meter
 from mmvae_cli.training.recorded import Lanes, Recorded
-from mmvae_cli.training.step import Step, learning_rate, normalises
+from mmvae_cli.training.step import RESULTS, Step, learning_rate, normalises
 
 WORTH_COMPILING = 5000
 """Steps from which on compiling the networks, some ten seconds and more, is made up for."""
@@ -72,7 +72,7 @@ class Engine:
         self._step, self._optimizer, self._settings, self._world, self._total = step, optimizer, settings, world, total
         self._rows, self._device = world.rows(settings.batch_size), data.device
         count = self._rows.stop - self._rows.start
-        self.meter = Meter(step.term_names(), data.device, world, count, start)
+        self.meter = Meter([*RESULTS, *step.terms], data.device, world, count, start)
         self._scale = count * world.size / settings.batch_size  # DDP averages over processes; their rows may differ
         self._items = torch.zeros(count, dtype=torch.int64, device=data.place)
         self._order, self._epoch, self._at = torch.empty(0), -1, start

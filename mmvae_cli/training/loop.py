@@ -13,7 +13,7 @@ from mmvae_cli import batches, checkpoint, console, runtime, signals
 from mmvae_cli.checkpoint import Position
 from mmvae_cli.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem, of_the_machine
 from mmvae_cli.lock import Lock
-from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.objective import Objective, Terms
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run import Run
@@ -126,7 +126,7 @@ def _train_locked(
             if stop or done % per_epoch == 0 or (done % settings.log_every == 0 and engine.meter.is_due()):
                 record = engine.meter.flush(done, at // per_epoch, settings.batch_size, engine.rate(at))
                 log.write(record, here(done), runtime.memory_mib(device))
-                note = _note(record)
+                note = _note(record, step.terms)
             shown.advance(1, note)
             state = "finished" if done == total else "stopped" if stop else "running"
             if state != "running" or (done % (per_epoch * settings.checkpoint_every) == 0 and saving.is_due()):
@@ -157,10 +157,10 @@ class Saving:
         return self._took <= QUICK_SAVING or time.monotonic() - self._ended >= SAVING_SHARE * self._took
 
 
-def _note(record: dict[str, Any]) -> str:
-    """The terms and the speed for the line of progress; likelihoods and KLs are summed over the modalities. The loss
-    weighs them (beta, likelihood weights, unimodal terms), so that it is not their difference."""
-    likelihood = sum(value for name, value in record.items() if name.startswith("log_likelihood."))
+def _note(record: dict[str, Any], terms: Terms) -> str:
+    """What the line of progress says of the joint posterior: its likelihoods and its KLs, each summed. The loss weighs
+    them (beta, likelihood weights) and has more terms (unimodal ones), so that it is not their difference."""
+    likelihood = sum(term.share * record[name] for name, term in terms.items() if term.role == "log-likelihood")
     return (f"loss {record['loss']:,.1f} (weighted), log-likelihood {likelihood:,.1f}, "
             f"KL {likelihood - record['elbo']:,.2f}, {record['items_per_second']:,.0f} items/s")  # fmt: skip
 

@@ -11,6 +11,7 @@ from mmvae_cli.checkpoint import Position
 from mmvae_cli.errors import Diverged
 from mmvae_cli.run import Run
 from mmvae_cli.runtime import World
+from mmvae_cli.training.step import RESULTS
 
 FLUSHED_EVERY = 0.5
 """Seconds between two looks at a GPU's numbers."""
@@ -49,7 +50,7 @@ class Meter:
     def _diverged(self, steps: list[float]) -> None:
         first = min(steps)
         bad = [name for name, at in zip(self.names, steps, strict=True) if at == first]
-        named = ", ".join(name for name in bad[:6] if name != "loss") or "loss"
+        named = ", ".join([name for name in bad if name not in RESULTS][:6]) or "loss"
         raise Diverged(
             f"training diverged at step {int(first)}: not finite: {named}",
             "lower training.learning_rate or check the data",
@@ -71,10 +72,8 @@ class Meter:
         self._sum.zero_()
         self._flushed, self._since = step, now
         means = dict(zip(self.names, values, strict=True))
-        elbo = sum(value for name, value in means.items() if name.startswith("log_likelihood."))
-        elbo -= sum(value for name, value in means.items() if name == "kl.shared" or name.startswith("kl.private."))
         record = {"step": step, "steps": steps, "epoch": epoch + 1, "learning_rate": rate, "items_per_second": speed}
-        return record | {"elbo": elbo} | means
+        return record | means
 
 
 class Log:

@@ -6,9 +6,10 @@ import torch
 
 from mmvae_cli import runtime
 from mmvae_cli.errors import UsageProblem
-from mmvae_cli.kinds import KINDS
+from mmvae_cli.model import objective
+from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
-from mmvae_cli.recipe import Recipe
+from mmvae_cli.recipe import METHODS, Recipe
 from mmvae_cli.store import Store
 from mmvae_cli.training import needs
 
@@ -21,10 +22,13 @@ def describe(recipe: Recipe, dataset: Path) -> list[str]:
     with torch.device("meta"):
         model = MultimodalVAE(recipe)
     counts = parameter_counts(model)
-    lines = [f"{'parameters of ' + name:<32} {count:>12,}" for name, count in counts.items()]
-    lines.append(f"{'subsets in the family':<32} {len(model.family):>12,}")
-    for name, weight in recipe.weights().items():
-        lines.append(f"{'likelihood weight of ' + name:<32} {weight:>12.6g}")
+    method = METHODS[recipe.model.method]
+    lines = [f"{'method':<32} {method.title}: {method.paper}"]
+    lines += [f"{'parameters of ' + name:<32} {count:>12,}" for name, count in counts.items()]
+    lines.append(f"{'subsets in the family':<32} {len(recipe.families()):>12,}")
+    for name, term in objective.outline(recipe).items():
+        if term.weight is not None:
+            lines.append(f"{'weight of ' + name:<32} {abs(term.weight):>12.6g}")
     data_bytes = 0
     if (dataset / "dataset.json").is_file():
         from mmvae_cli.batches import check_store
@@ -50,8 +54,9 @@ def memory_needs(recipe: Recipe, processes: int = 1) -> dict[str, int]:
     with torch.device("meta"):
         model = MultimodalVAE(recipe)
     spec, batch = recipe.objective, -(-recipe.training.batch_size // processes)
-    held = spec.component_choice == "all" or spec.kl == "mixture"
-    elements = len(model.family) * batch * recipe.model.latent_dim * held
+    goal, parts = Objective.of(recipe), model.parts(model.positions(model.names))
+    held = sum(len(part) for part in parts if goal.holds(part) or spec.kl == "mixture")
+    elements = held * batch * recipe.model.latent_dim
     return {
         "weights and Adam": 16 * parameter_counts(model)["total"],
         "activations": 8 * activation_count(recipe, model) * batch,
@@ -73,7 +78,7 @@ def refuse_too_large(recipe: Recipe, device: torch.device) -> None:
 
 
 def activation_count(recipe: Recipe, meta_model: MultimodalVAE) -> int:
-    """Numbers per item that the networks' layers put out, counted by a dry forward pass on the meta device."""
+    """Numbers per item that the networks' layers put out, counted in a step on the meta device."""
     total = 0
 
     def count(module: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
@@ -82,18 +87,7 @@ def activation_count(recipe: Recipe, meta_model: MultimodalVAE) -> int:
             total += output.numel()
 
     handles = [module.register_forward_hook(count) for module in meta_model.modules()]
-    batch = {}
-    for name, spec in recipe.modalities.items():
-        assert spec.shape is not None
-        kind = KINDS[spec.kind]
-        batch[name] = kind.read(torch.zeros(2, *spec.shape, device="meta", dtype=getattr(torch, kind.dtype)))
-    meta_model.encode(batch)
-    latents = len(recipe.families()) if recipe.objective.component_choice == "all" else 1
-    latents += recipe.model.unimodal_elbos
-    z = torch.zeros(latents, 2, recipe.model.latent_dim, device="meta")
-    private = torch.zeros(latents, 2, recipe.model.private_dim, device="meta") if recipe.model.private_dim else None
-    for name in batch:
-        meta_model.decode(name, z, private)
+    objective.outline(recipe, meta_model)
     for handle in handles:
         handle.remove()
-    return total // 2
+    return total // objective.OUTLINE_ROWS

@@ -2,41 +2,38 @@
 by DistributedDataParallel or torch.compile."""
 
 import math
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from mmvae_cli import runtime
 from mmvae_cli.model import objective
-from mmvae_cli.model.objective import Noise, Objective
+from mmvae_cli.model.objective import Noise, Objective, Terms
 from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.recipe import TrainingSpec
 
+RESULTS = ("loss", "elbo")
+
 
 class Step(nn.Module):
-    """Forward: batch and noise -> loss (scalar, nats per item) and the batch means of all terms (T,)."""
+    """Forward: batch and noise -> loss (scalar, nats per item), and the batch means of RESULTS and all terms (T,)."""
 
     def __init__(self, model: MultimodalVAE, goal: Objective, precision: str) -> None:
         super().__init__()
         self.model, self.goal, self.precision = model, goal, precision
-        self.components = ["+".join(model.names[m] for m in subset) for subset in model.family.subsets]
 
     def forward(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
-        networks = runtime.autocast(self.precision, noise.shared.device)
+        networks = runtime.autocast(self.precision, noise.shared[0].device)
         terms = objective.bound_terms(self.model, batch, self.goal, noise, networks)
-        loss = objective.weigh(terms, self.goal).mean()
-        means = terms.means(self.components)
-        return loss, torch.stack([loss.detach(), *(value.detach() for value in means.values())])
+        loss = objective.weigh(terms).mean()
+        values = torch.stack([objective.elbo(terms), *(term.value for term in terms.values())]).detach()
+        return loss, torch.cat([loss.detach()[None], values.mean(1)])
 
-    def term_names(self) -> list[str]:
-        """The names of the T terms, in the order of the forward pass's second result."""
-        model, private = self.model, self.model.private_dim > 0
-        names = ["loss", *(f"log_likelihood.{name}" for name in model.names), "kl.shared"]
-        names += [f"kl.private.{name}" for name in model.names if private]
-        if self.goal.unimodal_elbos:
-            names += [f"unimodal.log_likelihood.{name}" for name in model.names]
-            names += [f"unimodal.kl.{name}" for name in model.names]
-        return names + [f"kl.{name}" for name in self.components]
+    @cached_property
+    def terms(self) -> Terms:
+        """The terms of every step, as an outline."""
+        return objective.outline(self.goal.recipe)
 
 
 def normalises(model: nn.Module) -> bool:

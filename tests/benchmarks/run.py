@@ -29,9 +29,12 @@ from mmvae_cli import batches, runtime, store  # noqa: E402
 from mmvae_cli import recipe as recipes  # noqa: E402
 from mmvae_cli.evaluation import coherence, latent, likelihood  # noqa: E402
 from mmvae_cli.evaluation.encoding import Data, Setting  # noqa: E402
-from mmvae_cli.model import fusion, objective  # noqa: E402
+from mmvae_cli.model import objective  # noqa: E402
+from mmvae_cli.model.distributions import Gaussian  # noqa: E402
+from mmvae_cli.model.kernels import component_kls  # noqa: E402
 from mmvae_cli.model.networks import build_classifier  # noqa: E402
 from mmvae_cli.model.objective import Objective  # noqa: E402
+from mmvae_cli.model.posterior import Family, stratified  # noqa: E402
 from mmvae_cli.model.vae import MultimodalVAE  # noqa: E402
 from mmvae_cli.training.step import Step, make_optimizer  # noqa: E402
 
@@ -123,7 +126,7 @@ class Bench:
         def alone(weights: dict[str, torch.Tensor], batch: dict[str, torch.Tensor], shared: torch.Tensor,
                   choice: torch.Tensor) -> torch.Tensor:  # fmt: skip
             named = {f"model.{name}": value for name, value in weights.items()}
-            noise = objective.Noise(choice, shared, None, None, None)
+            noise = objective.Noise(choice, (shared,), ((),))
             return torch.func.functional_call(step, named, (batch, noise))[0]
 
         together = torch.vmap(alone, in_dims=(0, 0, 0, None))
@@ -134,7 +137,7 @@ class Bench:
             parts = [data.batch(torch.randperm(ITEMS, device=self.device)[:BATCH]) for _ in models]
             batch = {name: torch.stack([part[name] for part in parts]) for name in model.names}
             drawn = [objective.draw_noise(model, goal, model.names, BATCH, slice(None), self.device) for _ in models]
-            losses = together(weights, batch, torch.stack([noise.shared for noise in drawn]), drawn[0].choice)
+            losses = together(weights, batch, torch.stack([noise.shared[0] for noise in drawn]), drawn[0].choice)
             optimizer.zero_grad(set_to_none=True)
             losses.sum().backward()
             optimizer.step()
@@ -294,12 +297,12 @@ def stages(bench: Bench, repeats: int) -> dict[str, float]:
     batch = data.batch(items)
     noise = objective.draw_noise(model, goal, model.names, BATCH, slice(None), bench.device)
     experts = model.encode(batch).shared
-    leaves = fusion.Gaussian(*(part.detach().requires_grad_() for part in experts))
-    choice = fusion.stratified(BATCH, len(model.family), bench.device)
+    leaves = Gaussian(*(part.detach().requires_grad_() for part in experts))
+    choice = stratified(BATCH, len(model.family), bench.device)
     z = torch.randn(1, BATCH, recipe.model.latent_dim, device=bench.device)
 
     def whole() -> None:
-        loss = objective.weigh(objective.bound_terms(model, batch, goal, noise), goal).mean()
+        loss = objective.weigh(objective.bound_terms(model, batch, goal, noise)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
 
@@ -308,9 +311,9 @@ def stages(bench: Bench, repeats: int) -> dict[str, float]:
         "data": lambda: data.batch(items),
         "noise": lambda: objective.draw_noise(model, goal, model.names, BATCH, slice(None), bench.device),
         "encode": lambda: model.encode(batch),
-        "fusion: chosen components": lambda: fusion.select(leaves, model.family, choice),
+        "fusion: chosen components": lambda: model.family.chosen(leaves, choice),
         "fusion: KL of 31 components, and its gradient": lambda: (
-            fusion.component_kls(leaves, model.family).mean.sum().backward()
+            component_kls(leaves, model.family).mean.sum().backward()
         ),
         "decode and likelihood": lambda: [model.log_likelihood(n, z, None, batch[n]) for n in model.names],
         "forward and backward": whole,
@@ -370,14 +373,12 @@ def growth(device: torch.device, repeats: int) -> dict[str, dict[str, float]]:
         content = recipe.model_dump()
         content["modalities"] = {f"m{v}": recipe.modalities["m0"] for v in range(views)}
         model = MultimodalVAE(recipes.validate(content, "growth")).to(device)
-        experts = fusion.Gaussian(
-            *(torch.randn(views, BATCH, 512, device=device, requires_grad=True) for _ in range(2))
-        )
+        experts = Gaussian(*(torch.randn(views, BATCH, 512, device=device, requires_grad=True) for _ in range(2)))
         x = torch.rand(BATCH, 3, 28, 28, device=device)
         z = torch.randn(1, BATCH, 512, device=device)
 
-        def fuse(experts: fusion.Gaussian = experts, family: fusion.Family = model.family) -> None:
-            fusion.component_kls(experts, family).mean.sum().backward()
+        def fuse(experts: Gaussian = experts, family: Family = model.family) -> None:
+            component_kls(experts, family).mean.sum().backward()
 
         def one_view(model: MultimodalVAE = model, x: torch.Tensor = x, z: torch.Tensor = z) -> None:
             (model.encoders["m0"](x)[0].sum() + model.log_likelihood("m0", z, None, x).sum()).backward()

@@ -122,7 +122,9 @@ def test_one_run_has_one_folder_however_it_is_asked_for(place):
     assert planned.folder == Path("runs/mopoe-seed0")
     folders = {default_folder(tiny(2), [f"training.learning_rate={text}"]) for text in ("1e-4", "0.0001", "1.0E-4")}
     assert folders == {Path("runs/tiny-learning_rate=0.0001-seed0")}
-    assert recipes.that_matter("mopoe.yaml", ["model.method=mvae", "model.subsets=full"]) == ["model.method=mvae"]
+    assert recipes.that_matter("mopoe.yaml", ["model.method=mvae", "model.subsets=full_and_singletons"]) == [
+        "model.method=mvae"
+    ]
 
 
 def test_keys_that_end_alike_stay_apart_in_the_name():
@@ -172,10 +174,8 @@ def test_twins_and_shared_folders_are_refused(place):
         study.plan(["mopoe.yaml", "mopoe.yaml"], [], [], None)
     with pytest.raises(UsageProblem, match="are the same run"):
         study.plan(["mopoe.yaml"], [], ["objective.beta=1,1.0"], None)
-    for key in ("objective.beta_private", "objective.unimodal_weights"):  # no private latents, no unimodal ELBOs
-        values = "one,same" if "weights" in key else "1,2"
-        with pytest.raises(UsageProblem, match="are the same run"):
-            study.plan(["mopoe.yaml"], [], [f"{key}={values}"], None)
+    with pytest.raises(UsageProblem, match="are the same run"):  # there are no private latents
+        study.plan(["mopoe.yaml"], [], ["objective.beta_private=1,2"], None)
     (place / "other.yaml").write_text(tiny(2, name="mopoe", shape=SHAPE).dump())
     with pytest.raises(UsageProblem, match="would share the folder runs/mopoe-seed0"):
         study.plan(["mopoe.yaml", "other.yaml"], [], [], None)

@@ -14,7 +14,8 @@ from mmvae_cli.comparison import looks, plots
 from mmvae_cli.comparison.content import Content, build
 from mmvae_cli.comparison.groups import Group, Member, group
 from mmvae_cli.comparison.measures import Stat
-from mmvae_cli.recipe import PRESETS, Recipe
+from mmvae_cli.recipe import METHODS, Recipe
+from mmvae_cli.recipe.methods import Method
 
 from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, study
 
@@ -35,7 +36,7 @@ def grouped(recipes: list[Recipe]) -> list[Group]:
 
 def of_method(monkeypatch: pytest.MonkeyPatch, method: str) -> Recipe:
     """A recipe of a method that the schema need not know."""
-    monkeypatch.setitem(grouping.PRESETS, method, PRESETS.get(method, {}))
+    monkeypatch.setitem(grouping.METHODS, method, METHODS.get(method) or Method(method, "a paper", 2026, {}))
     made = recipe("own", VIEWS)
     return made.model_copy(update={"name": method, "model": made.model.model_copy(update={"method": method})})
 

@@ -13,7 +13,7 @@ from mmvae_cli.errors import DataProblem
 from mmvae_cli.evaluation import attributes, classifiers, coherence, command, latent, likelihood
 from mmvae_cli.evaluation.encoding import Data, Experts, Setting
 from mmvae_cli.evaluation.scores import average_precisions
-from mmvae_cli.model.fusion import Gaussian
+from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.run import Run
 from mmvae_cli.store import Store

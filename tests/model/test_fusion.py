@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmvae_cli.model import fusion
-from mmvae_cli.model.fusion import Family, Gaussian, powerset
+from mmvae_cli.model import fusion, kernels
+from mmvae_cli.model.distributions import Gaussian
+from mmvae_cli.model.posterior import Family, mixture_log_prob, powerset, stratified
+from mmvae_cli.model.prior import Prior
 
 
 def oracle_experts() -> Gaussian:
@@ -32,19 +34,19 @@ ROW0_MVAE = [
 
 @pytest.mark.parametrize(("family", "rows"), [(MOPOE, ROW0_MOPOE), (MVAE_ALL, ROW0_MVAE)])
 def test_products_equal_the_oracles(family, rows):
-    found = fusion.products(oracle_experts(), family)
+    found = family.components(oracle_experts())
     for s, (mean, logvar) in enumerate(rows):
         torch.testing.assert_close(found.mean[s, 0], torch.tensor(mean, dtype=torch.float32), atol=1e-6, rtol=0)
         torch.testing.assert_close(found.logvar[s, 0], torch.tensor(logvar, dtype=torch.float32), atol=1e-6, rtol=0)
 
 
 def test_kls_equal_the_oracles():
-    kls = fusion.component_kls(oracle_experts(), MOPOE).each.mean(1)
+    kls = kernels.component_kls(oracle_experts(), MOPOE).each.mean(1)
     known = torch.tensor([0.70658, 2.64629, 6.13585, 1.69299, 3.67188, 4.68697, 2.21425])
     torch.testing.assert_close(kls, known, atol=2e-5, rtol=0)
     assert kls.mean().item() == pytest.approx(3.107832, abs=1e-5)
-    assert fusion.component_kls(oracle_experts(), MMVAE).mean.mean().item() == pytest.approx(3.162908, abs=1e-5)
-    full = fusion.component_kls(oracle_experts(), Family(((0, 1, 2),), 3, "all"))
+    assert kernels.component_kls(oracle_experts(), MMVAE).mean.mean().item() == pytest.approx(3.162908, abs=1e-5)
+    full = kernels.component_kls(oracle_experts(), Family(((0, 1, 2),), 3, "all"))
     assert full.mean.mean().item() == pytest.approx(2.214253, abs=1e-5)
 
 
@@ -52,8 +54,8 @@ def test_kls_equal_the_oracles():
     ("family", "mean"), [(MOPOE, (2.108002, 1.9078)), (MVAE_ALL, (2.108002, 1.9078)), (MMVAE, (4.2, 4.0))]
 )
 def test_the_last_row_comes_from_the_last_component(family, mean):
-    choice = fusion.stratified(14, len(family))
-    joint = fusion.select(oracle_experts(), family, choice)
+    choice = stratified(14, len(family))
+    joint = family.chosen(oracle_experts(), choice)
     torch.testing.assert_close(joint.mean[13], torch.tensor(mean), atol=1e-5, rtol=0)
 
 
@@ -63,14 +65,14 @@ def test_the_last_row_comes_from_the_last_component(family, mean):
      (14, 7, 2, 2), (20, 10, 2, 2)],
 )  # fmt: skip
 def test_block_sizes(batch, components, block, last):
-    counts = torch.bincount(fusion.stratified(batch, components), minlength=components)
+    counts = torch.bincount(stratified(batch, components), minlength=components)
     assert counts[:-1].unique().tolist() == [block]
     assert counts[-1] == last
 
 
 @pytest.mark.parametrize(("batch", "components"), [(256, 3), (64, 5), (64, 36), (256, 92), (31, 31)])
 def test_a_spread_remainder_leaves_blocks_that_differ_by_a_row(batch, components):
-    choice = fusion.stratified(batch, components, spread=True)
+    choice = stratified(batch, components, spread=True)
     assert torch.equal(choice, choice.sort().values), "contiguous"
     counts = torch.bincount(choice, minlength=components)
     assert counts.max() - counts.min() <= 1
@@ -82,20 +84,20 @@ def test_a_large_set_is_not_its_last_pair():
     mean = torch.arange(8.0)[:, None, None].expand(8, 64, 1)
     experts = Gaussian(mean, torch.zeros_like(mean))
     full = [tuple(range(8))]
-    assert fusion.subset_posteriors(experts, family, full).mean.mean().item() == pytest.approx(3.5, abs=0.15)
-    assert fusion.subset_posteriors(experts, family, full, spread=False).mean.mean() > 4.5
+    assert family.given(experts, full).mean.mean().item() == pytest.approx(3.5, abs=0.15)
+    assert family.given(experts, full, spread=False).mean.mean() > 4.5
 
 
 def test_fewer_rows_than_components_take_different_components():
     torch.manual_seed(0)
-    seen = {tuple(fusion.stratified(16, 31).tolist()) for _ in range(20)}
+    seen = {tuple(stratified(16, 31).tolist()) for _ in range(20)}
     assert all(len(set(rows)) == 16 for rows in seen)
     assert len(seen) > 1, "which components are used must change from step to step"
 
 
 def test_a_product_of_one_expert_is_the_expert():
     experts = oracle_experts()
-    found = fusion.products(experts, MMVAE)
+    found = MMVAE.components(experts)
     torch.testing.assert_close(found.mean, experts.mean, atol=1e-5, rtol=1e-6)
     torch.testing.assert_close(found.logvar, experts.logvar, atol=1e-6, rtol=1e-6)
 
@@ -108,7 +110,7 @@ def test_products_are_those_of_densities():
     density /= density.sum()
     mean = (grid * density).sum()
     variance = ((grid - mean) ** 2 * density).sum()
-    found = fusion.products(experts, Family(((0, 1),), 2, "none"))
+    found = Family(((0, 1),), 2, "none").components(experts)
     assert found.mean.item() == pytest.approx(mean.item(), abs=1e-6)
     assert found.logvar.exp().item() == pytest.approx(variance.item(), rel=1e-5)
 
@@ -117,11 +119,11 @@ def test_products_are_those_of_densities():
 @pytest.mark.parametrize("chunk", [1, 7 * 2, 7 * 5, 7 * 5 * 3, 1 << 20])
 def test_chunked_kls_and_gradients_equal_the_plain_ones(prior, chunk, monkeypatch):
     """Chunks of a dimension, a part of a row, a row, some rows, everything."""
-    monkeypatch.setitem(fusion._CHUNK, "cpu", chunk)
+    monkeypatch.setitem(kernels._CHUNK, "cpu", chunk)
     torch.manual_seed(1)
     experts = Gaussian(*(torch.randn(3, 8, 5, dtype=torch.float64, requires_grad=True) for _ in range(2)))
     family, upstream = Family(tuple(powerset(3)), 3, prior), torch.randn(8, dtype=torch.float64)
-    fast, plain = fusion.component_kls(experts, family), fusion.products(experts, family).kl_to_prior()
+    fast, plain = kernels.component_kls(experts, family), family.components(experts).kl_to_prior()
     torch.testing.assert_close(fast.each, plain)
     torch.testing.assert_close(fast.mean, plain.mean(0))
     assert not fast.each.requires_grad
@@ -135,27 +137,31 @@ def test_chunked_kls_and_gradients_equal_the_plain_ones(prior, chunk, monkeypatc
 def test_average_kl_is_at_least_the_kl_of_the_mixture():
     torch.manual_seed(2)
     experts, family = oracle_experts(), MOPOE
-    components = fusion.products(experts, family)
+    components = family.components(experts)
     z = components.sample(torch.randn(4000, 1, 1, 2))[:, :, :, :]  # (N, S, B, D)
     flat = z.flatten(0, 1)
-    mixture = (fusion.mixture_log_prob(components, flat) - fusion.log_prior(flat)).mean(0)
+    mixture = (mixture_log_prob(components, flat) - Prior().log_prob(flat)).mean(0)
     assert (components.kl_to_prior().mean(0) > mixture).all()
 
 
 def test_missing_modalities_give_the_family_of_a_smaller_model():
-    assert MOPOE.restrict((0, 2)) == Family(((0,), (1,), (0, 1)), 2, "full")
-    assert MMVAE.restrict((1,)) == Family(((0,),), 1, "none")
-    assert Family(((0, 1, 2),), 3, "all").restrict((1, 2)) == Family(((0, 1),), 2, "all")
-    assert Family(((0, 1), (2,)), 3, "none").restrict((0, 2)) == Family(((0,), (1,)), 2, "none")
+    for family, present, smaller in (
+        (MOPOE, (0, 2), Family(((0,), (1,), (0, 1)), 2, "full")), (MMVAE, (1,), Family(((0,),), 1)),
+        (Family(((0, 1, 2),), 3, "all"), (1, 2), Family(((0, 1),), 2, "all")),
+        (Family(((0, 1), (2,)), 3), (0, 2), Family(((0,), (1,)), 2)),
+    ):  # fmt: skip
+        found = family.restrict(present)
+        assert (found.subsets, found.modalities) == (smaller.subsets, smaller.modalities)
+        torch.testing.assert_close(found.table, smaller.table)
 
 
 def test_subset_posteriors_are_products_or_block_selected_experts():
     experts = oracle_experts()
-    products = fusion.products(experts, MOPOE)
-    found = fusion.subset_posteriors(experts, MOPOE, powerset(3))
+    products = MOPOE.components(experts)
+    found = MOPOE.given(experts, powerset(3))
     torch.testing.assert_close(found.mean, products.mean)
     torch.testing.assert_close(found.logvar, products.logvar)
-    chosen = fusion.subset_posteriors(experts, MMVAE, [(0, 2)])
+    chosen = MMVAE.given(experts, [(0, 2)])
     torch.testing.assert_close(chosen.mean[0, :7], experts.mean[0, :7], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(chosen.mean[0, 7:], experts.mean[2, 7:], atol=1e-5, rtol=1e-5)
 
@@ -163,7 +169,7 @@ def test_subset_posteriors_are_products_or_block_selected_experts():
 def test_an_expert_of_infinite_variance_says_nothing():
     experts = oracle_experts()
     experts.logvar[1] = torch.inf
-    found = fusion.products(experts, Family(((0, 1),), 3, "none"))
+    found = Family(((0, 1),), 3, "none").components(experts)
     torch.testing.assert_close(found.mean[0], experts.mean[0], atol=1e-6, rtol=1e-5)
 
 
@@ -192,8 +198,8 @@ def test_a_thousand_subsets_need_no_thousand_tensors():
     """M = 10: the whole (1023, 64, 512) tensors would have 33 million elements, the chunks stay small."""
     experts = Gaussian(*(torch.randn(10, 64, 512, requires_grad=True) for _ in range(2)))
     with LargestTensor() as largest:
-        kls = fusion.component_kls(experts, Family(tuple(powerset(10)), 10, "full"))
+        kls = kernels.component_kls(experts, Family(tuple(powerset(10)), 10, "full"))
         kls.mean.mean().backward()
     assert kls.each.shape == (1023, 64)
     assert torch.isfinite(experts.mean.grad).all()
-    assert largest.elements <= max(fusion._CHUNK["cpu"], experts.mean.numel() * 2)
+    assert largest.elements <= max(kernels._CHUNK["cpu"], experts.mean.numel() * 2)

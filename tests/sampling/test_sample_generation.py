@@ -6,7 +6,6 @@ import torch
 
 from mmvae_cli import attribute_text, text
 from mmvae_cli.errors import UsageProblem
-from mmvae_cli.model import fusion
 from mmvae_cli.sampling import generation
 from mmvae_cli.sampling.generation import ROWS, choose_items, draw
 from mmvae_cli.sampling.plan import Wish, plan
@@ -81,7 +80,7 @@ def test_the_posterior_of_a_subset_is_the_one_that_is_evaluated(sampler, method,
     with torch.no_grad():
         found = generation._posterior(model, {name: batch[name] for name in given}, given)
         subset = tuple(model.names.index(name) for name in given)
-        wanted = fusion.subset_posteriors(model.encode(batch).shared, model.family, [subset])
+        wanted = model.posteriors(model.encode(batch).shared, [subset])
     torch.testing.assert_close(found.mean, wanted.mean[0])
     torch.testing.assert_close(found.logvar, wanted.logvar[0])
 

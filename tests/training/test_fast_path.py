@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.distributions import Laplace, Normal, kl_divergence
 
-from mmvae_cli.model import fusion, objective
+from mmvae_cli.model import objective
 from mmvae_cli.model.networks.image import BiasApart, Subpixel
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.training.step import Step, make_optimizer
+from mmvae_cli.training.step import RESULTS, Step, make_optimizer
 
 from recipes import tiny
 
@@ -40,13 +40,13 @@ def slow_loss(method, model, batch, noise):
     z = []
     for i in range(BATCH):
         mean, variance = components[min(i // rows, len(components) - 1)]
-        z.append(mean[i] + variance[i].sqrt() * noise.shared[0, i])
+        z.append(mean[i] + variance[i].sqrt() * noise.shared[0][0, i])
     loss = BETA * torch.stack([to_prior(*component) for component in components]).mean()
     for m, (name, x) in enumerate(batch.items()):
         loss = loss - Laplace(model.decoders[name](torch.stack(z)), 0.75).log_prob(x).sum((1, 2, 3)).mean()
         if method == "mvae":
             mean, variance = product(method, encoded, (m,))
-            own = model.decoders[name](mean + variance.sqrt() * noise.unimodal[m])
+            own = model.decoders[name](mean + variance.sqrt() * noise.shared[1][m])
             loss = loss - Laplace(own, 0.75).log_prob(x).sum((1, 2, 3)).mean() + BETA * to_prior(mean, variance).mean()
     return loss
 
@@ -98,8 +98,12 @@ def test_bf16_is_for_the_networks_only(kl):
     _, means = step(batch, objective.draw_noise(model, goal, batch, BATCH, slice(None), "cpu"))
     with torch.autocast("cpu", torch.bfloat16):
         experts = model.encode(batch).shared
-    expected = fusion.products(experts, model.family).kl_to_prior().mean(1)
-    kls = [value for name, value in zip(step.term_names(), means, strict=True) if name.startswith("kl.m")]
+    expected = model.family.components(experts).kl_to_prior().mean(1)
+    kls = [
+        value
+        for name, value in zip([*RESULTS, *objective.outline(recipe)], means, strict=True)
+        if name.startswith("kl.m")
+    ]
     torch.testing.assert_close(torch.stack(kls), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -166,6 +170,6 @@ def test_a_step_is_one_graph_compiled_once(method, precision, kl):
 
 
 def test_the_tables_of_the_families_move_with_the_model():
-    model = MultimodalVAE(tiny(3, shape=SHAPE)).to("meta")
-    tables = [table for family in (model.family, model.singles) for table in (family.membership, family.prior)]
-    assert {table.device.type for table in tables} == {"meta"}
+    model = MultimodalVAE(tiny(3, shape=SHAPE, model__method="mvae")).to("meta")
+    assert {family.table.device.type for family in (model.family, model.unimodal)} == {"meta"}
+    assert not [name for name in model.state_dict() if name.endswith("table")], "a checkpoint holds what was learned"

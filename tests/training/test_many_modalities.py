@@ -7,7 +7,7 @@ from mmvae_cli import runtime
 from mmvae_cli.errors import UsageProblem
 from mmvae_cli.evaluation import likelihood
 from mmvae_cli.evaluation.encoding import Data, Setting, sampled_subsets
-from mmvae_cli.model import fusion
+from mmvae_cli.model.posterior import powerset
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.run import Run
 from mmvae_cli.store import Store
@@ -66,7 +66,7 @@ def test_sampled_subsets_are_some_of_each_size_and_a_function_of_the_seed():
     assert len(set(chosen)) == len(chosen)
     assert chosen == sorted(chosen, key=lambda subset: (len(subset), subset))
     assert chosen == sampled_subsets(12, 10, seed=3) != sampled_subsets(12, 10, seed=4)
-    assert sampled_subsets(4, 100, seed=0) == fusion.powerset(4)
+    assert sampled_subsets(4, 100, seed=0) == powerset(4)
     assert len(sampled_subsets(64, 2, seed=0)) == 2 * 63 + 1, "the power set of 64 is never written out"
 
 

@@ -1,0 +1,51 @@
+"""Recipes in the words of version 0.1, as the folders of its runs hold them: they are read as ever."""
+
+from math import prod
+from typing import Any
+
+from mmvae_cli.recipe.families import SizeLimit, subset_list
+
+UNIMODAL = "unimodal_elbos"
+"""The key that every resolved recipe of version 0.1 has, and no later one."""
+
+
+def is_earlier(content: Any) -> bool:
+    """A resolved recipe of version 0.1."""
+    return isinstance(content, dict) and isinstance(content.get("model"), dict) and UNIMODAL in content["model"]
+
+
+def translated(content: dict[str, Any]) -> dict[str, Any]:
+    """A resolved recipe of version 0.1 in today's words; keys that said nothing are gone. Raises ValueError for what
+    today's words cannot say."""
+    names = list(content["modalities"])
+    model, objective = dict(content["model"]), dict(content["objective"])
+    unimodal, subsets = model.pop(UNIMODAL), model["subsets"]
+    listed = subset_list(SizeLimit(**subsets) if isinstance(subsets, dict) else _tuples(subsets), names)
+    if unimodal:
+        if listed != [tuple(range(len(names)))] or objective["kl"] != "components":
+            raise ValueError(f"model.{UNIMODAL} beside other components than the full set's has no words any more")
+        if model["method"] != "mvae" and objective["unimodal_weights"] == "one":
+            raise ValueError("objective.unimodal_weights: one is for method mvae only now")
+        model["subsets"] = "full_and_singletons"
+        objective |= {"component_choice": "all", "component_weights": "sum", "decode": "members"}
+    elif len(listed) == 1:
+        del objective["component_choice"]
+    if not unimodal or model["method"] != "mvae":
+        del objective["unimodal_weights"]
+    objective["likelihood_weights"] = _weights(objective["likelihood_weights"], content["modalities"])
+    return content | {"model": model, "objective": objective}
+
+
+def _tuples(subsets: Any) -> Any:
+    return tuple(map(tuple, subsets)) if isinstance(subsets, list) else subsets
+
+
+def _weights(given: Any, modalities: dict[str, Any]) -> Any:
+    """``released`` and ``mmjsd``, for one image and one text, measure both by the image's pixels: pixels / size, where
+    mmjsd leaves the image at 1."""
+    if given not in ("released", "mmjsd"):
+        return given
+    shapes = {name: modality["shape"] for name, modality in modalities.items()}
+    ((height, width),) = (shape[1:] for shape in shapes.values() if len(shape) == 3)
+    weights = {name: height * width / prod(shape) for name, shape in shapes.items()}
+    return weights | {name: 1.0 for name, shape in shapes.items() if len(shape) == 3 and given == "mmjsd"}
