@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -123,11 +124,16 @@ def _enlarge(picture: np.ndarray, height: int, width: int) -> np.ndarray:
     return picture.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
-def _wrap(text: str, width: int, size: int) -> _Block:
-    """Break ``text`` at spaces, and inside a word only where the word alone is too wide for ``width`` pixels."""
+@cache
+def _font(size: int) -> Any:
     from PIL import ImageFont
 
-    font = ImageFont.load_default(size)
+    return ImageFont.load_default(size)
+
+
+def _wrap(text: str, width: int, size: int) -> _Block:
+    """Break ``text`` at spaces, and inside a word only where the word alone is too wide for ``width`` pixels."""
+    font = _font(size)
     lines: list[str] = []
     for paragraph in text.split("\n"):
         line = ""
@@ -139,7 +145,7 @@ def _wrap(text: str, width: int, size: int) -> _Block:
                 lines.append(line)
             line = word
             while font.getlength(line) > width and len(line) > 1:
-                fits = next((n for n in range(len(line) - 1, 1, -1) if font.getlength(line[:n]) <= width), 1)
+                fits = next(n for n in range(2, len(line) + 1) if font.getlength(line[:n]) > width) - 1
                 lines.append(line[:fits])
                 line = line[fits:]
         lines.append(line)

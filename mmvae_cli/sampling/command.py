@@ -43,12 +43,15 @@ def run(
     context = layout.Context(
         opened.store.info.modalities, opened.store.info.labels, sampler.split, _about(run_folder, sampler)
     )
+    counts = {figure.name: count or len(figure.texts) or _default_count(sampler, figure) for figure in figures}
     with _staging(target) as folder, console.progress("sampling", len(figures), "figures") as shown:
         for figure in figures:
-            _make(sampler, figure, count or _default_count(sampler, figure), context, folder)
+            _make(sampler, figure, counts[figure.name], context, folder)
             shown.advance()
     for figure in figures:
-        console.say(f"{figure.kind}: {', '.join(str(target / f'{stem}.png') for stem in figure.pictures)}")
+        part = layout.part(layout.SHOWN[figure.kind], counts[figure.name])
+        more = f"{part}; all are in {target / figure.name}.npz" if part else ""
+        console.say(f"{figure.kind}: {', '.join(str(target / f'{stem}.png') for stem in figure.pictures)}{more}")
     return _product(target, figures, sampler)
 
 

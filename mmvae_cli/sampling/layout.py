@@ -11,9 +11,11 @@ from mmvae_cli.sampling.plan import Figure
 from mmvae_cli.store import LabelInfo, ModalityInfo
 
 COLUMNS = 20
-"""Items that one picture shows at most; a larger --count is complete in the .npz."""
+"""Items side by side in one picture; a larger --count is complete in the .npz, and picture and command say so."""
 SHOWN_CHANNELS = (1, 3)
 PRIOR_COLUMNS, RANDOM_CELLS = 10, 100
+SHOWN = {"prior": RANDOM_CELLS, "reconstruction": COLUMNS, "conditional": COLUMNS, "swap": PRIOR_COLUMNS}
+"""Latents, items or texts that the pictures of a kind show at most, all of them together."""
 _CELL_PIXELS = 80  # a picture is enlarged by the first whole factor that makes it at least so large
 _LONG_TEXT, _LONG_TEXT_PIXELS = 24, 150  # texts longer than this (characters) get a column as wide as this
 _EMPTY = "(empty)"  # a text of padding alone
@@ -40,13 +42,14 @@ def _prior(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> d
     """Figure 9: one column is one latent, decoded by all modalities; Figures 7 and 14: a square of each modality."""
     cells = {name: _cells(arrays, f"sample_{name}", context)[0] for name in figure.target}
     first = min(PRIOR_COLUMNS, len(arrays["z"][0]))
-    what = "Samples from the prior, one latent a column"
+    what = f"Samples from the prior, one latent a column{part(first, len(arrays['z'][0]))}"
     found = {"prior": _grid([cells[name][:first] for name in figure.target], context, what, rows=list(figure.target))}
     for name in figure.target:
         shown = cells[name][:RANDOM_CELLS]
         side = math.ceil(math.sqrt(len(shown)))
         square = [shown[start : start + side] for start in range(0, len(shown), side)]
-        found[f"random_{name}"] = _grid(square, context, f"{len(shown)} samples of {name} from the prior")
+        more = part(len(shown), len(cells[name]))
+        found[f"random_{name}"] = _grid(square, context, f"{len(shown)} samples of {name} from the prior{more}")
     return found
 
 
@@ -56,7 +59,8 @@ def _reconstruction(figure: Figure, arrays: dict[str, np.ndarray], context: Cont
     for name in figure.target:
         rows += [_cells(arrays, f"input_{name}", context), _cells(arrays, f"sample_{name}", context)[0]]
         labels += [f"{name} input", "reconstruction"]
-    what = f"Reconstructions of {context.split} items, encoded from {_listed(figure.given)}"
+    more = part(COLUMNS, len(arrays["items"]))
+    what = f"Reconstructions of {context.split} items, encoded from {_listed(figure.given)}{more}"
     columns = _columns(arrays, context)
     return {figure.name: _grid([row[:COLUMNS] for row in rows], context, what, rows=labels, columns=columns)}
 
@@ -68,7 +72,7 @@ def _conditional(figure: Figure, arrays: dict[str, np.ndarray], context: Context
     samples = [row[:COLUMNS] for row in _cells(arrays, f"sample_{target}", context)]
     labels = [f"{name} input" for name in figure.given] + [f"sample {row + 1}" for row in range(len(samples))]
     source, item = ("typed text", "text") if figure.texts else (_listed(figure.given), f"{context.split} item")
-    what = f"{target} generated from {source}; a column is one {item}"
+    what = f"{target} generated from {source}; a column is one {item}{part(COLUMNS, arrays['z'].shape[1])}"
     columns = None if figure.texts else _columns(arrays, context)
     return {figure.name: _grid(inputs + samples, context, what, rows=labels, columns=columns)}
 
@@ -85,7 +89,7 @@ def _swap(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> di
     shown = f"; the left shows {figure.given[0]}" if len(figure.given) > 1 else ""
     what = (
         f"{target} with the style (private latent) of the top row and the content ({_listed(figure.given)}) of the left"
-        f"{shown}"
+        f"{shown}{part(count, len(arrays['z']))}"
     )
     return {figure.name: _grid(rows, context, what, rows=labels)}
 
@@ -115,6 +119,11 @@ def _columns(arrays: dict[str, np.ndarray], context: Context) -> list[str]:
     if context.labels.kind == "class":
         return [context.labels.names[label] for label in arrays["labels"][:COLUMNS]]
     return [f"#{item}" for item in arrays["items"][:COLUMNS]]
+
+
+def part(shown: int, total: int) -> str:
+    """What to add where ``shown`` is not all."""
+    return f"; the first {shown} of {total}" if shown < total else ""
 
 
 def _listed(names: tuple[str, ...]) -> str:

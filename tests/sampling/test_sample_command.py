@@ -141,6 +141,40 @@ def test_a_small_split_gives_the_items_it_has(runs, data, tmp_path, monkeypatch)
         assert len(arrays["items"]) == 30
 
 
+@pytest.mark.parametrize(
+    ("name", "wish", "count", "part"),
+    [
+        ("mopoe", Wish(given="m0", target="m1"), 24, "the first 20 of 24"),
+        ("mopoe", Wish(given="m0", target="m1"), 20, ""),
+        ("mopoe", Wish(kind="prior"), 101, "the first 100 of 101"),
+        ("private", Wish(kind="reconstruction"), 21, "the first 20 of 21"),
+        ("private", Wish(kind="swap", target="m0"), 11, "the first 10 of 11"),
+    ],
+)
+def test_pictures_that_show_fewer_than_were_drawn_say_so(
+    runs, data, tmp_path, capsys, monkeypatch, name, wish, count, part
+):
+    titles = []
+
+    def noted(*cells, title, grid=layout.drawing.grid, **words):
+        titles.append(title)
+        return grid(*cells, title=title, **words)
+
+    monkeypatch.setattr(layout.drawing, "grid", noted)
+    (figure,) = sample(runs[name], data, tmp_path, wish, count=count)["figures"]
+    *_, title = titles  # the first of the prior's shows one latent a column, ten of them
+    assert ("the first" in title, part in title) == (bool(part), True)
+    said = capsys.readouterr().err
+    assert said.endswith(f"; {part}; all are in {figure['npz']}\n") if part else "the first" not in said
+
+
+def test_more_typed_texts_than_columns_are_not_left_out_in_silence(runs, data, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(layout, "COLUMNS", 1)
+    monkeypatch.setitem(layout.SHOWN, "conditional", 1)
+    sample(runs["faces"], data, tmp_path, Wish(texts=("smiling", "male"), target="image"), count=None)
+    assert "; the first 1 of 2; all are in " in capsys.readouterr().err
+
+
 def test_typed_text_from_end_to_end(runs, data, tmp_path):
     made = sample(runs["faces"], data, tmp_path, Wish(texts=("smiling", "wearing hat, male")), count=None)
     (figure,) = made["figures"]
