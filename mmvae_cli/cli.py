@@ -343,8 +343,8 @@ def sample(
         str | None, typer.Option(help="Generated modalities, a figure each [all that are not given].", metavar="NAMES")
     ] = None,
     text: Annotated[
-        list[str] | None, typer.Option(help='Attributes to generate from, as "smiling, blond hair"; may be repeated, '
-                                            "a column each.", metavar="ATTRIBUTES")
+        list[str] | None, typer.Option(help='CelebA: attributes to generate from, as "smiling, blond hair"; may be '
+                                            "repeated, a column each.", metavar="ATTRIBUTES")
     ] = None,
     count: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Latents with prior [100], else test items [10].",

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli import console, drawing, signals, trained
+from mmvae_cli.attribute_text import ATTRIBUTES
 from mmvae_cli.errors import UsageProblem, cannot_write
 from mmvae_cli.files import is_abandoned, own_mark, write_atomic
 from mmvae_cli.paths import make_folder
@@ -20,6 +21,7 @@ from mmvae_cli.run import Run
 from mmvae_cli.sampling import generation, layout, plan
 from mmvae_cli.sampling.generation import NOTHING_WRITTEN, Sampler
 from mmvae_cli.sampling.plan import Figure, Wish
+from mmvae_cli.store import of_recipe
 
 
 def run(
@@ -35,7 +37,9 @@ def run(
     recipe = run_folder.recipe()
     if count is not None and wish.texts:
         raise UsageProblem("--count has no effect with --text", "give --text once for every column")
-    figures = plan.plan(wish, {name: spec.kind for name, spec in recipe.modalities.items()}, recipe.model.private_dim)
+    kinds = {name: spec.kind for name, spec in recipe.modalities.items()}
+    known = of_recipe(recipe, data_dir, verify=False).info.labels.names if wish.texts else ATTRIBUTES
+    figures = plan.plan(wish, kinds, recipe.model.private_dim, known)
     target = out or run_folder.figures
     _refuse_existing(target, figures, force)
     opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify)

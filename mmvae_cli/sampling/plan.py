@@ -42,8 +42,11 @@ class Wish:
     texts: tuple[str, ...] = ()
 
 
-def plan(wish: Wish, kinds: dict[str, str], private_dim: int) -> list[Figure]:
-    """The figures for a run whose modalities have these ``kinds`` (name -> image | text), in the order of drawing.
+def plan(
+    wish: Wish, kinds: dict[str, str], private_dim: int, labels: tuple[str, ...] = attribute_text.ATTRIBUTES
+) -> list[Figure]:
+    """The figures for a run whose modalities have these ``kinds`` (name -> image | text) and whose data have these
+    ``labels``, in the order of drawing.
 
     Raises UsageProblem for an unknown name and for options that do not go together.
     """
@@ -52,7 +55,7 @@ def plan(wish: Wish, kinds: dict[str, str], private_dim: int) -> list[Figure]:
     kind = wish.kind or ("conditional" if given or target or wish.texts else None)
     _refuse_contradictions(wish, kind, private_dim)
     if wish.texts:
-        return _from_typed_text(wish.texts, given, target, kinds)
+        return _from_typed_text(wish.texts, given, target, kinds, labels)
     makers = {
         "reconstruction": lambda: [_reconstruction(names)],
         "prior": lambda: [_prior(names)],
@@ -140,14 +143,20 @@ def _swap(given: tuple[str, ...], target: str) -> Figure:
 
 
 def _from_typed_text(
-    texts: tuple[str, ...], given: tuple[str, ...], target: tuple[str, ...], kinds: dict[str, str]
-) -> list[Figure]:
+    texts: tuple[str, ...], given: tuple[str, ...], target: tuple[str, ...], kinds: dict[str, str],
+    labels: tuple[str, ...],
+) -> list[Figure]:  # fmt: skip
     """Figure 4 from what the user typed."""
     source = next((name for name, kind in kinds.items() if kind == "text"), None)
     if source is None:
         raise UsageProblem("--text: this run has no text modality", f"it has {', '.join(kinds)}")
     if given not in ((), (source,)):
         raise UsageProblem(f"--text is what is given: leave --given {','.join(given)} out", "or leave --text out")
+    if labels != attribute_text.ATTRIBUTES:
+        raise UsageProblem(
+            f"--text writes CelebA's attributes; the data of this run have other labels ({', '.join(labels)[:80]})",
+            f"--given {source} generates from the texts of its test items",
+        )
     rows = tuple(attributes_in(text) for text in texts)
     words = "_and_".join("_".join(attribute_text.WORDS[a] for a in row) for row in rows)
     figures = []

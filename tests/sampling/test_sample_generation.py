@@ -167,8 +167,8 @@ def test_typed_text_is_written_by_the_rule_of_the_dataset_and_encoded_alone(samp
     assert_decoded(opened, arrays, "image")
 
 
-def test_typed_text_needs_a_dataset_of_attributes(sampler):
-    with pytest.raises(UsageProblem, match="--text writes the attributes of CelebA") as caught:
+def test_typed_text_needs_texts_of_the_length_of_celeba(sampler):
+    with pytest.raises(UsageProblem, match="--text writes 256 characters; text has 8") as caught:
         draw(sampler("mopoe"), figures(sampler("mopoe"), texts=("smiling",))[0], 1)
     assert caught.value.hint == "--given text generates from the texts of its test items"
 
