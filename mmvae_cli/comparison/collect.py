@@ -232,7 +232,8 @@ def conditions(evaluation: EvaluationResult) -> dict[str, Any]:
     """Everything that must agree between two evaluations on the same data before their numbers may be averaged."""
     data = evaluation.dataset
     known: dict[str, Any] = {"split": data.split, "items": data.count, "protocol": evaluation.protocol}
-    return known | {f"setting {key}": value for key, value in flatten(evaluation.settings).items()}
+    told = {"items", "likelihood_items"}  # limits: the counts say what they came to
+    return known | {f"setting {key}": value for key, value in flatten(evaluation.settings).items() if key not in told}
 
 
 def metric_conditions(evaluation: EvaluationResult) -> dict[str, dict[str, Any]]:

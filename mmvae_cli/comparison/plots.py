@@ -108,7 +108,7 @@ def _panel(axis: Any, content: Content, chosen: list[Look], metric: str, sizes: 
     for one, stats, look in zip(content.collection.groups, content.stats, chosen, strict=True):
         known = {k: stats[key] for k in sizes if (key := Key(metric, str(k))) in stats}
         _line(axis, known, look, one.label, scores)
-        every += [*known.values(), *_published_lines(axis, content, one, metric, look.colour)]
+        every += [*known.values(), *_published_lines(axis, content, one, metric, look)]
     if scores:
         looks.score_axis(axis, every)
         looks.chance_line(axis, every)
@@ -131,14 +131,14 @@ def _line(axis: Any, stats: dict[int, Stat], look: Look, label: str, scores: boo
     axis.fill_between(list(stats), low, high, color=look.colour, alpha=0.18, linewidth=0)
 
 
-def _published_lines(axis: Any, content: Content, group: Group, metric: str, colour: str) -> list[Stat]:
+def _published_lines(axis: Any, content: Content, group: Group, metric: str, look: Look) -> list[Stat]:
     """Draws the published values and returns them."""
     drawn: list[Stat] = []
     for one in content.published:
         stats = {int(k.subset): s for k, s in one.values.items() if k.metric == metric}
         if one.group is group and stats:
             style = {"linestyle": (0, (1, 2)) if one.external else (0, (5, 3)), "alpha": 0.45 if one.external else 0.7}
-            axis.plot(list(stats), [s.mean for s in stats.values()], color=colour,
-                      linewidth=1.1, marker="x", markersize=4, label=one.label, **style)  # fmt: skip
+            axis.plot(list(stats), [s.mean for s in stats.values()], color=look.colour, linewidth=1.1,
+                      marker=look.marker, markersize=4, markerfacecolor="none", label=one.label, **style)  # fmt: skip
             drawn += stats.values()
     return drawn

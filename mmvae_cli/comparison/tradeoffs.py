@@ -104,7 +104,7 @@ def _points(axis: Any, content: Content, panel: Panel) -> None:
         marker = looks.MARKERS[i % len(looks.MARKERS)]
         axis.errorbar([x.mean for x in xs], [y.mean for y in ys], xerr=looks.bars(xs, scores=False),
                       yerr=looks.bars(ys), color=colour, marker=marker, linewidth=1.0, elinewidth=0.8, label=name,
-                      alpha=0.9)  # fmt: skip
+                      alpha=0.9, clip_on=False)  # fmt: skip
         for beta, x, y in points:
             axis.annotate(f"β={beta:g}", (x.mean, y.mean), (4, 4), textcoords="offset points", fontsize=7, color=colour)
     every = [point[1:] for points in families.values() for point in points]

@@ -62,6 +62,13 @@ def test_runs_measured_differently_are_named_not_mixed(
     assert 7 not in found.collections[0].groups[-1].seeds
 
 
+def test_a_limit_above_the_number_of_items_is_no_difference(tmp_path: Path) -> None:
+    for seed, limit in enumerate((None, 20_000)):
+        settings = {"latent_samples": 500, "seed": 0, "items": limit, "likelihood_items": limit}
+        make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=seed), "polymnist", settings=settings)
+    assert collect([tmp_path]).left_out == []
+
+
 def test_one_metric_measured_differently_leaves_only_that_metric(tmp_path: Path) -> None:
     study(tmp_path, "polymnist", VIEWS, seeds=2)
     made = recipe("polymnist", VIEWS, training__seed=7)

@@ -81,6 +81,17 @@ def test_a_sweep_has_a_colour_for_each_beta_and_a_marker_for_each_method(tmp_pat
     assert len({line.get_color() for line in axis.lines if line.get_label() != "chance"}) == 3
 
 
+def test_published_lines_have_the_marker_of_their_method(tmp_path: Path) -> None:
+    """Two methods of one beta share a colour in a sweep."""
+    found = content(study(tmp_path, "polymnist", VIEWS, betas=(1.0, 2.5), seeds=1))
+    lines = {line.get_label(): line for line in drawn(found, "by-number-of-inputs").axes[0].lines}
+    ours, theirs = lines["MVAE beta=2.5"], lines["MVAE (MVTCAE paper)"]
+    assert (ours.get_color(), ours.get_marker()) == (theirs.get_color(), theirs.get_marker())
+    other = lines["MoPoE-VAE (MVTCAE paper)"]
+    assert (other.get_color(), other.get_marker()) == (theirs.get_color(), lines["MoPoE-VAE beta=1"].get_marker())
+    assert other.get_marker() != theirs.get_marker()
+
+
 def test_chance_is_drawn_where_scores_are(tmp_path: Path) -> None:
     found = content(study(tmp_path, "own", ["a", "b"], betas=(1.0, 5.0), seeds=1))
     figure = drawn(found, "by-number-of-inputs")
