@@ -12,8 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
-from mmvae_cli import __version__, console, cores, paths, signals
-from mmvae_cli.errors import (
+from mmvae_cli import __version__
+from mmvae_cli.process import console, cores, paths, signals
+from mmvae_cli.process.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     Failure,
@@ -135,7 +136,8 @@ def make_polymnist(
     mmvae make-dataset polymnist --digits embedded --repeat 4
     mmvae make-dataset polymnist --from PolyMNIST.zip
     """
-    from mmvae_cli.datasets import placing, polymnist
+    from mmvae_cli.datasets import placing
+    from mmvae_cli.datasets.polymnist import build as polymnist
 
     started = time.monotonic()
     console.set_quiet(quiet)
@@ -182,7 +184,8 @@ def make_mnist_svhn_text(
     mmvae make-dataset mnist-svhn-text --svhn FOLDER
     mmvae make-dataset mnist-svhn-text --digits embedded --svhn embedded
     """
-    from mmvae_cli.datasets import mnist_svhn_text, placing
+    from mmvae_cli.datasets import placing
+    from mmvae_cli.datasets.mnist_svhn_text import build as mnist_svhn_text
 
     started = time.monotonic()
     console.set_quiet(quiet)
@@ -220,7 +223,8 @@ def make_celeba(
     mmvae make-dataset celeba --source FOLDER
     mmvae make-dataset celeba --source embedded --count 2000
     """
-    from mmvae_cli.datasets import celeba, placing
+    from mmvae_cli.datasets import placing
+    from mmvae_cli.datasets.celeba import build as celeba
 
     started = time.monotonic()
     console.set_quiet(quiet)
@@ -272,11 +276,11 @@ def train(
     mmvae train polymnist_mopoe polymnist_mvae --seeds 0-4 --grid objective.beta=1,2.5 --launch slurm
     """
     console.set_quiet(quiet)
-    from mmvae_cli.training.study import split_words
+    from mmvae_cli.study.plan import split_words
 
     names, changes = split_words([recipe, *(overrides or [])])
     if len(names) > 1 or seeds is not None or grid or launch or slurm or evaluate_too:
-        from mmvae_cli.training import launch as launcher
+        from mmvae_cli.study import launch as launcher
 
         options = launcher.Options(data_dir, device, resume.value, verify, quiet, evaluate_too)
         wish = launcher.Wish(names, changes, grid or [], seeds, seed, run)
@@ -291,7 +295,7 @@ def train(
 
 def _require_run(folder: Path) -> None:
     """Refuse what is no run before torch is imported, which takes seconds."""
-    from mmvae_cli.run import Run
+    from mmvae_cli.run.layout import Run
 
     Run(folder).recipe()
 

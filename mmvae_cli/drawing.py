@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmvae_cli.files import write_atomic
+from mmvae_cli.disk.files import write_atomic
 
 Cell = np.ndarray | str | None
 """A picture, uint8 (H, W), (H, W, 3) or (C, H, W) with C in {1, 3}; a text; or nothing."""

@@ -109,7 +109,8 @@ def loaded_by(module: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "module", ["mmvae_cli.cli", "mmvae_cli.comparison.compare", "mmvae_cli.datasets.polymnist", "mmvae_cli.recipe"]
+    "module",
+    ["mmvae_cli.cli", "mmvae_cli.comparison.compare", "mmvae_cli.datasets.polymnist.build", "mmvae_cli.recipe"],
 )
 def test_torch_is_not_loaded_by(module):
     loaded = loaded_by(module)
@@ -125,7 +126,7 @@ def test_torch_is_not_loaded_by(module):
 def test_what_is_mistyped_is_refused_before_torch_is_loaded(words, message, tmp_path):
     code = f"""import sys
 from mmvae_cli.cli import app
-from mmvae_cli.errors import Failure
+from mmvae_cli.process.errors import Failure
 try:
     app({words.split()!r}, standalone_mode=False)
 except Failure as failure:

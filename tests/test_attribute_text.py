@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mmvae_cli import text
-from mmvae_cli.attribute_text import ATTRIBUTES, LENGTH, phrase, place, render, start_of
+from mmvae_cli.store import text
+from mmvae_cli.store.attribute_text import ATTRIBUTES, LENGTH, phrase, place, render, start_of
 
 
 def row(*names: str) -> np.ndarray:

@@ -19,7 +19,7 @@ def shell(line, cwd):
 @pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_a_stream_that_the_caller_closed_is_nobodys_file(closed, tmp_path):
     """A file opened where stdout was would be printed into."""
-    code = "from mmvae_cli import console; console.open_closed_streams(); f = open('made', 'w'); " \
+    code = "from mmvae_cli.process import console; console.open_closed_streams(); f = open('made', 'w'); " \
            "console.result('product'); console.say('message'); console.warn('warning'); f.write('data')"  # fmt: skip
     done = shell(f"{sys.executable} -c {shlex.quote(code)} {closed}", tmp_path)
     assert done.returncode == 0

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mmvae_cli import cores
+from mmvae_cli.process import cores
 
 
 @pytest.fixture

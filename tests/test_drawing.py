@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mmvae_cli import drawing
-from mmvae_cli.errors import Failure
+from mmvae_cli.process.errors import Failure
 
 
 def picture(*shape: int, value: int = 0) -> np.ndarray:

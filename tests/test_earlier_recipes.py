@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.errors import DataProblem, UsageProblem
-from mmvae_cli.run import Run
+from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.run.layout import Run
 
 from recipes import tiny
 

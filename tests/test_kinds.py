@@ -7,16 +7,18 @@ import pytest
 import torch
 from torch import nn
 
-from mmvae_cli import batches, files, kinds, store
 from mmvae_cli import recipe as recipes
-from mmvae_cli.errors import UsageProblem
-from mmvae_cli.kinds import KINDS, Kind
+from mmvae_cli.disk import files
 from mmvae_cli.model import networks
 from mmvae_cli.model.likelihood import Likelihood
 from mmvae_cli.model.objective import Objective, bound_terms, draw_noise, weigh
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.store import ModalityInfo
-from mmvae_cli.text import ALPHABET
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.recipe import kinds
+from mmvae_cli.recipe.kinds import KINDS, Kind
+from mmvae_cli.store import ModalityInfo, batches
+from mmvae_cli.store import folder as store
+from mmvae_cli.store.text import ALPHABET
 from mmvae_cli.training import plan
 
 
@@ -130,5 +132,5 @@ def test_the_table_loads_without_torch():
     import subprocess
     import sys
 
-    code = "import sys, mmvae_cli.kinds, mmvae_cli.recipe; sys.exit('torch' in sys.modules)"
+    code = "import sys, mmvae_cli.recipe.kinds, mmvae_cli.recipe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

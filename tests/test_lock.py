@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from mmvae_cli import files, lock, processes, signals
-from mmvae_cli.errors import Failure, Stopped, UsageProblem
+from mmvae_cli.disk import files, lock
+from mmvae_cli.process import processes, signals
+from mmvae_cli.process.errors import Failure, Stopped, UsageProblem
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +114,7 @@ def test_a_living_process_whose_start_is_not_known_is_watched(tmp_path, monkeypa
 HOLD = """
 import sys, time
 from pathlib import Path
-from mmvae_cli import lock
+from mmvae_cli.disk import lock
 lock.BEAT, lock.SILENCE = 0.1, 20.0
 with lock.hold(Path(sys.argv[1])):
     print("held", flush=True)
@@ -214,8 +215,8 @@ def test_many_processes_one_holder(tmp_path):
     code = f"""
 import time
 from pathlib import Path
-from mmvae_cli import lock
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli.disk import lock
+from mmvae_cli.process.errors import UsageProblem
 folder, done = Path({str(tmp_path)!r}), 0
 while done < 5:
     try:

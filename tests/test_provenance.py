@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from mmvae_cli import provenance
+from mmvae_cli.process import provenance
 
 
 @pytest.fixture

@@ -13,10 +13,11 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmvae_cli import plain_yaml, store
 from mmvae_cli import recipe as recipes
+from mmvae_cli import store
 from mmvae_cli.cli import make_dataset
-from mmvae_cli.errors import DataProblem, UsageProblem
+from mmvae_cli.disk import plain_yaml
+from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.recipe import Recipe
 
 from recipes import tiny

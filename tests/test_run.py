@@ -1,8 +1,8 @@
 import pytest
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.errors import DataProblem
-from mmvae_cli.run import Run
+from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.run.layout import Run
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mmvae_cli import runtime
-from mmvae_cli.errors import EXIT_FAILED, Failure, UsageProblem, of_the_machine
+from mmvae_cli.compute import runtime
+from mmvae_cli.compute.runtime import World
 from mmvae_cli.evaluation.encoding import Setting
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.runtime import World
+from mmvae_cli.process.errors import EXIT_FAILED, Failure, UsageProblem, of_the_machine
 
 from recipes import tiny
 

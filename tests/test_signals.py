@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from mmvae_cli.signals import SAME_SECONDS
+from mmvae_cli.process.signals import SAME_SECONDS
 
 REMEMBERS = """
 import sys, time
-from mmvae_cli import signals
-from mmvae_cli.errors import Stopped
+from mmvae_cli.process import signals
+from mmvae_cli.process.errors import Stopped
 signals.install()
 {work}
 print("on", flush=True)

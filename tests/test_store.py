@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from mmvae_cli import files, rows, store
-from mmvae_cli.errors import DataProblem, UsageProblem
-from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, Store, StoreInfo
+from mmvae_cli.disk import files
+from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, Store, StoreInfo, rows
+from mmvae_cli.store import folder as store
 
 from stores import describe_anyway
 

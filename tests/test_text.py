@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from mmvae_cli import text
-from mmvae_cli.errors import DataProblem
+from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.store import text
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -130,5 +130,5 @@ def test_numpy_and_torch_place_alike():
 
 
 def test_the_module_needs_no_torch():
-    code = "import sys, mmvae_cli.text; sys.exit('torch' in sys.modules)"
+    code = "import sys, mmvae_cli.store.text; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

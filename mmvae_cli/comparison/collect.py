@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmvae_cli import result, signals
 from mmvae_cli.comparison.groups import Group, Member, different_classifiers, group, missing_seeds
-from mmvae_cli.errors import DataProblem, Failure
-from mmvae_cli.paths import look, refuse_dangling
+from mmvae_cli.process import signals
+from mmvae_cli.process.errors import DataProblem, Failure
+from mmvae_cli.process.paths import look, refuse_dangling
 from mmvae_cli.recipe import Recipe, flatten
-from mmvae_cli.result import EvaluationResult
-from mmvae_cli.run import Run
+from mmvae_cli.run import result
+from mmvae_cli.run.layout import Run
+from mmvae_cli.run.result import EvaluationResult
 
 _RUN_FILES = ("recipe.yaml", "status.json", "evaluation.json", "checkpoints")
 _DEPTH = 4

@@ -5,11 +5,12 @@ import re
 from pathlib import Path
 from typing import Literal, get_args
 
-from mmvae_cli import console, result, signals
 from mmvae_cli.comparison import collect, content, formats, plots, report
-from mmvae_cli.errors import UsageProblem
-from mmvae_cli.files import reading, write_atomic
-from mmvae_cli.paths import make_folder
+from mmvae_cli.disk.files import reading, write_atomic
+from mmvae_cli.process import console, signals
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.paths import make_folder
+from mmvae_cli.run import result
 
 Format = Literal["table", "md", "csv", "tex", "json", "html"]
 FORMATS: tuple[str, ...] = get_args(Format)

@@ -5,14 +5,14 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from mmvae_cli import result
 from mmvae_cli.comparison import published, tables
 from mmvae_cli.comparison.collect import Collection, Found
 from mmvae_cli.comparison.marking import RULE
 from mmvae_cli.comparison.measures import DDOF_NOTE, of_group
 from mmvae_cli.comparison.published import Published
 from mmvae_cli.comparison.tables import Stats, Table
-from mmvae_cli.console import duration
+from mmvae_cli.process.console import duration
+from mmvae_cli.run import result
 
 RUN_HEADER = ["run", "group", "seed", "epoch", "step", "checkpoint", "training time"]
 _REASONS = 8

@@ -13,7 +13,7 @@ from mmvae_cli.comparison.latex import latex
 from mmvae_cli.comparison.measures import DDOF, METRICS, Key, Stat, unmeasured
 from mmvae_cli.comparison.plots import Plot
 from mmvae_cli.comparison.tables import Row, Table, cell_text, headings, without_details
-from mmvae_cli.result import CHANCE
+from mmvae_cli.run.result import CHANCE
 
 _MARKS = ("*", CHANCE)
 _LEFT_OUT = "Left out of every average"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvae_cli.recipe import METHODS, Recipe, flatten
-from mmvae_cli.result import EvaluationResult
+from mmvae_cli.run.result import EvaluationResult
 
 BETA = "objective.beta"
 IGNORED = ("name", "dataset.name", "training.seed")

@@ -5,7 +5,7 @@ from typing import Any
 from mmvae_cli.comparison.content import Comparison, Content, plain
 from mmvae_cli.comparison.marking import RULE
 from mmvae_cli.comparison.tables import Cell, Row, Table, cell_text, headings, spans
-from mmvae_cli.result import CHANCE
+from mmvae_cli.run.result import CHANCE
 
 
 def latex(comparison: Comparison) -> str:

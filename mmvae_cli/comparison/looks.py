@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from mmvae_cli.comparison.groups import Group, family
 from mmvae_cli.comparison.measures import Stat
-from mmvae_cli.errors import Failure
+from mmvae_cli.process.errors import Failure
 
 COLOURS = [
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#5B5B5B", "#0000FF",

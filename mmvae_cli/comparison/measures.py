@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from mmvae_cli.comparison.groups import Group, Member
-from mmvae_cli.result import EvaluationResult, at_chance
+from mmvae_cli.run.result import EvaluationResult, at_chance
 
 DDOF = 1
 DDOF_NOTE = "standard deviation over seeds: of the sample, divided by n - 1 (ddof 1)"

@@ -13,7 +13,7 @@ from mmvae_cli.comparison.collect import Collection
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.measures import Key, Stat
 from mmvae_cli.recipe import flatten
-from mmvae_cli.result import EvaluationResult
+from mmvae_cli.run.result import EvaluationResult
 
 MODALITIES = {"mnist-svhn-text": {"mnist", "svhn", "text"}, "celeba": {"image", "text"}}
 

@@ -12,8 +12,8 @@ from mmvae_cli.comparison import tables
 from mmvae_cli.comparison.content import RUN_HEADER, Comparison, Content, plain
 from mmvae_cli.comparison.groups import Group, Member
 from mmvae_cli.comparison.plots import Plot
-from mmvae_cli.files import visible
-from mmvae_cli.result import first
+from mmvae_cli.disk.files import visible
+from mmvae_cli.run.result import first
 
 MAX_IMAGE, MAX_IMAGES_TOTAL = 2 << 20, 12 << 20
 """Bytes of one embedded sample grid and of all together: a report should still fit into an e-mail."""

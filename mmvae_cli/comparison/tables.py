@@ -10,7 +10,7 @@ from mmvae_cli.comparison.collect import Collection
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.measures import METRICS, Key, Stat, outside, subsets, unmeasured
 from mmvae_cli.comparison.published import Published, experiment
-from mmvae_cli.result import CHANCE
+from mmvae_cli.run.result import CHANCE
 
 Stats = list[dict[Key, Stat]]
 """One mapping per group, in the groups' order."""

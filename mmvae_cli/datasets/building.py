@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from mmvae_cli.errors import Failure, UsageProblem, cannot_read, cannot_write
-from mmvae_cli.files import is_abandoned, own_mark, short_name
-from mmvae_cli.paths import refuse_dangling
+from mmvae_cli.disk.files import is_abandoned, own_mark, short_name
+from mmvae_cli.process.errors import Failure, UsageProblem, cannot_read, cannot_write
+from mmvae_cli.process.paths import refuse_dangling
 
 _OURS_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 

@@ -9,7 +9,7 @@ from typing import IO, cast
 
 import numpy as np
 
-from mmvae_cli.errors import DataProblem, cannot_read
+from mmvae_cli.process.errors import DataProblem, cannot_read
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _LARGEST = 512 << 20  # bytes, 680,000 digits: what a damaged or hostile header may ask for at most

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli import console, signals
 from mmvae_cli.datasets.pictures import set_upright
+from mmvae_cli.datasets.polymnist.trees import Tree
 from mmvae_cli.datasets.spread import spread
-from mmvae_cli.datasets.trees import Tree
-from mmvae_cli.errors import DataProblem, UsageProblem
+from mmvae_cli.process import console, signals
+from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import StoreInfo, new_array
 
 _SPLITS = ("train", "test")

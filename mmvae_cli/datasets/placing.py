@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli import __version__, console, drawing, store
+from mmvae_cli import __version__, drawing, store
 from mmvae_cli.datasets import repeats
+from mmvae_cli.process import console
 from mmvae_cli.store import ModalityInfo, StoreInfo
 
 _COLUMNS = 10

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmvae_cli import console, signals
-from mmvae_cli.rows import Rows, parts
+from mmvae_cli.process import console, signals
 from mmvae_cli.store import StoreInfo
+from mmvae_cli.store.rows import Rows, parts
 
 _A_HANDFUL = 0.01  # of all test images
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mmvae_cli import console, signals
 from mmvae_cli.datasets import idx
-from mmvae_cli.errors import DataProblem
+from mmvae_cli.process import console, signals
+from mmvae_cli.process.errors import DataProblem
 
 SIDE = 28
 """Pixels: height and width of a digit."""

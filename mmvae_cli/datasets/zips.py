@@ -4,7 +4,7 @@
 import zipfile
 from pathlib import Path
 
-from mmvae_cli.errors import DataProblem, cannot_read
+from mmvae_cli.process.errors import DataProblem, cannot_read
 
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _OTHER_PACKINGS = {9: "Deflate64, as Windows packs large files", 93: "Zstandard", 95: "XZ", 98: "PPMd"}

@@ -1,8 +1,8 @@
 """Attributes in a report: every score beside the base rate, without which an average precision says nothing."""
 
-from mmvae_cli import console
 from mmvae_cli.evaluation.encoding import Experts, Setting
-from mmvae_cli.result import EvaluationResult
+from mmvae_cli.process import console
+from mmvae_cli.run.result import EvaluationResult
 
 Column = tuple[str, dict[str, float | None]]
 """Heading, attribute -> value."""

@@ -11,14 +11,16 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmvae_cli import batches, checkpoint, console, signals
-from mmvae_cli.errors import DataProblem, Failure, Unreadable
+from mmvae_cli.compute.runtime import derive
+from mmvae_cli.disk.files import require_readable, write_atomic
 from mmvae_cli.evaluation.encoding import Setting, from_all
 from mmvae_cli.evaluation.scores import average_precision
-from mmvae_cli.files import require_readable, write_atomic
-from mmvae_cli.kinds import KINDS
 from mmvae_cli.model.networks import build_classifier, classifier_scales
-from mmvae_cli.runtime import derive
+from mmvae_cli.process import console, signals
+from mmvae_cli.process.errors import DataProblem, Failure, Unreadable
+from mmvae_cli.recipe.kinds import KINDS
+from mmvae_cli.run import checkpoint
+from mmvae_cli.store import batches
 
 BATCH = 128
 ROUNDS, ROUND_STEPS, LEARNING_RATE = 5, 500, 2e-3

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmvae_cli import console, result, signals
 from mmvae_cli.evaluation.encoding import BLOCK, Experts, Setting, blocks, from_all, numbered_blocks, subset_chunks
 from mmvae_cli.evaluation.scores import answers, average_precisions, constant, finite, mean_or_none, right
+from mmvae_cli.process import console, signals
+from mmvae_cli.run import result
 
 
 def measure(

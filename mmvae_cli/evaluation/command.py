@@ -5,15 +5,17 @@ from typing import Any
 
 import torch
 
-from mmvae_cli import checkpoint, console, result, runtime, trained
 from mmvae_cli import recipe as recipes
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli.compute import runtime
+from mmvae_cli.disk.files import require_readable, require_writable, sha256, write_atomic, write_json
 from mmvae_cli.evaluation import attributes, classifiers, coherence, guessing, latent, likelihood
 from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting, complete_blocks
 from mmvae_cli.evaluation.scores import NO_POSITIVE, chance
-from mmvae_cli.files import require_readable, require_writable, sha256, write_atomic, write_json
-from mmvae_cli.result import EvaluationResult
-from mmvae_cli.run import Run
+from mmvae_cli.process import console
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.run import checkpoint, result, trained
+from mmvae_cli.run.layout import Run
+from mmvae_cli.run.result import EvaluationResult
 
 METRICS = ("latent", "coherence", "likelihood")
 

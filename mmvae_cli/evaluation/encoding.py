@@ -10,15 +10,16 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from mmvae_cli import batches, runtime, signals
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli.compute import runtime
+from mmvae_cli.compute.runtime import ALONE, World, derive
 from mmvae_cli.model.distributions import Gaussian, joined
 from mmvae_cli.model.posterior import powerset
 from mmvae_cli.model.vae import Batch, MultimodalVAE
+from mmvae_cli.process import signals
+from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import MAX_SUBSETS, EvaluationSpec, Recipe
 from mmvae_cli.recipe.families import Subset
-from mmvae_cli.runtime import ALONE, World, derive
-from mmvae_cli.store import LabelInfo, Store
+from mmvae_cli.store import LabelInfo, Store, batches
 
 BLOCK = 256
 """Rows among which the block rule of mixture posteriors is applied, and the released code's batch (facts 4)."""

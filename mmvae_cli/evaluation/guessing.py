@@ -1,6 +1,6 @@
 """What a report says of scores that a guess reaches too."""
 
-from mmvae_cli.result import CHANCE, EvaluationResult, at_chance
+from mmvae_cli.run.result import CHANCE, EvaluationResult, at_chance
 
 
 def score(found: EvaluationResult, value: float | None) -> str:

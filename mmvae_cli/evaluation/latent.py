@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmvae_cli import console, result, signals
 from mmvae_cli.evaluation.encoding import BLOCK, Data, Experts, Setting, blocks, from_all
 from mmvae_cli.evaluation.scores import NOT_FINITE, answers, average_precisions, constant, finite, mean_or_none, right
+from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
+from mmvae_cli.run import result
 
 
 def measure(setting: Setting, test: Experts, reasons: dict[str, str]) -> result.Latent:

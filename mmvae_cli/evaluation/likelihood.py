@@ -12,10 +12,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mmvae_cli import console, result, signals
 from mmvae_cli.evaluation.encoding import LIKELIHOOD_BLOCK, Data, Experts, Setting, from_all, numbered_blocks
 from mmvae_cli.evaluation.scores import finite
+from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
+from mmvae_cli.run import result
 
 RELEASED_SAMPLES = 12
 

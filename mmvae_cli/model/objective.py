@@ -12,13 +12,13 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from mmvae_cli.kinds import KINDS
 from mmvae_cli.model.distributions import Gaussian, joined
 from mmvae_cli.model.kernels import component_kls
 from mmvae_cli.model.posterior import Family, mixture_log_prob, stratified
 from mmvae_cli.model.prior import Prior
 from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.recipe import ObjectiveSpec, Recipe
+from mmvae_cli.recipe.kinds import KINDS
 
 _AS_THEY_ARE: AbstractContextManager[Any] = nullcontext()
 

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmvae_cli.errors import UsageProblem
 from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.model.likelihood import Likelihood
 from mmvae_cli.model.networks import BUILDERS
 from mmvae_cli.model.posterior import Family
 from mmvae_cli.model.prior import Prior
+from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.families import Subset
 

@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mmvae_cli import plain_yaml
-from mmvae_cli.errors import UsageProblem, cannot_read
-from mmvae_cli.files import visible
-from mmvae_cli.paths import expanded, given
+from mmvae_cli.disk import plain_yaml
+from mmvae_cli.disk.files import visible
+from mmvae_cli.process.errors import UsageProblem, cannot_read
+from mmvae_cli.process.paths import expanded, given
 from mmvae_cli.recipe import earlier
 from mmvae_cli.recipe.choices import CHOICES
 from mmvae_cli.recipe.schema import ModalitySpec, Recipe

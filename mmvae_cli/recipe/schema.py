@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mmvae_cli import plain_yaml
-from mmvae_cli.kinds import KINDS
+from mmvae_cli.disk import plain_yaml
 from mmvae_cli.recipe import choices, families
 from mmvae_cli.recipe.choices import Chosen
 from mmvae_cli.recipe.families import Subsets
+from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.methods import METHODS
 from mmvae_cli.recipe.section import Problems, Section, choice, flatten, one_of
 

@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli import console, drawing, signals, trained
-from mmvae_cli.attribute_text import ATTRIBUTES
-from mmvae_cli.errors import UsageProblem, cannot_write
-from mmvae_cli.files import is_abandoned, own_mark, write_atomic
-from mmvae_cli.paths import make_folder
-from mmvae_cli.run import Run
+from mmvae_cli import drawing
+from mmvae_cli.disk.files import is_abandoned, own_mark, write_atomic
+from mmvae_cli.process import console, signals
+from mmvae_cli.process.errors import UsageProblem, cannot_write
+from mmvae_cli.process.paths import make_folder
+from mmvae_cli.run import trained
+from mmvae_cli.run.layout import Run
 from mmvae_cli.sampling import generation, layout, plan
 from mmvae_cli.sampling.generation import NOTHING_WRITTEN, Sampler
 from mmvae_cli.sampling.plan import Figure, Wish
 from mmvae_cli.store import of_recipe
+from mmvae_cli.store.attribute_text import ATTRIBUTES
 
 
 def run(

@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmvae_cli import attribute_text, batches, signals, text
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli.compute.runtime import derive
 from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.model.vae import Batch, MultimodalVAE
+from mmvae_cli.process import signals
+from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import Recipe
-from mmvae_cli.runtime import derive
+from mmvae_cli.run.trained import Trained
 from mmvae_cli.sampling.layout import SHOWN_CHANNELS
 from mmvae_cli.sampling.plan import Figure
-from mmvae_cli.store import ModalityInfo
-from mmvae_cli.trained import Trained
+from mmvae_cli.store import ModalityInfo, attribute_text, batches, text
 
 ROWS = 10
 """Samples per item in a conditional grid, as in the released code (facts 4.4)."""

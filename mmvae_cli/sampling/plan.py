@@ -5,9 +5,9 @@ import re
 from dataclasses import dataclass
 from itertools import combinations
 
-from mmvae_cli import attribute_text
-from mmvae_cli.errors import UsageProblem
-from mmvae_cli.files import short_name
+from mmvae_cli.disk.files import short_name
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.store import attribute_text
 
 KINDS = ("reconstruction", "prior", "conditional", "swap")
 DEFAULT_COUNT = {"reconstruction": 10, "prior": 100, "conditional": 10, "swap": 10}

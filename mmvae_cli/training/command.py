@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from mmvae_cli import console, store
 from mmvae_cli import recipe as recipes
-from mmvae_cli.run import default_folder
-from mmvae_cli.training import needs
+from mmvae_cli import store
+from mmvae_cli.process import console
+from mmvae_cli.run import prepare as needs
+from mmvae_cli.run.layout import default_folder
 
 
 def run(

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from mmvae_cli import console, runtime
-from mmvae_cli.batches import Split, permutation
+from mmvae_cli.compute import runtime
+from mmvae_cli.compute.recorded import Lanes, Recorded
+from mmvae_cli.compute.runtime import World, derive
 from mmvae_cli.model import objective
+from mmvae_cli.process import console
 from mmvae_cli.recipe import TrainingSpec
-from mmvae_cli.runtime import World, derive
+from mmvae_cli.store.batches import Split, permutation
 from mmvae_cli.training.meter import Meter
-from mmvae_cli.training.recorded import Lanes, Recorded
 from mmvae_cli.training.step import RESULTS, Step, learning_rate, normalises
 
 WORTH_COMPILING = 5000

@@ -9,17 +9,20 @@ from typing import Any
 
 import torch
 
-from mmvae_cli import batches, checkpoint, console, runtime, signals
-from mmvae_cli.checkpoint import Position
-from mmvae_cli.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem, of_the_machine
-from mmvae_cli.lock import Lock
+from mmvae_cli.compute import runtime
+from mmvae_cli.compute.runtime import World, derive
+from mmvae_cli.disk.lock import Lock
 from mmvae_cli.model.objective import Objective, Terms
 from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.process import console, signals
+from mmvae_cli.process.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem, of_the_machine
 from mmvae_cli.recipe import Recipe
-from mmvae_cli.run import Run
-from mmvae_cli.runtime import World, derive
-from mmvae_cli.store import Store
-from mmvae_cli.training import needs, plan
+from mmvae_cli.run import checkpoint
+from mmvae_cli.run import prepare as needs
+from mmvae_cli.run.checkpoint import Position
+from mmvae_cli.run.layout import Run
+from mmvae_cli.store import Store, batches
+from mmvae_cli.training import plan
 from mmvae_cli.training.engine import Engine, way_of
 from mmvae_cli.training.meter import Log
 from mmvae_cli.training.step import Step, make_optimizer, normalises

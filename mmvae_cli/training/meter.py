@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmvae_cli.checkpoint import Position
-from mmvae_cli.errors import Diverged
-from mmvae_cli.run import Run
-from mmvae_cli.runtime import World
+from mmvae_cli.compute.runtime import World
+from mmvae_cli.process.errors import Diverged
+from mmvae_cli.run.checkpoint import Position
+from mmvae_cli.run.layout import Run
 from mmvae_cli.training.step import RESULTS
 
 FLUSHED_EVERY = 0.5

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import torch
 
-from mmvae_cli import runtime
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli.compute import runtime
 from mmvae_cli.model import objective
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
+from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import METHODS, Recipe
+from mmvae_cli.run import prepare as needs
 from mmvae_cli.store import Store
-from mmvae_cli.training import needs
 
 COMPONENT_TENSORS, MIXTURE_TENSORS = 6, 8
 """Tensors (S, B, D) that forward and backward pass hold where every component is: measured, not counted."""
@@ -31,7 +31,7 @@ def describe(recipe: Recipe, dataset: Path) -> list[str]:
             lines.append(f"{'weight of ' + name:<32} {abs(term.weight):>12.6g}")
     data_bytes = 0
     if (dataset / "dataset.json").is_file():
-        from mmvae_cli.batches import check_store
+        from mmvae_cli.store.batches import check_store
 
         store = Store(dataset, verify=False)
         check_store(store, recipe)

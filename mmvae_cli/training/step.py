@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from mmvae_cli import runtime
+from mmvae_cli.compute import runtime
 from mmvae_cli.model import objective
 from mmvae_cli.model.objective import Noise, Objective, Terms
 from mmvae_cli.model.vae import Batch, MultimodalVAE

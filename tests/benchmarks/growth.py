@@ -71,10 +71,11 @@ def one_step(folder: Path, views: int = VIEWS, items: int = ITEMS, batch: int = 
     """Milliseconds a training step and peak MiB."""
     import torch
 
-    from mmvae_cli import batches, runtime
+    from mmvae_cli.compute import runtime
     from mmvae_cli.model import objective
     from mmvae_cli.model.objective import Objective
     from mmvae_cli.model.vae import MultimodalVAE
+    from mmvae_cli.store import batches
     from mmvae_cli.training.step import Step, make_optimizer
 
     cpu = torch.device("cpu")
@@ -98,7 +99,7 @@ def one_likelihood(folder: Path, views: int, subsets_per_size: int | None = None
     """Seconds and peak MiB of the log-likelihood of 8 items from 3 samples, given every subset or some of each size."""
     import torch
 
-    from mmvae_cli import runtime
+    from mmvae_cli.compute import runtime
     from mmvae_cli.evaluation import likelihood
     from mmvae_cli.evaluation.encoding import Data, Setting
     from mmvae_cli.model.vae import MultimodalVAE

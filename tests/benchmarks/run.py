@@ -16,7 +16,7 @@ from collections.abc import Callable
 from itertools import cycle
 from pathlib import Path
 
-from mmvae_cli import cores
+from mmvae_cli.process import cores
 
 cores.limit()  # as the command does before torch is loaded; for all variants alike
 cores.keep_memory()
@@ -25,8 +25,9 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
-from mmvae_cli import batches, runtime, store  # noqa: E402
 from mmvae_cli import recipe as recipes  # noqa: E402
+from mmvae_cli import store  # noqa: E402
+from mmvae_cli.compute import runtime  # noqa: E402
 from mmvae_cli.evaluation import coherence, latent, likelihood  # noqa: E402
 from mmvae_cli.evaluation.encoding import Data, Setting  # noqa: E402
 from mmvae_cli.model import objective  # noqa: E402
@@ -36,6 +37,7 @@ from mmvae_cli.model.networks import build_classifier  # noqa: E402
 from mmvae_cli.model.objective import Objective  # noqa: E402
 from mmvae_cli.model.posterior import Family, stratified  # noqa: E402
 from mmvae_cli.model.vae import MultimodalVAE  # noqa: E402
+from mmvae_cli.store import batches  # noqa: E402
 from mmvae_cli.training.step import Step, make_optimizer  # noqa: E402
 
 from leaving import leave  # noqa: E402

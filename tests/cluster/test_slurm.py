@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from mmvae_cli import checkpoint
 from mmvae_cli import recipe as recipes
-from mmvae_cli.run import Run
+from mmvae_cli.run import checkpoint
+from mmvae_cli.run.layout import Run
 
 from comparisons import assert_same
 from real_slurm import RealSlurm, missing

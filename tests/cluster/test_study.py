@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 import typer
 
-from mmvae_cli import __version__, files, result
+from mmvae_cli import __version__
 from mmvae_cli import recipe as recipes
 from mmvae_cli.cli import app
-from mmvae_cli.errors import Failure, UsageProblem
-from mmvae_cli.run import Run, default_folder
-from mmvae_cli.training import launch, study
+from mmvae_cli.disk import files
+from mmvae_cli.process.errors import Failure, UsageProblem
+from mmvae_cli.run import result
+from mmvae_cli.run.layout import Run, default_folder
+from mmvae_cli.study import launch
+from mmvae_cli.study import plan as study
 
 from recipes import tiny
 from stores import image_store

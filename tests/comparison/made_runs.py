@@ -11,10 +11,10 @@ from typing import Any
 
 from mmvae_cli.comparison.collect import Collection, collect
 from mmvae_cli.comparison.measures import subsets
-from mmvae_cli.files import write_json
+from mmvae_cli.disk.files import write_json
 from mmvae_cli.recipe import Recipe, validate
-from mmvae_cli.result import EvaluationResult
-from mmvae_cli.run import Run
+from mmvae_cli.run.layout import Run
+from mmvae_cli.run.result import EvaluationResult
 
 SKILL = {"mvae": 0.0, "mmvae": 0.1, "mopoe": 0.2, "custom": 0.15}
 VIEWS = ["m0", "m1", "m2", "m3", "m4"]

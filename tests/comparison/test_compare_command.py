@@ -14,7 +14,7 @@ import pytest
 from mmvae_cli.comparison import content, plots
 from mmvae_cli.comparison.compare import compare, known_format
 from mmvae_cli.comparison.groups import family
-from mmvae_cli.errors import Stopped, UsageProblem
+from mmvae_cli.process.errors import Stopped, UsageProblem
 
 from made_runs import MST, VIEWS, collection, evaluation, make_run, png, recipe, study
 
@@ -191,7 +191,7 @@ def test_known_format_is_table_by_default() -> None:
 
 
 def test_a_signal_leaves_nothing_behind(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mmvae_cli.signals._received", "SIGTERM")
+    monkeypatch.setattr("mmvae_cli.process.signals._received", "SIGTERM")
     with pytest.raises(Stopped):
         compare([runs], "html", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmvae_cli.comparison.measures import Key, of_group, of_run, stat, subsets
-from mmvae_cli.result import EvaluationResult
+from mmvae_cli.run.result import EvaluationResult
 
 from made_runs import VIEWS, collection, evaluation, make_run, recipe
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmvae_cli.attribute_text import ATTRIBUTES
+from mmvae_cli.store.attribute_text import ATTRIBUTES
 
 COUNT = 20  # 14 train, 3 validation, 3 test
 NAMES = [f"{number:06d}.jpg" for number in range(1, COUNT + 1)]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvae_cli.datasets import backgrounds
-from mmvae_cli.errors import DataProblem, UsageProblem
+from mmvae_cli.datasets.polymnist import backgrounds
+from mmvae_cli.process.errors import DataProblem, UsageProblem
 
 
 def test_builtin_ones_are_dark_smooth_and_reproducible():

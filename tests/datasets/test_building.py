@@ -10,8 +10,8 @@ import pytest
 
 from mmvae_cli.datasets import building
 from mmvae_cli.datasets.building import dataset_folder
-from mmvae_cli.errors import DataProblem, Failure, UsageProblem
-from mmvae_cli.processes import place
+from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
+from mmvae_cli.process.processes import place
 
 CONTENT = ["dataset.json", "preview.png", "test", "train"]
 
@@ -125,7 +125,7 @@ MOUNTED = """
 import subprocess, sys
 from pathlib import Path
 from test_building import built, names, CONTENT
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli.process.errors import UsageProblem
 mount = Path(sys.argv[1])
 subprocess.run(["mount", "-t", "tmpfs", "none", mount], check=True)
 built(mount, force=True)

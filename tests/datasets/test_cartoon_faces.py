@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from mmvae_cli.attribute_text import ATTRIBUTES
-from mmvae_cli.datasets import celeba
-from mmvae_cli.datasets.cartoon_drawing import draw
-from mmvae_cli.datasets.cartoon_faces import draw_attributes
-from mmvae_cli.datasets.celeba_files import CROP
+from mmvae_cli.datasets.celeba import build as celeba
+from mmvae_cli.datasets.celeba.cartoon_drawing import draw
+from mmvae_cli.datasets.celeba.cartoon_faces import draw_attributes
+from mmvae_cli.datasets.celeba.files import CROP
 from mmvae_cli.store import Store
+from mmvae_cli.store.attribute_text import ATTRIBUTES
 
 # Share of the 202,599 images in %, in list order.
 PUBLISHED = (

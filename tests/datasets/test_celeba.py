@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvae_cli import cli, text
-from mmvae_cli.attribute_text import ATTRIBUTES, render
-from mmvae_cli.datasets import celeba, celeba_decoding, celeba_files
-from mmvae_cli.files import own_mark
-from mmvae_cli.store import Store
+from mmvae_cli import cli
+from mmvae_cli.datasets.celeba import build as celeba
+from mmvae_cli.datasets.celeba import decoding as celeba_decoding
+from mmvae_cli.datasets.celeba import files as celeba_files
+from mmvae_cli.disk.files import own_mark
+from mmvae_cli.store import Store, text
+from mmvae_cli.store.attribute_text import ATTRIBUTES, render
 
 import celeba_source as tiny
 

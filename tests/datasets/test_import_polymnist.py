@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvae_cli.datasets.polymnist import Options, build, import_from
-from mmvae_cli.errors import DataProblem, UsageProblem
+from mmvae_cli.datasets.polymnist.build import Options, build, import_from
+from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import Store
 
 SPLITS = ("train", "test")

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from mmvae_cli import signals, text
-from mmvae_cli.datasets import mnist_svhn_text as mst
-from mmvae_cli.datasets import sources, svhn
-from mmvae_cli.errors import DataProblem, Stopped, UsageProblem
-from mmvae_cli.store import Store
+from mmvae_cli.datasets import sources
+from mmvae_cli.datasets.mnist_svhn_text import build as mst
+from mmvae_cli.datasets.mnist_svhn_text import svhn
+from mmvae_cli.process import signals
+from mmvae_cli.process.errors import DataProblem, Stopped, UsageProblem
+from mmvae_cli.store import Store, text
 
 # Label counts of the digits 0..9: MNIST (facts 2.1), SVHN as published, and the tuples they make (facts 2.2)
 MNIST = {

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvae_cli import drawing, signals
-from mmvae_cli.datasets import placing, polymnist, sources
-from mmvae_cli.datasets.polymnist import OFFICIAL_COUNTS, Options, build, fuse, pairing
+from mmvae_cli import drawing
+from mmvae_cli.datasets import placing, sources
+from mmvae_cli.datasets.polymnist import build as polymnist
+from mmvae_cli.datasets.polymnist.build import OFFICIAL_COUNTS, Options, build, fuse, pairing
 from mmvae_cli.datasets.spread import spread
-from mmvae_cli.errors import DataProblem, Failure, Stopped, UsageProblem
-from mmvae_cli.processes import place
+from mmvae_cli.process import signals
+from mmvae_cli.process.errors import DataProblem, Failure, Stopped, UsageProblem
+from mmvae_cli.process.processes import place
 from mmvae_cli.store import Store
 
 EMBEDDED = Options(digits="embedded", views=3)

@@ -8,8 +8,11 @@ from PIL import Image
 from test_sources import idx, write_idx
 from test_svhn import write_mat
 
-from mmvae_cli.datasets import celeba, mnist_svhn_text, polymnist, repeats
+from mmvae_cli.datasets import repeats
+from mmvae_cli.datasets.celeba import build as celeba
 from mmvae_cli.datasets.idx import NAMES
+from mmvae_cli.datasets.mnist_svhn_text import build as mnist_svhn_text
+from mmvae_cli.datasets.polymnist import build as polymnist
 from mmvae_cli.store import Store
 
 import celeba_source

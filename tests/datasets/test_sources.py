@@ -8,7 +8,7 @@ import pytest
 from mmvae_cli.datasets import idx as idx_files
 from mmvae_cli.datasets import sources
 from mmvae_cli.datasets.idx import NAMES
-from mmvae_cli.errors import DataProblem
+from mmvae_cli.process.errors import DataProblem
 
 
 def idx(array: np.ndarray) -> bytes:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from mmvae_cli import signals
-from mmvae_cli.datasets import house_numbers, svhn
-from mmvae_cli.errors import DataProblem, Stopped
+from mmvae_cli.datasets.mnist_svhn_text import house_numbers, svhn
+from mmvae_cli.process import signals
+from mmvae_cli.process.errors import DataProblem, Stopped
 
 
 def write_mat(path: Path, count: int = 30, *, labels=None, compress: bool = True, **replaced) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmvae_cli import files
+from mmvae_cli.disk import files
 
 from recipes import tiny
 
@@ -105,7 +105,7 @@ def test_a_run_trains_again_from_its_own_recipe_to_the_same_weights(world, tmp_p
     names = [
         sorted((folder / "checkpoints").iterdir())[-1] for folder in (world / "runs" / "mopoe", tmp_path / "again")
     ]
-    from mmvae_cli import checkpoint
+    from mmvae_cli.run import checkpoint
 
     first, second = (checkpoint.load(path).tensors for path in names)
     assert all((first[name] == second[name]).all() for name in first)

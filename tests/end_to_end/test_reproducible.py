@@ -6,9 +6,10 @@ import sys
 
 import pytest
 
-from mmvae_cli import __version__, checkpoint, recipe
+from mmvae_cli import __version__, recipe
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.run import Run
+from mmvae_cli.run import checkpoint
+from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
 
 from fuzzing import mmvae
@@ -110,7 +111,7 @@ def test_a_recipe_has_another_fingerprint_with_every_other_setting():
 
 
 def test_a_run_that_went_on_elsewhere_remembers_where_it_was(world, tmp_path, monkeypatch):
-    from mmvae_cli import signals
+    from mmvae_cli.process import signals
     from mmvae_cli.training import loop
 
     real, calls = loop.batches.Split.batch, [0]

@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 from mmvae_cli import store
-from mmvae_cli.errors import DataProblem
 from mmvae_cli.evaluation import attributes, classifiers, coherence, command, latent, likelihood
 from mmvae_cli.evaluation.encoding import Data, Experts, Setting
 from mmvae_cli.evaluation.scores import average_precisions
 from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.run import Run
+from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
 from mmvae_cli.training.loop import Request, train
 

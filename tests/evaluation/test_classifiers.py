@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.datasets.polymnist import Options, build
+from mmvae_cli.datasets.polymnist.build import Options, build
 from mmvae_cli.evaluation import classifiers
 from mmvae_cli.evaluation.encoding import Setting
 from mmvae_cli.model.networks import build_classifier

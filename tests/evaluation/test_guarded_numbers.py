@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from mmvae_cli import checkpoint, store
+from mmvae_cli import store
+from mmvae_cli.disk.files import read_json
 from mmvae_cli.evaluation import classifiers
-from mmvae_cli.files import read_json
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.run import Run
+from mmvae_cli.run import checkpoint
+from mmvae_cli.run.layout import Run
 
 from fuzzing import mmvae
 from recipes import tiny

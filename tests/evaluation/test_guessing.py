@@ -3,7 +3,7 @@
 import pytest
 
 from mmvae_cli.evaluation import command, guessing
-from mmvae_cli.result import EvaluationResult, at_chance
+from mmvae_cli.run.result import EvaluationResult, at_chance
 
 NAMES = ["a", "b"]
 

@@ -10,9 +10,9 @@ from contextlib import suppress
 
 from hypothesis import strategies as st
 
-from mmvae_cli import result
-from mmvae_cli.errors import DataProblem
-from mmvae_cli.files import read_json
+from mmvae_cli.disk.files import read_json
+from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.run import result
 from mmvae_cli.store import Store
 
 from fuzzing import CASES, hold, json_texts, mmvae, replace_file

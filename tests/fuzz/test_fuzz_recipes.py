@@ -7,7 +7,7 @@ import yaml
 from hypothesis import strategies as st
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli.process.errors import UsageProblem
 
 from fuzzing import CASES, JUNK, NUMBERS, STRINGS, TALLY, hold, mmvae, mutated, replace_file
 from recipes import tiny

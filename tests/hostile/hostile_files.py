@@ -98,7 +98,7 @@ def rewrite_checkpoint(path: Path, change: Any) -> None:
     """A checkpoint with a valid digest over changed content: ``change(tensors, progress)``."""
     from safetensors.torch import save_file
 
-    from mmvae_cli import checkpoint
+    from mmvae_cli.run import checkpoint
 
     found = checkpoint.load(path)
     tensors, progress = (

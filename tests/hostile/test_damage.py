@@ -17,9 +17,9 @@ import pytest
 import torch
 from driving import Ended, few_steps, mmvae
 
-from mmvae_cli import checkpoint, result
-from mmvae_cli.errors import Failure
-from mmvae_cli.run import Run
+from mmvae_cli.process.errors import Failure
+from mmvae_cli.run import checkpoint, result
+from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
 
 CUTS, FLIPS = {"quick": 3, "slow": 10}, {"quick": 10, "slow": 100}
@@ -272,7 +272,7 @@ def test_a_damaged_lock_keeps_others_out_or_is_taken_over(content, world, outcom
     (world.run / "lock").write_bytes(content)
 
     def patient() -> None:
-        from mmvae_cli import lock
+        from mmvae_cli.disk import lock
 
         lock.SILENCE = 0.2
 

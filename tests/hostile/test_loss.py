@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import pytest
 from driving import few_steps, listing, mmvae
 
-from mmvae_cli import checkpoint, store
-from mmvae_cli.run import Run
+from mmvae_cli.run import checkpoint
+from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
+from mmvae_cli.store import folder as store
 
 TRAIN = ["train", "tiny.yaml", "--run", "runs/a"]
 BUILD = [
@@ -175,9 +176,9 @@ def before_call(module: str, name: str, action: Callable[[], None]) -> Callable[
 
 
 VANISH = {
-    "the run, before its checkpoint": (TRAIN, "mmvae_cli.checkpoint", "save", "runs/a", 1),
+    "the run, before its checkpoint": (TRAIN, "mmvae_cli.run.checkpoint", "save", "runs/a", 1),
     "the run, before a line of metrics": (TRAIN, "mmvae_cli.training.loop", "_note", "runs/a", 1),
-    "the data, while training": (TRAIN, "mmvae_cli.checkpoint", "save", "data/tiny", 0),
+    "the data, while training": (TRAIN, "mmvae_cli.run.checkpoint", "save", "data/tiny", 0),
     "the run, while evaluating": (
         ["evaluate", "--ckpt", "runs/a", "--metrics", "latent"], "mmvae_cli.evaluation.latent", "measure", "runs/a", 1),
     "the figures, while sampling": (
@@ -213,7 +214,7 @@ def test_data_cut_while_training(size, begun, outcomes):
     def first() -> None:
         if size == "large":
             store.IN_MEMORY = 0
-        before_call("mmvae_cli.batches", "permutation", lambda: [os.truncate(path, 200) for path in images])()
+        before_call("mmvae_cli.store.batches", "permutation", lambda: [os.truncate(path, 200) for path in images])()
 
     begun_weights = weights(begun.run)
     found = mmvae(*TRAIN, cwd=begun.root, first=first)
@@ -231,7 +232,7 @@ def test_data_cut_while_training(size, begun, outcomes):
 
 
 def test_a_second_process_keeps_out(begun, outcomes):
-    slowly = before_call("mmvae_cli.checkpoint", "save", lambda: time.sleep(4))
+    slowly = before_call("mmvae_cli.run.checkpoint", "save", lambda: time.sleep(4))
     results = []
     first = threading.Thread(target=lambda: results.append(mmvae(*TRAIN, cwd=begun.root, first=slowly)))
     first.start()
@@ -315,7 +316,7 @@ def test_what_exists_is_replaced_with_force_only_and_only_when_the_new_one_is_co
 
 
 def _raise() -> None:
-    from mmvae_cli.errors import Failure
+    from mmvae_cli.process.errors import Failure
 
     raise Failure("stopped in the middle")
 

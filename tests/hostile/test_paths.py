@@ -6,8 +6,9 @@ import typing
 import pytest
 from driving import listing, mmvae
 
-from mmvae_cli import cli, paths
-from mmvae_cli.errors import Failure, UsageProblem
+from mmvae_cli import cli
+from mmvae_cli.process import paths
+from mmvae_cli.process.errors import Failure, UsageProblem
 
 BUILD = ["make-dataset", "polymnist", "--digits", "embedded", "--limit", "60"]
 BELOW = {  # every verb with a path below the folder ``closed``

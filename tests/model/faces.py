@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli import plain_yaml, store, text
 from mmvae_cli import recipe as recipes
+from mmvae_cli import store
+from mmvae_cli.disk import plain_yaml
 from mmvae_cli.recipe import Recipe
+from mmvae_cli.store import text
 
 LABELS = ("bright", "red", "never")
 

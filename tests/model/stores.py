@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmvae_cli import files, store
+from mmvae_cli import store
+from mmvae_cli.disk import files
 
 
 def image_store(

@@ -6,12 +6,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.errors import UsageProblem
 from mmvae_cli.model.networks import build_classifier, image, mst
 from mmvae_cli.model.objective import Objective, bound_terms, draw_noise, weigh
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
+from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.store import ModalityInfo
-from mmvae_cli.text import ALPHABET
+from mmvae_cli.store.text import ALPHABET
 
 METHODS = ("mst_mvae", "mst_mmvae", "mst_mopoe", "mst_eq5")
 SHAPES = {"mnist": (1, 28, 28), "svhn": (3, 32, 32), "text": (8,)}
@@ -224,8 +224,8 @@ def test_eq5_is_the_mean_of_the_bounds_of_the_seven_subsets():
 
 
 def words(labels: torch.Tensor) -> torch.Tensor:
-    from mmvae_cli import text
-    from mmvae_cli.datasets.mnist_svhn_text import WORDS
+    from mmvae_cli.datasets.mnist_svhn_text.build import WORDS
+    from mmvae_cli.store import text
 
     rows = torch.from_numpy(text.encode(WORDS, 8)).long()[labels]
     lengths = torch.from_numpy(text.word_lengths(text.encode(WORDS, 8)))[labels]

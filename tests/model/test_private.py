@@ -7,15 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from mmvae_cli import batches, checkpoint, signals, store
-from mmvae_cli.errors import Stopped, UsageProblem
+from mmvae_cli.compute.runtime import derive
 from mmvae_cli.model import objective
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
+from mmvae_cli.process import signals
+from mmvae_cli.process.errors import Stopped, UsageProblem
 from mmvae_cli.recipe import load
-from mmvae_cli.run import Run
-from mmvae_cli.runtime import derive
-from mmvae_cli.store import Store
+from mmvae_cli.run import checkpoint
+from mmvae_cli.run.layout import Run
+from mmvae_cli.store import Store, batches
+from mmvae_cli.store import folder as store
 from mmvae_cli.training import loop
 from mmvae_cli.training.loop import Request, train
 

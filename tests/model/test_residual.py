@@ -176,8 +176,8 @@ def test_a_small_text_classifier_learns_to_read():
     """A word anywhere in the string is found: 40 labels from strings made as CelebA's are."""
     import numpy as np
 
-    from mmvae_cli import text
-    from mmvae_cli.attribute_text import LENGTH, render
+    from mmvae_cli.store import text
+    from mmvae_cli.store.attribute_text import LENGTH, render
 
     torch.manual_seed(0)
     labels = (np.random.default_rng(0).random((768, 40)) < 0.2).astype(np.uint8)

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from mmvae_cli import attribute_text, checkpoint, store, text, trained
 from mmvae_cli import recipe as recipes
+from mmvae_cli import store
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.run import Run
+from mmvae_cli.run import checkpoint, trained
+from mmvae_cli.run.layout import Run
 from mmvae_cli.sampling.generation import Sampler
+from mmvae_cli.store import attribute_text, text
 
 WORDS = ("one", "two", "three", "four")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvae_cli import signals
-from mmvae_cli.errors import DataProblem, Failure, Stopped, UsageProblem
-from mmvae_cli.processes import place
+from mmvae_cli.process import signals
+from mmvae_cli.process.errors import DataProblem, Failure, Stopped, UsageProblem
+from mmvae_cli.process.processes import place
 from mmvae_cli.sampling import command, layout
 from mmvae_cli.sampling.plan import Figure, Wish
 from mmvae_cli.store import LabelInfo

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from mmvae_cli import attribute_text, text
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.sampling import generation
 from mmvae_cli.sampling.generation import ROWS, choose_items, draw
 from mmvae_cli.sampling.plan import Wish, plan
+from mmvae_cli.store import attribute_text, text
 
 
 def figures(sampler, **wish):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mmvae_cli.attribute_text import ATTRIBUTES
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.sampling.plan import KINDS, Wish, attributes_in, plan
+from mmvae_cli.store.attribute_text import ATTRIBUTES
 
 VIEWS = {f"m{v}": "image" for v in range(5)}
 TRIPLE = {"mnist": "image", "svhn": "image", "text": "text"}

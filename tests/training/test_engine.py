@@ -9,20 +9,21 @@ import weakref
 import pytest
 import torch
 
-from mmvae_cli import checkpoint, signals
-from mmvae_cli.batches import Split
-from mmvae_cli.errors import Stopped
+from mmvae_cli.compute.recorded import CALLED, Lanes, Recorded
+from mmvae_cli.compute.runtime import ALONE, World
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.process import signals
+from mmvae_cli.process.errors import Stopped
 from mmvae_cli.recipe import TrainingSpec
-from mmvae_cli.run import Run
-from mmvae_cli.runtime import ALONE, World
+from mmvae_cli.run import checkpoint
+from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
+from mmvae_cli.store.batches import Split
 from mmvae_cli.training import engine, loop, meter
 from mmvae_cli.training.engine import WORTH_COMPILING, Way, way_of
 from mmvae_cli.training.loop import Request, Saving, train
 from mmvae_cli.training.meter import Meter
-from mmvae_cli.training.recorded import CALLED, Lanes, Recorded
 from mmvae_cli.training.step import Step, make_optimizer
 
 from recipes import tiny

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from mmvae_cli import runtime
-from mmvae_cli.errors import UsageProblem
+from mmvae_cli.compute import runtime
 from mmvae_cli.evaluation import likelihood
 from mmvae_cli.evaluation.encoding import Data, Setting, sampled_subsets
 from mmvae_cli.model.posterior import powerset
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.run import Run
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
 from mmvae_cli.training import plan
 from mmvae_cli.training.loop import Request, train

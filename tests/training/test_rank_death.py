@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmvae_cli import checkpoint
-from mmvae_cli.run import Run
+from mmvae_cli.run import checkpoint
+from mmvae_cli.run.layout import Run
 
 from recipes import tiny
 from stores import image_store
@@ -121,7 +121,7 @@ def test_a_signal_to_torchrun_stops_all_ranks_at_one_step_and_the_job_goes_on_fr
 
 def test_ranks_draw_their_own_dropout_masks():
     """The seed of a step's masks differs by the first row of a rank, so that no mask comes twice in a global batch."""
-    from mmvae_cli.runtime import World, derive
+    from mmvae_cli.compute.runtime import World, derive
 
     masks = []
     for rank in range(3):

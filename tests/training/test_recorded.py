@@ -9,15 +9,17 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mmvae_cli import checkpoint, store, text
 from mmvae_cli import recipe as recipes
+from mmvae_cli import store
+from mmvae_cli.compute.recorded import CALLED, Lanes, Recorded
 from mmvae_cli.model import objective
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.run import Run
+from mmvae_cli.run import checkpoint
+from mmvae_cli.run.layout import Run
+from mmvae_cli.store import text
 from mmvae_cli.training import engine
 from mmvae_cli.training.loop import Request, train
-from mmvae_cli.training.recorded import CALLED, Lanes, Recorded
 from mmvae_cli.training.step import Step
 
 from faces import face_store, faces

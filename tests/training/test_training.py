@@ -13,13 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmvae_cli import checkpoint, signals
 from mmvae_cli.cli import app
-from mmvae_cli.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
 from mmvae_cli.model.objective import outline
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.run import Run
-from mmvae_cli.training import engine, loop, needs
+from mmvae_cli.process import signals
+from mmvae_cli.process.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
+from mmvae_cli.run import checkpoint
+from mmvae_cli.run import prepare as needs
+from mmvae_cli.run.layout import Run
+from mmvae_cli.training import engine, loop
 from mmvae_cli.training.loop import Request, train
 from mmvae_cli.training.step import make_optimizer
 
@@ -292,7 +294,7 @@ def test_a_run_is_used_by_one_process_only(dataset, tmp_path):
     run = Run(tmp_path / "run")
     run.prepare(recipe)
     lock = run.folder / "lock"
-    code = ("import sys, time; from pathlib import Path; from mmvae_cli import lock\n"
+    code = ("import sys, time; from pathlib import Path; from mmvae_cli.disk import lock\n"
             "with lock.hold(Path(sys.argv[1])): time.sleep(600)")  # fmt: skip
     living = subprocess.Popen([sys.executable, "-c", code, str(run.folder)])
     while not lock.exists():

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 from torch import nn
 
-from mmvae_cli.errors import UsageProblem
 from mmvae_cli.model.networks import image, mst, residual
+from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import ModalitySpec
 from mmvae_cli.store import ModalityInfo
 

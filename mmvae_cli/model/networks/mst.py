@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from mmvae_cli.model.networks.residual import ResidualBlock
 from mmvae_cli.recipe import ModalitySpec
-from mmvae_cli.text import ALPHABET
+from mmvae_cli.store.text import ALPHABET
 
 DIGIT, HOUSE_NUMBER, WORD = (1, 28, 28), (3, 32, 32), (8,)
 VOCABULARY = len(ALPHABET)

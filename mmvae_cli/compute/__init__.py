@@ -1,0 +1,1 @@
+"""Where numbers are computed: device, ranks, seeds, precision, the recorded step."""

@@ -1,0 +1,81 @@
+"""A step that is recorded once and replayed: on a GPU one graph of it instead of some hundred launches."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from itertools import cycle
+from typing import Any
+
+import torch
+
+from mmvae_cli.process import console
+
+CALLED = 3
+"""Steps before the recording. They compile, choose algorithms and make Adam's state, and are steps like any other."""
+
+
+class Recorded:
+    """Does a step, always the same one. It takes nothing and returns nothing, reads and writes tensors that stay where
+    they are, looks at no number, and draws from the device's generator, which is seeded between two calls. On a CPU
+    every call is a call."""
+
+    def __init__(self, device: torch.device, *, record: bool = True) -> None:
+        self._device, self._calls = device, 0
+        self._stream = torch.cuda.Stream(device) if record and device.type == "cuda" else None
+        self._graph: torch.cuda.CUDAGraph | None = None
+
+    def ordered(self) -> AbstractContextManager[Any]:
+        """To be entered around the loop: what is done between two steps comes between them on the GPU, too."""
+        if self._stream is None:
+            return nullcontext()
+        self._stream.wait_stream(torch.cuda.current_stream())
+        return torch.cuda.stream(self._stream)
+
+    def __call__(self, step: Callable[[], None]) -> None:
+        if self._stream is not None and self._calls == CALLED:
+            self._graph = self._recording(step)
+        self._calls += 1
+        if self._graph is None:
+            step()
+        else:
+            self._graph.replay()
+
+    def _recording(self, step: Callable[[], None]) -> "torch.cuda.CUDAGraph | None":
+        """The step noted down without being done; None, and a warning, where that fails."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                step()
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            console.warn(f"the step is not recorded, which is slower: {type(error).__name__}: {reason[:200]}")
+            self._free_generator()
+            return None
+        return graph
+
+    def _free_generator(self) -> None:
+        """A failed recording keeps the generator's state: give it another one with the same seed."""
+        generator = torch.cuda.default_generators[self._device.index]
+        fresh = torch.Generator(self._device).manual_seed(generator.initial_seed())
+        generator.graphsafe_set_state(fresh.graphsafe_get_state())
+
+
+class Lanes:
+    """Independent parts of a step side by side: each on a stream of its own, so branches of the graph; on a CPU one
+    after the other."""
+
+    def __init__(self, device: torch.device, count: int) -> None:
+        self._streams = [torch.cuda.Stream(device) for _ in range(count)] if device.type == "cuda" else []
+
+    def __call__(self, parts: range) -> Iterator[int]:
+        """Each of ``parts`` with its lane open. When all are through, the lanes are joined: no lane's memory is given
+        out again while the main stream still reads it."""
+        if not self._streams:
+            yield from parts
+            return
+        main = torch.cuda.current_stream()
+        for lane, part in zip(cycle(self._streams), parts, strict=False):
+            lane.wait_stream(main)
+            with torch.cuda.stream(lane):
+                yield part
+        for lane in self._streams[: len(parts)]:
+            main.wait_stream(lane)

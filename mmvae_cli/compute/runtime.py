@@ -1,0 +1,208 @@
+"""Where and how a command computes: device, precision, seeds, threads, rank. Imports torch."""
+
+import hashlib
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from mmvae_cli import __version__
+from mmvae_cli.process import console, provenance, signals
+from mmvae_cli.process.errors import Abandoned, Failure, UsageProblem
+
+T = TypeVar("T")
+NVIDIA = Path("/dev/nvidia0")
+"""There is one where the driver of a GPU is loaded."""
+
+
+def pick_device(name: str) -> torch.device:
+    """``auto`` (CUDA where torch can use it, else the CPU, with a warning where a GPU is there in vain), ``cpu``,
+    ``cuda`` or ``cuda:N``. Raises UsageProblem for a missing GPU."""
+    if name not in ("auto", "cpu", "cuda") and not name.startswith("cuda:"):
+        raise UsageProblem(f"--device {name!r}: use auto, cpu, cuda or cuda:N")
+    fault = None if name == "cpu" else _why_no_gpu()
+    if fault and name == "auto":
+        console.warn(f"the GPU is not used: {fault}; --device cpu says that none is wanted")
+    if name == "cpu" or (fault is not None and name == "auto"):
+        return torch.device("cpu")
+    if fault is not None:
+        reason = f": {fault}" if fault else ""
+        raise UsageProblem(
+            f"--device {name}: this machine has no usable CUDA device{reason}", "use --device cpu or auto"
+        )
+    index = name.partition(":")[2] or os.environ.get("LOCAL_RANK", "0")
+    if not index.isdigit() or int(index) >= torch.cuda.device_count():
+        raise UsageProblem(f"--device cuda:{index}: this machine has {torch.cuda.device_count()} CUDA device(s)")
+    device = torch.device("cuda", int(index))
+    torch.cuda.set_device(device)
+    return device
+
+
+def _why_no_gpu() -> str | None:
+    """None where torch can use a GPU; else why not, "" where there is simply none."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return None
+    if said:  # the driver is too old, or does not answer
+        return str(said[-1].message).removeprefix("CUDA initialization: ").split(". ")[0]
+    if torch.version.cuda is None and NVIDIA.exists():
+        return f"torch {torch.__version__} is built without CUDA (https://pytorch.org has one with it)"
+    return ""
+
+
+def derive(seed: int, *parts: int | str) -> int:
+    """A seed for one purpose: 63 bits that depend on ``seed`` and every part, so that no state has to be kept."""
+    text = "/".join(str(part) for part in (seed, *parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def seed(device: torch.device, value: int) -> None:
+    """Seed the generator of ``device`` alone. torch.manual_seed asks every kind of device that torch knows, and notes
+    a traceback for each that is not there: a fifth of a millisecond."""
+    generator = torch.cuda.default_generators[device.index] if device.type == "cuda" else torch.default_generator
+    generator.manual_seed(value)
+
+
+def set_precision(precision: str) -> None:
+    """fp32: exact products; tf32: TensorFloat-32 in matrix products and convolutions (GPU only)."""
+    rounded = precision in ("tf32", "bf16")
+    if torch.cuda.is_available():  # by the older call: the compiler of torch 2.9 and 2.10 reads that one
+        torch.set_float32_matmul_precision("high" if rounded else "highest")
+    torch.backends.cudnn.conv.fp32_precision = "tf32" if rounded else "ieee"  # type: ignore[attr-defined]
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """bf16 autocast around the networks where the recipe asks for it; parameters, fusion and densities stay fp32."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place in a data-parallel job; (0, 1) without torchrun."""
+
+    rank: int
+    size: int
+
+    @classmethod
+    def of_environment(cls) -> "World":
+        """What torchrun says in RANK and WORLD_SIZE."""
+        size = int(os.environ.get("WORLD_SIZE", "1"))
+        return cls(int(os.environ["RANK"]), size) if size > 1 else ALONE
+
+    def rows(self, batch: int) -> slice:
+        """This rank's part of the global batch; the parts differ by one row at most."""
+        base, extra = divmod(batch, self.size)
+        start = self.rank * base + min(self.rank, extra)
+        return slice(start, start + base + (self.rank < extra))
+
+    def share(self, things: Sequence[T]) -> Sequence[T]:
+        """This rank's part of ``things``: every size-th one."""
+        return things[self.rank :: self.size]
+
+
+ALONE = World(0, 1)
+PATIENCE = {"train": 600, "evaluate": 7200}
+"""Seconds that a process waits for the others before it gives them up. A process that dies is noticed at once; this is
+for one that hangs. Ranks of a training run meet at every step, those of an evaluation only when a part is done."""
+_LOST_SIGNS = ("gloo", "nccl", "connection", "timed out", "timeout", "socket", "store", "peer")
+
+
+@contextmanager
+def together(device: torch.device, verb: str) -> Iterator[World]:
+    """Join the process group of torchrun's RANK and WORLD_SIZE (NCCL on GPUs, gloo on CPUs), and leave it at the end.
+
+    Raises Failure (Abandoned, where a signal had come too) when another process dies or does not answer in time.
+    """
+    world = World.of_environment()
+    if world.size == 1:
+        yield world
+        return
+    _join(world, device, verb)
+    try:
+        yield world
+    except RuntimeError as error:
+        if not _is_loss_of_company(error):
+            raise
+        kind = Abandoned if signals.requested() else Failure
+        raise kind(
+            "another process of this job died, ended or stopped answering",
+            "its own message or the scheduler's log says why; start the job again to go on",
+        ) from error
+    torch.distributed.destroy_process_group()  # not after a failure: it would wait for those that are gone
+
+
+def _join(world: World, device: torch.device, verb: str) -> None:
+    patience = timedelta(seconds=float(os.environ.get("MMVAE_PATIENCE", PATIENCE[verb])))
+    try:
+        if device.type == "cuda":
+            torch.distributed.init_process_group("nccl", timeout=patience, device_id=device)
+        else:
+            torch.distributed.init_process_group("gloo", timeout=patience)
+    except (RuntimeError, ValueError) as error:
+        raise Failure(f"cannot join the other {world.size - 1} processes: {error}", "start it with torchrun") from error
+
+
+def _is_loss_of_company(error: RuntimeError) -> bool:
+    """torch has no type of its own for it on gloo; the words of its messages have to do."""
+    text = str(error).lower()
+    return isinstance(error, torch.distributed.DistError) or any(sign in text for sign in _LOST_SIGNS)
+
+
+def gather(world: World, value: T) -> list[T]:
+    """What every rank has, in the order of ranks, on all of them; values travel pickled between our own processes."""
+    if world.size == 1:
+        return [value]
+    found: list[Any] = [None] * world.size
+    torch.distributed.all_gather_object(found, value)
+    return found
+
+
+def environment(device: torch.device, **facts: Any) -> dict[str, Any]:
+    """What environment.json says: version and commit, packages, device, threads, the command line."""
+    packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pydantic", "safetensors", "pillow")
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    commit, unknown = provenance.commit()
+    return {
+        "mmvae": __version__, "commit": commit, "commit_unknown_because": unknown,
+        "python": platform.python_version(), "platform": platform.platform(), "host": platform.node(),
+        "packages": {name: metadata.version(name) for name in packages},
+        "device": str(device), "gpu": gpu, "cuda": torch.version.cuda,
+        "cpu": torch.backends.cpu.get_cpu_capability(), "threads": torch.get_num_threads(),
+        "command": sys.argv, **facts,
+    }  # fmt: skip
+
+
+def memory_left(device: torch.device) -> float:
+    """Bytes that this process can still get: free memory of the GPU with what torch holds of it unused; available
+    memory of the machine, or what the container it runs in has left; infinity where neither is known."""
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return float(torch.cuda.mem_get_info(device)[0] + kept)
+    left = float("inf")
+    with suppress(OSError, ValueError, IndexError):
+        line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
+        left = 1024.0 * int(line.split()[1])
+    with suppress(OSError, ValueError):
+        group = Path("/sys/fs/cgroup")
+        left = min(left, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+    return left
+
+
+def memory_mib(device: torch.device) -> float:
+    """Peak memory of this process so far: the device's on a GPU, resident on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

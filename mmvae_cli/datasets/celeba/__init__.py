@@ -1,0 +1,1 @@
+"""Bimodal CelebA: a face and its attributes as text."""

@@ -1,0 +1,196 @@
+"""Bimodal CelebA: a face and its attributes as text (the paper, section 4.3 and appendix; facts 2.3).
+
+The official files are read where they lie (:mod:`celeba_files`), every image is decoded once, by all cores, and goes
+straight into the store's array on disk: memory does not grow with the number of images.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmvae_cli import store
+from mmvae_cli.datasets import building, placing
+from mmvae_cli.datasets.celeba import cartoon_faces
+from mmvae_cli.datasets.celeba import decoding as celeba_decoding
+from mmvae_cli.datasets.celeba import files as celeba_files
+from mmvae_cli.datasets.celeba.files import SIDE, Damage, Faces
+from mmvae_cli.process import console, signals
+from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, attribute_text, text
+
+NAME = "celeba"
+SPLITS = ("train", "validation", "test")
+COMPLETE = 202_599
+MODALITIES = {
+    "image": ModalityInfo(kind="image", shape=(3, SIDE, SIDE)),
+    "text": ModalityInfo(
+        kind="text", shape=(attribute_text.LENGTH,), alphabet=text.ALPHABET, placement="fixed", fill="*"
+    ),
+}  # fmt: skip
+_BLOCK = 4096  # rows of text made, or of images moved, between two looks at the signals
+
+
+def build(
+    folder: Path,
+    data_dir: Path,
+    *,
+    source: str | None = None,
+    count: int = cartoon_faces.COUNT,
+    limit: int | None = None,
+    seed: int = 0,
+    skip_damaged: bool = False,
+    force: bool = False,
+) -> StoreInfo:
+    """Build the store at ``folder``. ``source``: a folder with the official files, ``embedded`` for ``count`` cartoon
+    faces, None for the official files under ``data_dir`` or, failing that, torchvision's download.
+
+    ``limit``: at most so many images, shared out over the splits in proportion. ``skip_damaged``: leave out what is
+    damaged instead of refusing. Raises UsageProblem for settings that make no dataset and DataProblem for files that
+    are missing or damaged.
+    """
+    if limit is not None and limit < len(SPLITS):
+        raise UsageProblem(f"--limit {limit} is below the {len(SPLITS)} splits", "each split needs at least one image")
+    embedded = source == "embedded"
+    official = None if embedded else _find_source(source, data_dir)
+    _keep_apart(folder, official)
+    with building.dataset_folder(folder, force=force) as new:
+        if official is None and not embedded:
+            official = _download(data_dir)
+        if embedded:
+            cartoon_faces.write(official := new / "official", count, seed)
+        assert official is not None
+        console.say(f"reading {cartoon_faces.STAND_IN if embedded else official}")
+        faces = celeba_files.read(official)
+        _complain(official, faces.damage, skip_damaged)
+        counts, left_out = _write_splits(new, official, faces, limit, seed, skip_damaged)
+        if embedded:
+            shutil.rmtree(official)
+        info = StoreInfo(
+            name=NAME, modalities=MODALITIES, splits={split: SplitInfo(count=n) for split, n in counts.items()},
+            labels=LabelInfo(kind="attributes", names=attribute_text.ATTRIBUTES),
+            stand_in=_stand_in(embedded, sum(counts.values())), seed=seed,
+            provenance={
+                "source": "generated" if embedded else "CelebA, aligned and cropped (Liu et al. 2015)",
+                "limit": limit, "left_out": [str(kind) for kind in [*faces.damage, *left_out]],
+                "versions": placing.versions(),
+            },
+        )  # fmt: skip
+        return placing.finish(new, info)
+
+
+# --- sources ---------------------------------------------------------------------------------------------------------
+
+
+def _find_source(source: str | None, data_dir: Path) -> Path | None:
+    if source is not None:
+        return Path(source)
+    here = (data_dir / NAME, data_dir / "sources" / NAME)
+    return next((folder for folder in here if celeba_files.is_source(folder)), None)
+
+
+def _keep_apart(folder: Path, source: Path | None) -> None:
+    """Never mistake the official files for an older dataset to replace."""
+    if source is not None and source.resolve().is_relative_to(folder.resolve()):
+        raise UsageProblem(f"{folder} holds the official files", "give --out DIR, another folder for the dataset")
+
+
+def _download(data_dir: Path) -> Path:
+    """The official files by torchvision, into DATA_DIR/sources/celeba, where the next build finds them."""
+    root = data_dir / "sources"
+    hint = f"download CelebA yourself and give --source DIR ({celeba_files.LAYOUT}), or try --source embedded"
+    console.say(f"no CelebA under {data_dir}: downloading 1.4 GB to {root / NAME}")
+    try:
+        from torchvision.datasets import CelebA
+
+        root.mkdir(parents=True, exist_ok=True)
+        CelebA(str(root), split="all", download=True)
+    except Exception as error:  # gdown, urllib, zipfile and torchvision each have their own
+        reason = " ".join(str(error).split())[:200]
+        raise DataProblem(f"CelebA could not be downloaded ({type(error).__name__}: {reason})", hint) from error
+    return root / NAME
+
+
+def _complain(source: Path, damage: list[Damage], skip: bool) -> None:
+    """Refuse the damage, or name what is left out. Raises DataProblem."""
+    if damage and not skip:
+        found = "; ".join(str(kind) for kind in damage)
+        raise DataProblem(
+            f"{source}: {found}; nothing was built", "repair the files, or leave these out with --skip-damaged"
+        )
+    for kind in damage:
+        console.warn(f"left out: {kind}")
+
+
+def _stand_in(embedded: bool, count: int) -> str | None:
+    if embedded:
+        return cartoon_faces.STAND_IN
+    return None if count == COMPLETE else f"subset of CelebA: {count:,} of {COMPLETE:,} images"
+
+
+# --- splits ----------------------------------------------------------------------------------------------------------
+
+
+def share_out(available: list[int], limit: int | None) -> list[int]:
+    """How many images of each split: all, or ``limit`` in total in proportion, one at least (largest remainders)."""
+    if limit is None or limit >= sum(available):
+        return available
+    exact = [limit * n / sum(available) for n in available]
+    taken = [max(1, int(share)) for share in exact]
+    for split in sorted(range(len(exact)), key=lambda i: int(exact[i]) - exact[i]):
+        taken[split] += sum(taken) < limit
+    while sum(taken) > limit:
+        taken[taken.index(max(taken))] -= 1
+    return taken
+
+
+def _write_splits(
+    folder: Path, source: Path, faces: Faces, limit: int | None, seed: int, skip: bool
+) -> tuple[dict[str, int], list[Damage]]:
+    """Write all arrays of all splits; returns images per split and what could not be decoded."""
+    rows = [np.flatnonzero(faces.partition == number) for number in range(len(SPLITS))]
+    if empty := [split for split, found in zip(SPLITS, rows, strict=True) if not len(found)]:
+        raise DataProblem(f"{source}: no image in the split {empty[0]}", celeba_files.LAYOUT)
+    kept = [found[:n] for found, n in zip(rows, share_out([len(found) for found in rows], limit), strict=True)]
+    wanted = {
+        f"{split}/image.npy": [faces.names[row] for row in found] for split, found in zip(SPLITS, kept, strict=True)
+    }
+    bad = celeba_decoding.decode_all(folder, source, wanted)
+    where = [f"{wanted[name][at]}: {reason}" for name, found in bad.items() for at, reason in sorted(found.items())]
+    damage = [Damage("unreadable images", where)] if where else []
+    _complain(source, damage, skip)
+    counts = {}
+    for split, found in zip(SPLITS, kept, strict=True):
+        good = np.delete(found, list(dropped := bad[f"{split}/image.npy"]))
+        if not len(good):
+            raise DataProblem(f"{source}: no readable image in the split {split}", "copy the images again")
+        if dropped:
+            _close_gaps(folder, f"{split}/image.npy", np.delete(np.arange(len(found)), list(dropped)))
+        _write_text(folder, split, faces, good, seed)
+        counts[split] = len(good)
+    return counts, damage
+
+
+def _close_gaps(folder: Path, name: str, keep: np.ndarray) -> None:
+    """Keep only the rows ``keep`` of an array."""
+    old: Any = np.load(folder / name, mmap_mode="r")
+    new: Any = store.new_array(folder, f"{name}.new", (len(keep), *old.shape[1:]))
+    for first in range(0, len(keep), _BLOCK):
+        signals.leave_if_requested("nothing was written")
+        new[first : first + _BLOCK] = old[keep[first : first + _BLOCK]]
+    (folder / f"{name}.new").replace(folder / name)
+
+
+def _write_text(folder: Path, split: str, faces: Faces, rows: np.ndarray, seed: int) -> None:
+    """Strings and labels of the images ``rows``."""
+    strings: Any = store.new_array(folder, f"{split}/text.npy", (len(rows), attribute_text.LENGTH))
+    labels: Any = store.new_array(folder, f"{split}/labels.npy", (len(rows), len(attribute_text.ATTRIBUTES)))
+    labels[...] = faces.attributes[rows]
+    with console.progress(f"writing {split}/text.npy", len(rows), "texts") as shown:
+        for first in range(0, len(rows), _BLOCK):
+            signals.leave_if_requested("nothing was written")
+            block = rows[first : first + _BLOCK]
+            rendered = [attribute_text.render(faces.attributes[row], faces.names[row], seed) for row in block]
+            strings[first : first + _BLOCK] = text.encode(rendered, attribute_text.LENGTH)
+            shown.advance(len(block))

@@ -1,0 +1,1 @@
+"""PolyMNIST: built from digits and backgrounds, or imported."""

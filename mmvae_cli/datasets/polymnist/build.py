@@ -1,0 +1,192 @@
+"""PolyMNIST (paper, section 4.2 and appendix D): M views of one digit class, each digit inverted into a crop of its
+view's background. Built here from digits and backgrounds, or imported (official.py, tensors.py)."""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from mmvae_cli.datasets import building, official, placing, repeats
+from mmvae_cli.datasets.polymnist import backgrounds, tensors, trees
+from mmvae_cli.datasets.sources import SIDE, Digits, digits
+from mmvae_cli.datasets.spread import spread
+from mmvae_cli.process import console, signals
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, new_array
+
+SPLITS = ("train", "test")
+PAPER_VIEWS, MOST_VIEWS = 5, 64
+SHAPE = (3, SIDE, SIDE)
+OFFICIAL_COUNTS = {  # tuples per label 0..9 (facts 2.1), those of MNIST
+    "train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+    "test": (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+}
+_CHUNK = 2000  # tuples made at a time: a few MB, and a stop signal is heard within a blink
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to build. ``views`` None: as many as there are backgrounds, 5 of the builtin ones."""
+
+    digits: str = "mnist"
+    backgrounds: str = "builtin"
+    views: int | None = None
+    repeat: int = 1
+    seed: int = 0
+    limit: int | None = None
+
+
+def build(options: Options, out: Path, data_dir: Path, *, png: bool = False, force: bool = False) -> None:
+    """Build PolyMNIST into the folder ``out``. Raises UsageProblem, DataProblem or Failure; then nothing is written."""
+    with building.dataset_folder(out, force=force) as folder:
+        pictures, about, note = _backgrounds(options)
+        source = digits(options.digits, data_dir)
+        repeated = repeats.count(source.train_images, source.test_images)  # later they stand before other crops
+        twice = repeats.tell(repeated, len(source.test_images), "test digits")
+        pairings = {split: pairing(source.split(split)[1], len(pictures), options, split) for split in SPLITS}
+        counts = {split: len(rows[0]) for split, rows in pairings.items()}
+        with console.progress("polymnist", sum(counts.values()) * len(pictures), "images") as bar:
+            for split in SPLITS:
+                images, labels = source.split(split)
+                _write_split(folder, split, images, labels, pairings[split], pictures, options.seed, bar)
+        notes = [source.stand_in, note, twice, _subset_note(options.limit, source, options.repeat, counts)]
+        made = placing.finish(folder, describe(
+            len(pictures), counts, stand_in="; ".join(n for n in notes if n) or None, seed=options.seed,
+            provenance={"construction": "Generalized Multimodal ELBO, section 4.2 and appendix D",
+                        "options": _portable(options), "digits": source.provenance, "backgrounds": about,
+                        "versions": placing.versions()},
+        ))  # fmt: skip
+        if png:
+            official.write(folder / "png" / "PolyMNIST", folder, made)
+
+
+def import_from(
+    path: Path, out: Path, *, views: int | None = None, limit: int | None = None, png: bool = False, force: bool = False
+) -> None:
+    """Import an existing PolyMNIST (folders of PNG, a zip, or tensors) into the folder ``out``.
+
+    Raises DataProblem naming what is missing or damaged; then nothing is written.
+    """
+    with trees.opened(path) as tree, building.dataset_folder(out, force=force) as folder:
+        room = tensors if tensors.found(tree) else official
+        counts, per_label, about = room.read_into(folder, tree, views, limit)
+        said = (
+            tree.read(official.STAND_IN, 4096).decode("utf-8", "replace").strip() if tree.has(official.STAND_IN) else ""
+        )
+        if not said and per_label != OFFICIAL_COUNTS:
+            said = "imported tuples whose counts are not those of the official PolyMNIST"
+        notes = [said, _of_them(counts) if sum(counts.values()) < sum(map(sum, per_label.values())) else ""]
+        modalities = len(list((folder / "train").glob("m*.npy")))
+        made = placing.finish(folder, describe(
+            modalities, counts, stand_in="; ".join(n for n in notes if n) or None, seed=None,
+            provenance={"imported": path.resolve().name, **about, "options": {"views": views, "limit": limit},
+                        "versions": placing.versions()},
+        ))  # fmt: skip
+        if png:
+            official.write(folder / "png" / "PolyMNIST", folder, made)
+
+
+def describe(
+    views: int, counts: dict[str, int], *, stand_in: str | None, seed: int | None, provenance: dict[str, Any]
+) -> StoreInfo:
+    """What dataset.json says of a PolyMNIST of ``views`` views."""
+    return StoreInfo(
+        name="polymnist",
+        modalities={f"m{view}": ModalityInfo(kind="image", shape=SHAPE) for view in range(views)},
+        splits={split: SplitInfo(count=count) for split, count in counts.items()},
+        labels=LabelInfo(kind="class", names=tuple("0123456789")),
+        stand_in=stand_in, seed=seed, provenance=provenance,
+    )  # fmt: skip
+
+
+def pairing(labels: np.ndarray, views: int, options: Options, split: str) -> np.ndarray:
+    """(M, N): the digit behind view m of tuple n, N = repeat x digits before the limit.
+
+    Per view and label an independent permutation of the label's digits, ``repeat`` of them one after the other; tuple i
+    of a label is the i-th element of each view's permutation (facts 2.1), so all views of a tuple share their label.
+    Tuples are ordered by label, as in the official files; mixing them is the reader's business.
+    """
+    rows = []
+    for view in range(views):
+        rng = _stream(options.seed, split, view, 0)
+        rows.append(np.concatenate([
+            rng.permutation(np.flatnonzero(labels == label)) for label in range(10) for _ in range(options.repeat)
+        ]))  # fmt: skip
+    return np.stack(rows)[:, spread(len(rows[0]), options.limit)]
+
+
+def fuse(images: np.ndarray, background: np.ndarray, top: np.ndarray, left: np.ndarray) -> np.ndarray:
+    """Digits (B, 28, 28) into the crops of ``background`` (3, H, W) at ``top``, ``left`` (B,): uint8 (B, 3, 28, 28).
+
+    The mask is raw > 128, and on it every channel becomes 255 - value: what crop/255, 1 - v and the PNG writer's
+    x255 + 0.5 truncated amount to on bytes (facts 2.1; exact for all 256 values).
+    """
+    crops = sliding_window_view(background, (SIDE, SIDE), axis=(1, 2))[:, top, left].swapaxes(0, 1)
+    return np.asarray(np.where(images[:, None] > 128, 255 - crops, crops))
+
+
+def _write_split(
+    folder: Path, split: str, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, pictures: list[np.ndarray],
+    seed: int, bar: console.Progress,
+) -> None:  # fmt: skip
+    new_array(folder, f"{split}/labels.npy", rows.shape[1:], np.int64)[:] = labels[rows[0]]
+    for view, (chosen, picture) in enumerate(zip(rows, pictures, strict=True)):
+        array = new_array(folder, f"{split}/m{view}.npy", (len(chosen), *SHAPE))
+        rng = _stream(seed, split, view, 1)
+        # The upper end is exclusive at H - 28, W - 28: the last possible corner is never used (facts 2.1).
+        top = rng.integers(0, picture.shape[1] - SIDE, len(chosen))
+        left = rng.integers(0, picture.shape[2] - SIDE, len(chosen))
+        for start in range(0, len(chosen), _CHUNK):
+            signals.leave_if_requested("nothing was written")
+            part = slice(start, start + _CHUNK)
+            array[part] = fuse(images[chosen[part]], picture, top[part], left[part])
+            bar.advance(len(array[part]), f"{split} m{view}")
+
+
+def _stream(seed: int, split: str, view: int, use: int) -> np.random.Generator:
+    """Random numbers of their own for each split, view and use: view 1 is the same whatever the number of views."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), view, use)))
+
+
+def _backgrounds(options: Options) -> tuple[list[np.ndarray], dict[str, Any], str]:
+    """Pictures uint8 (3, H, W), one per view; what provenance says of them; what reports say of them."""
+    if options.backgrounds == "builtin":
+        views = options.views or PAPER_VIEWS
+        drawn = [backgrounds.builtin(view, options.seed) for view in range(views)]
+        return drawn, {"source": "builtin"}, "backgrounds drawn by the program, not the paper's"
+    folder = Path(options.backgrounds)
+    found = backgrounds.picture_paths(folder)
+    if options.views is None and len(found) > MOST_VIEWS:
+        raise UsageProblem(
+            f"--backgrounds {folder}: {len(found)} images, a view each, and {MOST_VIEWS} views are the most",
+            f"give --views {PAPER_VIEWS} for the first {PAPER_VIEWS} of them",
+        )
+    paths = backgrounds.choose(found, options.views or len(found), folder)
+    pictures = [backgrounds.read(path) for path in paths]
+    for view, path in enumerate(paths):
+        console.say(f"background of m{view}: {path.name}")
+    if len(found) > len(paths):
+        console.warn(f"{len(found) - len(paths)} of the {len(found)} images in {folder} are not used")
+    sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    names = ", ".join(sums) if len(sums) <= 8 else f"{len(sums)} images"
+    note = f"backgrounds from a folder, not known to be the paper's: {names}"
+    return pictures, {"source": "folder", "sha256": sums}, note
+
+
+def _portable(options: Options) -> dict[str, Any]:
+    """The options without folders of this machine."""
+    named = {key: value if value in ("mnist", "embedded", "builtin") else Path(value).resolve().name
+             for key, value in (("digits", options.digits), ("backgrounds", options.backgrounds))}  # fmt: skip
+    return asdict(options) | named
+
+
+def _subset_note(limit: int | None, source: Digits, repeat: int, counts: dict[str, int]) -> str | None:
+    full = len(source.train_labels) * repeat, len(source.test_labels) * repeat
+    return None if limit is None or limit >= max(full) else _of_them(counts)
+
+
+def _of_them(counts: dict[str, int]) -> str:
+    return "a subset of " + " and ".join(f"{count:,} {split}" for split, count in counts.items()) + " tuples"

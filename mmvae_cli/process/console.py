@@ -1,0 +1,183 @@
+"""The only module that prints: the result goes to stdout, everything else to stderr.
+
+On a terminal progress is one live line; elsewhere it is a plain line every ``LINE_INTERVAL`` seconds, flushed, so that
+a cluster's log can be followed and searched. NO_COLOR and TERM=dumb are honoured; colour carries no information.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from mmvae_cli.process.errors import Failure
+
+LINE_INTERVAL = 30.0
+"""Seconds between two plain lines of progress; MMVAE_PROGRESS_SECONDS changes it."""
+_quiet = False
+_rank = 0
+
+
+def set_quiet(quiet: bool) -> None:
+    """Drop messages and progress; warnings, errors and results stay."""
+    global _quiet
+    _quiet = quiet
+
+
+def set_rank(rank: int) -> None:
+    """Only rank 0 of a data-parallel job prints messages and results; errors of the others carry their rank."""
+    global _rank
+    _rank = rank
+
+
+def open_closed_streams() -> None:
+    """Lead standard streams that the caller closed (``>&-``) nowhere: a file opened later would get the number of one,
+    and what is printed would land in it."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - as long as the process
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _lead_nowhere(number: int) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+
+
+def result(text: str) -> None:
+    """Write the product to stdout; the last line a command prints there is a path or one JSON document. Raises
+    BrokenPipeError where its reader is gone, Failure where it cannot be written."""
+    if _rank:
+        return
+    encoding = sys.stdout.encoding or "utf-8"  # a file's name need not be text in it
+    try:
+        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    except OSError as error:
+        _lead_nowhere(1)  # or Python tries it once more at its end
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise Failure(f"cannot write to standard output: {error.strerror}", "lead it elsewhere") from error
+
+
+@contextmanager
+def _for_whoever_reads() -> Iterator[None]:
+    """Writing to stderr: that its reader or terminal is gone is no reason to end the work."""
+    try:
+        yield
+    except OSError:
+        _lead_nowhere(2)
+
+
+def _message(text: str) -> None:
+    with _for_whoever_reads():
+        print(text, file=sys.stderr, flush=True)
+
+
+def say(text: str) -> None:
+    if not (_quiet or _rank):
+        _message(text)
+
+
+def warn(text: str) -> None:
+    if not _rank:
+        _message(f"warning: {text}")
+
+
+def error(message: str, hint: str = "") -> None:
+    _message(f"error: rank {_rank}: {message}" if _rank else f"error: {message}")
+    if hint:
+        _message(f"  hint: {hint}")
+
+
+def line_interval() -> float:
+    """Seconds between two plain lines of progress."""
+    try:
+        return float(os.environ.get("MMVAE_PROGRESS_SECONDS", ""))
+    except ValueError:
+        return LINE_INTERVAL
+
+
+def is_live() -> bool:
+    """Whether stderr is a terminal that can redraw a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "") != "dumb"
+
+
+class Progress:
+    """Counts towards ``total`` and shows it; made by :func:`progress`."""
+
+    def __init__(self, title: str, total: int, unit: str) -> None:
+        self.title, self.total, self.unit = title, total, unit
+        self.done = self._first = 0
+        self.start = self._shown = time.monotonic()
+        self._hidden = _quiet or _rank > 0
+        self._every = line_interval()
+        self._note = ""
+        self._live: Live | None = None
+        if is_live() and not self._hidden:
+            self._live = Live(console=Console(stderr=True), transient=True, auto_refresh=False)
+            self._live.start()
+
+    def start_at(self, done: int) -> None:
+        """Begin from ``done`` (a resumed run), so that the rate counts only this process's work."""
+        self.done = self._first = done
+
+    def advance(self, amount: int = 1, note: str = "") -> None:
+        """``note`` stays beside the count until another one comes."""
+        self.done += amount
+        self._note = note or self._note
+        now = time.monotonic()
+        if now - self._shown >= (0.1 if self._live else self._every) and not self._hidden:
+            self._shown = now
+            self._show()
+
+    def _show(self) -> None:
+        elapsed = time.monotonic() - self.start
+        rate = (self.done - self._first) / elapsed if elapsed > 0 else 0.0
+        left = (self.total - self.done) / rate if rate > 0 else float("inf")
+        speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+        line = f"{self.title}: {self.done:,}/{self.total:,} {self.unit}, {speed}/s, {duration(left)} left"
+        line = f"{line}, {self._note}" if self._note else line
+        if self._live:
+            with _for_whoever_reads():
+                self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+        else:
+            _message(line)
+
+    def finish(self) -> None:
+        if self._live:
+            with _for_whoever_reads():
+                self._live.stop()
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str = "items") -> Iterator[Progress]:
+    """A progress display that leaves the terminal clean however the block ends."""
+    shown = Progress(title, total, unit)
+    try:
+        yield shown
+    finally:
+        shown.finish()
+
+
+def duration(seconds: float) -> str:
+    """``75`` -> ``1m15s``; an unknown duration is ``?``."""
+    if seconds == float("inf"):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+def table(title: str, header: list[str], rows: list[list[str]]) -> str:
+    """A plain text table: first column left, others right; fit for a log, a terminal and grep alike."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    cells = [[c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+             for row in [header, *rows]]  # fmt: skip
+    lines = ["  ".join(row).rstrip() for row in cells]
+    return "\n".join([title, lines[0], "-" * max(len(line) for line in lines), *lines[1:]])

@@ -1,0 +1,57 @@
+"""Paths as people give them. No torch."""
+
+import os
+from pathlib import Path
+
+from mmvae_cli.process.errors import Failure, UsageProblem, cannot_write, of_system
+
+
+def expanded(text: str) -> Path:
+    """``~`` at the beginning is a home folder, as in a shell, which does not see one behind an ``=`` or in quotes."""
+    path = os.path.expanduser(text)
+    if path.partition("/")[0] == "~":
+        raise UsageProblem(f"{text}: nobody knows your home folder here", "write the path out, or set HOME")
+    return Path(path)
+
+
+def given(text: str) -> Path:
+    """A path to use, expanded. Raises UsageProblem or Failure where nobody could tell what is there: below a folder
+    that may not be entered, behind a link to nowhere or in a circle."""
+    path = expanded(text)
+    try:
+        look(path)
+    except (FileNotFoundError, NotADirectoryError):
+        refuse_dangling(path)
+    except OSError as error:
+        problem = of_system(OSError(error.errno, error.strerror, str(path)))
+        assert problem
+        raise problem from error
+    return path
+
+
+def look(path: Path) -> None:
+    """Raise the OSError that keeps us from ``path``, a file or a folder: one that may not be entered is closed as well.
+    What pathlib says of it depends on Python's version: an error, or that nothing is there."""
+    try:
+        os.stat(os.path.join(path, "."))
+    except NotADirectoryError:
+        os.stat(path)
+
+
+def refuse_dangling(path: Path, kind: type[Failure] = UsageProblem) -> None:
+    """Raise ``kind`` where ``path``, or a folder above it, is a link to something that is not there."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not os.path.exists(place):
+            raise kind(
+                f"{place} is a link to {os.readlink(place)}, and nothing is there",
+                "make that folder, mount its disk, or remove the link",
+            )
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it. Raises UsageProblem for a link to nowhere, Failure where it cannot be made."""
+    refuse_dangling(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error

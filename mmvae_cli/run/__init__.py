@@ -1,0 +1,1 @@
+"""The run folder: layout, checkpoints, results, a trained run opened."""

@@ -1,0 +1,176 @@
+"""Checkpoints: model, optimiser state and progress in ONE safetensors file, written atomically and checked on reading.
+
+Nothing is pickled. The metadata carry a digest over names, types, shapes, bytes and progress, so that any changed bit
+is seen; a damaged checkpoint is skipped with a warning and the newest valid one is used.
+"""
+
+import hashlib
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mmvae_cli.disk.files import replacing, require_readable
+from mmvae_cli.process import console
+from mmvae_cli.process.errors import DataProblem, Failure, Unreadable
+from mmvae_cli.run.layout import Run
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far training is: ``step`` steps done in all, ``epoch`` epochs completed, seconds spent so far."""
+
+    step: int
+    epoch: int
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    path: Path
+    position: Position
+    tensors: Tensors
+
+    def load_model(self, model: nn.Module) -> None:
+        """Copy the weights into ``model``; raises DataProblem where names or shapes are not the model's."""
+        weights = {k.removeprefix("model."): v for k, v in self.tensors.items() if k.startswith("model.")}
+        _check_fit(self.path, weights, dict(model.state_dict()))
+        model.load_state_dict(weights)
+
+    def load_optimizer(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+        """Give every parameter its optimiser state back."""
+        for name, parameter in model.named_parameters():
+            keys = [key for key in self.tensors if key.startswith("optimizer.") and key.endswith(f"/{name}")]
+            state = {key.partition("/")[0].removeprefix("optimizer."): self.tensors[key] for key in keys}
+            moments = dict.fromkeys(("exp_avg", "exp_avg_sq"), parameter) | {"step": torch.zeros(())}
+            _check_fit(self.path, {f"{key} of {name}": value for key, value in state.items()},
+                       {f"{key} of {name}": value for key, value in moments.items()})  # fmt: skip
+            # in the parameter's own memory format: the fused kernel walks through both alike
+            optimizer.state[parameter] = {
+                key: value.to(parameter.device, copy=True)
+                if key == "step"
+                else torch.empty_like(parameter.detach()).copy_(value)
+                for key, value in state.items()
+            }
+
+
+def _check_fit(path: Path, found: Tensors, wanted: Tensors) -> None:
+    """Raise DataProblem unless names, shapes and types of ``found`` are those ``wanted``."""
+    odd = sorted(found.keys() ^ wanted.keys()) or sorted(
+        name
+        for name, tensor in wanted.items()
+        if (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype)
+    )
+    if odd:
+        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        raise DataProblem(
+            f"{path} does not fit the run's recipe.yaml ({odd[0][:80]}{more})",
+            "one of the two files is from another run",
+        )
+
+
+def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
+    """Write one checkpoint: temp file, fsync, rename. Raises Failure where the disk is full or the folder gone."""
+    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"optimizer.{key}/{name}"] = value
+    ready = {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}
+    progress = json.dumps({"step": position.step, "epoch": position.epoch, "seconds": position.seconds})
+    metadata = {"format": "mmvae-checkpoint", "progress": progress, "digest": digest(ready, progress)}
+    hint = "free the disk; what was written before is untouched"
+    try:
+        with replacing(path, "the previous checkpoint is untouched") as temporary:
+            save_file(ready, temporary, metadata)
+    except SafetensorError as error:
+        raise Failure(f"cannot write {path}: {error}", hint) from error
+
+
+def load(path: Path) -> Checkpoint:
+    """Read and check one checkpoint. Raises DataProblem in one line, Unreadable where it may not be read."""
+    require_readable(path)
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            # cloned: what safetensors gives may be the mapped file itself, which can change under us
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+        progress = metadata["progress"]
+        if metadata.get("format") != "mmvae-checkpoint" or metadata["digest"] != digest(tensors, progress):
+            raise ValueError("the content does not match its digest")
+        return Checkpoint(path, _position(json.loads(progress)), tensors)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise DataProblem(f"{path} is damaged ({str(error)[:100]})", "remove it; the one before is used") from error
+
+
+def _position(progress: dict[str, Any]) -> Position:
+    """Raises ValueError or TypeError for numbers that no training leaves."""
+    found = Position(**progress)
+    if not (type(found.step) is type(found.epoch) is int and 0 <= found.epoch <= found.step < 2**48):
+        raise ValueError("no step and epoch that training could have reached")
+    if not 0 <= float(found.seconds) < 1e12:
+        raise ValueError("no time that training could have taken")
+    return found
+
+
+def newest(run: Run) -> Checkpoint | None:
+    """The newest valid checkpoint; damaged and unreadable ones are skipped with a warning. None where there is no file
+    at all.
+
+    Raises DataProblem when there are files but none of them is valid: starting over silently would lose a run.
+    """
+    problems: list[DataProblem] = []
+    for path in run.checkpoint_paths():
+        try:
+            return load(path)
+        except DataProblem as problem:
+            console.warn(f"skipped: {problem}")
+            problems.append(problem)
+    if unreadable := next((problem for problem in problems if isinstance(problem, Unreadable)), None):
+        raise unreadable
+    if problems:
+        raise DataProblem(
+            f"no valid checkpoint in {run.checkpoints}", "restore one, or remove the folder to start over"
+        )
+    return None
+
+
+def needed(run: Run, chosen: Path | None = None) -> Checkpoint:
+    """The ``chosen`` or the newest valid checkpoint of a run; raises DataProblem where there is none."""
+    if chosen and not chosen.is_file():
+        raise DataProblem(f"no checkpoint {chosen}", f"those of this run are in {run.checkpoints}")
+    if chosen and chosen.resolve().parent != run.checkpoints.resolve():  # its numbers would bear this run's name
+        raise DataProblem(f"{chosen} is no checkpoint of {run.folder}", f"those of this run are in {run.checkpoints}")
+    found = load(chosen) if chosen else newest(run)
+    if found is None:
+        raise DataProblem(f"{run.folder} has no checkpoint yet", "train it first, or wait for its first checkpoint")
+    return found
+
+
+def prune(run: Run, keep: int, step: int) -> None:
+    """Delete all but ``keep`` checkpoints, the newest up to ``step``, and temp files, whose writers are dead: whoever
+    prunes holds the run's lock.
+
+    Later ones are damaged, or training would have gone on from them: they must not push a valid one out, and are
+    replaced when training gets there."""
+    done = [path for path in run.checkpoint_paths() if path.name <= run.checkpoint_path(step).name]
+    for path in [*done[keep:], *run.checkpoints.glob(".*.tmp-*")]:
+        with suppress(OSError):  # a folder of that name, somebody else's file: in nobody's way
+            path.unlink(missing_ok=True)
+
+
+def digest(tensors: Tensors, progress: Any) -> str:
+    """SHA-256 over ``progress`` and the names, types, shapes and bytes of ``tensors``."""
+    total = hashlib.sha256(str(progress).encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))  # type: ignore[arg-type]
+    return total.hexdigest()

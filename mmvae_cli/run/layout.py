@@ -1,0 +1,204 @@
+"""The run folder: layout, lock, status, metrics, checkpoints. The only owner of its file names.
+
+::
+
+    recipe.yaml        the resolved recipe            metrics.jsonl   one JSON object a line
+    environment.json   versions, device, command      checkpoints/    step-00002340.safetensors ...
+    status.json        running | stopped | finished   evaluation.json, figures/
+"""
+
+import codecs
+import hashlib
+import json
+import os
+import re
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from mmvae_cli import recipe as recipes
+from mmvae_cli.disk import lock, plain_yaml
+from mmvae_cli.disk.files import read_json, reading, short_name, write_atomic, write_json
+from mmvae_cli.disk.lock import Lock
+from mmvae_cli.process import console
+from mmvae_cli.process.errors import DataProblem, UsageProblem, cannot_write
+from mmvae_cli.process.paths import make_folder
+from mmvae_cli.recipe import Recipe
+
+_CHECKPOINT = re.compile(r"step-.*\.safetensors")
+_RECIPE_SEAL = b"# SHA-256 of the lines below: "
+
+
+def default_folder(recipe: Recipe, overrides: list[str]) -> Path:
+    """``runs/NAME[-key=value...]-seedN``: a function of what is asked for, so a requeued job finds its run.
+    ``overrides`` are those that matter. The key is the last word of the dotted one, or all of it where two would read
+    alike; 5, 5.0 and 5e0 are one value. Many changes make a name too long for a folder: it ends with a digest then."""
+    pairs = [
+        (key, _spelled(value)) for key, _, value in (o.partition("=") for o in overrides) if key != "training.seed"
+    ]
+    short = [key.rpartition(".")[2] for key, _ in pairs]
+    names = [last if short.count(last) == 1 else key for last, (key, _) in zip(short, pairs, strict=True)]
+    changed = sorted(f"{name}={value}" for name, (_, value) in zip(names, pairs, strict=True))
+    safe = [re.sub(r"[^A-Za-z0-9_.=+-]+", "_", part) for part in changed]
+    return Path("runs") / f"{short_name('-'.join([recipe.name, *safe]))}-seed{recipe.training.seed}"
+
+
+def _spelled(text: str) -> str:
+    """A number or plain word of YAML in one spelling; anything else as it was typed."""
+    value = plain_yaml.parse(text, "override")
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        value = int(value)
+    return json.dumps(value) if value is None or isinstance(value, int | float) else text.strip()
+
+
+class Run:
+    """Paths and small files of one run folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.recipe_path = folder / "recipe.yaml"
+        self.environment_path = folder / "environment.json"
+        self.status_path = folder / "status.json"
+        self.metrics_path = folder / "metrics.jsonl"
+        self.checkpoints = folder / "checkpoints"
+        self.figures = folder / "figures"
+
+    def evaluation_path(self, protocol: str = "default") -> Path:
+        return self.folder / ("evaluation.json" if protocol == "default" else f"evaluation.{protocol}.json")
+
+    def recipe(self) -> Recipe:
+        """The resolved recipe of the run. Raises DataProblem where there is none."""
+        if not self.recipe_path.is_file():
+            raise DataProblem(f"{self.folder} is no run: it has no recipe.yaml", "train first: mmvae train RECIPE")
+        self._check_recipe_seal()
+        try:
+            return recipes.load_resolved(self.recipe_path)
+        except UsageProblem as error:
+            raise DataProblem(str(error), "the run's recipe.yaml is damaged; train into another folder") from error
+
+    def _check_recipe_seal(self) -> None:
+        """Raise DataProblem where recipe.yaml is not what its first line says it was when it was written. The line ends
+        and the first mark of Windows, which git and editors put in, change nothing."""
+        with reading(self.recipe_path):
+            content = self.recipe_path.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
+        first, _, rest = content.partition(b"\n")
+        if first.startswith(_RECIPE_SEAL) and first != _RECIPE_SEAL + hashlib.sha256(rest).hexdigest().encode():
+            raise DataProblem(
+                f"{self.recipe_path} was changed after it was written: its SHA-256 is another",
+                "restore it; where the change is meant, take its first line out",
+            )
+
+    def status(self) -> dict[str, Any]:
+        """What status.json says; ``{}`` where there is none."""
+        content = read_json(self.status_path) if self.status_path.is_file() else {}
+        if not isinstance(content, dict):
+            raise DataProblem(f"{self.status_path} is not a JSON object", "restore it or remove it")
+        return content
+
+    def set_status(self, state: str, **facts: Any) -> None:
+        write_json(self.status_path, {**facts, "state": state})
+
+    def environment(self) -> dict[str, Any]:
+        """What environment.json says; ``{}`` where there is none."""
+        content = read_json(self.environment_path) if self.environment_path.is_file() else {}
+        return content if isinstance(content, dict) else {}
+
+    def set_environment(self, facts: dict[str, Any]) -> None:
+        write_json(self.environment_path, facts)
+
+    def check_data(self, folder: Path, fingerprint: str) -> None:
+        """Raise DataProblem unless the data now in ``folder`` are those that this run was trained on, as far as that is
+        known: data built anew may have training items in their test split."""
+        begun_on = self.environment().get("dataset")
+        known = begun_on.get("fingerprint") if isinstance(begun_on, dict) else None
+        if known and known != fingerprint:
+            raise DataProblem(
+                f"{self.folder} was trained on other data ({str(known)[:16]}) than {folder} now holds ({fingerprint})",
+                "build the dataset as it was, or train into another folder with --run",
+            )
+
+    def prepare(self, recipe: Recipe) -> None:
+        """Make the folder and write recipe.yaml, or check that it is the same one, if with fewer epochs. Raises
+        UsageProblem with the difference where the folder belongs to another recipe, and where an earlier version began
+        it."""
+        if self.recipe_path.is_file():
+            if recipes.is_earlier(recipes.read(self.recipe_path)):
+                raise UsageProblem(
+                    f"{self.folder} was begun by mmvae 0.1, which trained by other code: going on would make one run "
+                    "of two",
+                    "evaluate, sample and compare it as it is, or train anew into another folder with --run",
+                )
+            if changes := self.differences(recipe):
+                raise UsageProblem(
+                    f"{self.folder} was trained with another recipe: {'; '.join(changes)}",
+                    "give --run for another folder, or the same recipe",
+                )
+            return
+        if self.checkpoint_paths():
+            raise DataProblem(
+                f"{self.recipe_path} is missing, but there are checkpoints", "restore it, or choose another --run"
+            )
+        make_folder(self.checkpoints)
+        self._write_recipe(recipe)
+
+    def differences(self, recipe: Recipe) -> list[str]:
+        """Where ``recipe`` differs from this run's; more epochs than before are the same run made longer, unless the
+        learning rate's schedule depends on their number."""
+        known = self.recipe()
+        if known.training.schedule == "constant":
+            known = known.with_epochs(max(recipe.training.epochs, known.training.epochs))
+        return recipes.difference(known, recipe)
+
+    def lengthen(self, recipe: Recipe) -> None:
+        """Note that the run now has ``recipe``'s epochs; to be called with the lock held, after :meth:`prepare`."""
+        if recipe.training.epochs > self.recipe().training.epochs:
+            self._write_recipe(recipe)
+
+    def _write_recipe(self, recipe: Recipe) -> None:
+        content = recipe.dump().encode()
+        write_atomic(self.recipe_path, _RECIPE_SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+
+    def lock(self) -> AbstractContextManager[Lock]:
+        """Keep a second process out of the folder."""
+        return lock.hold(self.folder)
+
+    # metrics ---------------------------------------------------------------------------------------------------------
+
+    def log(self, records: list[dict[str, Any]]) -> None:
+        """Append lines to metrics.jsonl and flush them."""
+        lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+        try:
+            with open(self.metrics_path, "a", encoding="utf-8") as file:
+                file.write(lines)
+        except OSError as error:
+            raise cannot_write(self.metrics_path, error, "what was written before is untouched") from error
+
+    def forget_after(self, step: int) -> None:
+        """Drop the lines of metrics.jsonl later than ``step`` (and a last line cut in half): they will come again."""
+        if not self.metrics_path.is_file():
+            return
+        with reading(self.metrics_path):
+            lines = self.metrics_path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut in half
+        kept, damaged = [], 0
+        for line in lines:
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + b"\n")
+            except (ValueError, KeyError, TypeError, RecursionError):
+                damaged += 1
+        if damaged:
+            console.warn(f"{self.metrics_path}: {damaged} damaged line(s) dropped")
+        write_atomic(self.metrics_path, b"".join(kept))
+
+    # checkpoints -----------------------------------------------------------------------------------------------------
+
+    def checkpoint_path(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:08d}.safetensors"
+
+    def checkpoint_paths(self) -> list[Path]:
+        """Checkpoint files, newest first. Raises Unreadable where their folder may not be listed."""
+        if not self.checkpoints.is_dir():
+            return []
+        with reading(self.checkpoints):
+            names = os.listdir(self.checkpoints)  # glob would say that there are none
+        return [self.checkpoints / name for name in sorted(names, reverse=True) if _CHECKPOINT.fullmatch(name)]

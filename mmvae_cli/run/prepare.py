@@ -1,0 +1,28 @@
+"""What a recipe needs before it can be trained, checked before a run is opened or a study begins. No torch."""
+
+from importlib.util import find_spec
+
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.recipe import Recipe
+from mmvae_cli.store import Store
+
+
+def check(recipe: Recipe, store: Store) -> None:
+    """Raise UsageProblem unless the dataset fills a batch and the packages that the recipe asks for are there."""
+    steps_per_epoch(recipe, store)
+    if recipe.training.tensorboard and find_spec("tensorboard") is None:
+        raise UsageProblem(
+            "training.tensorboard needs the package tensorboard",
+            "pip install 'mmvae-cli[tensorboard]', or leave it out: metrics.jsonl has the same numbers",
+        )
+
+
+def steps_per_epoch(recipe: Recipe, store: Store) -> int:
+    """Whole batches of the training split. Raises UsageProblem where there is none."""
+    count, batch = store.count("train"), recipe.training.batch_size
+    if batch > count:
+        raise UsageProblem(
+            f"training.batch_size {batch} is more than the {count:,} training items of {store.folder}",
+            f"use training.batch_size={count} or fewer",
+        )
+    return count // batch

@@ -1,0 +1,152 @@
+"""evaluation.json: what was measured, and everything needed to know later exactly how. No torch.
+
+Subsets are named by their modalities joined with ``+`` in the recipe's order (``m0+m3``). A value that could not be
+measured is null, and ``reasons`` says why under the same dotted path.
+"""
+
+import math
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mmvae_cli.disk.files import read_json
+from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.recipe.wording import first_problem
+
+Score = float | None
+CHANCE = "°"
+"""Stands behind a score that a guess reaches too, in every table."""
+BySubset = dict[str, Score]
+ByTarget = dict[str, dict[str, Score]]
+"""source subset -> target modality -> value"""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class RunFacts(_Part):
+    recipe: str
+    method: str
+    seed: int
+    checkpoint: str
+    step: int
+    epoch: int
+
+
+class DatasetFacts(_Part):
+    name: str
+    fingerprint: str
+    split: str
+    count: int
+    stand_in: str | None = None
+
+
+class Latent(_Part):
+    """Linear classification of the representation (Table 2, Figure 3 left). ``values``: subset -> score;
+    ``per_label``: subset -> attribute -> average precision, where labels are attributes; ``constant``: subset whose
+    classifier gives all items one class -> that class."""
+
+    metric: Literal["accuracy", "average_precision"]
+    values: BySubset
+    per_label: dict[str, dict[str, Score]] = Field(default_factory=dict)
+    constant: dict[str, str] = Field(default_factory=dict)
+
+
+class Coherence(_Part):
+    """``joint``: share of prior samples whose modalities agree. ``conditional``: source -> target -> score, targets
+    inside the source included (the paper's tables leave those out). ``classifiers``: modality -> test score;
+    ``classifiers_per_label``: modality -> attribute -> average precision on the test split.
+
+    ``joint_chance``: the joint coherence that modalities without anything in common would have if each were given each
+    class as often as here: near 0 where all classes are generated, 1 for a model that always generates the same one.
+    ``constant`` and ``joint_constant``: what is always given one class -> that class, by source and target, and by
+    modality among the prior samples."""
+
+    metric: Literal["accuracy", "average_precision"]
+    joint: Score
+    joint_samples: int
+    joint_chance: Score = None
+    joint_constant: dict[str, str] = Field(default_factory=dict)
+    conditional: ByTarget
+    constant: dict[str, dict[str, str]] = Field(default_factory=dict)
+    per_label: dict[str, dict[str, dict[str, Score]]] = Field(default_factory=dict)
+    classifiers: dict[str, float]
+    classifiers_per_label: dict[str, dict[str, Score]] = Field(default_factory=dict)
+
+
+class Likelihood(_Part):
+    """Importance-sampled log p(X | subset) in nats per item, unweighted. ``joint``: all modalities;
+    ``per_modality``: source -> target -> log p(x_target | source)."""
+
+    importance_samples: int
+    grouping: Literal["per_item", "released"]
+    count: int
+    joint: BySubset
+    per_modality: ByTarget
+
+
+class EvaluationResult(_Part):
+    """``base_rates``: the share of the evaluated items that have each attribute, which is the average precision of a
+    guess (empty for classes). ``chance``: what a guess scores: the share of the most frequent class, or the mean base
+    rate of the attributes that occur."""
+
+    format: Literal["mmvae-evaluation"] = "mmvae-evaluation"
+    version: Literal[1] = 1
+    protocol: Literal["default", "released"]
+    run: RunFacts
+    dataset: DatasetFacts
+    modalities: list[str]
+    settings: dict[str, Any] = Field(default_factory=dict)
+    base_rates: dict[str, float] = Field(default_factory=dict)
+    chance: Score = None
+    latent: Latent | None = None
+    coherence: Coherence | None = None
+    likelihood: Likelihood | None = None
+    reasons: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def trials(self) -> float:
+        """On how many answers an accuracy rests (the items) or a mean average precision (the items that have an
+        attribute: a precision is taken at each of those)."""
+        return self.dataset.count * (self.chance or 0.0 if self.base_rates else 1.0)
+
+    def constants(self) -> list[str]:
+        """A sentence for each kind of answer that is the same whatever is asked."""
+        latent = self.latent.constant if self.latent else {}
+        conditional = self.coherence.constant if self.coherence else {}
+        joint = self.coherence.joint_constant if self.coherence else {}
+        pairs = {f"{source} -> {name}": label for source, row in conditional.items() for name, label in row.items()}
+        return [f"{what} ({names})" for what, found in (
+            ("the latent classifier gives every item the same class", latent),
+            ("what is generated is always judged to be of the same class", pairs),
+            ("samples from the prior are always judged to be of the same class", joint),
+        ) if (names := first([f"{name}: {label}" for name, label in found.items()]))]  # fmt: skip
+
+
+def at_chance(value: float, chance: float, trials: float, errors: float = 2) -> bool:
+    """Whether a score is no better than a guess: at most ``errors`` binomial standard errors of ``chance`` above it."""
+    error = math.sqrt(chance * (1 - chance) / trials) if trials else math.inf
+    return value <= chance + errors * error + 1e-9
+
+
+def by_reason(reasons: dict[str, str]) -> dict[str, str]:
+    """Why something could not be measured -> what: ``latent.values.m0, latent.values.m1 and 29 more``."""
+    paths: dict[str, list[str]] = {}
+    for path, why in reasons.items():
+        paths.setdefault(why, []).append(path)
+    return {why: first(found) for why, found in paths.items()}
+
+
+def first(names: list[str]) -> str:
+    """``a, b, c, d and 29 more``."""
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def load(path: Path) -> EvaluationResult:
+    """Read and check an evaluation.json. Raises DataProblem in one line, Unreadable where it may not be read."""
+    try:
+        return EvaluationResult.model_validate(read_json(path))
+    except ValidationError as error:
+        raise DataProblem(f"{path}: {first_problem(error)}", "run mmvae evaluate again") from error

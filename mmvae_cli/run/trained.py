@@ -1,0 +1,43 @@
+"""A trained run ready for use: what evaluating it and sampling from it have in common."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mmvae_cli.compute import runtime
+from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.recipe import Recipe
+from mmvae_cli.run import checkpoint
+from mmvae_cli.run.checkpoint import Checkpoint
+from mmvae_cli.run.layout import Run
+from mmvae_cli.store import Store, batches, of_recipe
+
+
+@dataclass(frozen=True)
+class Trained:
+    """``model`` is in eval mode on ``device``, with the weights of ``checkpoint``; ``store`` is the run's dataset."""
+
+    model: MultimodalVAE
+    checkpoint: Checkpoint
+    store: Store
+    device: torch.device
+
+
+def load(run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, device: str, verify: bool) -> Trained:
+    """The run's model with its ``chosen`` or newest valid checkpoint. Raises DataProblem for a checkpoint or dataset
+    that is missing or damaged, UsageProblem for a dataset or device that does not fit."""
+    found = checkpoint.needed(run, chosen)
+    store = of_recipe(recipe, data_dir, verify=verify)
+    batches.check_store(store, recipe)
+    run.check_data(store.folder, store.fingerprint)
+    place = runtime.pick_device(device)
+    runtime.set_precision("fp32")  # what is reported is computed with exact products, whatever training used
+    model = MultimodalVAE(recipe)
+    found.load_model(model)
+    if odd := [name for name, weight in model.state_dict().items() if not weight.isfinite().all()]:
+        raise DataProblem(
+            f"{found.path} has weights that are not finite ({odd[0]})", "choose another one with --checkpoint"
+        )
+    return Trained(model.to(place).eval(), found, store, place)

@@ -1,0 +1,31 @@
+"""The dataset folder: what it says of itself, how it is written, read and made into batches."""
+
+from mmvae_cli.store.folder import (
+    FORMAT,
+    IN_MEMORY,
+    VERSION,
+    FileInfo,
+    LabelInfo,
+    ModalityInfo,
+    SplitInfo,
+    Store,
+    StoreInfo,
+    finish,
+    new_array,
+    of_recipe,
+)
+
+__all__ = [
+    "FORMAT",
+    "IN_MEMORY",
+    "VERSION",
+    "FileInfo",
+    "LabelInfo",
+    "ModalityInfo",
+    "SplitInfo",
+    "Store",
+    "StoreInfo",
+    "finish",
+    "new_array",
+    "of_recipe",
+]

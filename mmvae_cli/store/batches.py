@@ -1,0 +1,113 @@
+"""From a store to batches: uint8 on the device (or in host memory where it does not fit), items by index."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmvae_cli.compute import runtime
+from mmvae_cli.compute.runtime import derive
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.recipe import Recipe
+from mmvae_cli.recipe.kinds import KINDS
+from mmvae_cli.store import ModalityInfo, Store, text
+from mmvae_cli.store.rows import Rows, parts
+
+DEVICE_SHARE = 0.6
+"""Data stay in host memory when they would take more than this share of the device's free memory."""
+
+
+def check_store(store: Store, recipe: Recipe) -> None:
+    """Raise UsageProblem unless the store has every modality of the recipe, of the same kind and shape."""
+    known = store.info.modalities
+    for name, spec in recipe.modalities.items():
+        if name not in known:
+            raise UsageProblem(
+                f"{store.folder} has no modality {name!r} of recipe {recipe.name!r}; it has {', '.join(known)}",
+                "name the dataset's modalities in the recipe, or set dataset.name to another dataset",
+            )
+        if (spec.kind, spec.shape) != (known[name].kind, known[name].shape):
+            raise UsageProblem(
+                f"modality {name!r}: the recipe has {spec.kind} {list(spec.shape or ())}, "
+                f"{store.folder} has {known[name].kind} {list(known[name].shape)}"
+            )
+        characters = len(known[name].alphabet or text.ALPHABET)
+        if characters != len(text.ALPHABET):
+            raise UsageProblem(
+                f"modality {name!r}: {store.folder} has an alphabet of {characters} characters",
+                f"the text networks are made for {len(text.ALPHABET)}: leave the unused ones at its end",
+            )
+
+
+class Split:
+    """One split of a store, ready to give batches of the wanted modalities on ``device``. ``place``: where the data
+    lie, and where the numbers of items are best kept: fetching them from a GPU for every batch would wait for it.
+    ``seed``: says where randomly placed text stands."""
+
+    def __init__(
+        self, store: Store, split: str, names: list[str], device: torch.device, seed: int, data_on: str = "auto"
+    ) -> None:
+        self.count, self.device, self._seed = store.count(split), device, seed
+        self.info: dict[str, ModalityInfo] = {name: store.info.modalities[name] for name in names}
+        arrays = {name: store.array(split, name) for name in names}
+        size = sum(array.nbytes for array in arrays.values())
+        self.on_device = device.type == "cpu" or data_on == "device" or (data_on == "auto" and _fits(size, device))
+        place = self.place = device if self.on_device else torch.device("cpu")
+        self._rows = {name: _rows(array, place) for name, array in arrays.items()}
+        indices = {name: store.index(split, name) for name in names}
+        self._index = {name: torch.from_numpy(i.astype(np.int64)).to(place) for name, i in indices.items()
+                       if i is not None}  # fmt: skip
+        self._lengths = {name: _word_lengths(arrays[name], info, place) for name, info in self.info.items()
+                         if info.placement == "random"}  # fmt: skip
+        self._starts = {name: torch.zeros(self.count, dtype=torch.int64, device=place) for name in self._lengths}
+        self.begin(text.FIXED_EPOCH)
+
+    def begin(self, epoch: int) -> None:
+        """Place the words of all items for ``epoch``: a function of (seed, epoch, item). Until then they stand where
+        evaluation always finds them. The starts stay in the same tensors, so that a batch is nothing but looking up."""
+        for name, starts in self._starts.items():
+            items = torch.arange(self.count, device=self.place)
+            lengths = self._lengths[name][self._index.get(name, items)]
+            draws = text.uniforms(derive(self._seed, "text", name), epoch, items)
+            starts.copy_(text.starts(lengths, self.info[name].shape[0], draws))
+
+    def batch(self, items: Tensor) -> dict[str, Tensor]:
+        """The ``items`` (B,) int64 as images (B, C, H, W) in [0, 1] and text codes (B, L) int64."""
+        items = items.to(self.place)
+        return {name: self._modality(name, items) for name in self.info}
+
+    def _modality(self, name: str, items: Tensor) -> Tensor:
+        rows = self._index[name][items] if name in self._index else items
+        source = self._rows[name]
+        data = source[rows] if isinstance(source, Tensor) else torch.from_numpy(source[rows.numpy()])
+        if name in self._lengths:
+            data = text.place(data, self._starts[name][items])
+        data = data.to(self.device, non_blocking=True)
+        return KINDS[self.info[name].kind].read(data)
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    return size < DEVICE_SHARE * runtime.memory_left(device)
+
+
+def _rows(array: np.ndarray | Rows, place: torch.device) -> Tensor | Rows:
+    """The array on ``place``. On the CPU a large one stays on the disk: data may be larger than the memory."""
+    return array if isinstance(array, Rows) and place.type == "cpu" else torch.from_numpy(array[:]).to(place)
+
+
+def _word_lengths(array: np.ndarray | Rows, info: ModalityInfo, place: torch.device) -> Tensor:
+    fill, alphabet = info.fill or " ", info.alphabet or text.ALPHABET
+    lengths = [text.word_lengths(part, fill=fill, alphabet=alphabet) for part in parts(array)]
+    return torch.from_numpy(np.concatenate(lengths)).to(place)
+
+
+def permutation(count: int, seed: int, epoch: int, device: torch.device) -> Tensor:
+    """The order (count,) of the items in an epoch: a function of (seed, epoch), so resuming needs no sampler state."""
+    generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
+    return torch.randperm(count, generator=generator).to(device)
+
+
+def chunks(order: Tensor, size: int) -> Iterator[Tensor]:
+    """Consecutive parts of ``order``; the last one may be shorter."""
+    yield from order.split(size)

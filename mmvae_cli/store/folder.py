@@ -1,0 +1,309 @@
+"""The dataset folder: ``dataset.json`` and plain ``.npy`` arrays. numpy only, no torch.
+
+Layout of a store (README, "The dataset folder", says the same for people who write their own)::
+
+    dataset.json                 what is inside: modalities, splits, labels, provenance, SHA-256 of every file
+    preview.png                  a look at it
+    {split}/{modality}.npy       uint8; image: (N, C, H, W), text: (N, L) positions in the modality's alphabet
+    {split}/{modality}.index.npy optional int32 (items,): row of the array that belongs to item i
+    {split}/labels.npy           int64 (items,) classes, or uint8 (items, A) attributes in 0/1
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mmvae_cli import recipe as recipes
+from mmvae_cli.disk.files import read_json, reading, reserve, sha256, visible, write_json
+from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.paths import look, refuse_dangling
+from mmvae_cli.recipe import Recipe
+from mmvae_cli.recipe.kinds import KINDS
+from mmvae_cli.recipe.wording import first_problem
+from mmvae_cli.store.rows import Rows, parts
+
+FORMAT, VERSION = "mmvae-dataset", 1
+IN_MEMORY = 1 << 30
+"""Files up to this size are read once: the bytes that were checked are the bytes that are used, whatever happens to the
+file meanwhile. Larger ones stay on the disk (:class:`Rows`)."""
+_AGAIN = "build the dataset again: mmvae make-dataset ... --force; one of your own: mend the array, then store.finish"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    def __init__(self, **fields: Any) -> None:
+        """Raises ValueError in our words, also in a script that describes a dataset of its own."""
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise ValueError(first_problem(error)) from None
+
+
+class ModalityInfo(_Part):
+    """One modality of a store. ``shape``: (C, H, W) of an image, (L,) of a text."""
+
+    kind: str
+    shape: tuple[int, ...] = Field(min_length=1, max_length=3)
+    alphabet: str | None = None
+    placement: Literal["fixed", "random"] = "fixed"
+    fill: str | None = None
+    """text only. ``fixed``: rows are used as they are. ``random``: a row holds the string at its left end, the rest
+    is ``fill``; training moves it to a start drawn anew at each access, evaluation to one drawn once."""
+
+    def model_post_init(self, context: Any) -> None:
+        if self.kind not in KINDS:
+            raise ValueError(f"kind {self.kind!r} is not one of {', '.join(KINDS)}")
+        if len(self.shape) != len(KINDS[self.kind].sides):
+            raise ValueError(f"{self.kind} data have the shape ({', '.join(KINDS[self.kind].sides)})")
+        if KINDS[self.kind].has_alphabet and not self.alphabet:
+            raise ValueError(f"{self.kind} data have an alphabet")
+        if min(self.shape) < 1:
+            raise ValueError("every side of a shape is at least 1")
+        if self.placement == "random" and (self.fill is None or self.fill not in (self.alphabet or "")):
+            raise ValueError("randomly placed text needs a fill character from its alphabet")
+
+
+class SplitInfo(_Part):
+    count: int = Field(ge=1)
+
+
+class FileInfo(_Part):
+    bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class LabelInfo(_Part):
+    """``class``: one of ``names`` per item; ``attributes``: any of ``names`` per item."""
+
+    kind: Literal["class", "attributes"]
+    names: tuple[str, ...] = Field(min_length=1)
+
+
+class StoreInfo(_Part):
+    """The content of dataset.json."""
+
+    format: Literal["mmvae-dataset"] = "mmvae-dataset"
+    version: Literal[1] = 1
+    name: str = Field(pattern=_NAME)
+    modalities: dict[str, ModalityInfo] = Field(min_length=1)
+    splits: dict[str, SplitInfo] = Field(min_length=1)
+    labels: LabelInfo
+    stand_in: str | None = None
+    """Says what is not the real thing (generated pictures, a subset); shown wherever results are."""
+    seed: int | None = None
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    files: dict[str, FileInfo] = Field(default_factory=dict)
+
+    def model_post_init(self, context: Any) -> None:
+        for name in self.modalities:
+            if not _valid_name(name):
+                raise ValueError(f"modality name {name!r}: letters, digits, '_' and '-' only, 64 at most")
+        if not {"train", "test"} <= set(self.splits):
+            raise ValueError("the splits 'train' and 'test' must be there")
+        for name in self.files:
+            if Path(name).is_absolute() or ".." in Path(name).parts or Path(name).suffix != ".npy":
+                raise ValueError(f"file {name!r} is not a plain .npy path inside the folder")
+
+
+def _valid_name(name: str) -> bool:
+    return 0 < len(name) <= 64 and all(c.isalnum() or c in "_-" for c in name) and name.isascii()
+
+
+class Store:
+    """A dataset folder opened for reading. Arrays are read, or left on the disk where they are large, and checked when
+    they are asked for.
+
+    Raises :class:`DataProblem` naming the file and what to do, for whatever is missing, damaged or inconsistent.
+    """
+
+    def __init__(self, folder: Path, *, verify: bool = True, info: StoreInfo | None = None) -> None:
+        """``verify``: compare checksums. ``info``: what the folder is to hold where dataset.json is not there yet."""
+        self.folder, self._verify = folder, verify
+        self._loaded: dict[str, np.ndarray | Rows] = {}
+        self.info = info or _read_info(folder)
+
+    @property
+    def name(self) -> str:
+        return self.info.name
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with any byte of the data or of its description, provenance aside."""
+        known = self.info.model_dump(mode="json", exclude={"provenance"})
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
+    def count(self, split: str) -> int:
+        if split not in self.info.splits:
+            raise DataProblem(f"{self.folder}: no split {split!r}", f"it has: {', '.join(self.info.splits)}")
+        return self.info.splits[split].count
+
+    def array(self, split: str, modality: str) -> np.ndarray | Rows:
+        """Rows of one modality as they are stored: uint8 image (N, C, H, W), text (N, L)."""
+        info = self.info.modalities[modality]
+        array, dtype = self._load(f"{split}/{modality}.npy"), KINDS[info.kind].dtype
+        if array.dtype != dtype or array.shape[1:] != info.shape:
+            raise self._damaged(
+                f"{split}/{modality}.npy", f"holds {array.dtype} {array.shape}, not {dtype} (N, *{info.shape})"
+            )
+        if self.index(split, modality) is None and len(array) != self.count(split):
+            raise self._damaged(f"{split}/{modality}.npy", f"has {len(array)} rows for {self.count(split)} items")
+        if KINDS[info.kind].has_alphabet and any(int(p.max()) >= len(info.alphabet or "") for p in parts(array)):
+            raise self._damaged(f"{split}/{modality}.npy", "has a character outside the alphabet")
+        return array
+
+    def index(self, split: str, modality: str) -> np.ndarray | None:
+        """int32 (items,): which row of :meth:`array` belongs to item i; None where row i is item i."""
+        name = f"{split}/{modality}.index.npy"
+        if name not in self.info.files:
+            return None
+        index = self._load(name)[:]
+        rows = len(self._load(f"{split}/{modality}.npy"))
+        if index.dtype != np.int32 or index.shape != (self.count(split),):
+            raise self._damaged(name, f"holds {index.dtype} {index.shape}, not int32 ({self.count(split)},)")
+        if index.min() == -1:
+            raise self._damaged(name, "marks items as absent (-1): incomplete data are not supported yet")
+        if index.min() < 0 or index.max() >= rows:
+            raise self._damaged(name, f"points outside the {rows} rows of {modality}.npy")
+        return index
+
+    def labels(self, split: str) -> np.ndarray:
+        """int64 (items,) classes or uint8 (items, A) attributes."""
+        labels, known = self._load(f"{split}/labels.npy")[:], self.info.labels
+        shape: tuple[int, ...] = (self.count(split),)
+        dtype, top = "int64", len(known.names) - 1
+        if known.kind == "attributes":
+            shape, dtype, top = (*shape, len(known.names)), "uint8", 1
+        if labels.shape != shape or labels.dtype != dtype:
+            raise self._damaged(f"{split}/labels.npy", f"holds {labels.dtype} {labels.shape}, not {dtype} {shape}")
+        if labels.min() < 0 or labels.max() > top:
+            raise self._damaged(f"{split}/labels.npy", f"has a label outside 0..{top}")
+        return labels
+
+    def check(self, split: str, modalities: Iterable[str]) -> None:
+        """Read and check the arrays now, so that damage is seen before anything is done; a file is hashed once."""
+        for modality in modalities:
+            self.array(split, modality)
+
+    def _load(self, name: str) -> np.ndarray | Rows:
+        if name not in self._loaded:
+            self._loaded[name] = self._read(name)
+        return self._loaded[name]
+
+    def _read(self, name: str) -> np.ndarray | Rows:
+        known, path = self.info.files.get(name), self.folder / name
+        try:
+            with reading(path):
+                if not path.is_file():
+                    raise self._damaged(name, "is missing")
+                if known is None:
+                    raise self._damaged(name, "is not listed in dataset.json")
+                if path.stat().st_size != known.bytes:
+                    raise self._damaged(name, f"has {path.stat().st_size} bytes, not {known.bytes}")
+                source = path.read_bytes() if known.bytes <= IN_MEMORY else Rows(path)
+                if self._verify and _digest(source) != known.sha256:
+                    raise self._damaged(name, "does not match its checksum")
+            array = source if isinstance(source, Rows) else _npy(source)
+        except DataProblem:
+            raise
+        except Exception as error:  # a header can be wrong in more ways than numpy has names for
+            raise self._damaged(name, f"cannot be read ({str(error)[:120]})") from error
+        if not array.shape or array.shape != known.shape or str(array.dtype) != known.dtype:
+            raise self._damaged(name, "has another shape or type than dataset.json says")
+        return array
+
+    def _damaged(self, name: str, what: str) -> DataProblem:
+        return DataProblem(f"{self.folder / name} {what}", _AGAIN)
+
+
+def of_recipe(recipe: Recipe, data_dir: Path, *, verify: bool) -> Store:
+    """The recipe's dataset. Raises DataProblem, where there is none, with the command that makes it."""
+    folder = recipes.dataset_folder(recipe, data_dir)
+    if not folder.exists():
+        refuse_dangling(folder, DataProblem)
+        raise DataProblem(f"no dataset at {folder}", f"make it: {recipes.how_to_make(recipe, data_dir)}")
+    return Store(folder, verify=verify)
+
+
+def _digest(source: bytes | Rows) -> str:
+    return source.sha256() if isinstance(source, Rows) else hashlib.sha256(source).hexdigest()
+
+
+def _npy(content: bytes) -> np.ndarray:
+    """The array in the bytes of a .npy file; never pickled, never zipped."""
+    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+
+
+def _read_info(folder: Path) -> StoreInfo:
+    path = folder / "dataset.json"
+    with reading(path):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            look(folder)
+        if not path.is_file():
+            if folder.is_dir() and any(folder.glob("*/*.npy")):
+                raise DataProblem(f"{path} is missing or no file", _AGAIN)
+            refuse_dangling(path, DataProblem)
+            raise DataProblem(f"no dataset at {folder}", "build it with mmvae make-dataset, or give --data-dir")
+        if path.stat().st_size > 16 << 20:
+            raise DataProblem(f"{path} is larger than any dataset.json", "build the dataset again")
+    try:
+        return StoreInfo.model_validate(read_json(path))
+    except ValidationError as error:
+        raise DataProblem(f"{path}: {first_problem(error)}", "build the dataset again") from error
+
+
+def new_array(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
+    """A memory-mapped array at ``folder/name`` to fill; never in memory as a whole."""
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    reserve(path, array.offset)
+    return array
+
+
+def finish(folder: Path, info: StoreInfo, *, replace: bool = False) -> StoreInfo:
+    """Write dataset.json over the ``.npy`` files in ``folder``, checksums included; returns the complete info.
+
+    The arrays are checked as whoever reads them will: raises DataProblem with the name of one that is missing or is not
+    what ``info`` says. Raises UsageProblem where there is a dataset.json, unless ``replace`` is true.
+    """
+    description = folder / "dataset.json"
+    if description.exists() and not replace:
+        raise UsageProblem(f"{description} exists", "write into another folder, or call finish(..., replace=True)")
+    files = {path.relative_to(folder).as_posix(): _describe(path) for path in visible(folder.glob("[!.]*/*.npy"))}
+    complete = StoreInfo.model_validate(info.model_dump() | {"files": {k: v.model_dump() for k, v in files.items()}})
+    for split in complete.splits:
+        for modality in complete.modalities:
+            _check_written(folder, complete, split, modality)
+        Store(folder, verify=False, info=complete).labels(split)
+    write_json(description, complete.model_dump(mode="json"))
+    return complete
+
+
+def _describe(path: Path) -> FileInfo:
+    try:
+        with reading(path):
+            header = np.lib.format.open_memmap(path, mode="r")
+    except ValueError as error:  # no .npy file, or one of Python objects
+        raise DataProblem(f"{path} cannot be read ({str(error)[:120]})", _AGAIN) from error
+    return FileInfo(bytes=path.stat().st_size, sha256=sha256(path), shape=header.shape, dtype=str(header.dtype))
+
+
+def _check_written(folder: Path, info: StoreInfo, split: str, modality: str) -> None:
+    """Raise DataProblem for what a reader would refuse, and for pictures that were fractions before they became bytes:
+    all of them black. The folder is opened anew, so that no more than one array is held in memory."""
+    array = Store(folder, verify=False, info=info).array(split, modality)
+    if info.modalities[modality].kind == "image" and 0 < max(int(part.max()) for part in parts(array)) <= 1:
+        path = folder / split / f"{modality}.npy"
+        raise DataProblem(f"{path} has no value above 1: pictures are bytes, 0 to 255", "multiply fractions by 255")
