@@ -1,4 +1,4 @@
-"""The strings of facts 2.3: which words, in which order, and where among the padding."""
+"""The strings of equations 7.4: which words, in which order, and where among the padding."""
 
 import numpy as np
 import pytest

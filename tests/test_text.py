@@ -11,7 +11,7 @@ from mmvae_cli.store import text
 
 WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
-# facts 2.2, position by position
+# equations 7.2, position by position
 POINTS = {
     0: "a", 25: "z", 26: "0", 35: "9", 36: "-", 37: ",", 38: ";", 39: ".", 40: "!", 41: "?", 42: ":", 43: "'", 44: '"',
     45: "\\", 46: "/", 47: "|", 48: "_", 49: "@", 50: "#", 51: "$", 52: "%", 53: "^", 54: "&", 55: "*", 56: "~",

@@ -1,4 +1,5 @@
-"""The official files of PolyMNIST: ``{train,test}/m{v}/{i}.{label}.png``, ``i`` from 0 for every label (facts 2.1)."""
+"""The official files of PolyMNIST: ``{train,test}/m{v}/{i}.{label}.png``, ``i`` from 0 for every
+label (equations 7.1)."""
 
 import io
 import re

@@ -112,8 +112,8 @@ def _refuse_weak(name: str, score: float, setting: Setting, force: bool) -> None
 
 def _train(name: str, network: nn.Module, setting: Setting) -> Score:
     """Adam with a linear decay to 0: classes in up to 5 rounds of 500 steps of 128 items, attributes in one of 2,000
-    steps and 5 epochs at least; returns the test score. The released code has the weights only, no training (facts
-    3.3)."""
+    steps and 5 epochs at least; returns the test score. The released code has the weights only, no training
+    (equations 8.4)."""
     seed = derive(0, "classifier", name)
     torch.manual_seed(seed)
     for module in network.modules():

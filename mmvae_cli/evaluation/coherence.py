@@ -1,4 +1,4 @@
-"""Generation coherence (facts 4.2; Tables 3, 5, 6, Figure 3 centre): do classifiers find in what is generated the label
+"""Generation coherence (equations 6.2): do classifiers find in what is generated the label
 that it was generated from? A generated sample is the mean of the decoder's distribution at one drawn z."""
 
 import math
@@ -131,7 +131,7 @@ def _generated(
 ) -> Iterator[tuple[int, range, Tensor]]:
     """(target's position, positions of subsets, classifier output (s, b, labels)) for all subsets of one block. The
     private latents are drawn from the prior, once per block and shared by all subsets, for observed modalities too
-    (facts 1.7, 4.2)."""
+    (equations 3.4, 6.2)."""
     model, count = setting.model, len(part.items)
     private = {name: _prior_private(setting, count) for name in model.names}
     for chunk in subset_chunks(setting):

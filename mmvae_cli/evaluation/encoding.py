@@ -22,7 +22,7 @@ from mmvae_cli.recipe.families import Subset
 from mmvae_cli.store import LabelInfo, Store, batches
 
 BLOCK = 256
-"""Rows among which the block rule of mixture posteriors is applied, and the released code's batch (facts 4)."""
+"""Rows among which the block rule of mixture posteriors is applied, and the released code's batch (equations 6)."""
 LIKELIHOOD_BLOCK = 64
 SUBSETS_AT_ONCE = 64
 _LATENTS_AT_ONCE = 1024

@@ -1,4 +1,4 @@
-"""Linear classification of the latent representation (facts 4.1; Table 2, Table 5 left, Figure 3 left)."""
+"""Linear classification of the latent representation (equations 6.1; Table 2, Table 5 left, Figure 3 left)."""
 
 import warnings
 from typing import Any, NamedTuple

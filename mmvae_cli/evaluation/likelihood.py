@@ -1,4 +1,4 @@
-"""Importance-sampled log-likelihood log p(X | X_A) for every subset A (facts 4.3; Tables 4 and 7, Figure 3 right).
+"""Importance-sampled log-likelihood log p(X | X_A) for every subset A (equations 6.3; Tables 4 and 7, Figure 3 right).
 
     log w_k = sum_m log p(x_m | z_k, s_mk) + log p(z_k) - log q_A(z_k) + sum_{m in A} (log p(s_mk) - log q(s_mk))
     log p(X | X_A) ~ logsumexp_k log w_k - log K, averaged over the items

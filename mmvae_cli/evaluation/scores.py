@@ -49,7 +49,7 @@ def average_precisions(
     """Average precision per attribute: blocks of scores (b, A), higher is more likely, and labels (b, A) in 0/1.
 
     ``hard``: scores count as 0/1 predictions (score > 0), as in the released code. Under ``released`` each block is
-    scored by itself and the blocks are averaged, a block without a positive counting 0 (facts 4.1, 4.2).
+    scored by itself and the blocks are averaged, a block without a positive counting 0 (equations 6.1, 6.2).
     """
     ready = [((s > 0).double() if hard else s.double()).cpu().numpy() for s in scores]
     truth = [block.cpu().numpy() for block in labels]

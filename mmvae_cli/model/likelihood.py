@@ -1,4 +1,4 @@
-"""Likelihoods p(x_m | z): log-density per item and mean, from a decoder's output. Sources: facts 1.4."""
+"""Likelihoods p(x_m | z): log-density per item and mean, from a decoder's output. Sources: equations 4.2."""
 
 import math
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ def _categorical(family: str, output: Tensor, codes: Tensor) -> Tensor:
 
 def log_probabilities(family: str, output: Tensor) -> Tensor:
     """Log-probabilities over the vocabulary (..., V). ``categorical_released`` repeats the authors' code: log-softmax
-    values are taken for unnormalised probabilities, p_i = a_i / sum_j a_j with a = log_softmax (facts 1.4)."""
+    values are taken for unnormalised probabilities, p_i = a_i / sum_j a_j with a = log_softmax (equations 4.2)."""
     a = F.log_softmax(output, -1)
     if family == "categorical":
         return a

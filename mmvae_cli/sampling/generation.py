@@ -28,7 +28,7 @@ from mmvae_cli.sampling.plan import Figure
 from mmvae_cli.store import ModalityInfo, attribute_text, batches, text
 
 ROWS = 10
-"""Samples per item in a conditional grid, as in the released code (facts 4.4)."""
+"""Samples per item in a conditional grid, as in the released code (equations 6.2)."""
 NOTHING_WRITTEN = "no figure was written"
 _AT_ONCE = {"cpu": 128, "cuda": 2048}
 Arrays = dict[str, np.ndarray]
@@ -122,7 +122,7 @@ def _reconstruction(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
 
 def _conditional(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
     """ROWS samples of the target for every item: z ~ q(z | X_A) anew in every cell, and in row i the i-th prior
-    private latent for all items (facts 1.7, 4.4; Figures 4, 10 and 11)."""
+    private latent for all items (equations 3.4, 6.2; Figures 4, 10 and 11)."""
     z = _content(sampler, batch, figure.given, ROWS)
     return _decoded(sampler, z, {name: _prior_private(sampler, name, ROWS, 1) for name in figure.target})
 
@@ -249,7 +249,7 @@ def choose_items(sampler: Sampler, count: int) -> np.ndarray:
 
 
 def _typed(sampler: Sampler, figure: Figure) -> tuple[Batch, Arrays]:
-    """The typed attributes as text, written and placed by the rule of the dataset (facts 2.3), as a batch."""
+    """The typed attributes as text, written and placed by the rule of the dataset (equations 7.4), as a batch."""
     (name,), labels = figure.given, sampler.trained.store.info.labels
     info = sampler.info(name)
     if info.shape != (attribute_text.LENGTH,):

@@ -78,7 +78,7 @@ def _conditional(figure: Figure, arrays: dict[str, np.ndarray], context: Context
 
 
 def _swap(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Any]:
-    """Left column: the items that give the content; top row: the items that give the style (facts 4.4)."""
+    """Left column: the items that give the content; top row: the items that give the style (equations 6.2)."""
     (target,) = figure.target
     count = min(PRIOR_COLUMNS, len(arrays["z"]))
     style = _cells(arrays, f"input_{target}", context)[:count]

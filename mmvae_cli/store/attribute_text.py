@@ -1,4 +1,4 @@
-"""CelebA's second modality: the 40 attributes of a face written as a string of 256 characters (facts 2.3).
+"""CelebA's second modality: the 40 attributes of a face written as a string of 256 characters (equations 7.4).
 
 The string is made once per image, so its place among the padding is fixed. No torch.
 """

@@ -19,7 +19,7 @@ from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Stopped, UsageProblem
 from mmvae_cli.store import Store, text
 
-# Label counts of the digits 0..9: MNIST (facts 2.1), SVHN as published, and the tuples they make (facts 2.2)
+# Label counts of the digits 0..9: MNIST (equations 7.1), SVHN as published, and the tuples they make (equations 7.2)
 MNIST = {
     "train": [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949],
     "test": [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009],

@@ -29,7 +29,7 @@ def built(tmp_path_factory):
 
 
 def test_inverting_bytes_is_what_floats_and_the_png_writer_give():
-    """crop/255, 1 - v on the digit, x255 + 0.5 truncated (facts 2.1), for each of the 256 values."""
+    """crop/255, 1 - v on the digit, x255 + 0.5 truncated (equations 7.1), for each of the 256 values."""
     value = np.arange(256, dtype=np.uint8)
     inverted = ((1 - value.astype(np.float32) / np.float32(255)) * 255 + 0.5).astype(np.uint8)
     assert np.array_equal(inverted, 255 - value)
@@ -70,7 +70,7 @@ def test_views_and_splits_have_their_own_random_numbers():
 
 
 def test_the_last_crop_corner_is_never_used(tmp_path):
-    """The corner is drawn from 0..W-29: in a picture 29 wide it is always 0 (facts 2.1)."""
+    """The corner is drawn from 0..W-29: in a picture 29 wide it is always 0 (equations 7.1)."""
     pixels = np.zeros((29, 60, 3), np.uint8)
     pixels[28] = 255  # a crop from row 1 would show it
     pixels[:, 59] = 255  # a crop from column 32 would show it
@@ -264,7 +264,7 @@ def test_the_preview_has_a_row_per_view_and_a_column_per_class(built, monkeypatc
 @pytest.mark.realdata
 @pytest.mark.slow
 def test_the_full_polymnist_of_real_mnist(tmp_path):
-    """The counts of facts 2.1, disjoint digits, and the time limit of issue 2 (20 s)."""
+    """The counts of equations 7.1, disjoint digits, and the time limit of issue 2 (20 s)."""
     import time
 
     if not os.environ.get("MMVAE_TEST_DATA"):

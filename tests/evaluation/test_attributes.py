@@ -54,7 +54,7 @@ def test_average_precision_by_hand(dataset):
 
 
 def test_average_precision_of_hard_predictions_has_a_closed_form(dataset):
-    """AP = r p + (1 - r) pi (facts 4.1), however the three positive scores are ordered."""
+    """AP = r p + (1 - r) pi (equations 6.1), however the three positive scores are ordered."""
     found, _ = precisions(setting_of(dataset), [SCORES], [TRUTH], hard=True)
     recall, precision, base = 1.0, 2 / 3, 0.5
     assert found["bright"] == pytest.approx(recall * precision + (1 - recall) * base)
@@ -102,7 +102,7 @@ def test_latent_scores_tell_the_modality_that_knows_from_the_one_that_does_not(d
 
 
 def test_private_latents_are_no_features(dataset):
-    """Representation is the shared latent's (facts 1.7): scores stay when every private latent is another."""
+    """Representation is the shared latent's (equations 3.4): scores stay when every private latent is another."""
     setting = setting_of(dataset)
 
     def score():
@@ -145,7 +145,7 @@ def test_generation_draws_every_private_latent_from_its_prior(dataset):
         latents = torch.cat(recorder.seen).unflatten(0, (3, 40))
         assert latents.shape == (3, 40, 4 + 3)
         private[name] = latents[..., :4]
-        assert torch.equal(private[name][0], private[name][2]), "one set for all subsets (facts 4.2)"
+        assert torch.equal(private[name][0], private[name][2]), "one set for all subsets (equations 6.2)"
         assert abs(private[name][0].mean()) < 0.3
         assert 0.75 < private[name][0].std() < 1.25
     assert not torch.equal(private["image"], private["text"]), "each modality has its own (a defect of the release)"

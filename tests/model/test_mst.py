@@ -1,4 +1,4 @@
-"""MNIST-SVHN-Text's networks: the counts, shapes and activations of facts 3.2, the recipes, and that they can learn."""
+"""MNIST-SVHN-Text's networks: counts, shapes and activations of equations 8.2, recipes, and that they can learn."""
 
 import pytest
 import torch
@@ -238,7 +238,7 @@ def words(labels: torch.Tensor) -> torch.Tensor:
 )
 def test_words_are_learnt_under_either_normalisation(family, least, share):
     """Text alone. A uniform guess has -8 log 71 = -34.1 nats; half of the characters are spaces. The released
-    normalisation is slow (facts 1.4): 0.26 for the right character take a logit of -100."""
+    normalisation is slow (equations 4.2): 0.26 for the right character take a logit of -100."""
     torch.manual_seed(0)
     content = recipes.load("mst_mopoe", [f"modalities.text.likelihood={family}"]).model_dump(mode="json")
     content["modalities"] = {"text": content["modalities"]["text"]}

@@ -62,7 +62,7 @@ def test_stratified_and_all_components_have_one_expectation():
 
 
 def test_loss_equals_a_hand_computation():
-    """MoPoE, M=2, beta 1.5: the formula of facts 1.6 written out for one item per component."""
+    """MoPoE, M=2, beta 1.5: the formula of equations 4.1 written out for one item per component."""
     recipe = tiny(2, objective__likelihood_weights={"m0": 2.0, "m1": 0.5})
     model, batch = MultimodalVAE(recipe), images(2, 3)
     goal = Objective.of(recipe)

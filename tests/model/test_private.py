@@ -150,7 +150,7 @@ def test_mopoe_loss_with_private_latents_equals_numpy():
 
 
 def test_mvae_loss_with_private_latents_equals_numpy():
-    """J + U_image + U_text, where every U has weight 1, its own samples and one private KL more (facts 1.6)."""
+    """J + U_image + U_text, where every U has weight 1, its own samples and one private KL more (equations 4.1)."""
     recipe = faces(model__method="mvae")
     model, batch = made(recipe), pairs(3)
     goal, noise = drawn(recipe, model, batch)

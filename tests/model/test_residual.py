@@ -1,4 +1,4 @@
-"""CelebA's residual networks: the counts and shapes of facts 3.3, and the block against its definition."""
+"""CelebA's residual networks: the counts and shapes of equations 8.3, and the block against its definition."""
 
 import pytest
 import torch

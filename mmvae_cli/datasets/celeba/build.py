@@ -1,4 +1,4 @@
-"""Bimodal CelebA: a face and its attributes as text (the paper, section 4.3 and appendix; facts 2.3).
+"""Bimodal CelebA: a face and its attributes as text (the paper, section 4.3 and appendix; equations 7.4).
 
 The official files are read where they lie (:mod:`celeba_files`), every image is decoded once, by all cores, and goes
 straight into the store's array on disk: memory does not grow with the number of images.

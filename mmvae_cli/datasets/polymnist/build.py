@@ -20,7 +20,7 @@ from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, new_a
 SPLITS = ("train", "test")
 PAPER_VIEWS, MOST_VIEWS = 5, 64
 SHAPE = (3, SIDE, SIDE)
-OFFICIAL_COUNTS = {  # tuples per label 0..9 (facts 2.1), those of MNIST
+OFFICIAL_COUNTS = {  # tuples per label 0..9 (equations 7.1), those of MNIST
     "train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
     "test": (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
 }
@@ -106,7 +106,7 @@ def pairing(labels: np.ndarray, views: int, options: Options, split: str) -> np.
     """(M, N): the digit behind view m of tuple n, N = repeat x digits before the limit.
 
     Per view and label an independent permutation of the label's digits, ``repeat`` of them one after the other; tuple i
-    of a label is the i-th element of each view's permutation (facts 2.1), so all views of a tuple share their label.
+    of a label is the i-th element of each view's permutation (equations 7.1), so the views of a tuple share its label.
     Tuples are ordered by label, as in the official files; mixing them is the reader's business.
     """
     rows = []
@@ -122,7 +122,7 @@ def fuse(images: np.ndarray, background: np.ndarray, top: np.ndarray, left: np.n
     """Digits (B, 28, 28) into the crops of ``background`` (3, H, W) at ``top``, ``left`` (B,): uint8 (B, 3, 28, 28).
 
     The mask is raw > 128, and on it every channel becomes 255 - value: what crop/255, 1 - v and the PNG writer's
-    x255 + 0.5 truncated amount to on bytes (facts 2.1; exact for all 256 values).
+    x255 + 0.5 truncated amount to on bytes (equations 7.1; exact for all 256 values).
     """
     crops = sliding_window_view(background, (SIDE, SIDE), axis=(1, 2))[:, top, left].swapaxes(0, 1)
     return np.asarray(np.where(images[:, None] > 128, 255 - crops, crops))
@@ -136,7 +136,7 @@ def _write_split(
     for view, (chosen, picture) in enumerate(zip(rows, pictures, strict=True)):
         array = new_array(folder, f"{split}/m{view}.npy", (len(chosen), *SHAPE))
         rng = _stream(seed, split, view, 1)
-        # The upper end is exclusive at H - 28, W - 28: the last possible corner is never used (facts 2.1).
+        # The upper end is exclusive at H - 28, W - 28: the last possible corner is never used (equations 7.1).
         top = rng.integers(0, picture.shape[1] - SIDE, len(chosen))
         left = rng.integers(0, picture.shape[2] - SIDE, len(chosen))
         for start in range(0, len(chosen), _CHUNK):

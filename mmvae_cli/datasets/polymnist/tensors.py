@@ -1,4 +1,4 @@
-"""The tensors of PolyMNIST (Zenodo record 4899160): ``{train,test}/m{v}.pt`` and ``labels.pt`` (facts 2.1)."""
+"""The tensors of PolyMNIST (Zenodo record 4899160): ``{train,test}/m{v}.pt`` and ``labels.pt`` (equations 7.1)."""
 
 import re
 import zipfile
@@ -59,7 +59,7 @@ def _copy_view(
 
 
 def _to_bytes(values: np.ndarray, place: str) -> np.ndarray:
-    """uint8 as it is; numbers in [0, 1] as the PNG writer would: x255 + 0.5, truncated (facts 2.1)."""
+    """uint8 as it is; numbers in [0, 1] as the PNG writer would: x255 + 0.5, truncated (equations 7.1)."""
     if values.dtype == np.uint8:
         return values
     values = values.astype(np.float32)

@@ -1,4 +1,4 @@
-"""Convolutional networks for images: PolyMNIST's (facts 3.1), and the same for any other size."""
+"""Convolutional networks for images: PolyMNIST's (equations 8.1), and the same for any other size."""
 
 import torch
 from torch import Tensor, nn
@@ -108,7 +108,7 @@ class Subpixel(nn.ConvTranspose2d):
 
 
 class DigitClassifier(nn.Module):
-    """PolyMNIST's coherence classifier (facts 3.1): logits (B, labels); 130,568 parameters for 3x28x28, 10 labels."""
+    """PolyMNIST's released judge (equations 8.4): logits (B, labels); 130,568 parameters for 3x28x28, 10 labels."""
 
     def __init__(self, shape: tuple[int, ...], labels: int) -> None:
         super().__init__()

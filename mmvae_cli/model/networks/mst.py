@@ -1,4 +1,4 @@
-"""Networks of MNIST-SVHN-Text (facts 3.2): digits by fully connected layers, house numbers and words by convolutions.
+"""Networks of MNIST-SVHN-Text (equations 8.2): fully connected for digits, convolutions for the rest.
 
 An encoder's trunk stops at its features; the linear heads of mean and log-variance are added by ``vae.Encoder``.
 """

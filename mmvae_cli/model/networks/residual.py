@@ -1,4 +1,4 @@
-"""CelebA's residual networks (facts 3.3): 64x64 faces by 2-D blocks, strings of 256 characters by 1-D blocks.
+"""CelebA's residual networks (equations 8.3): 64x64 faces by 2-D blocks, strings of 256 characters by 1-D blocks.
 
 ``width`` is the number of channels after the first convolution; all others are its multiples. 128 is the paper's and
 gives its parameter counts, 32 or less makes a model to try on a laptop. Dropout and batch normalisation are active in
