@@ -414,7 +414,8 @@ def compare(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Put runs side by side: mean and deviation over seeds, and the paper's numbers where the setting matches.
+    """Put runs side by side, each data set by itself: mean and deviation over seeds, and the paper's numbers where the
+    setting matches.
 
     \b
     mmvae compare runs

@@ -110,6 +110,10 @@ def _facts(collection: Collection) -> list[tuple[str, str]]:
             "the mean base rate of the attributes" if evaluation.base_rates else "the share of the most frequent class"
         )
         facts.append(("chance", f"a guess has {evaluation.chance:.3f}, {what}"))
+    elif evaluation.latent or evaluation.coherence:
+        facts.append(
+            ("chance", "not known of evaluations by an earlier version, so no score is marked: evaluate again")
+        )
     return facts
 
 

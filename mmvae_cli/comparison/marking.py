@@ -26,7 +26,12 @@ def best(stats: list[Stat | None], key: Key, digits: int) -> int | None:
     ahead = all(
         exceeds(top, other) and f"{top.mean:.{digits}f}" != f"{other.mean:.{digits}f}" for other in known.values()
     )
-    return first if ahead and not top.at_chance else None
+    return first if ahead and _above_chance(top, key) else None
+
+
+def _above_chance(stat: Stat, key: Key) -> bool:
+    """Nats have no chance level; a score whose chance is not known (an evaluation of an earlier version) may be any."""
+    return METRICS[key.metric][1] == "nats" or (stat.chance is not None and not stat.at_chance)
 
 
 def exceeds(one: Stat, other: Stat) -> bool:

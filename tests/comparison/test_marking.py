@@ -129,6 +129,13 @@ def test_the_rule_is_told_where_something_could_be_marked(tmp_path: Path) -> Non
     assert "Welch" in compare([tmp_path], "tex").partition(r"\caption")[2]
 
 
+def test_scores_whose_chance_is_not_known_are_not_marked(tmp_path: Path) -> None:
+    """An evaluation of an earlier version: its joint coherence may be a collapsed model's."""
+    found = study(tmp_path, latent={"mvae": [0.3], "mopoe": [0.7]}, chance=None)
+    assert [row.cells[0].best for row in found.tables[0].rows] == [False, False]
+    assert dict(found.facts)["chance"].endswith("so no score is marked: evaluate again")
+
+
 def test_the_joint_coherence_of_a_collapsed_model_is_at_chance(tmp_path: Path) -> None:
     made = recipe("own", ["a", "b"])
     coherence = evaluation(made, "own")["coherence"]
