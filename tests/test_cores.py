@@ -43,6 +43,70 @@ def test_what_the_user_says_stays(groups):
     assert environment == {"OMP_NUM_THREADS": "8", "OMP_WAIT_POLICY": "active"}
 
 
+STAT = """cpu  999 0 0 {total} 0 0 0 0 0 0
+cpu0 50 0 0 {first} 3 0 0 0 0 0
+cpu1 50 0 0 {second} 0 0 0 0 0 0
+cpu2 50 0 0 {third} 0 0 0 0 0 0
+intr 5 cpu4
+"""
+
+
+class Machine:
+    """Three cores, of which this process may use two; what they and it have done, in hundredths of a second."""
+
+    def __init__(self, path, monkeypatch):
+        self.path, self.idle, self.own, self.now = path, [0, 0, 0], 0.0, 100.0
+        monkeypatch.setattr(cores, "STAT", path)
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 2})
+        monkeypatch.setattr(os, "sysconf", lambda name: 100)
+        monkeypatch.setattr(cores.time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(cores.time, "process_time", lambda: self.own)
+        for name in ("_told", "_began"):
+            monkeypatch.setattr(cores, name, getattr(cores, name))
+        self.goes_on(0)
+
+    def goes_on(self, seconds, idle=(0, 0, 0), own=0.0):
+        self.now, self.own = self.now + seconds, self.own + own
+        self.idle = [before + round(100 * more) for before, more in zip(self.idle, idle, strict=True)]
+        first, second, third = self.idle
+        self.path.write_text(STAT.format(total=sum(self.idle), first=first, second=second, third=third))
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    return Machine(tmp_path / "stat", monkeypatch)
+
+
+@pytest.mark.parametrize(("idle", "own", "free", "threads"), [
+    ((2, 0, 1), 1.0, 2.0, 2),  # ours alone; cores that we may not use do not count
+    ((2, 2, 0), 1.0, 1.5, 1),  # another process has half of one core
+    ((2, 0, 0.5), 1.0, 1.75, 2),  # next to nothing
+    ((0, 2, 0), 0.5, 0.25, 1),  # beside many others
+])  # fmt: skip
+def test_cores_are_free_that_nobody_else_has_used_since_the_start(idle, own, free, threads, machine):
+    environment = {}
+    cores.limit(environment)
+    assert cores.free() is None, "too early to say"
+    assert cores.fitting(2) == 2
+    machine.goes_on(2, idle, own)
+    assert cores.free() == pytest.approx(free)
+    assert cores.fitting(2) == threads
+    assert cores.fitting(1) == 1
+    assert not cores.told()
+
+
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "MKL_NUM_THREADS"])
+def test_the_user_may_say_how_many_threads_there_are(name, machine):
+    cores.limit({name: "4"})
+    assert cores.told()
+
+
+def test_a_system_that_does_not_say_what_its_cores_do(machine, monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")
+    cores.limit({"OMP_NUM_THREADS": "2"})
+    assert (cores.free(), cores.fitting(8)) == (None, 8)
+
+
 class FakeLibrary:
     def __init__(self):
         self.told = {}

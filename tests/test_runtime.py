@@ -1,5 +1,6 @@
 """Which device is used, what is said where it cannot be, and what memory it has; GPUs are stood in for."""
 
+import platform
 import subprocess
 import sys
 import warnings
@@ -12,6 +13,7 @@ from mmvae_cli.compute import runtime
 from mmvae_cli.compute.runtime import World
 from mmvae_cli.evaluation.encoding import Setting
 from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.process import cores
 from mmvae_cli.process.errors import EXIT_FAILED, Failure, UsageProblem, of_the_machine
 
 from recipes import tiny
@@ -145,3 +147,53 @@ def test_fewer_latents_are_decoded_at_once_where_memory_is_short(monkeypatch):
         found.append(Setting(model, recipe, None, GPU).latents_at_once)
     assert found == [50, 8192, 1]
     assert Setting(model, recipe, None, torch.device("cpu")).latents_at_once == 1024
+
+
+# threads -------------------------------------------------------------------------------------------------------------
+
+CPU = torch.device("cpu")
+BUSY, QUIET = 1.1, 4.0
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Four threads, and four cores of which others leave ``free``; ``told``: by the user."""
+    state = SimpleNamespace(count=4, free=QUIET, told=False)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: state.count)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: setattr(state, "count", count))
+    monkeypatch.setattr(cores, "free", lambda: state.free)
+    monkeypatch.setattr(cores, "told", lambda: state.told)
+    return state
+
+
+@pytest.mark.parametrize(("free", "known", "choose", "count", "said"), [
+    (QUIET, {}, True, 4, ""),
+    (BUSY, {}, True, 1, "1 of 4 threads, as other work leaves 1.1 cores free; OMP_NUM_THREADS sets another number"),
+    (BUSY, {}, False, 4, "warning: 4 threads, but other work leaves 1.1 cores free"),
+    (QUIET, {"threads": 1}, True, 1, "1 of 4 threads, as this run has trained"),
+    (QUIET, {"threads": 2}, False, 2, "2 of 4 threads, as this run has trained"),
+    (BUSY, {"threads": 4}, True, 4, "and with OMP_NUM_THREADS=1 may not"),
+    (BUSY, {"threads": 4, "host": "elsewhere"}, True, 1, "as other work leaves"),
+    (QUIET, {"threads": 64}, True, 4, ""),
+    (QUIET, {"threads": "many"}, True, 4, ""),
+])  # fmt: skip
+def test_threads_are_those_of_the_run_or_those_that_find_a_core(free, known, choose, count, said, threads, capsys):
+    threads.free = free
+    runtime.use_threads(CPU, {"host": platform.node()} | known, choose=choose)
+    assert threads.count == count
+    assert said in (told := capsys.readouterr().err)
+    assert len(told.splitlines()) == bool(said)
+
+
+@pytest.mark.parametrize(("free", "lines"), [(QUIET, 0), (BUSY, 1)])
+def test_what_the_user_says_of_threads_stays(free, lines, threads, capsys):
+    threads.free, threads.told = free, True
+    runtime.use_threads(CPU, {"host": platform.node(), "threads": 1}, choose=True)
+    assert threads.count == 4
+    assert len(capsys.readouterr().err.splitlines()) == lines
+
+
+def test_beside_a_gpu_threads_are_left_as_they_are(threads, capsys):
+    threads.free = BUSY
+    runtime.use_threads(GPU, {}, choose=True)
+    assert (threads.count, capsys.readouterr().err) == (4, "")

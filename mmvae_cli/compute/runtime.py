@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from mmvae_cli import __version__
-from mmvae_cli.process import console, provenance, signals
+from mmvae_cli.process import console, cores, provenance, signals
 from mmvae_cli.process.errors import Abandoned, Failure, UsageProblem
 
 T = TypeVar("T")
@@ -165,6 +165,27 @@ def gather(world: World, value: T) -> list[T]:
     found: list[Any] = [None] * world.size
     torch.distributed.all_gather_object(found, value)
     return found
+
+
+def use_threads(device: torch.device, known: dict[str, Any], *, choose: bool) -> None:
+    """Settle how many threads compute on a CPU, where OMP_NUM_THREADS does not say. Numbers depend on it, so a run goes
+    on with as many as it has trained with on this host (``known``: its environment.json). Else, with ``choose``, there
+    are as many as find a free core. Warns where there are more than that."""
+    if device.type != "cpu":
+        return
+    most = torch.get_num_threads()
+    fit, before = cores.fitting(most), known.get("threads") if known.get("host") == platform.node() else None
+    if not cores.told():
+        kept = before if isinstance(before, int) and 1 <= before <= most else None
+        if (wanted := kept or (fit if choose else most)) < most:
+            why = "as this run has trained" if kept else f"as other work leaves {cores.free():.1f} cores free"
+            console.say(f"{wanted} of {most} threads, {why}; OMP_NUM_THREADS sets another number")
+            torch.set_num_threads(wanted)
+    if torch.get_num_threads() > fit:
+        console.warn(
+            f"{torch.get_num_threads()} threads, but other work leaves {cores.free():.1f} cores free: a step may take "
+            f"many times as long as on a quiet machine, and with OMP_NUM_THREADS={fit} may not"
+        )
 
 
 def environment(device: torch.device, **facts: Any) -> dict[str, Any]:

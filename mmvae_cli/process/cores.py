@@ -1,18 +1,25 @@
 """How many processor cores torch may use, how its threads wait for one another, and what becomes of memory that it
-lets go. Runs before torch is imported."""
+lets go. Most of it runs before torch is imported."""
 
 import ctypes
 import os
+import time
 from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
 
-CGROUPS = Path("/sys/fs/cgroup")
+CGROUPS, STAT = Path("/sys/fs/cgroup"), Path("/proc/stat")
 SPIN = "10000"
 """Turns that a thread waits awake before it sleeps: some tenths of a millisecond, longer than what lies between two
 operations of a step. With a tenth of it, a step on two quiet cores takes a sixth (bf16: a third) longer. GNU OpenMP's
 own number gains nothing more, and can make a step several times slower when another process wants one of the cores."""
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+_SHORTEST = 0.5  # seconds; /proc/stat counts hundredths
+_NEARLY = 0.25
+"""A core counts as free with so much of it in use: there is always something."""
+_told = False
+_began: tuple[float, float] | None = None
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
 _KEPT, _LARGEST_KEPT = 1 << 30, 32 << 20  # bytes; glibc allows no more than 32 MiB for the second
@@ -31,7 +38,10 @@ def keep_memory(environment: MutableMapping[str, str] = os.environ) -> None:
 
 def limit(environment: MutableMapping[str, str] = os.environ) -> None:
     """Set what GNU OpenMP reads when it is loaded, unless the user has said otherwise: the threads that a container's
-    processor quota allows, where it has one (OpenMP sees the allowed cores, not the quota), and short waits."""
+    processor quota allows, where it has one (OpenMP sees the allowed cores, not the quota), and short waits.
+    :func:`free` counts from here."""
+    global _told, _began
+    _told, _began = any(name in environment for name in THREADS), _clocks()
     if "OMP_WAIT_POLICY" not in environment:
         environment.setdefault("GOMP_SPINCOUNT", SPIN)
     quota = allowed()
@@ -53,3 +63,37 @@ def allowed() -> float | None:
         share, whole = (float((CGROUPS / "cpu" / f"cpu.cfs_{part}_us").read_text()) for part in ("quota", "period"))
         return share / whole if share > 0 else None
     return None
+
+
+def told() -> bool:
+    """Whether the user has said how many threads there shall be."""
+    return _told
+
+
+def free() -> float | None:
+    """How many cores nobody else has used since the command began; None where that is not known, or not yet."""
+    now = _clocks()
+    if not (_began and now) or (seconds := now[0] - _began[0]) < _SHORTEST:
+        return None
+    return (now[1] - _began[1]) / seconds
+
+
+def fitting(most: int) -> int:
+    """How many of ``most`` threads find a free core now. Threads that share one wait for each other hundreds of times a
+    step, and each time until the system lets the last of them run: beside other work two can be fifty times slower than
+    one."""
+    found = free()
+    return most if found is None else max(1, min(most, int(found + _NEARLY)))
+
+
+def _clocks() -> tuple[float, float] | None:
+    """The time, and how many seconds of the cores that we may use went to nobody or to us; None on other systems."""
+    try:
+        ours, idle = os.sched_getaffinity(0), 0.0
+        for line in STAT.read_text().splitlines():
+            name, *ticks = line.split()
+            if name.startswith("cpu") and name[3:].isdigit() and int(name[3:]) in ours:
+                idle += (int(ticks[3]) + int(ticks[4])) / os.sysconf("SC_CLK_TCK")  # idle, and waiting for a disk
+    except (AttributeError, OSError, ValueError, IndexError):
+        return None
+    return time.monotonic(), idle + time.process_time()

@@ -33,6 +33,7 @@ def load(run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, devic
     batches.check_store(store, recipe)
     run.check_data(store.folder, store.fingerprint)
     place = runtime.pick_device(device)
+    runtime.use_threads(place, run.environment(), choose=False)
     runtime.set_precision("fp32")  # what is reported is computed with exact products, whatever training used
     model = MultimodalVAE(recipe)
     found.load_model(model)

@@ -25,6 +25,7 @@ from mmvae_cli.store import Store, batches
 from mmvae_cli.training import plan
 from mmvae_cli.training.engine import Engine, way_of
 from mmvae_cli.training.meter import Log
+from mmvae_cli.training.pace import Pace
 from mmvae_cli.training.step import Step, make_optimizer, normalises
 
 QUICK_SAVING = 0.1
@@ -77,6 +78,7 @@ def _train_locked(
     recipe: Recipe, request: Request, run: Run, store: Store, device: torch.device, world: World, lock: Lock | None
 ) -> None:
     settings, seed = recipe.training, recipe.training.seed
+    runtime.use_threads(device, run.environment() if run.checkpoint_paths() else {}, choose=True)
     runtime.set_precision(settings.precision)
     torch.manual_seed(derive(seed, "init"))
     model = MultimodalVAE(recipe).to(device)
@@ -99,7 +101,7 @@ def _train_locked(
         _open_run(recipe, request, run, store, device, world, position, total)
     way = way_of(device, settings, world, total - position.step, on_device=data.on_device)
     engine = Engine(step, optimizer, data, settings, world, way, start=position.step, total=total)
-    log, saving, started = Log(run, settings.tensorboard, world), Saving(), time.monotonic()
+    log, saving, pace, started = Log(run, settings.tensorboard, world), Saving(), Pace(device), time.monotonic()
     asked_every = settings.log_every if world.size > 1 and device.type == "cuda" else 1  # asking all makes a GPU wait
 
     def here(at_step: int) -> Position:
@@ -117,7 +119,8 @@ def _train_locked(
         shown.start_at(position.step)
         for at in range(position.step, total):
             try:
-                engine.take(at)
+                with pace:
+                    engine.take(at)
             except RuntimeError:
                 if world.size == 1:  # a signal to all processes of a job ends the compiler's helpers, too
                     signals.leave_if_requested(
