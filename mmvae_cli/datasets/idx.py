@@ -9,7 +9,8 @@ from typing import IO, cast
 
 import numpy as np
 
-from mmvae_cli.process.errors import DataProblem, cannot_read
+from mmvae_cli.disk.files import reading
+from mmvae_cli.process.errors import DataProblem, Unreadable, cannot_read
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _LARGEST = 512 << 20  # bytes, 680,000 digits: what a damaged or hostile header may ask for at most
@@ -48,10 +49,12 @@ def read(path: Path) -> np.ndarray:
 
 
 def shape_of(path: Path) -> tuple[int, ...] | None:
-    """The shape that the header of an IDX file of bytes tells; None for any other file."""
+    """The shape that the header of an IDX file of bytes tells; None for any other file. Raises Unreadable."""
     try:
-        with _open(path) as file:
+        with reading(path), _open(path) as file:
             return _shape(file, path)
+    except Unreadable:
+        raise
     except (DataProblem, EOFError, gzip.BadGzipFile, zlib.error):
         return None
 

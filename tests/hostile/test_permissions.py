@@ -4,9 +4,12 @@ import os
 import shutil
 import stat
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from driving import few_steps, mmvae
+
+import celeba_source
 
 SAMPLE = ["sample", "--ckpt", "runs/a", "--kind", "prior", "--count", "1", "--out", "x"]
 TRAIN = ["train", "tiny.yaml", "--run", "runs/a"]
@@ -16,11 +19,21 @@ JUDGE = ["evaluate", "--ckpt", "runs/a", "--metrics", "coherence", "--force"]
 COMPARE = ["compare", "runs/a"]
 
 
-def told(command, world, code=3):
-    """What a command says that may not read something of its own."""
+def told(command, world, code=3, about=""):
+    """What a command says that may not read something of its own; ``about`` it."""
     found = mmvae(*command, cwd=world.root, privileged=False, first=few_steps)
     assert found.code == code, found.err
-    for word in ("damaged", "remove", "start over", "build the dataset again", "train it first", "missing"):
+    assert about in found.err, found.err
+    for word in (
+        "damaged",
+        "fetch",
+        "copy",
+        "remove",
+        "start over",
+        "build the dataset again",
+        "train it first",
+        "missing",
+    ):
         assert word not in found.err, found.err
     assert "check its permissions" in found.err, found.err
     return found.err
@@ -100,3 +113,41 @@ def test_a_checkpoint_that_cannot_be_written_for_a_permission_is_no_full_disk(wo
     assert (found.code, "Permission denied" in found.complaint) == (1, True)
     assert "check its permissions, and those of the folders above it" in found.err
     assert "free the disk" not in found.err
+
+
+# sources of datasets -------------------------------------------------------------------------------------------------
+
+
+def celeba(root):
+    celeba_source.write(root / "source")
+    return ["celeba", "--source", "source"]
+
+
+def celeba_in_a_zip(root):
+    command = celeba(root)
+    celeba_source.to_zip(root / "source")
+    return command
+
+
+def junk(*names):
+    def make(root):
+        for name in names:
+            (root / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / "source" / name).write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 5]))
+        return ["polymnist", *(["--from", "source"] if names[0].endswith(".pt") else ["--digits", "source"])]
+
+    return make
+
+
+TENSORS = junk(*(f"{split}/{name}.pt" for split in ("train", "test") for name in ("labels", "m0")))
+
+
+@pytest.mark.parametrize(("source", "name"), [
+    (celeba, "list_attr_celeba.txt"), (celeba, "list_eval_partition.txt"), (celeba, "img_align_celeba/000007.jpg"),
+    (celeba_in_a_zip, "img_align_celeba.zip"), (TENSORS, "train/labels.pt"), (junk("digits.idx"), "digits.idx"),
+])  # fmt: skip
+def test_a_source_that_may_not_be_read_is_called_that(source, name, tmp_path):
+    command = ["make-dataset", *source(tmp_path), "--out", "new"]
+    (tmp_path / "source" / name).chmod(0)
+    told(command, SimpleNamespace(root=tmp_path), about=f"source/{name} cannot be read (Permission denied)")
+    assert not (tmp_path / "new").exists()

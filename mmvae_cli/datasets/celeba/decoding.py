@@ -22,7 +22,7 @@ from mmvae_cli import store
 from mmvae_cli.datasets.celeba import files as celeba_files
 from mmvae_cli.datasets.celeba.files import SIDE, Images
 from mmvae_cli.process import console, cores, signals
-from mmvae_cli.process.errors import Failure
+from mmvae_cli.process.errors import Failure, Unreadable
 
 _BATCH = 128
 _WORTH_A_PROCESS = 1024  # images; starting one takes as long as decoding some 500
@@ -113,6 +113,8 @@ def _decode(images: Images, folder: Path, array: str, first: int, names: list[st
     for row, name in enumerate(names, first):
         try:
             rows[row] = celeba_files.decode(images.read(name))
+        except Unreadable:
+            raise
         except Exception as error:  # a decoder fails in its own ways; each of them means this image
             damaged[row] = " ".join(str(error).split())[:80] or type(error).__name__
     return array, len(names), damaged

@@ -18,7 +18,8 @@ import numpy as np
 
 from mmvae_cli.datasets import zips
 from mmvae_cli.datasets.pictures import set_upright
-from mmvae_cli.process.errors import DataProblem, cannot_read
+from mmvae_cli.disk.files import reading
+from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.store.attribute_text import ATTRIBUTES
 
 IMAGES, ATTRIBUTE_LIST, PARTITION_LIST = "img_align_celeba", "list_attr_celeba", "list_eval_partition"
@@ -116,8 +117,9 @@ def _need_list(folder: Path, name: str) -> Path:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_bytes().decode("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        with reading(path):
+            return path.read_bytes().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
         raise DataProblem(f"{path} cannot be read as text ({error})", "copy the file again") from error
 
 
@@ -214,13 +216,11 @@ def _is_image(name: str) -> bool:
 
 
 def _image_folder(folder: Path) -> Images:
-    try:
+    with reading(folder):
         names = frozenset(entry.name for entry in os.scandir(folder) if _is_image(entry.name))
-    except OSError as error:
-        raise cannot_read(folder, error) from error
 
     def read_file(name: str) -> bytes:
-        with open(folder / name, "rb") as file:
+        with reading(folder / name), open(folder / name, "rb") as file:
             return file.read(MAX_IMAGE_BYTES + 1)
 
     return Images(folder, names, read_file)

@@ -10,6 +10,7 @@ import numpy as np
 from mmvae_cli.datasets.official import Read, count_views
 from mmvae_cli.datasets.polymnist.trees import Tree
 from mmvae_cli.datasets.spread import spread
+from mmvae_cli.disk.files import require_readable
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.store import new_array
@@ -90,6 +91,7 @@ def load(path: Path, place: str) -> Any:
 
     import torch  # function-local: only these files need it
 
+    require_readable(path)
     _refuse_packed(path, place)
     try:
         with warnings.catch_warnings():
