@@ -187,9 +187,9 @@ def test_decoding_processes_take_nothing_from_the_current_folder(source, tmp_pat
     (tmp_path / "bin" / "program.py").write_text(
         "import os\n"
         "from mmvae_cli import cli\n"
-        "from mmvae_cli.datasets import celeba_decoding\n"
+        "from mmvae_cli.datasets.celeba import decoding\n"
         "if __name__ == '__main__':\n"
-        "    celeba_decoding._WORTH_A_PROCESS = 5\n"
+        "    decoding._WORTH_A_PROCESS = 5\n"
         "    os.sched_getaffinity = lambda process: {0, 1}\n"
         "    cli.main()\n"
     )
