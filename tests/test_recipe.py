@@ -1,5 +1,6 @@
 """Recipes: every shipped one is valid and complete; errors come with path, what is allowed, and what is near."""
 
+import os
 import re
 import shlex
 import shutil
@@ -343,8 +344,11 @@ def test_a_wheel_brings_the_recipes_along(tmp_path):
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), str(root)]
     subprocess.run(command, check=True, capture_output=True)
     code = "from mmvae_cli import recipe; print(recipe.find('quickstart'))"
-    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=tmp_path)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
     assert found.stdout.strip() == str(tmp_path / "mmvae_cli" / "recipes" / "quickstart.yaml")
+    (metadata,) = tmp_path.glob("mmvae_cli-*.dist-info/METADATA")
+    assert "\nClassifier: Operating System :: POSIX\n" in metadata.read_text()
 
 
 @pytest.mark.parametrize(

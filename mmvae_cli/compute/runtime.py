@@ -28,7 +28,8 @@ def pick_device(name: str) -> torch.device:
     """``auto`` (CUDA where torch can use it, else the CPU, with a warning where a GPU is there in vain), ``cpu``,
     ``cuda`` or ``cuda:N``. Raises UsageProblem for a missing GPU."""
     if name not in ("auto", "cpu", "cuda") and not name.startswith("cuda:"):
-        raise UsageProblem(f"--device {name!r}: use auto, cpu, cuda or cuda:N")
+        why = "; Apple's GPUs have no 64-bit floats, in which terms and scores are summed" if name == "mps" else ""
+        raise UsageProblem(f"--device {name!r}: use auto, cpu, cuda or cuda:N{why}")
     fault = None if name == "cpu" else _why_no_gpu()
     if fault and name == "auto":
         console.warn(f"the GPU is not used: {fault}; --device cpu says that none is wanted")
