@@ -12,6 +12,7 @@ from mmvae_cli.comparison.measures import DDOF_NOTE, of_group
 from mmvae_cli.comparison.published import Published
 from mmvae_cli.comparison.tables import Stats, Table
 from mmvae_cli.process.console import duration
+from mmvae_cli.process.paths import shown
 from mmvae_cli.run import result
 
 RUN_HEADER = ["run", "group", "seed", "epoch", "step", "checkpoint", "training time"]
@@ -21,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 
 def plain(text: Any) -> str:
     """One line without control characters: what a file says must not steer a terminal."""
-    return _CONTROL.sub(" ", str(text))
+    return _CONTROL.sub(" ", shown(str(text)))
 
 
 @dataclass

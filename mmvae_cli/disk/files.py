@@ -76,14 +76,14 @@ def _finite(text: str) -> float:
 
 
 def _check_plain(content: Any) -> None:
-    """No level beyond the hundredth, no surrogate halves, which no output could print."""
+    """No level beyond the hundredth; no surrogate halves but those with which Python names files that are not UTF-8."""
     stack = [(content, 0)]
     while stack:
         value, depth = stack.pop()
         if depth > _MAX_DEPTH:
             raise ValueError(f"more than {_MAX_DEPTH} levels")
         if isinstance(value, str):
-            value.encode()
+            value.encode(errors="surrogateescape")
         children = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
         stack.extend((child, depth + 1) for child in children)
 

@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.paths import is_odd
 
 _MERGE = "tag:yaml.org,2002:merge"
 _MAX_NODES = 20_000
@@ -116,6 +117,9 @@ def parse(text: str, where: str) -> Any:
     """Plain data of a YAML text; no tags, no cycles, and no more than 20,000 values once aliases are expanded."""
     try:
         content = yaml.load(text, _Loader)  # a SafeLoader
+    except yaml.reader.ReaderError as error:
+        hint = "a folder whose name is not UTF-8 is given by --data-dir" if is_odd(chr(error.character)) else ""
+        raise UsageProblem(f"{where}: a character that no YAML has, {error.character:#x}", hint) from error
     except (yaml.YAMLError, ValueError, RecursionError, ArithmeticError, LookupError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}, column {mark.column + 1}:" if mark else ""

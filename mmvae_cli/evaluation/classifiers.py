@@ -18,6 +18,7 @@ from mmvae_cli.evaluation.scores import average_precision
 from mmvae_cli.model.networks import build_classifier, classifier_scales
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, Failure, Unreadable
+from mmvae_cli.process.paths import openable
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.run import checkpoint
 from mmvae_cli.store import batches
@@ -215,7 +216,7 @@ def _load(path: Path, network: nn.Module, setting: Setting) -> Score | None:
         return None
     try:
         require_readable(path)
-        with safe_open(path, "pt") as file:
+        with openable(path) as readable, safe_open(readable, "pt") as file:
             about = json.loads((file.metadata() or {})["mmvae-classifier"])
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
         if about["fingerprint"] != setting.store.fingerprint or about["version"] != VERSION:

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from mmvae_cli.process.errors import Failure
+from mmvae_cli.process.paths import is_odd, shown
 
 LINE_INTERVAL = 30.0
 """Seconds between two plain lines of progress; MMVAE_PROGRESS_SECONDS changes it."""
@@ -55,9 +56,13 @@ def result(text: str) -> None:
     BrokenPipeError where its reader is gone, Failure where it cannot be written."""
     if _rank:
         return
-    encoding = sys.stdout.encoding or "utf-8"  # a file's name need not be text in it
+    encoding = sys.stdout.encoding or "utf-8"
     try:
-        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        if is_odd(text) and encoding.lower() == "utf-8":  # a script that reads the path gets the name as it is
+            sys.stdout.buffer.write(os.fsencode(f"{text}\n"))
+            sys.stdout.flush()
+        else:
+            print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except OSError as error:
         _lead_nowhere(1)  # or Python tries it once more at its end
         if isinstance(error, BrokenPipeError):
@@ -76,7 +81,7 @@ def _for_whoever_reads() -> Iterator[None]:
 
 def _message(text: str) -> None:
     with _for_whoever_reads():
-        print(text, file=sys.stderr, flush=True)
+        print(shown(text), file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:

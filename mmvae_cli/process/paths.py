@@ -1,7 +1,11 @@
 """Paths as people give them. No torch."""
 
 import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mmvae_cli.process.errors import Failure, UsageProblem, cannot_write, of_system
 
@@ -55,3 +59,32 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+# names that are not UTF-8, as old archives have them: Python keeps such a byte as half a surrogate --------------------
+
+_ODD = re.compile("[\udc80-\udcff]")
+
+
+def shown(value: Any) -> Any:
+    """Plain data for people and other programs: a byte of a name that is not UTF-8 as ``\\xe9``."""
+    if isinstance(value, str):
+        return _ODD.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", value)
+    if isinstance(value, dict):
+        return {shown(key): shown(item) for key, item in value.items()}
+    return [shown(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def is_odd(text: str) -> bool:
+    """Whether ``text`` is a name that is not UTF-8."""
+    return bool(_ODD.search(text))
+
+
+@contextmanager
+def openable(path: Path) -> Iterator[Path]:
+    """``path``, a file, for libraries that take paths in UTF-8 only."""
+    if not is_odd(str(path)):
+        yield path
+        return
+    with open(path, "rb") as file:
+        yield Path(f"/dev/fd/{file.fileno()}")

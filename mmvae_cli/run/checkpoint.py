@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mmvae_cli.disk.files import replacing, require_readable
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure, Unreadable
+from mmvae_cli.process.paths import openable
 from mmvae_cli.run.layout import Run
 
 Tensors = dict[str, Tensor]
@@ -98,7 +99,7 @@ def load(path: Path) -> Checkpoint:
     """Read and check one checkpoint. Raises DataProblem in one line, Unreadable where it may not be read."""
     require_readable(path)
     try:
-        with safe_open(path, "pt") as file:
+        with openable(path) as readable, safe_open(readable, "pt") as file:
             metadata = file.metadata() or {}
             # cloned: what safetensors gives may be the mapped file itself, which can change under us
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict

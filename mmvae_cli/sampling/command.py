@@ -16,7 +16,7 @@ from mmvae_cli import drawing
 from mmvae_cli.disk.files import is_abandoned, own_mark, write_atomic
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import UsageProblem, cannot_write
-from mmvae_cli.process.paths import make_folder
+from mmvae_cli.process.paths import make_folder, shown
 from mmvae_cli.run import trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.sampling import generation, layout, plan
@@ -143,7 +143,7 @@ def _about(run_folder: Run, sampler: Sampler) -> str:
     """The second line of a figure's title."""
     facts = _facts(sampler)
     note = f"; stand-in: {facts['stand_in']}" if facts["stand_in"] else ""
-    name = run_folder.folder.resolve().name
+    name = shown(run_folder.folder.resolve().name)
     return f"{name} ({facts['method']}, recipe {facts['recipe']}), epoch {facts['epoch']}; {facts['dataset']}{note}"
 
 

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.disk.files import read_json, reading, reserve, sha256, visible, write_json
 from mmvae_cli.process.errors import DataProblem, UsageProblem
-from mmvae_cli.process.paths import look, refuse_dangling
+from mmvae_cli.process.paths import look, refuse_dangling, shown
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.wording import first_problem
@@ -105,6 +105,11 @@ class StoreInfo(_Part):
     seed: int | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, FileInfo] = Field(default_factory=dict)
+
+    @field_validator("stand_in", "provenance", mode="before")
+    @classmethod
+    def _for_any_reader(cls, value: Any) -> Any:
+        return shown(value)
 
     def model_post_init(self, context: Any) -> None:
         for name in self.modalities:

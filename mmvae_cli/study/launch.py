@@ -93,7 +93,7 @@ def run(wish: Wish, options: Options, launcher: str, directives: list[str], *, d
         else:
             todo.append(one)
     for one in todo:
-        _check_needs(one.recipe, options.data_dir, dry_run=dry_run)
+        _check_needs(one, options.data_dir, dry_run=dry_run)
     if launcher == "slurm":
         _to_slurm(planned, todo, options, wanted, dry_run=dry_run)
     elif dry_run:
@@ -103,11 +103,11 @@ def run(wish: Wish, options: Options, launcher: str, directives: list[str], *, d
         _here(planned, todo, options)
 
 
-def _check_needs(recipe: recipes.Recipe, data_dir: Path, *, dry_run: bool) -> None:
+def _check_needs(one: PlannedRun, data_dir: Path, *, dry_run: bool) -> None:
     """What the run itself would refuse is refused now; a dry run does not need the data."""
     try:
-        if not dry_run or (recipes.dataset_folder(recipe, data_dir) / "dataset.json").is_file():
-            needs.check(recipe, of_recipe(recipe, data_dir, verify=False))
+        if not dry_run or (recipes.dataset_folder(one.recipe, data_dir) / "dataset.json").is_file():
+            needs.check(one.recipe, of_recipe(one.recipe, data_dir, verify=False), one.folder)
     except Failure as failure:
         failure.hint += "; nothing was started"
         raise
@@ -206,15 +206,17 @@ def _to_slurm(
 
 
 def _write_script(script: str, name: str) -> Path:
-    path = SLURM_FOLDER / f"{name}-{hashlib.blake2b(script.encode(), digest_size=4).hexdigest()}.sbatch"
+    path = SLURM_FOLDER / f"{name}-{hashlib.blake2b(os.fsencode(script), digest_size=4).hexdigest()}.sbatch"
     make_folder(path.parent)
-    write_atomic(path, script.encode())
+    write_atomic(path, os.fsencode(script))
     return path
 
 
 def _submit(script: Path) -> str:
     """The number of the submitted job. Raises Failure with what sbatch said."""
-    done = subprocess.run(["sbatch", "--parsable", str(script)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["sbatch", "--parsable", str(script)], capture_output=True, text=True, errors="replace", check=False
+    )
     if done.returncode != 0:
         said = " ".join(line.removeprefix("sbatch: ") for line in done.stderr.strip().splitlines())
         raise Failure(f"sbatch refused {script}: {said or f'exit {done.returncode}'}", "change the --slurm directives")

@@ -25,7 +25,7 @@ def run(
             console.say(line)
         console.say(f"{'run':<32} {folder}")
         return recipe.dump().rstrip()
-    needs.check(recipe, store.of_recipe(recipe, data_dir, verify=False))
+    needs.check(recipe, store.of_recipe(recipe, data_dir, verify=False), folder)
     from mmvae_cli.training.loop import Request, train
 
     return str(train(recipe, Request(folder, dataset, device, resume, verify)))

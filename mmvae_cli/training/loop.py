@@ -53,7 +53,7 @@ def train(recipe: Recipe, request: Request) -> Path:
     device = runtime.pick_device(request.device)
     store = Store(request.dataset, verify=request.verify)
     batches.check_store(store, recipe)
-    needs.check(recipe, store)
+    needs.check(recipe, store, request.run)
     store.check("train", recipe.modalities)  # damage is seen before anything is written
     plan.refuse_too_large(recipe, device)
     run = Run(request.run)

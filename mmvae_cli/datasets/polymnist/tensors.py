@@ -13,6 +13,7 @@ from mmvae_cli.datasets.spread import spread
 from mmvae_cli.disk.files import require_readable
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.process.paths import openable
 from mmvae_cli.store import new_array
 
 _SPLITS = ("train", "test")
@@ -94,12 +95,12 @@ def load(path: Path, place: str) -> Any:
     require_readable(path)
     _refuse_packed(path, place)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), openable(path) as readable:
             warnings.simplefilter("ignore")
             try:
-                content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+                content = torch.load(readable, map_location="cpu", weights_only=True, mmap=True)
             except RuntimeError:  # the format before torch 1.6 cannot be mapped
-                content = torch.load(path, map_location="cpu", weights_only=True)
+                content = torch.load(readable, map_location="cpu", weights_only=True)
     except Exception as error:  # torch's unpickler fails in as many ways as there are wrong files
         reason = str(error).strip().splitlines()[0][:100] if str(error).strip() else type(error).__name__
         raise DataProblem(f"{place} is no file of one tensor ({reason})", "fetch it again") from error
