@@ -311,6 +311,10 @@ def evaluate(
         int | None, typer.Option(min=1, help="Measure at most N subsets of each size; default: the recipe's, or all.",
                                  show_default=False)
     ] = None,
+    classifiers: Annotated[
+        Protocol | None, typer.Option(help="Which networks judge coherence; released are the paper's. Default: the "
+                                      "recipe's, or the protocol's.", show_default=False)
+    ] = None,
     checkpoint: Checkpoint = None,
     force: Annotated[bool, typer.Option("--force", help="Accept classifiers that are too weak to judge.")] = False,
     device: Device = "auto", verify: Verify = True, data_dir: DataDir = DATA_DIR,
@@ -330,6 +334,7 @@ def evaluate(
     path, found = command.run(
         ckpt, metrics=metrics, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
         device=device, force=force, verify=verify, subsets_per_size=subsets_per_size,
+        judges=classifiers and classifiers.value,
     )  # fmt: skip
     console.result(json.dumps(found.model_dump(mode="json")) if as_json else f"{command.report(found)}\n\n{path}")
 

@@ -93,6 +93,8 @@ def test_the_store_checks_the_kinds_own_type(vectors, tmp_path):
 def test_a_kind_without_a_classifier_says_so(vectors):
     with pytest.raises(UsageProblem, match=r"no classifier for vector of shape \[5\]"):
         networks.build_classifier(ModalityInfo(kind="vector", shape=(5,)), 3)
+    with pytest.raises(UsageProblem, match=r"no classifier for vector of shape \[5\]"):
+        networks.build_judge(ModalityInfo(kind="vector", shape=(5,)), 3)
 
 
 def test_an_alphabet_of_another_size_is_refused(vectors, tmp_path):

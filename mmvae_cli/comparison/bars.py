@@ -6,8 +6,8 @@ from typing import Any
 from mmvae_cli.comparison import looks
 from mmvae_cli.comparison.content import Content
 from mmvae_cli.comparison.looks import Wanted
-from mmvae_cli.comparison.measures import Key
-from mmvae_cli.comparison.tables import CELEBA_LETTERS, letters
+from mmvae_cli.comparison.measures import Key, ceilings
+from mmvae_cli.comparison.tables import CEILING, CELEBA_LETTERS, letters
 
 _MOST = 120
 """Attributes in one figure."""
@@ -79,8 +79,15 @@ def _bars(axis: Any, content: Content, panel: Panel, labels: list[str]) -> None:
         axis.bar([k - 0.41 + width * (i + 0.5) for k in known], [s.mean for s in known.values()], width,
                  yerr=looks.bars(list(known.values())), label=one.label, color=look.colour, hatch=look.hatch,
                  edgecolor="#ffffff", linewidth=0, error_kw={"elinewidth": 0.6, "ecolor": "#374151"})  # fmt: skip
-    rates = content.collection.reference.base_rates
-    marked = [k for k, name in enumerate(labels) if name in rates]
-    if marked:  # the average precision of a guess: what a bar has to rise above
-        axis.hlines([rates[labels[k]] for k in marked], [k - 0.46 for k in marked], [k + 0.46 for k in marked],
-                    colors="#111827", linewidths=1.1, label="chance: base rate", zorder=3)  # fmt: skip
+    real = {key: stat.mean for key, stat in ceilings(groups).items()}
+    rates = content.collection.reference.base_rates  # the average precision of a guess: what a bar has to rise above
+    _marks(axis, [rates.get(label) for label in labels], "-", "chance: base rate")
+    _marks(axis, [real.get(Key(*panel, label)) for label in labels], (0, (2, 1)), CEILING)
+
+
+def _marks(axis: Any, values: list[float | None], dash: Any, name: str) -> None:
+    """A short line across the bars of every attribute that has a value."""
+    known = {k: value for k, value in enumerate(values) if value is not None}
+    if known:
+        axis.hlines(list(known.values()), [k - 0.46 for k in known], [k + 0.46 for k in known],
+                    colors="#111827", linestyles=dash, linewidths=1.1, label=name, zorder=3)  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from mmvae_cli.comparison.groups import Group, family
 from mmvae_cli.comparison.measures import Stat
+from mmvae_cli.comparison.tables import CEILING
 from mmvae_cli.process.errors import Failure
 
 COLOURS = [
@@ -151,6 +152,12 @@ def chance_line(axis: Any, scores: list[Stat]) -> None:
         axis.axhline(math.fsum(known) / len(known), label="chance", **style)
 
 
+def ceiling_line(axis: Any, real: Stat | None) -> None:
+    """What real data score, where the axis (whose limits are set) reaches so far up."""
+    if real and real.mean <= axis.get_ylim()[1]:
+        axis.axhline(real.mean, color=CHANCE_COLOUR, linestyle=(0, (6, 2)), linewidth=0.9, label=CEILING, zorder=1)
+
+
 def legend(made: Any, axes: Iterable[Any]) -> None:
     """One legend for all axes, below them, each label once; as many columns as there is room for, and more height
     where they are not enough."""
@@ -158,7 +165,7 @@ def legend(made: Any, axes: Iterable[Any]) -> None:
     for axis in axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             known.setdefault(label, handle)
-    known |= {"chance": known.pop("chance")} if "chance" in known else {}  # the last one
+    known |= {name: known.pop(name) for name in (CEILING, "chance") if name in known}  # the last ones
     room = made.get_figwidth() / (0.075 * max(map(len, known), default=1) + 0.7)
     columns = max(1, min(len(known), 4, int(room)))
     made.set_figheight(made.get_figheight() + 0.19 * (-(-len(known) // columns) - 1))

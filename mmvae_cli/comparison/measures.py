@@ -155,6 +155,26 @@ def _guess(key: Key, evaluation: EvaluationResult) -> tuple[float | None, float]
     return evaluation.chance, evaluation.trials
 
 
+def ceilings(groups: list[Group]) -> dict[Key, Stat]:
+    """What real data score in place of generated ones, by the key of the coherence that it bounds: the mean over all
+    runs, which differ only where their classifiers do."""
+    runs = [of_run(real) for one in groups for member in one.members if (real := _real(member.evaluation))]
+    keys = {key: None for run in runs for key in run}
+    return {key: replace(stat([run[key] for run in runs if key in run]), std=None) for key in keys}
+
+
+def _real(evaluation: EvaluationResult) -> EvaluationResult | None:
+    """The evaluation of a model that generates the evaluated items themselves, whatever it is given."""
+    found = evaluation.coherence
+    if found is None:
+        return None
+    real = found.model_copy(update={
+        "joint": found.joint_ceiling, "conditional": dict.fromkeys(found.conditional, found.classifiers),
+        "per_label": dict.fromkeys(found.per_label, found.classifiers_per_label),
+    })  # fmt: skip
+    return evaluation.model_copy(update={"latent": None, "likelihood": None, "coherence": real})
+
+
 def stat(values: list[float]) -> Stat:
     mean = math.fsum(values) / len(values)
     if len(values) <= DDOF:

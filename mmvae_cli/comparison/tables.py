@@ -1,6 +1,7 @@
 """Tables as plain data: which numbers stand where, which are best, what must be said below. No formatting here.
 
-Every layout has one row per group and, under it, the published numbers of the same method where there are any.
+Every layout has one row per group and, under it, the published numbers of the same method where there are any; tables
+of coherence end with what real data score.
 """
 
 from dataclasses import dataclass, field, replace
@@ -8,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from mmvae_cli.comparison import marking
 from mmvae_cli.comparison.collect import Collection
 from mmvae_cli.comparison.groups import Group
-from mmvae_cli.comparison.measures import METRICS, Key, Stat, outside, subsets, unmeasured
+from mmvae_cli.comparison.measures import METRICS, Key, Stat, ceilings, outside, subsets, unmeasured
 from mmvae_cli.comparison.published import Published, experiment
 from mmvae_cli.run.result import CHANCE
 
@@ -16,6 +17,8 @@ Stats = list[dict[Key, Stat]]
 """One mapping per group, in the groups' order."""
 LETTERS = {"mnist": "M", "svhn": "S", "text": "T"}
 CELEBA_LETTERS = {"image": "I", "text": "T"}
+CEILING = "real data: the ceiling"
+"""The row of what the classifiers make of real data: no coherence can be higher but by luck."""
 _WIDE = 15
 
 
@@ -44,6 +47,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
+    """``published``: not a group of ours, but what stands beside one."""
+
     label: str
     cells: list[Cell]
     published: bool = False
@@ -87,6 +92,7 @@ class _Maker:
         self.subsets = subsets(self.modalities)
         self.full = self.subsets[-1]
         self.dashes = [unmeasured(group.members) for group in self.groups]
+        self.ceilings = ceilings(self.groups)
         rates = collection.reference.base_rates.values()
         self.guess = f"; a guess has {sum(rates) / len(rates):.3f}, the mean base rate" if rates else ""
 
@@ -109,6 +115,9 @@ class _Maker:
             table.rows.append(Row(one.label, cells, n=len(one.members)))
             if beside:
                 self._add_published(table, one, sources)
+        if any(c.key in self.ceilings for c in columns):
+            cells = [Cell(self.ceilings.get(c.key), (decimals(c.key),) * 2) for c in columns]
+            table.rows.append(Row(CEILING, cells, published=True))
         return table
 
     def _add_published(self, table: Table, one: Group, sources: str) -> None:

@@ -1,5 +1,5 @@
-"""Generation coherence (equations 6.2): do classifiers find in what is generated the label
-that it was generated from? A generated sample is the mean of the decoder's distribution at one drawn z."""
+"""Generation coherence (equations 6.2): do classifiers find in what is generated the label that it was generated
+from? A generated sample is the mean of the decoder's distribution at one drawn z."""
 
 import math
 from collections.abc import Iterator
@@ -8,26 +8,77 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmvae_cli.evaluation.encoding import BLOCK, Experts, Setting, blocks, from_all, numbered_blocks, subset_chunks
+from mmvae_cli.evaluation.classifier_training import judged
+from mmvae_cli.evaluation.encoding import (
+    BLOCK,
+    Data,
+    Experts,
+    Setting,
+    blocks,
+    from_all,
+    numbered_blocks,
+    subset_chunks,
+)
 from mmvae_cli.evaluation.scores import answers, average_precisions, constant, finite, mean_or_none, right
 from mmvae_cli.process import console, signals
 from mmvae_cli.run import result
 
 
 def measure(
-    setting: Setting, test: Experts, classifiers: dict[str, nn.Module], known: dict[str, float], reasons: dict[str, str]
+    setting: Setting, data: Data, test: Experts, classifiers: dict[str, nn.Module], reasons: dict[str, str]
 ) -> result.Coherence:
     """Joint coherence of as many prior samples as there are test items, conditional coherence from every subset to
-    every modality. ``known``: the classifiers' test scores, which go into the result."""
+    every modality, and what the test items of ``data`` themselves score."""
     for classifier in classifiers.values():
         classifier.train(setting.released)  # the released code never put them into eval mode
     mine = numbered_blocks(test, BLOCK, setting)
     with console.progress("coherence", len(mine) * (len(setting.subsets) + 1), "blocks x subsets") as shown:
         joint = _joint(setting, mine, classifiers, reasons, shown)
         found = from_all(setting, _conditional(setting, mine, classifiers, shown))
-    labels = [block.labels for block in blocks(test, BLOCK, drop_last=setting.released)]
+    real = from_all(setting, _real(setting, data, mine, classifiers))
+    labels = [block.labels.cpu() for block in blocks(test, BLOCK, drop_last=setting.released)]
     scored = _accuracies if setting.labels.kind == "class" else _average_precisions
-    return result.Coherence(**joint, **scored(setting, found, labels, reasons), classifiers=known)
+    ceiling = _real_accuracies if setting.labels.kind == "class" else _real_average_precisions
+    return result.Coherence(
+        **joint, **scored(setting, found, labels, reasons), **ceiling(setting, real, labels, reasons)
+    )
+
+
+@torch.no_grad()
+def _real(
+    setting: Setting, data: Data, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module]
+) -> dict[int, Tensor]:
+    """What the classifiers say of real items, (M, b, labels) for every block of ours, by its number and on the CPU."""
+    own = {}
+    for number, part in mine:
+        signals.leave_if_requested("no evaluation was written")
+        torch.manual_seed(setting.seed(f"real data {number}"))  # train mode drops at random
+        batch = data.batch(part.items)
+        own[number] = torch.stack([classifier(judged(batch[name], setting, name)).cpu()
+                                   for name, classifier in classifiers.items()])  # fmt: skip
+    return own
+
+
+def _real_accuracies(
+    setting: Setting, real: list[Tensor], labels: list[Tensor], reasons: dict[str, str]
+) -> dict[str, Any]:
+    """The result's fields that no coherence can exceed but by luck, from logits (M, b, classes)."""
+    given = torch.cat(real, 1).argmax(-1)
+    right_ones, agree = (given == torch.cat(labels)).double().mean(1), (given == given[0]).all(0).double().mean()
+    ceiling = dict(zip(setting.model.names, right_ones.tolist(), strict=True))
+    return {"classifiers": ceiling, "joint_ceiling": float(agree) if len(given) > 1 else None}
+
+
+def _real_average_precisions(
+    setting: Setting, real: list[Tensor], labels: list[Tensor], reasons: dict[str, str]
+) -> dict[str, Any]:
+    """The same from scores (M, b, A)."""
+    per_label, ceiling = {}, {}
+    for m, name in enumerate(setting.model.names):
+        scores, where = [block[m] for block in real], f"coherence.classifiers_per_label.{name}"
+        per_label[name] = average_precisions(scores, labels, setting, where, reasons, hard=False)
+        ceiling[name] = mean_or_none(per_label[name], f"coherence.classifiers.{name}", reasons)
+    return {"classifiers": ceiling, "classifiers_per_label": per_label}
 
 
 def _accuracies(setting: Setting, found: list[Tensor], labels: list[Tensor], reasons: dict[str, str]) -> dict[str, Any]:
@@ -100,7 +151,7 @@ def _joint(
             "joint": share, "joint_samples": samples, "joint_chance": finite(chance, "coherence.joint_chance", reasons),
             "joint_constant": {name: label for name, label in always.items() if label and share is not None},
         }  # fmt: skip
-    reasons |= {"coherence.joint": why, "coherence.joint_chance": why}
+    reasons |= {f"coherence.{field}": why for field in ("joint", "joint_chance", "joint_ceiling")}
     return {"joint": None, "joint_samples": samples}
 
 

@@ -10,7 +10,7 @@ from mmvae_cli.compute import runtime
 from mmvae_cli.disk.files import require_readable, require_writable, sha256, write_atomic, write_json
 from mmvae_cli.evaluation import attributes, classifiers, coherence, guessing, latent, likelihood
 from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting, complete_blocks
-from mmvae_cli.evaluation.scores import NO_POSITIVE, chance
+from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.run import checkpoint, result, trained
@@ -22,14 +22,15 @@ METRICS = ("latent", "coherence", "likelihood")
 
 def run(
     folder: Path, *, metrics: str, protocol: str | None, chosen: Path | None, data_dir: Path, device: str, force: bool,
-    verify: bool, subsets_per_size: int | None = None,
+    verify: bool, subsets_per_size: int | None = None, judges: str | None = None,
 ) -> tuple[Path, EvaluationResult]:  # fmt: skip
     """Measure ``metrics`` (comma-separated) of a run and write its evaluation.json; metrics measured before with the
-    same checkpoint, data and settings are kept."""
+    same checkpoint, data and settings are kept. ``protocol``, ``subsets_per_size`` and ``judges`` (its ``classifiers``)
+    take the place of the recipe's."""
     wanted = _metrics(metrics)
     run_folder = Run(folder)
     recipe = run_folder.recipe()
-    asked = {"protocol": protocol, "subsets_per_size": subsets_per_size}
+    asked = {"protocol": protocol, "subsets_per_size": subsets_per_size, "classifiers": judges}
     content = recipe.model_dump()
     content["evaluation"] |= {key: value for key, value in asked.items() if value is not None}
     recipe = recipes.validate(content, "the command line")
@@ -73,13 +74,8 @@ def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], 
     if "latent" in wanted:
         fresh.latent = latent.measure(setting, test, fresh.reasons)
     if "coherence" in wanted:
-        judges = classifiers.ready(setting, force=force)
-        fresh.coherence = coherence.measure(setting, test, judges.networks, judges.scores, fresh.reasons)
-        fresh.coherence.classifiers_per_label = judges.per_label
-        unscored = [
-            f"{name}.{label}" for name, row in judges.per_label.items() for label, ap in row.items() if ap is None
-        ]
-        fresh.reasons |= {f"coherence.classifiers_per_label.{which}": NO_POSITIVE for which in unscored}
+        networks = classifiers.ready(setting, force=force)
+        fresh.coherence = coherence.measure(setting, data, test, networks, fresh.reasons)
     if "likelihood" in wanted:
         limit = slice(0, spec.likelihood_items)
         fresh.likelihood = likelihood.measure(setting, data, everything.block(limit), fresh.reasons)
@@ -93,6 +89,7 @@ def _settings(setting: Setting) -> dict[str, Any]:
     return sampled | {
         "latent_samples": spec.latent_samples,
         "latent_draw": "with replacement, zero rows of the released code" if released else "without replacement",
+        "classifiers": f"{setting.classifiers}, version {classifiers.VERSION}",
         "classifier_mode": "train" if released else "eval", "classifier_width": spec.classifier_width,
         "importance_samples": likelihood.RELEASED_SAMPLES if released else spec.importance_samples,
         "importance_grouping": "released" if released else "per_item",
@@ -156,10 +153,9 @@ def report(found: EvaluationResult) -> str:
         rows = [[subset, guessing.score(found, value)] for subset, value in found.latent.values.items()]
         parts.append(console.table(f"latent representation ({found.latent.metric})", ["subset", "score"], rows))
     if found.coherence:
-        judged = ", ".join(f"{name} {score:.3f}" for name, score in found.coherence.classifiers.items())
-        rows = [[s, *(guessing.score(found, targets.get(n)) for n in names)]
-                for s, targets in found.coherence.conditional.items()]  # fmt: skip
-        title = f"coherence ({found.coherence.metric}): joint {guessing.joint(found)}; classifiers: {judged}"
+        sources = {**found.coherence.conditional, "real data": found.coherence.classifiers}
+        rows = [[s, *(guessing.score(found, targets.get(n)) for n in names)] for s, targets in sources.items()]
+        title = f"coherence ({found.coherence.metric}): joint {guessing.joint(found)}"
         parts.append(console.table(title, ["source", *names], rows))
     if remarks := guessing.remarks(found, parts[1:]):
         parts.append("\n".join(remarks))

@@ -53,6 +53,11 @@ class Setting:
         return self.spec.protocol == "released"
 
     @property
+    def classifiers(self) -> str:
+        """Which networks judge coherence: ``default`` or ``released``."""
+        return self.spec.classifiers or self.spec.protocol
+
+    @property
     def labels(self) -> LabelInfo:
         return self.store.info.labels
 

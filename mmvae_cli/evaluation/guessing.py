@@ -9,11 +9,13 @@ def score(found: EvaluationResult, value: float | None) -> str:
 
 
 def joint(found: EvaluationResult) -> str:
-    """The joint coherence, and what it would be if the modalities had nothing in common."""
+    """The joint coherence, what it would be if the modalities had nothing in common, and what real data have."""
     part = found.coherence
-    if part is None or part.joint is None or part.joint_chance is None:
-        return "-" if part is None or part.joint is None else f"{part.joint:.3f}"
-    return f"{_marked(part.joint, part.joint_chance, part.joint_samples)} (by chance {part.joint_chance:.3f})"
+    if part is None or part.joint is None:
+        return "-"
+    beside = {"by chance": part.joint_chance, "real data": part.joint_ceiling}
+    known = ", ".join(f"{what} {value:.3f}" for what, value in beside.items() if value is not None)
+    return _marked(part.joint, part.joint_chance, part.joint_samples) + (f" ({known})" if known else "")
 
 
 def _marked(value: float | None, chance: float | None, trials: float) -> str:

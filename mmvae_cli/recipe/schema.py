@@ -166,7 +166,8 @@ class EvaluationSpec(Section):
 
     ``items`` and ``likelihood_items`` limit how many of the split's items are measured (null: all), and
     ``subsets_per_size`` how many subsets of each size, drawn by the seed (null: all, 2^M - 1 together).
-    ``classifier_width``: size of the attribute classifiers that judge coherence (null: the paper's 128).
+    ``classifiers``: the networks that judge coherence, ``default`` or ``released``, which are the paper's (null: the
+    protocol's). ``classifier_width``: size of the paper's attribute classifiers (null: its 128).
     """
 
     protocol: Literal["default", "released"] = "default"
@@ -176,6 +177,7 @@ class EvaluationSpec(Section):
     items: int | None = Field(default=None, ge=1)
     likelihood_items: int | None = Field(default=None, ge=1)
     subsets_per_size: int | None = Field(default=None, ge=1)
+    classifiers: Literal["default", "released"] | None = None
     classifier_width: int | None = Field(default=None, ge=1, le=1024)
     seed: int = Field(default=0, ge=0, lt=2**63)
 

@@ -56,8 +56,10 @@ class Latent(_Part):
 
 class Coherence(_Part):
     """``joint``: share of prior samples whose modalities agree. ``conditional``: source -> target -> score, targets
-    inside the source included (the paper's tables leave those out). ``classifiers``: modality -> test score;
-    ``classifiers_per_label``: modality -> attribute -> average precision on the test split.
+    inside the source included (the paper's tables leave those out). ``classifiers``: modality -> what the judging
+    classifiers score on the evaluated items themselves, the ceiling of a conditional coherence;
+    ``classifiers_per_label``: the same by modality and attribute; ``joint_ceiling``: the share of these items of which
+    the classifiers of all modalities say the same.
 
     ``joint_chance``: the joint coherence that modalities without anything in common would have if each were given each
     class as often as here: near 0 where all classes are generated, 1 for a model that always generates the same one.
@@ -68,11 +70,12 @@ class Coherence(_Part):
     joint: Score
     joint_samples: int
     joint_chance: Score = None
+    joint_ceiling: Score = None
     joint_constant: dict[str, str] = Field(default_factory=dict)
     conditional: ByTarget
     constant: dict[str, dict[str, str]] = Field(default_factory=dict)
     per_label: dict[str, dict[str, dict[str, Score]]] = Field(default_factory=dict)
-    classifiers: dict[str, float]
+    classifiers: dict[str, Score]
     classifiers_per_label: dict[str, dict[str, Score]] = Field(default_factory=dict)
 
 

@@ -33,7 +33,7 @@ from mmvae_cli.evaluation.encoding import Data, Setting  # noqa: E402
 from mmvae_cli.model import objective  # noqa: E402
 from mmvae_cli.model.distributions import Gaussian  # noqa: E402
 from mmvae_cli.model.kernels import component_kls  # noqa: E402
-from mmvae_cli.model.networks import build_classifier  # noqa: E402
+from mmvae_cli.model.networks import build_judge  # noqa: E402
 from mmvae_cli.model.objective import Objective  # noqa: E402
 from mmvae_cli.model.posterior import Family, stratified  # noqa: E402
 from mmvae_cli.model.vae import MultimodalVAE  # noqa: E402
@@ -329,12 +329,12 @@ def evaluation(bench: Bench) -> dict[str, float]:
     recipe, model = bench.model()
     setting = Setting(model.eval(), recipe, bench.store, bench.device)
     data = Data(setting, "test", "evaluated items")
-    judges = {name: build_classifier(bench.store.info.modalities[name], 10).to(bench.device) for name in model.names}
+    judges = {name: build_judge(bench.store.info.modalities[name], 10).to(bench.device) for name in model.names}
     test = data.encode(data.order)
     parts: dict[str, Callable[[], object]] = {
         "encoding": lambda: data.encode(data.order),
         "latent representation": lambda: latent.measure(setting, test, {}),
-        "coherence": lambda: coherence.measure(setting, test, judges, dict.fromkeys(judges, 1.0), {}),
+        "coherence": lambda: coherence.measure(setting, data, test, judges, {}),
         "log-likelihood": lambda: likelihood.measure(setting, data, test, {}),
     }
     return {name: least(part, 0, bench.device) / 1000 for name, part in parts.items()}

@@ -75,7 +75,10 @@ def evaluation(made: Recipe, data: str, **changes: Any) -> dict[str, Any]:
                    "per_label": {s: _spread(noise, v) for s, v in latent.items()} if attributes else {}},
         "coherence": {"metric": metric, "joint": together,
                       "joint_samples": 10000, "joint_chance": None if attributes else 0.001,
-                      "conditional": conditional, "classifiers": dict.fromkeys(names, 0.98),
+                      "conditional": conditional, "classifiers": {n: 0.95 + m / 100 for m, n in enumerate(names)},
+                      "joint_ceiling": None if attributes else 0.92,
+                      "classifiers_per_label": dict.fromkeys(names, dict.fromkeys(ATTRIBUTES, 0.97))
+                      if attributes else {},
                       "per_label": {s: {t: _spread(noise, v) for t, v in row.items()} for s, row in conditional.items()}
                       if attributes else {}},
         "likelihood": {"importance_samples": 15, "grouping": "per_item", "count": 10000, "joint": joint,

@@ -14,6 +14,7 @@ from mmvae_cli.comparison import looks, plots
 from mmvae_cli.comparison.content import Content, build
 from mmvae_cli.comparison.groups import Group, Member, group
 from mmvae_cli.comparison.measures import Stat
+from mmvae_cli.comparison.tables import CEILING
 from mmvae_cli.recipe import METHODS, Recipe
 from mmvae_cli.recipe.methods import Method
 
@@ -78,7 +79,7 @@ def test_a_sweep_has_a_colour_for_each_beta_and_a_marker_for_each_method(tmp_pat
     assert len({look.colour for look in chosen.values()}) == 3
     assert len({look.marker for look in chosen.values()}) == 3
     axis = drawn(found, "by-number-of-inputs").axes[0]
-    assert len({line.get_color() for line in axis.lines if line.get_label() != "chance"}) == 3
+    assert len({line.get_color() for line in axis.lines if line.get_label() not in ("chance", CEILING)}) == 3
 
 
 def test_published_lines_have_the_marker_of_their_method(tmp_path: Path) -> None:
@@ -103,6 +104,20 @@ def test_chance_is_drawn_where_scores_are(tmp_path: Path) -> None:
     marks = next(one for one in joint.collections if one.get_label() == "chance")
     assert {y for _, y in marks.get_offsets().tolist()} == {0.001}
     assert len(marks.get_offsets()) == 6
+
+
+def test_what_real_data_score_is_drawn_where_coherence_is(tmp_path: Path) -> None:
+    found = content(study(tmp_path, "own", ["a", "b"], betas=(1.0, 5.0), seeds=1))
+    figure = drawn(found, "by-number-of-inputs")
+    lines = [{line.get_label(): line.get_ydata()[0] for line in axis.lines} for axis in figure.axes]
+    assert [known.get(CEILING, 0) for known in lines] == pytest.approx([0, 0.955, 0])
+    each = {axis.get_title(): axis for axis in drawn(found, "one-given-one").axes}
+    heights = {title: line.get_ydata()[0] for title, axis in each.items()
+               for line in axis.lines if line.get_label() == CEILING}  # fmt: skip
+    assert heights == pytest.approx({"b given a": 0.96, "a given b": 0.95}), "the target's"
+    (joint,) = drawn(found, "joint-tradeoff").axes
+    assert joint.get_ylim()[1] == 0.5
+    assert CEILING not in {line.get_label() for line in joint.lines}, "0.92 is outside"
 
 
 @pytest.mark.parametrize(("data", "modalities", "names"), [
@@ -133,6 +148,10 @@ def test_attributes_of_any_data_are_drawn(tmp_path: Path) -> None:
     make_run(tmp_path, made, "mine", latent=faces["latent"], coherence=faces["coherence"])
     titles = [plot.title for plot in plots.draw(content(tmp_path))]
     assert titles[1:] == ["Coherence of generated samples per attribute", "Latent representation per attribute"]
+    for name, known in (("attributes-generation", True), ("attributes-representation", False)):
+        marks = [one for one in drawn(content(tmp_path), name).axes[0].collections if one.get_label() == CEILING]
+        assert bool(marks) == known
+        assert all(y == 0.97 for one in marks for segment in one.get_segments() for _, y in segment)
 
 
 def test_score_axes_show_what_a_score_can_be(tmp_path: Path) -> None:

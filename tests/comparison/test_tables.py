@@ -7,7 +7,7 @@ import pytest
 from mmvae_cli.comparison import published
 from mmvae_cli.comparison.content import Content, build
 from mmvae_cli.comparison.measures import METRICS, Key, subsets
-from mmvae_cli.comparison.tables import Table, cell_text
+from mmvae_cli.comparison.tables import CEILING, Table, cell_text
 from mmvae_cli.recipe import load, validate
 
 from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, study
@@ -170,10 +170,31 @@ def test_published_file_names_known_metrics_and_modalities() -> None:
 def test_best_is_the_largest_mean_by_far_and_none_for_one_group(tmp_path: Path) -> None:
     study(tmp_path / "three", "polymnist", VIEWS)
     summary = build(collection(tmp_path / "three")).tables[0]
-    assert [[cell.best for cell in known.cells] for known in summary.rows] == [[False] * 6, [False] * 6, [True] * 6]
+    best = [*[[False] * 6] * 2, [True] * 6, [False] * 6]
+    assert [[cell.best for cell in known.cells] for known in summary.rows] == best
     study(tmp_path / "one", "polymnist", VIEWS)
     alone = build(collection(*(tmp_path / "one").glob("*mopoe*"))).tables[0]
     assert not any(cell.best for cell in alone.rows[0].cells)
+
+
+def test_tables_of_coherence_end_with_what_real_data_score(tmp_path: Path) -> None:
+    study(tmp_path / "mst", "mnist-svhn-text", MST)
+    content = build(collection(tmp_path / "mst"))
+    coherence, rows = table(content, "Tables 3 and 6"), {t.title: [r.label for r in t.rows] for t in content.tables}
+    assert coherence.rows[-1].label == CEILING
+    assert row(coherence, CEILING) == ["0.920", *["0.950"] * 3, *["0.960"] * 3, *["0.970"] * 3]
+    assert row(table(content, "Summary"), CEILING) == ["-", "-", "0.920", "0.960", "0.960", "-"]
+    assert not any(CEILING in labels for title, labels in rows.items() if "Table 2" in title or "Table 4" in title)
+    study(tmp_path / "celeba", "celeba", ["image", "text"], seeds=1)
+    content = build(collection(tmp_path / "celeba"))
+    assert row(table(content, "Table 5"), CEILING)[-2:] == ["0.960", "0.950"], "of the target"
+    assert set(row(table(content, "Figure 12"), CEILING)) == {"0.970"}
+
+
+def test_an_evaluation_without_ceilings_of_the_joint_has_a_dash(tmp_path: Path) -> None:
+    made = recipe("own", ["a", "b"])
+    make_run(tmp_path, made, "own", coherence=evaluation(made, "own")["coherence"] | {"joint_ceiling": None})
+    assert row(build(collection(tmp_path)).tables[0], CEILING)[2:4] == ["-", "0.955"]
 
 
 def test_unknown_data_get_every_subset(tmp_path: Path) -> None:

@@ -8,8 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from mmvae_cli.disk import files
+from mmvae_cli.evaluation import classifier_training, classifiers
+from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.store import Store
 
 from recipes import tiny
 
@@ -37,6 +42,7 @@ def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("world")
     built = mmvae("make-dataset", "polymnist", "--digits", "embedded", "--views", 3, "--limit", 400, "--data-dir", root)
     assert last_line(built) == str(root / "polymnist")
+    _judges(root / "polymnist")
     for method in ("mvae", "mmvae", "mopoe"):
         recipe = tiny(3, name=f"tiny_{method}", dataset__name="polymnist", model__method=method,
                       training__batch_size=32, evaluation__likelihood_items=16)  # fmt: skip
@@ -46,6 +52,15 @@ def world(tmp_path_factory):
         done = mmvae("evaluate", "--ckpt", root / "runs" / method, "--data-dir", root, "--force")
         assert last_line(done) == str(root / "runs" / method / "evaluation.json")
     return root
+
+
+def _judges(data):
+    """Judges of both protocols, kept with the data, that have learned for a moment only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier_training, "MOST", 20)
+        for protocol in ("default", "released"):
+            recipe = tiny(3, evaluation__protocol=protocol)
+            classifiers.ready(Setting(MultimodalVAE(recipe), recipe, Store(data), torch.device("cpu")), force=True)
 
 
 def test_evaluation_is_complete_and_in_bounds(world):

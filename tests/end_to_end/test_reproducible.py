@@ -54,9 +54,9 @@ def test_training_from_the_recipe_of_a_run_gives_its_weights(world, tmp_path):
 
 
 def test_evaluating_twice_gives_the_same_bytes(world, monkeypatch):
-    from mmvae_cli.evaluation import classifiers
+    from mmvae_cli.evaluation import classifier_training
 
-    monkeypatch.setattr(classifiers, "ROUND_STEPS", 3)
+    monkeypatch.setattr(classifier_training, "MOST", 3)
     path, found = world / "run" / "evaluation.json", []
     for _ in range(2):
         path.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from mmvae_cli import store
-from mmvae_cli.evaluation import attributes, classifiers, coherence, command, latent, likelihood
+from mmvae_cli.evaluation import attributes, classifier_training, classifiers, coherence, command, latent, likelihood
 from mmvae_cli.evaluation.encoding import Data, Experts, Setting
 from mmvae_cli.evaluation.scores import average_precisions
 from mmvae_cli.model.distributions import Gaussian
@@ -158,12 +159,16 @@ def test_coherence_is_high_where_the_generated_face_shows_the_attribute(dataset,
     monkeypatch.setattr(setting.model, "decode", lambda name, z, private: z)
     monkeypatch.setattr(setting.model, "likelihoods", {n: Plain() for n in setting.model.names})
     judges = {name: Reader() for name in setting.model.names}
-    found = coherence.measure(setting, experts(labels, [1]), judges, {"image": 0.9, "text": 0.9}, reasons := {})
+    monkeypatch.setattr(coherence, "_real", lambda *_: {0: labels.float().expand(2, -1, -1)})
+    found = coherence.measure(setting, None, experts(labels, [1]), judges, reasons := {})
     base = labels[:, 0].float().mean().item()
     assert found.per_label["text"]["image"]["bright"] > 0.99
     assert found.per_label["image"]["text"]["bright"] == pytest.approx(base, abs=0.1)
     assert found.joint is None
+    assert found.joint_ceiling is None
     assert "attributes" in reasons["coherence.joint"]
+    assert found.classifiers == {"image": 1.0, "text": 1.0}
+    assert found.classifiers_per_label["image"] == {"bright": 1.0, "red": 1.0, "never": 1.0}
 
 
 class Plain:
@@ -253,8 +258,7 @@ def trained(dataset, tmp_path_factory):
 
 
 def evaluate(trained, dataset, monkeypatch, **options):
-    monkeypatch.setattr(classifiers, "STEPS", 3)
-    monkeypatch.setattr(classifiers, "ATTRIBUTE_EPOCHS", 1)
+    monkeypatch.setattr(classifier_training, "MOST", 3)
     plain = {"metrics": "latent,coherence,likelihood", "protocol": None, "chosen": None, "device": "cpu",
              "data_dir": dataset.parent, "force": True, "verify": True}  # fmt: skip
     return command.run(trained, **(plain | options))
@@ -278,13 +282,16 @@ def test_evaluate_reports_attributes_beside_their_base_rates(trained, dataset, m
     assert row[1:] == ["0.000", *["-"] * (len(row) - 2)]
 
 
-def test_classifiers_are_kept_by_width_and_read_again(trained, dataset, monkeypatch):
+def test_the_papers_classifiers_are_kept_by_width_beside_the_others_and_read_again(trained, dataset, monkeypatch):
+    shutil.rmtree(dataset / "classifiers", ignore_errors=True)
     evaluate(trained, dataset, monkeypatch, metrics="coherence")
+    _, first = evaluate(trained, dataset, monkeypatch, metrics="coherence", judges="released")
     assert {p.name for p in (dataset / "classifiers").iterdir()} == {
-        "image-width2.safetensors", "text-width2.safetensors"}  # fmt: skip
-    monkeypatch.setattr(classifiers, "_train", None)  # would fail if it were called
-    _, again = evaluate(trained, dataset, monkeypatch, metrics="coherence")
-    assert set(again.coherence.classifiers_per_label["text"]) == set(LABELS)
+        "image.safetensors", "text.safetensors",
+        "image.released.width2.safetensors", "text.released.width2.safetensors"}  # fmt: skip
+    monkeypatch.setattr(classifier_training, "train", None)  # would fail if it were called
+    _, again = evaluate(trained, dataset, monkeypatch, metrics="coherence", judges="released")
+    assert again.coherence == first.coherence
 
 
 def test_a_classifier_near_the_base_rate_is_refused(trained, dataset, monkeypatch):
@@ -304,7 +311,7 @@ def test_released_protocol_on_attributes(trained, dataset, monkeypatch):
 
 @pytest.mark.slow
 def test_a_narrow_face_classifier_learns_to_see(dataset, monkeypatch):
-    monkeypatch.setattr(classifiers, "STEPS", 60)
-    setting = setting_of(dataset, evaluation__classifier_width=4)
-    judges = classifiers.ready(setting, force=True)
-    assert judges.per_label["image"]["bright"] > 0.9
+    monkeypatch.setattr(classifier_training, "MOST", 60)
+    setting = setting_of(dataset, evaluation__classifier_width=4, evaluation__classifiers="released")
+    network = classifiers._network("image", setting)
+    assert classifier_training.train("image", network, setting).per_label["bright"] > 0.9

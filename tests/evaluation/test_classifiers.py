@@ -1,44 +1,212 @@
+"""The judges of coherence: how long they learn, what they are kept as, and when one is too weak."""
+
+import shutil
+
+import numpy as np
 import pytest
 import torch
 
 from mmvae_cli import recipe as recipes
+from mmvae_cli import store
 from mmvae_cli.datasets.polymnist.build import Options, build
-from mmvae_cli.evaluation import classifiers
+from mmvae_cli.evaluation import classifier_training, classifiers
+from mmvae_cli.evaluation.classifier_training import Score
 from mmvae_cli.evaluation.encoding import Setting
-from mmvae_cli.model.networks import build_classifier
+from mmvae_cli.model.networks.image import DigitClassifier
+from mmvae_cli.model.networks.judges import ImageJudge
 from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.store import Store
 
+from recipes import tiny
+from stores import image_store
 
-@pytest.fixture(scope="module")
-def setting(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data") / "small"
-    build(Options(digits="embedded", limit=300), folder, folder.parent)
-    recipe = recipes.load("quickstart", [])
+SHAPE = (3, 8, 8)
+
+
+def setting_of(folder, **changes):
+    recipe = tiny(2, shape=SHAPE, **changes)
     return Setting(MultimodalVAE(recipe).eval(), recipe, Store(folder), torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("enough", "rounds"), [(0.0, 1), (1.1, classifiers.ROUNDS)])
-def test_rounds_end_when_the_training_items_are_known_well_enough(setting, monkeypatch, enough, rounds):
-    monkeypatch.setattr(classifiers, "ROUND_STEPS", 2)
-    monkeypatch.setattr(classifiers, "ENOUGH", enough)
-    steps, original = [], classifiers._round
+@pytest.fixture
+def setting(tmp_path):
+    return setting_of(image_store(tmp_path / "tiny", views=2, shape=SHAPE, counts=(60, 24)))
 
-    def counted(name, network, optimizer, data, labels, setting, part, rate, shown):
-        steps.extend(part)
-        original(name, network, optimizer, data, labels, setting, part, rate, shown)
 
-    monkeypatch.setattr(classifiers, "_round", counted)
-    network = build_classifier(setting.store.info.modalities["m0"], 10)
-    score = classifiers._train("m0", network, setting)
-    assert steps == list(range(2 * rounds))
-    assert 0 <= score.value <= 1
-    assert not network.training
+@pytest.fixture
+def few_steps(monkeypatch):
+    monkeypatch.setattr(classifier_training, "MOST", 3)
+
+
+# --- how long --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scores", "looks", "best"),
+    [
+        ([0.5, 0.6, 0.7, 0.8, 0.9, 1.0], 6, 6),  # better every time: until there are no steps left
+        ([1.0, 1.0, 1.0, 1.0, 1.0, 1.0], 3, 1),  # cannot get better, but three looks are the least
+        ([0.1, 0.5, 0.9, 0.9, 0.8, 0.9], 5, 3),  # the last third of five looks brought nothing
+        ([0.9, 0.2, 0.2, 0.2, 0.2, 0.2], 3, 1),
+        ([0.5, 0.6, 0.9, 0.9006, 0.9012, 0.9], 6, 5),  # little by little, all in all enough
+        ([0.5, 0.6, 0.9, 0.9004, 0.9008, 1.0], 5, 5),  # too little, and the best of it
+        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 3, 1),
+    ],
+)
+def test_training_ends_when_it_gets_no_better_and_keeps_the_best(setting, monkeypatch, scores, looks, best):
+    for name, value in {"EVERY": 2, "LEAST": 6, "MOST": 12}.items():
+        monkeypatch.setattr(classifier_training, name, value)
+    seen, told = [], iter(scores)
+
+    def look(name, network, data, items, labels, setting):
+        seen.append({key: value.clone() for key, value in network.state_dict().items()})
+        return Score(next(told, 0.123), {})
+
+    monkeypatch.setattr(classifier_training, "_score", look)
+    network = classifiers._network("m0", setting)
+    classifier_training.train("m0", network, setting)
+    assert len(seen) == looks + 1, "and one on the test split"
+    assert all(torch.equal(value, seen[best - 1][key]) for key, value in network.state_dict().items())
+    assert all(torch.equal(value, seen[-1][key]) for key, value in network.state_dict().items())
+
+
+def test_weights_are_a_mean_of_which_the_later_steps_have_most():
+    mean = torch.zeros(1)
+    shares = []
+    for step in range(1, 101):
+        mean = classifier_training._mean(mean, torch.ones(1), torch.tensor(step))
+        shares.append(1 - mean.item())
+    assert shares[0] == pytest.approx(1 - 9 / 10), "what the first step weighs after the second"
+    assert shares == sorted(shares, reverse=True)
+    assert classifier_training._mean(torch.tensor(3), torch.tensor(4), torch.tensor(9)) == 4, "a counter is no mean"
+
+
+def test_the_same_data_give_the_same_classifier(setting, few_steps):
+    networks = [classifiers._network("m1", setting) for _ in range(2)]
+    for network in networks:
+        torch.rand(1)
+        classifier_training.train("m1", network, setting)
+    first, second = (network.state_dict() for network in networks)
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+# --- on what ---------------------------------------------------------------------------------------------------------
+
+
+def indexed(folder, rows, items):
+    """Of two classes; ``items`` training items of which each shows one of ``rows`` stored pictures."""
+    image_store(folder, views=1, shape=SHAPE, counts=(items, 4), classes=2)
+    info = Store(folder).info
+    store.new_array(folder, "train/m0.npy", (rows, *SHAPE))[:] = 9
+    store.new_array(folder, "train/m0.index.npy", (items,), np.int32)[:] = np.arange(items) % rows
+    store.finish(folder, info.model_copy(update={"files": {}}), replace=True)
+    return setting_of(folder)
+
+
+def test_what_is_held_out_is_not_learned_from_by_way_of_another_item(tmp_path):
+    setting = indexed(tmp_path / "s", rows=40, items=130)
+    learned, held_out = classifier_training._divided("m0", setting, 0)
+    index = torch.from_numpy(setting.store.index("train", "m0")).long()
+    assert len(held_out) == len(index[held_out].unique()) == 4, "a tenth of the pictures, each once"
+    assert not set(index[held_out].tolist()) & set(index[learned].tolist())
+    assert len(learned) == 130 - sum(int((index == row).sum()) for row in index[held_out])
+
+
+def test_too_few_pictures_to_hold_any_out_are_all_learned_from(tmp_path):
+    setting = indexed(tmp_path / "s", rows=19, items=130)
+    learned, held_out = classifier_training._divided("m0", setting, 0)
+    assert learned.tolist() == list(range(130))
+    assert len(held_out) == 19
+
+
+def test_one_training_item_is_enough_to_run(tmp_path, few_steps):
+    setting = setting_of(image_store(tmp_path / "s", views=2, shape=SHAPE, counts=(1, 4), classes=1))
+    assert classifier_training.train("m0", classifiers._network("m0", setting), setting).value == 1.0
+
+
+def test_a_hundred_items_are_learned(tmp_path):
+    """Pictures whose brightness tells the label."""
+    setting = setting_of(image_store(tmp_path / "s", views=2, shape=SHAPE, counts=(100, 40)))
+    assert classifier_training.train("m0", classifiers._network("m0", setting), setting).value == 1.0
 
 
 @pytest.mark.slow
-def test_one_round_is_enough_for_digits_on_builtin_backgrounds(tmp_path, setting, monkeypatch):
+def test_digits_on_builtin_backgrounds_are_known(tmp_path):
     build(Options(digits="embedded", repeat=4), tmp_path / "p", tmp_path)
-    full = Setting(setting.model, setting.recipe, Store(tmp_path / "p"), setting.device)
-    monkeypatch.setattr(classifiers, "ROUNDS", 1)
-    assert classifiers._train("m1", build_classifier(full.store.info.modalities["m1"], 10), full).value >= 0.95
+    recipe = recipes.load("quickstart", [])
+    setting = Setting(MultimodalVAE(recipe).eval(), recipe, Store(tmp_path / "p"), torch.device("cpu"))
+    assert classifier_training.train("m1", classifiers._network("m1", setting), setting).value >= 0.97
+
+
+# --- kept with the dataset -------------------------------------------------------------------------------------------
+
+
+def kept(setting):
+    return sorted(path.name for path in (setting.store.folder / "classifiers").iterdir())
+
+
+def test_the_papers_networks_are_kept_beside_the_others_and_none_is_trained_twice(setting, few_steps, monkeypatch):
+    paper = setting_of(setting.store.folder, evaluation__classifiers="released")
+    assert all(isinstance(network, ImageJudge) for network in classifiers.ready(setting, force=True).values())
+    found = classifiers.ready(paper, force=True)
+    assert all(isinstance(network, DigitClassifier) for network in found.values())
+    assert kept(setting) == ["m0.released.safetensors", "m0.safetensors", "m1.released.safetensors", "m1.safetensors"]
+    monkeypatch.setattr(classifier_training, "train", None)  # would fail if it were called
+    classifiers.ready(setting, force=True)
+    again = classifiers.ready(paper, force=True)["m1"].state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in found["m1"].state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "networks"),
+    [({}, "default"), ({"evaluation__protocol": "released"}, "released"),
+     ({"evaluation__protocol": "released", "evaluation__classifiers": "default"}, "default"),
+     ({"evaluation__classifiers": "released"}, "released")],
+)  # fmt: skip
+def test_the_protocol_chooses_the_networks_unless_they_are_named(setting, changes, networks):
+    assert setting_of(setting.store.folder, **changes).classifiers == networks
+
+
+def test_another_network_of_the_same_name_is_trained_again_and_told(setting, few_steps, capsys):
+    paper = setting_of(setting.store.folder, evaluation__classifiers="released")
+    classifiers.ready(paper, force=True)
+    folder = setting.store.folder / "classifiers"
+    shutil.move(folder / "m0.released.safetensors", folder / "m0.safetensors")
+    capsys.readouterr()
+    classifiers.ready(setting, force=True)
+    told = [line for line in capsys.readouterr().err.splitlines() if "was kept" in line]
+    assert told == ["the classifier of m0 that was kept is another one (network DigitClassifier, not ImageJudge): "
+                    "trained again"]  # fmt: skip
+
+
+def test_one_of_another_version_is_trained_again_and_told(setting, few_steps, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(classifiers, "VERSION", "3")
+        classifiers.ready(setting, force=True)
+    capsys.readouterr()
+    classifiers.ready(setting, force=True)
+    told = capsys.readouterr().err
+    assert "the classifier of m0 that was kept is another one (version 3, not 4): trained again" in told
+    assert "the classifier of m1 that was kept" in told
+    classifiers.ready(setting, force=True)
+    assert "was kept" not in capsys.readouterr().err
+
+
+def test_what_was_kept_before_networks_had_names_is_unknown(setting, few_steps, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        patch.setattr(classifiers, "_origin", lambda network, setting: {
+            "fingerprint": setting.store.fingerprint, "version": "3"})  # fmt: skip
+        classifiers.ready(setting, force=True)
+    capsys.readouterr()
+    classifiers.ready(setting, force=True)
+    assert "(network unknown, not ImageJudge; version 3, not 4)" in capsys.readouterr().err
+
+
+def test_a_weak_one_is_refused_by_its_accuracy_on_the_test_split(setting, few_steps, monkeypatch, capsys):
+    monkeypatch.setattr(classifier_training, "score", lambda *_: Score(0.69, {}))
+    with pytest.raises(DataProblem, match=r"classifier of m0 reaches accuracy 0\.690 only, less than 0\.700") as caught:
+        classifiers.ready(setting, force=False)
+    assert "--force" in caught.value.hint
+    classifiers.ready(setting, force=True)
+    assert "warning: the classifier of m1 reaches accuracy 0.690 only" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import torch
 
 from mmvae_cli import store
 from mmvae_cli.disk.files import read_json
-from mmvae_cli.evaluation import classifiers
+from mmvae_cli.evaluation import classifier_training
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.run import checkpoint
 from mmvae_cli.run.layout import Run
@@ -25,8 +25,7 @@ METRICS = {"latent", "coherence", "likelihood"}
 @pytest.fixture(autouse=True)
 def _few_steps(monkeypatch):
     """What the classifiers of coherence say is of no interest here."""
-    for name, value in {"ROUNDS": 1, "ROUND_STEPS": 3, "STEPS": 3, "ATTRIBUTE_EPOCHS": 1}.items():
-        monkeypatch.setattr(classifiers, name, value)
+    monkeypatch.setattr(classifier_training, "MOST", 3)
 
 
 def train(root, recipe):

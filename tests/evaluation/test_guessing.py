@@ -17,7 +17,7 @@ def made(latent=0.1, conditional=0.1, joint=0.9, joint_chance=0.9, count=1000, *
         "latent": {"metric": "accuracy", "values": dict.fromkeys(["a", "b", "a+b"], latent)},
         "coherence": {"metric": "accuracy", "joint": joint, "joint_chance": joint_chance, "joint_samples": count,
                       "conditional": {s: dict.fromkeys(NAMES, conditional) for s in ("a", "b", "a+b")},
-                      "classifiers": dict.fromkeys(NAMES, 0.9)},
+                      "classifiers": {"a": 0.9, "b": 0.93}, "joint_ceiling": 0.85},
     } | changes)  # fmt: skip
 
 
@@ -33,12 +33,13 @@ def test_a_score_is_at_chance_within_two_standard_errors_of_a_guess(value, chanc
 def test_the_report_marks_what_is_at_chance_and_says_what_that_means():
     lines = command.report(made(latent=0.5)).splitlines()
     assert "a+b     0.500" in lines
-    assert "a+b     0.100°  0.100°" in lines
-    assert "coherence (accuracy): joint 0.900° (by chance 0.900); classifiers: a 0.900, b 0.900" in lines
+    assert "a+b        0.100°  0.100°" in lines
+    assert "coherence (accuracy): joint 0.900° (by chance 0.900, real data 0.850)" in lines
+    assert "real data   0.900   0.930" in lines, "no coherence can be higher"
     assert "° at chance: no better than a guess, which has 0.100" in lines
     good = command.report(made(latent=0.5, conditional=0.4, joint_chance=0.01))
     assert "at chance" not in good
-    assert "joint 0.900 (by chance 0.010)" in good
+    assert "joint 0.900 (by chance 0.010, real data 0.850)" in good
 
 
 def test_answers_that_are_always_the_same_are_named():

@@ -77,7 +77,7 @@ def test_a_representation_that_holds_the_label_is_classified_perfectly(setting):
 def test_conditional_coherence_counts_right_labels_and_joint_counts_agreement(setting):
     data = Data(setting, "test", "evaluated items")
     judges = dict.fromkeys(setting.model.names, Judge())
-    found = coherence.measure(setting, data.encode(data.order), judges, dict.fromkeys(judges, 1.0), {})
+    found = coherence.measure(setting, data, data.encode(data.order), judges, {})
     for source, targets in found.conditional.items():
         assert targets["m0"] == targets["m1"] == 1.0, source
         assert targets["m2"] == pytest.approx(0.25), "a black picture reads as label 0, a quarter of the items"
@@ -87,7 +87,7 @@ def test_conditional_coherence_counts_right_labels_and_joint_counts_agreement(se
     assert found.joint_constant == {"m0": "0", "m1": "0", "m2": "0"}
     assert found.constant == {source: {"m2": "0"} for source in found.conditional}
     judges["m1"] = Constant()
-    other = coherence.measure(setting, data.encode(data.order), judges, {}, {})
+    other = coherence.measure(setting, data, data.encode(data.order), judges, {})
     assert other.joint == other.joint_chance == 0.0
     assert other.constant["m0"] == {"m1": "1", "m2": "0"}
 
@@ -104,7 +104,7 @@ def test_chance_of_the_joint_coherence_is_the_agreement_of_independent_modalitie
     setting.model.decoders["m2"] = Flat()
     data = Data(setting, "test", "evaluated items")
     judges = dict.fromkeys(setting.model.names, Darkness())
-    found = coherence.measure(setting, data.encode(data.order), judges, {}, {})
+    found = coherence.measure(setting, data, data.encode(data.order), judges, {})
     assert found.joint == 1.0, "all decoders paint the same"
     assert found.joint_chance == pytest.approx(0.5**3 + 0.5**3)
     assert found.joint_constant == {}

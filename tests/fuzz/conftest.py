@@ -9,7 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from mmvae_cli.evaluation import classifiers
+from mmvae_cli.evaluation import classifier_training
 
 from fuzzing import mmvae
 from recipes import tiny
@@ -24,8 +24,7 @@ def world(tmp_path_factory):
     root = tmp_path_factory.mktemp("fuzz")
     image_store(root / "data" / "tiny", views=2, shape=SHAPE)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("ROUNDS", 1), ("ROUND_STEPS", 5)):  # what they say is of no interest here
-            patch.setattr(classifiers, name, value)
+        patch.setattr(classifier_training, "MOST", 5)  # what they say is of no interest here
         _make_runs(root)
     return root
 

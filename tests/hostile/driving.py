@@ -144,7 +144,6 @@ def listing(folder: Path) -> dict[str, bytes | str]:
 
 def few_steps(set_to: Callable[[Any, str, Any], None] = setattr) -> None:
     """Classifiers that are trained in no time; what they say is of no interest here."""
-    from mmvae_cli.evaluation import classifiers
+    from mmvae_cli.evaluation import classifier_training
 
-    set_to(classifiers, "ROUNDS", 1)
-    set_to(classifiers, "ROUND_STEPS", 5)
+    set_to(classifier_training, "MOST", 5)

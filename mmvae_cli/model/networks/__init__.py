@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from mmvae_cli.model.networks import image, mst, residual
+from mmvae_cli.model.networks import image, judges, mst, residual
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import ModalitySpec
 from mmvae_cli.store import ModalityInfo
@@ -41,14 +41,26 @@ def classifier_scales(info: ModalityInfo) -> bool:
     return (info.kind, info.shape) in _SCALABLE_CLASSIFIERS
 
 
+def build_judge(info: ModalityInfo, labels: int) -> nn.Module:
+    """The network that judges generated samples of a modality: images (B, C, H, W) of any size, or characters'
+    probabilities (B, L, V) of any length -> logits (B, labels)."""
+    if info.kind == "image":
+        return judges.ImageJudge(info.shape[0], labels)
+    if info.kind == "text":
+        return judges.TextJudge(len(info.alphabet or ""), labels)
+    raise UsageProblem(f"there is no classifier for {info.kind} of shape {list(info.shape)}")
+
+
 def build_classifier(info: ModalityInfo, labels: int, width: int | None = None) -> nn.Module:
-    """The network that judges generated samples of a modality: images (B, C, H, W) or characters' probabilities
-    (B, L, V) -> logits (B, labels). The paper's networks for the paper's modalities, a small general one otherwise.
-    ``width`` matters to those that scale; None is the paper's."""
+    """The paper's network for the same purpose: of its own modalities, and PolyMNIST's for other images. ``width``
+    matters to those that scale; None is the paper's."""
     if (scalable := _SCALABLE_CLASSIFIERS.get((info.kind, info.shape))) is not None:
         return scalable(width or residual.PAPER_WIDTH, labels)
     if (chosen := _CLASSIFIERS.get((info.kind, info.shape))) is not None:
         return chosen(labels)
     if info.kind != "image":
-        raise UsageProblem(f"there is no classifier for {info.kind} of shape {list(info.shape)}")
+        raise UsageProblem(
+            f"the paper has no classifier for {info.kind} of shape {list(info.shape)}",
+            "judge by other networks: evaluation.classifiers: default",
+        )
     return image.DigitClassifier(info.shape, labels)

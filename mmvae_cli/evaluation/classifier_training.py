@@ -1,0 +1,163 @@
+"""How the classifiers that judge coherence learn: until they get no better on training items that were held out."""
+
+import copy
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
+
+from mmvae_cli.compute.runtime import derive
+from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.evaluation.scores import average_precision
+from mmvae_cli.process import console, signals
+from mmvae_cli.recipe.kinds import KINDS
+from mmvae_cli.store import batches
+
+BATCH, LEARNING_RATE = 128, 2e-3
+EVERY, LEAST, MOST = 100, 300, 5000
+"""Steps: between two looks at the held-out items; before the training may end; after which it ends anyway."""
+PATIENCE, GAIN = 1 / 3, 0.001
+"""The training ends when this last share of it has not made the score on the held-out items better by so much."""
+MEMORY = 8
+"""The weights that are judged and kept are a mean in which the last 1 / (MEMORY + 1) of all steps weigh most."""
+SHIFT = 14
+"""Images are moved by this part of their side at most: two pixels of 28."""
+HELD_OUT, ROWS_A_LABEL = 2000, 10
+
+
+class Score(NamedTuple):
+    """Accuracy, or average precision averaged over the attributes that occur and by attribute."""
+
+    value: float
+    per_label: dict[str, float | None]
+
+
+def train(name: str, network: nn.Module, setting: Setting) -> Score:
+    """Train ``network`` on a modality of the training split; returns its score on the test split, which has no other
+    part in it. A function of the data alone.
+
+    Adam at a constant rate, the weights averaged over the steps (polynomial decay: Shamir and Zhang 2013), which does
+    what a falling rate does, but can end at any time. The released code has the weights only, no training
+    (equations 8.4).
+    """
+    seed = derive(0, "classifier", name)
+    torch.manual_seed(seed)
+    for module in network.modules():
+        if callable(reset := getattr(module, "reset_parameters", None)):
+            reset()
+    data = batches.Split(setting.store, "train", [name], setting.device, seed)
+    labels = torch.from_numpy(setting.store.labels("train").astype("int64")).to(setting.device)
+    learned, held_out = _divided(name, setting, seed)
+    network.load_state_dict(_best(name, network, data, labels, learned.to(data.place), held_out, setting))
+    return score(name, network, setting, "test")
+
+
+def _best(
+    name: str, network: nn.Module, data: batches.Split, labels: Tensor, learned: Tensor, held_out: Tensor,
+    setting: Setting,
+) -> dict[str, Tensor]:  # fmt: skip
+    """Averaged weights with the highest score on ``held_out``, the earlier ones where equal."""
+    averaged = AveragedModel(network, avg_fn=_mean, use_buffers=True)
+    optimizer = torch.optim.Adam(network.parameters(), LEARNING_RATE, fused=True)
+    seed, size = derive(0, "classifier", name), min(BATCH, len(learned))
+    best, mark, found_at, kept = -math.inf, -math.inf, 0, network.state_dict()
+    with console.progress(f"classifier of {name}", MOST, "steps (at most)") as shown:
+        for step in range(MOST):
+            signals.leave_if_requested("classifiers trained so far are kept")
+            epoch, within = divmod(step, len(learned) // size)
+            if within == 0:
+                order = learned[batches.permutation(len(learned), seed, epoch, data.place)]
+                data.begin(epoch)
+            items = order[within * size : (within + 1) * size]
+            network.train()
+            x = _shifted(judged(data.batch(items)[name], setting, name))
+            loss = _loss(network(x), labels[items])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            averaged.update_parameters(network)
+            shown.advance()
+            done = step + 1
+            if done % EVERY and done < MOST:
+                continue
+            value = _score(name, averaged.module, data, held_out, labels, setting).value
+            if value > best:
+                best, kept = value, copy.deepcopy(averaged.module.state_dict())
+            if value >= mark + GAIN:
+                mark, found_at = value, done
+            if done >= LEAST and found_at <= (1 - PATIENCE) * done:
+                break
+    return kept
+
+
+def _shifted(x: Tensor) -> Tensor:
+    """Images (B, C, H, W), all moved by the same few pixels, what leaves at one side coming in at the other; texts as
+    they are. Labels stay, and there is more to learn from."""
+    if x.dim() != 4:
+        return x
+    most = [side // SHIFT for side in x.shape[2:]]
+    return x.roll([int(torch.randint(-m, m + 1, ())) for m in most], (2, 3))
+
+
+def _mean(averaged: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+    """The weights' mean after ``count`` + 1 steps, of which the later ones weigh more; step counters are the last."""
+    return averaged + (new - averaged) * (MEMORY + 1) / (count + 1 + MEMORY) if averaged.is_floating_point() else new
+
+
+def _divided(name: str, setting: Setting, seed: int) -> tuple[Tensor, Tensor]:
+    """Training items to learn from, and others to see how well: a tenth of the stored rows, at most HELD_OUT, none of
+    which is learned from by way of another item. Where there are too few rows, as of ten words, the same items."""
+    index = setting.store.index("train", name)
+    moving = setting.store.info.modalities[name].placement == "random"  # each item then has its own text of a row
+    rows = np.arange(setting.store.count("train")) if index is None or moving else index
+    used, first = np.unique(rows, return_index=True)
+    mixed = batches.permutation(len(used), seed, 0, torch.device("cpu")).numpy()
+    enough = len(used) >= ROWS_A_LABEL * len(setting.labels.names)
+    chosen = mixed[: min(HELD_OUT, len(used) // 10) if enough else 0]
+    learned = np.flatnonzero(~np.isin(rows, used[chosen]))
+    learned = np.resize(learned, max(2, len(learned)))  # batch normalisation needs two
+    held_out = first[chosen] if enough else first[mixed[:HELD_OUT]]
+    return torch.from_numpy(learned), torch.from_numpy(held_out)
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy for classes (B,); mean binary cross-entropy for attributes (B, A)."""
+    if labels.ndim == 1:
+        return F.cross_entropy(logits, labels)
+    return F.binary_cross_entropy_with_logits(logits, labels.float())
+
+
+def judged(x: Tensor, setting: Setting, name: str) -> Tensor:
+    """What a classifier reads: data in the form of a likelihood's mean."""
+    info = setting.store.info.modalities[name]
+    ready: Tensor = KINDS[info.kind].judged(x, len(info.alphabet or ""))
+    return ready
+
+
+def score(name: str, network: nn.Module, setting: Setting, split: str) -> Score:
+    """The score on all items of a split; leaves the network in eval mode."""
+    data = batches.Split(setting.store, split, [name], setting.device, setting.spec.seed)
+    labels = torch.from_numpy(setting.store.labels(split).astype("int64"))
+    return _score(name, network, data, torch.arange(data.count), labels, setting)
+
+
+@torch.no_grad()
+def _score(
+    name: str, network: nn.Module, data: batches.Split, items: Tensor, labels: Tensor, setting: Setting
+) -> Score:  # fmt: skip
+    network.eval()
+    parts = []
+    for some in items.split(512):
+        signals.leave_if_requested("classifiers trained so far are kept")
+        parts.append(network(judged(data.batch(some)[name], setting, name)).cpu())
+    logits, truth = torch.cat(parts), labels[items].cpu()
+    if truth.ndim == 1:
+        return Score(float((logits.argmax(-1) == truth).double().mean()), {})
+    per_label = {label: average_precision(logits[:, a].numpy(), truth[:, a].numpy())
+                 for a, label in enumerate(setting.labels.names)}  # fmt: skip
+    known = [value for value in per_label.values() if value is not None]
+    return Score(sum(known) / len(known) if known else 0.0, per_label)
