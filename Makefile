@@ -2,6 +2,7 @@
 # make check  format, lint, types, quick tests               make bench  the benchmark of the README
 # make test-oldest  quick tests with the oldest dependencies allowed
 # make growth time and memory by items, batch, modalities and processes
+# make gpu    on a machine with a GPU: tests, speed, the paper's runs; ten minutes a call, goes on where the last one ended
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := demo
@@ -9,7 +10,7 @@ MMVAE := $(BIN)/mmvae
 METHODS := quickstart quickstart_mvae quickstart_mmvae
 QUICK := not slow and not slurm and not network and not gpu and not browser
 
-.PHONY: demo test quick check bench growth format test-slurm test-oldest clean
+.PHONY: demo test quick check bench growth gpu format test-slurm test-oldest clean
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mmvae needs Python >= 3.11; set PYTHON=..."; exit 1; }
@@ -49,6 +50,10 @@ bench: .venv/installed
 growth: .venv/installed
 	$(BIN)/python tests/benchmarks/growth.py --out bench
 
+# needs no network, so it installs nothing: this checkout's Python where there is one, else the machine's
+gpu:
+	$(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON)) tests/benchmarks/gpu --out gpu --resume gpu
+
 test-slurm: .venv/installed
 	$(BIN)/python -m pytest -m slurm
 
@@ -61,4 +66,4 @@ test-oldest:
 	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(OLDEST)/bin:$$PATH" $(OLDEST)/bin/python -m pytest -n auto -m "$(QUICK)"
 
 clean:
-	rm -rf .venv $(DEMO) bench build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv $(DEMO) bench gpu build dist .pytest_cache .mypy_cache .ruff_cache

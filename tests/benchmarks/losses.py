@@ -26,10 +26,10 @@ CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"\\/|_@#$%^&*~`+-=<>(
 SHIPPED = sorted(path.stem for path in (Path(__file__).parents[2] / "recipes").glob("*.yaml"))
 
 
-def random_store(recipe: recipes.Recipe, items: int, folder: Path) -> Path:
+def random_store(recipe: recipes.Recipe, items: int, folder: Path, tested: int = 10) -> Path:
     """Coarse random pictures and random words for every modality of ``recipe``; rows of text are placed at random."""
     rng, modalities = np.random.default_rng(0), {}
-    splits = {"train": items, "test": 10}
+    splits = {"train": items, "test": tested}
     for name, spec in recipe.modalities.items():
         text = spec.kind == "text"
         words = {"alphabet": CHARACTERS, "placement": "random", "fill": " "} if text else {}
