@@ -315,6 +315,14 @@ def evaluate(
         Protocol | None, typer.Option(help="Which networks judge coherence; released are the paper's. Default: the "
                                       "recipe's, or the protocol's.", show_default=False)
     ] = None,
+    items: Annotated[
+        int | None, typer.Option(min=1, help="Measure N items of the split; default: the recipe's, or all.",
+                                 show_default=False)
+    ] = None,
+    out: Annotated[
+        Path | None, path_option("--out", help="File (.json) or folder of the result, for a run that may only be read; "
+                                 "default: the run's folder.")
+    ] = None,
     checkpoint: Checkpoint = None,
     force: Annotated[bool, typer.Option("--force", help="Accept classifiers that are too weak to judge.")] = False,
     device: Device = "auto", verify: Verify = True, data_dir: DataDir = DATA_DIR,
@@ -334,7 +342,7 @@ def evaluate(
     path, found = command.run(
         ckpt, metrics=metrics, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
         device=device, force=force, verify=verify, subsets_per_size=subsets_per_size,
-        judges=classifiers and classifiers.value,
+        judges=classifiers and classifiers.value, items=items, out=out,
     )  # fmt: skip
     console.result(json.dumps(found.model_dump(mode="json")) if as_json else f"{command.report(found)}\n\n{path}")
 

@@ -132,9 +132,14 @@ def require_writable(path: Path) -> None:
     """Raise Failure now if ``path`` could not be written later, after hours of work."""
     if path.is_dir():
         raise Failure(f"cannot write {path}: it is a folder", "remove it, or work on a copy of the run")
-    with replacing(path.with_name(f".{path.name}.try")) as trial:
-        trial.touch()
-    path.with_name(f".{path.name}.try").unlink(missing_ok=True)
+    trial = path.with_name(f".{path.name}.tmp-{own_mark()}")
+    try:
+        trial.write_bytes(b"a full disk takes a name, but no content")
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            trial.unlink(missing_ok=True)
 
 
 def reserve(path: Path, start: int) -> None:

@@ -12,7 +12,8 @@ from mmvae_cli.evaluation import attributes, classifiers, coherence, guessing, l
 from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting, complete_blocks
 from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.process import console
-from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.errors import Failure, UsageProblem
+from mmvae_cli.process.paths import make_folder
 from mmvae_cli.run import checkpoint, result, trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import EvaluationResult
@@ -22,23 +23,21 @@ METRICS = ("latent", "coherence", "likelihood")
 
 def run(
     folder: Path, *, metrics: str, protocol: str | None, chosen: Path | None, data_dir: Path, device: str, force: bool,
-    verify: bool, subsets_per_size: int | None = None, judges: str | None = None,
+    verify: bool, subsets_per_size: int | None = None, judges: str | None = None, items: int | None = None,
+    out: Path | None = None,
 ) -> tuple[Path, EvaluationResult]:  # fmt: skip
-    """Measure ``metrics`` (comma-separated) of a run and write its evaluation.json; metrics measured before with the
-    same checkpoint, data and settings are kept. ``protocol``, ``subsets_per_size`` and ``judges`` (its ``classifiers``)
-    take the place of the recipe's."""
+    """Measure ``metrics`` (comma-separated) of a run and write its evaluation.json, or the file or into the folder
+    ``out``; metrics measured before with the same checkpoint, data and settings are kept. ``protocol``,
+    ``subsets_per_size``, ``judges`` (its ``classifiers``) and ``items`` take the place of the recipe's."""
     wanted = _metrics(metrics)
     run_folder = Run(folder)
     recipe = run_folder.recipe()
-    asked = {"protocol": protocol, "subsets_per_size": subsets_per_size, "classifiers": judges}
+    asked = {"protocol": protocol, "subsets_per_size": subsets_per_size, "classifiers": judges, "items": items}
     content = recipe.model_dump()
     content["evaluation"] |= {key: value for key, value in asked.items() if value is not None}
     recipe = recipes.validate(content, "the command line")
     opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify)
-    path = run_folder.evaluation_path(recipe.evaluation.protocol)
-    require_writable(path)  # now, not after hours of measuring
-    if path.exists():
-        require_readable(path)
+    path = _place(run_folder.evaluation_path(recipe.evaluation.protocol), out)
     with runtime.together(opened.device, "evaluate") as world:
         setting = Setting(opened.model, recipe, opened.store, opened.device, world)
         complete = _measure(setting, opened.checkpoint, wanted, force)
@@ -48,6 +47,22 @@ def run(
             if text := guessing.warning(complete):
                 console.warn(text)
     return path, complete
+
+
+def _place(own: Path, out: Path | None) -> Path:
+    """Where the result goes: beside the run, or elsewhere for a run that may only be read. Raises Failure now, not
+    after hours of measuring, where it could not be written."""
+    path = own if out is None else out if out.suffix == ".json" and not out.is_dir() else out / own.name
+    try:
+        if out is not None:
+            make_folder(path.parent)
+        require_writable(path)
+    except Failure as failure:
+        failure.hint += "; --out FOLDER writes the evaluation elsewhere"
+        raise
+    if path.exists():
+        require_readable(path)
+    return path
 
 
 def _metrics(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from mmvae_cli import drawing
 from mmvae_cli.disk.files import is_abandoned, own_mark, write_atomic
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import UsageProblem, cannot_write
-from mmvae_cli.process.paths import make_folder, shown
+from mmvae_cli.process.paths import refuse_dangling, shown
 from mmvae_cli.run import trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.sampling import generation, layout, plan
@@ -65,8 +65,9 @@ def run(
 def _staging(target: Path) -> Iterator[Path]:
     """A hidden folder inside ``target`` whose files move up when the block ends well; what is left of it vanishes."""
     folder, ours = target / f".sample.tmp-{own_mark()}", not target.exists()
+    refuse_dangling(target)
     try:
-        make_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         for stale in target.glob(".sample.tmp-*"):
             if is_abandoned(stale):
                 shutil.rmtree(stale, ignore_errors=True)
@@ -74,7 +75,9 @@ def _staging(target: Path) -> Iterator[Path]:
         for path in sorted(folder.iterdir()):
             os.replace(path, target / path.name)
     except OSError as error:
-        raise cannot_write(target, error) from error
+        failure = cannot_write(target, error)
+        failure.hint += "; --out FOLDER draws elsewhere"
+        raise failure from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):

@@ -175,13 +175,14 @@ def is_done(run: PlannedRun, *, evaluate: bool) -> bool:
 
 
 def _is_evaluated(known: Run, recipe: Recipe, epochs: int) -> bool:
-    """By the recipe's protocol, at the end, every metric, on as many subsets as the recipe says."""
+    """By the recipe's protocol, at the end, every metric, on as many subsets and items as the recipe says."""
     path = known.evaluation_path(recipe.evaluation.protocol)
     if not path.is_file():
         return False
     found = result.load(path)
     complete = bool(found.latent and found.coherence and found.likelihood)
-    same = found.settings.get("subsets_per_size") == recipe.evaluation.subsets_per_size
+    limits = ("subsets_per_size", "items", "likelihood_items")
+    same = all(found.settings.get(key) == getattr(recipe.evaluation, key) for key in limits)
     return complete and same and found.run.epoch == epochs
 
 

@@ -15,7 +15,8 @@ from mmvae_cli.evaluation.encoding import Data, Experts, Setting
 from mmvae_cli.evaluation.scores import average_precisions
 from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.process.errors import DataProblem, Failure
+from mmvae_cli.run import result
 from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
 from mmvae_cli.training.loop import Request, train
@@ -280,6 +281,29 @@ def test_evaluate_reports_attributes_beside_their_base_rates(trained, dataset, m
         assert expected in report
     row = next(line.split() for line in report.splitlines() if line.startswith("never"))
     assert row[1:] == ["0.000", *["-"] * (len(row) - 2)]
+
+
+def test_a_run_that_may_only_be_read_is_evaluated_elsewhere(trained, dataset, monkeypatch, tmp_path):
+    """The run's folder stays as it is, also where an evaluation of it is there; a second one joins the first."""
+    before = {path: path.stat().st_mtime_ns for path in [trained, *trained.rglob("*")]}
+    path, found = evaluate(trained, dataset, monkeypatch, metrics="latent", items=9, out=tmp_path / "mine")
+    assert path == tmp_path / "mine" / "evaluation.json"
+    assert (found.dataset.count, found.settings["items"]) == (9, 9)
+    path, found = evaluate(trained, dataset, monkeypatch, metrics="likelihood", items=9, out=path)
+    assert result.load(path) == found
+    assert found.latent
+    assert found.likelihood
+    path, _ = evaluate(trained, dataset, monkeypatch, metrics="latent", out=tmp_path / "r.json", protocol="released")
+    assert path == tmp_path / "r.json"
+    assert {path: path.stat().st_mtime_ns for path in [trained, *trained.rglob("*")]} == before
+
+
+def test_a_run_that_cannot_be_written_is_told_of_out(trained, dataset, monkeypatch, tmp_path):
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "evaluation.released.json").mkdir()
+    with pytest.raises(Failure, match="cannot write") as caught:
+        evaluate(tmp_path / "run", dataset, monkeypatch, metrics="latent", protocol="released")
+    assert caught.value.hint.endswith("--out FOLDER writes the evaluation elsewhere")
 
 
 def test_the_papers_classifiers_are_kept_by_width_beside_the_others_and_read_again(trained, dataset, monkeypatch):

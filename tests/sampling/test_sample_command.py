@@ -99,8 +99,9 @@ def test_nothing_is_written_where_it_goes_wrong(runs, data, tmp_path):
     out.write_text("a file")
     with pytest.raises(UsageProblem, match="is a file"):
         sample(runs["mopoe"], data, out)
-    with pytest.raises(Failure, match="cannot write"):
+    with pytest.raises(Failure, match="cannot write") as caught:
         sample(runs["mopoe"], data, out / "below")
+    assert caught.value.hint.endswith("--out FOLDER draws elsewhere")
 
 
 def test_a_signal_leaves_nothing_so_that_the_same_command_works_again(runs, data, tmp_path, monkeypatch):
