@@ -217,6 +217,11 @@ def how_to_make(recipe: Recipe, data_dir: Path) -> str:
             if out:
                 return f"{command} --out {shlex.quote(str(data_dir / name))}"
             return command if data_dir == Path("data") else f"{command} --data-dir {shlex.quote(str(data_dir))}"
+    if "/" in name:
+        last = Path(name).name
+        return (
+            f"mmvae make-dataset --out {shlex.quote(name)}; moved data of a trained run: --data-dir, which holds {last}"
+        )
     return "mmvae make-dataset, or give its place with --data-dir"
 
 

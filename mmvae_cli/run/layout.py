@@ -106,14 +106,18 @@ class Run:
     def set_environment(self, facts: dict[str, Any]) -> None:
         write_json(self.environment_path, facts)
 
+    def trained_on(self) -> str | None:
+        """The fingerprint of the data that training began with; None where it is not known."""
+        known = self.environment().get("dataset")
+        return str(known["fingerprint"]) if isinstance(known, dict) and known.get("fingerprint") else None
+
     def check_data(self, folder: Path, fingerprint: str) -> None:
         """Raise DataProblem unless the data now in ``folder`` are those that this run was trained on, as far as that is
         known: data built anew may have training items in their test split."""
-        begun_on = self.environment().get("dataset")
-        known = begun_on.get("fingerprint") if isinstance(begun_on, dict) else None
+        known = self.trained_on()
         if known and known != fingerprint:
             raise DataProblem(
-                f"{self.folder} was trained on other data ({str(known)[:16]}) than {folder} now holds ({fingerprint})",
+                f"{self.folder} was trained on other data ({known[:16]}) than {folder} now holds ({fingerprint})",
                 "build the dataset as it was, or train into another folder with --run",
             )
 

@@ -29,7 +29,7 @@ def load(run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, devic
     """The run's model with its ``chosen`` or newest valid checkpoint. Raises DataProblem for a checkpoint or dataset
     that is missing or damaged, UsageProblem for a dataset or device that does not fit."""
     found = checkpoint.needed(run, chosen)
-    store = of_recipe(recipe, data_dir, verify=verify)
+    store = of_recipe(recipe, data_dir, verify=verify, trained_on=run.trained_on())
     batches.check_store(store, recipe)
     run.check_data(store.folder, store.fingerprint)
     place = runtime.pick_device(device)

@@ -40,7 +40,9 @@ def run(
     if count is not None and wish.texts:
         raise UsageProblem("--count has no effect with --text", "give --text once for every column")
     kinds = {name: spec.kind for name, spec in recipe.modalities.items()}
-    known = of_recipe(recipe, data_dir, verify=False).info.labels.names if wish.texts else ATTRIBUTES
+    known: tuple[str, ...] = ATTRIBUTES
+    if wish.texts:
+        known = of_recipe(recipe, data_dir, verify=False, trained_on=run_folder.trained_on()).info.labels.names
     figures = plan.plan(wish, kinds, recipe.model.private_dim, known)
     target = out or run_folder.figures
     _refuse_existing(target, figures, force)

@@ -107,7 +107,9 @@ def _check_needs(one: PlannedRun, data_dir: Path, *, dry_run: bool) -> None:
     """What the run itself would refuse is refused now; a dry run does not need the data."""
     try:
         if not dry_run or (recipes.dataset_folder(one.recipe, data_dir) / "dataset.json").is_file():
-            needs.check(one.recipe, of_recipe(one.recipe, data_dir, verify=False), one.folder)
+            trained_on = Run(one.folder).trained_on()
+            data = of_recipe(one.recipe, data_dir, verify=False, trained_on=trained_on)
+            needs.check(one.recipe, data, one.folder)
     except Failure as failure:
         failure.hint += "; nothing was started"
         raise

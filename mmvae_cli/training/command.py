@@ -6,7 +6,7 @@ from mmvae_cli import recipe as recipes
 from mmvae_cli import store
 from mmvae_cli.process import console
 from mmvae_cli.run import prepare as needs
-from mmvae_cli.run.layout import default_folder
+from mmvae_cli.run.layout import Run, default_folder
 
 
 def run(
@@ -16,16 +16,16 @@ def run(
     """Train a recipe, or describe it with ``dry_run``; returns the last line for stdout."""
     changes = overrides if seed is None else [*overrides, f"training.seed={seed}"]
     recipe = recipes.load(name, changes)
-    dataset = recipes.dataset_folder(recipe, data_dir)
     folder = run or default_folder(recipe, recipes.that_matter(name, overrides))
     if dry_run:
         from mmvae_cli.training import plan
 
-        for line in plan.describe(recipe, dataset):
+        for line in plan.describe(recipe, recipes.dataset_folder(recipe, data_dir)):
             console.say(line)
         console.say(f"{'run':<32} {folder}")
         return recipe.dump().rstrip()
-    needs.check(recipe, store.of_recipe(recipe, data_dir, verify=False), folder)
+    data = store.of_recipe(recipe, data_dir, verify=False, trained_on=Run(folder).trained_on())
+    needs.check(recipe, data, folder)
     from mmvae_cli.training.loop import Request, train
 
-    return str(train(recipe, Request(folder, dataset, device, resume, verify)))
+    return str(train(recipe, Request(folder, data.folder, device, resume, verify)))
