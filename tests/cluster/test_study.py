@@ -19,7 +19,7 @@ from mmvae_cli.disk import files
 from mmvae_cli.process.errors import Failure, UsageProblem
 from mmvae_cli.run import result
 from mmvae_cli.run.layout import Run, default_folder
-from mmvae_cli.study import launch
+from mmvae_cli.study import commands, here, launch
 from mmvae_cli.study import plan as study
 
 from recipes import tiny
@@ -255,7 +255,7 @@ def unprotected():
 def test_runs_take_nothing_from_the_folder_in_which_they_are_started(name, place):
     (place / name).parent.mkdir(exist_ok=True)
     (place / name).write_text("raise SystemExit('other code was run')")
-    done = subprocess.run([*launch.PROGRAM, "--version"], env=unprotected(), capture_output=True, text=True)
+    done = subprocess.run([*commands.PROGRAM, "--version"], env=unprotected(), capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, f"mmvae {__version__}\n"), done.stderr
 
 
@@ -484,8 +484,8 @@ def test_the_same_signal_from_two_sides_is_one_request(place):
 
 def test_the_worst_exit_code_is_the_studys(place, monkeypatch):
     codes = iter([0, 4, 3])
-    monkeypatch.setattr(launch, "_child", lambda command: next(codes))
+    monkeypatch.setattr(here, "_child", lambda command: next(codes))
     wish = launch.Wish(["mopoe.yaml"], [], [], "0-2")
     with pytest.raises(Failure) as caught:
-        launch.run(wish, launch.Options(Path("data")), "local", [], dry_run=False)
+        launch.run(wish, commands.Options(Path("data")), "local", [], dry_run=False)
     assert caught.value.code == 4

@@ -19,7 +19,7 @@ from mmvae_cli.comparison.content import plain
 from mmvae_cli.disk import files
 from mmvae_cli.process import paths
 from mmvae_cli.process.errors import DataProblem
-from mmvae_cli.study import launch
+from mmvae_cli.study import slurm
 
 ODD = os.fsdecode(b"r\xe9s")
 
@@ -106,7 +106,7 @@ def test_a_recipe_holds_none_and_says_what_to_do(odd):
 
 def test_the_script_of_a_study_has_the_bytes(odd, monkeypatch):
     monkeypatch.chdir(odd)
-    path = launch._write_script(f"what=('{ODD}.yaml')", "tiny")
+    path = slurm._write_script(f"what=('{ODD}.yaml')", "tiny")
     assert path.read_bytes() == b"what=('r\xe9s.yaml')"
 
 
