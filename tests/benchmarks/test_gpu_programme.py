@@ -132,5 +132,8 @@ def test_every_item_runs_in_a_rehearsal(tmp_path):
             bad = {"failed", "left out"} & set(value) if isinstance(value, dict) else set()
             assert not bad, f"{path.stem}, {name}: {value}"
             assert not (isinstance(value, dict) and value.get("exit code")), f"{path.stem}, {name}: {value}"
+    tested = json.loads((tmp_path / "out" / "02-tests.json").read_text())["found"]
+    assert tested["counts"]["passed"] >= 25, tested["said"]
+    assert tested["counts"]["failure"] == tested["counts"]["error"] == 0, tested["said"]
     comparison = (tmp_path / "out" / "comparison" / "comparison.md").read_text()
     assert all(method in comparison for method in ("MVAE", "MMVAE", "MoPoE-VAE"))

@@ -21,3 +21,13 @@ def tiny(views: int = 3, *, shape: tuple[int, ...] = (3, 28, 28), **changes: Any
             place = place.setdefault(part, {})
         place[parts[-1]] = value
     return recipes.validate(content, "tiny")
+
+
+def words(shape: tuple[int, ...] = (3, 8, 8), *, epochs: int) -> Recipe:
+    """A recipe of pictures and words that stand elsewhere in every epoch, for ``stores.word_store``."""
+    content: dict[str, Any] = {
+        "name": "words", "dataset": {"name": "words"}, "model": {"method": "mopoe", "latent_dim": 4},
+        "modalities": {"m0": {"network": "conv", "shape": list(shape)}, "word": {"network": "text8"}},
+        "training": {"epochs": epochs, "batch_size": 8, "learning_rate": 1e-3, "log_every": 1},
+    }  # fmt: skip
+    return recipes.validate(content, "words")

@@ -6,6 +6,7 @@ import numpy as np
 
 from mmvae_cli import store
 from mmvae_cli.disk import files
+from mmvae_cli.store import text
 
 
 def image_store(
@@ -40,3 +41,20 @@ def describe_anyway(folder: Path) -> None:
             "shape": array.shape, "dtype": str(array.dtype),
         }  # fmt: skip
     files.write_json(folder / "dataset.json", content)
+
+
+def word_store(folder: Path, shape=(3, 8, 8)) -> Path:
+    """Pictures and words of one to four letters that stand elsewhere in every epoch, the words as an index."""
+    for split in ("train", "test"):
+        pictures = store.new_array(folder, f"{split}/m0.npy", (32, *shape))
+        pictures[:] = np.random.default_rng(0).integers(0, 256, (32, *shape))
+        store.new_array(folder, f"{split}/word.npy", (4, 8))[:] = text.encode(["a", "bc", "def", "ghij"], 8)
+        store.new_array(folder, f"{split}/word.index.npy", (32,), np.int32)[:] = np.arange(32) % 4
+        store.new_array(folder, f"{split}/labels.npy", (32,), np.int64)[:] = np.arange(32) % 4
+    word = store.ModalityInfo(kind="text", shape=(8,), alphabet=text.ALPHABET, placement="random", fill=" ")
+    store.finish(folder, store.StoreInfo(
+        name="words", modalities={"m0": store.ModalityInfo(kind="image", shape=shape), "word": word},
+        splits={split: store.SplitInfo(count=32) for split in ("train", "test")},
+        labels=store.LabelInfo(kind="class", names=("a", "b", "c", "d")),
+    ))  # fmt: skip
+    return folder

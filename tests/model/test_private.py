@@ -314,14 +314,5 @@ def test_on_the_cpu_large_data_stay_on_the_disk_with_the_same_losses(dataset, tm
     assert losses(tmp_path / "memory") == losses(tmp_path / "disk")
 
 
-@pytest.mark.gpu
-def test_data_from_host_memory_give_the_same_losses_on_a_gpu(dataset, tmp_path):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
-    for place in ("device", "host"):
-        train(faces(training__data_on=place, training__compile="off"), Request(tmp_path / place, dataset, "cuda"))
-    assert losses(tmp_path / "device") == losses(tmp_path / "host")
-
-
 def test_steps_have_seeds_of_their_own():
     assert len({derive(0, "step", at) for at in range(1000)}) == 1000

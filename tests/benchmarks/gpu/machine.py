@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -89,14 +90,16 @@ def synchronise(device: torch.device) -> None:
 def tests(context: Context) -> None:
     """Outcome and message of every test that is marked ``gpu``; other versions' warnings are no failures here."""
     report = context.work / "gpu-tests.xml"
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider",
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider",
                "--continue-on-collection-errors", f"--junitxml={report}", str(ROOT / "tests")]  # fmt: skip
-    began, said = time.monotonic(), ""
+    began, device = time.monotonic(), "cpu" if context.rehearse else "cuda"
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT,
+                               env=os.environ | {"MMVAE_TEST_DEVICE": device})  # fmt: skip
     try:
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=max(5.0, context.left() - 5))
-        said = done.stdout[-6000:]
-    except subprocess.TimeoutExpired as error:
-        said = f"cut off: {(error.stdout or b'')[-3000:]!r}"
+        said, _ = process.communicate(timeout=max(5.0, context.left() - 15))
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGINT)  # pytest reports what it has
+        said, _ = process.communicate(timeout=10)
     outcomes = {}
     for case in ElementTree.parse(report).iter("testcase") if report.exists() else ():
         told = [child for child in case if child.tag in ("failure", "error", "skipped")]
@@ -106,4 +109,4 @@ def tests(context: Context) -> None:
               for tag in ("passed", "failure", "error", "skipped")}  # fmt: skip
     context.note("counts", counts | {"seconds": round(time.monotonic() - began, 1)})
     context.note("outcomes", outcomes)
-    context.note("said", said)
+    context.note("said", said[-6000:])

@@ -28,8 +28,8 @@ class Item(NamedTuple):
 
 ITEMS = (
     Item("01-facts", "machine.facts", 45, 5),
-    Item("02-tests", "machine.tests", 75, 20),
-    Item("03-steps", "steps.table", 140, 30),
+    Item("02-tests", "machine.tests", 90, 20),
+    Item("03-steps", "steps.table", 130, 30),
     Item("04-polymnist", "runs.polymnist", 180, 60, "polymnist"),
     Item("05-others", "steps.others", 45, 20),
     Item("06-profile", "steps.profile", 30, 15),
