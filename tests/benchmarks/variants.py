@@ -25,6 +25,12 @@ VIEWS, BATCH = 5, 256
 AS_IT_STANDS = Way()
 
 
+def random_data(recipe: recipes.Recipe, items: int, folder: Path, tested: int = 10) -> Path:
+    """Random data of a recipe's modalities; those of an earlier call, where there are some."""
+    made = (folder / "dataset.json").is_file()
+    return folder if made else random_store(recipe, items, folder, tested)
+
+
 def engine_of(
     recipe: recipes.Recipe, model: MultimodalVAE, data: store.Store, device: torch.device, way: Way
 ) -> Engine:
@@ -50,7 +56,7 @@ class Bench:
 
     def __init__(self, device: torch.device, folder: Path, tested: int = 10, batch: int = BATCH) -> None:
         self.device, self.folder, self.tested, self.batch = device, folder, tested, batch
-        self.data = store.Store(random_store(recipes.load("polymnist_mopoe"), 10 * batch, folder / "store", tested))
+        self.data = store.Store(random_data(recipes.load("polymnist_mopoe"), 10 * batch, folder / "store", tested))
 
     def model(self, *overrides: str) -> tuple[recipes.Recipe, MultimodalVAE]:
         recipe = recipes.load("polymnist_mopoe", list(overrides))

@@ -55,7 +55,12 @@ class Context:
         return value
 
     def write(self, state: str) -> None:
-        content = {"item": self.name, "state": state, "seconds": round(time.monotonic() - self.began, 1)}
+        content = {
+            "item": self.name,
+            "state": state,
+            "seconds": round(time.monotonic() - self.began, 1),
+            "card": card(),
+        }
         write_json(self.out / f"{self.name}.json", content | {"found": self.found})
 
     def mmvae(self, *arguments: object, seconds: float | None = None) -> tuple[int, str, float]:
@@ -73,6 +78,12 @@ class Context:
                 process.kill()
                 said, _ = process.communicate()
         return process.returncode, "\n".join(said.splitlines()[-8:])[-1500:], round(time.monotonic() - began, 2)
+
+
+def card() -> str:
+    """The GPU that torch sees, once torch is loaded; a rehearsal is known by there being none."""
+    torch = sys.modules.get("torch")
+    return str(torch.cuda.get_device_name()) if torch is not None and torch.cuda.is_available() else "none"
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -15,9 +15,9 @@ from mmvae_cli.run.layout import Run
 from mmvae_cli.training.loop import Request, train
 
 from item import Context
-from losses import random_store
 from machine import device_of
 from steps import SMALL_FACES, TINY
+from variants import random_data
 
 METRICS = ("latent", "coherence", "likelihood")
 LIGHT = ("recipe.yaml", "environment.json", "status.json", "metrics.jsonl", "evaluation*.json")
@@ -144,7 +144,7 @@ def resume(context: Context) -> None:
     small = TINY if context.rehearse else []
     recipe = recipes.load("polymnist_mopoe", ["training.epochs=2", *small])
     steps = 10 if context.rehearse else 1000
-    data = random_store(recipe, steps * recipe.training.batch_size // 10, context.work / "resume-data")
+    data = random_data(recipe, steps * recipe.training.batch_size // 10, context.work / "resume-data")
     for deterministic in (True, False):
         torch.backends.cudnn.deterministic = deterministic
         name = "cudnn.deterministic" if deterministic else "as it is"

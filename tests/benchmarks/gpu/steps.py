@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,11 +21,10 @@ from mmvae_cli.training import engine
 from mmvae_cli.training.engine import Engine, Way
 
 from item import Context
-from losses import random_store
 from machine import device_of, synchronise
 from plain import memory_loader
 from run import measure, stages
-from variants import Bench, engine_of
+from variants import Bench, engine_of, random_data
 
 CALLED, BEST = Way(), Way(compiled=True, recorded=True, lanes=True)
 TINY = ["training.batch_size=8", "model.latent_dim=8"]
@@ -111,8 +111,7 @@ def build(context: Context, variant: Variant, device: torch.device) -> Engine:
     small = TINY + SMALL_FACES * faces if context.rehearse else []
     recipe = recipes.load(variant.recipe, [f"training.precision={variant.precision}", *small])
     folder = context.work / "random" / f"{variant.recipe.partition('_')[0]}-{recipe.training.batch_size}"
-    if not (folder / "dataset.json").is_file():
-        random_store(recipe, 10 * recipe.training.batch_size, folder)
+    random_data(recipe, 10 * recipe.training.batch_size, folder)
     runtime.set_precision(variant.precision)
     torch.manual_seed(derive(0, "init"))
     model = MultimodalVAE(recipe).to(device)
@@ -189,7 +188,7 @@ def others(context: Context) -> None:
     def ready(name: str) -> str:
         one = makers[name]()
         if one is None:
-            return "not installed"
+            import_module("multivae.models")  # says what is missing
         variants[name] = one
         return "ready"
 
