@@ -263,6 +263,10 @@ def train(
     slurm: Annotated[
         list[str] | None, typer.Option(metavar="OPTION=VALUE", help="For sbatch, as partition=gpu; may be repeated.")
     ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, max=64, help="A study's runs at a time here [1], a GPU each, or a share of the "
+                                 "cores.", show_default=False)
+    ] = None,
     evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Evaluate each run when it is trained.")] = False,
     verify: Verify = True,
     data_dir: DataDir = DATA_DIR, quiet: Quiet = False, debug: Debug = False,
@@ -279,12 +283,12 @@ def train(
     from mmvae_cli.study.plan import split_words
 
     names, changes = split_words([recipe, *(overrides or [])])
-    if len(names) > 1 or seeds is not None or grid or launch or slurm or evaluate_too:
+    if len(names) > 1 or seeds is not None or grid or launch or slurm or evaluate_too or jobs:
         from mmvae_cli.study import launch as launcher
 
         options = launcher.Options(data_dir, device, resume.value, verify, quiet, evaluate_too)
         wish = launcher.Wish(names, changes, grid or [], seeds, seed, run)
-        return launcher.run(wish, options, (launch or Launch.local).value, slurm or [], dry_run=dry_run)
+        return launcher.run(wish, options, (launch or Launch.local).value, slurm or [], dry_run=dry_run, jobs=jobs)
     from mmvae_cli.training import command
 
     console.result(command.run(

@@ -81,7 +81,12 @@ def _for_whoever_reads() -> Iterator[None]:
 
 def _message(text: str) -> None:
     with _for_whoever_reads():
-        print(shown(text), file=sys.stderr, flush=True)
+        print(f"{shown(text)}\n", end="", file=sys.stderr, flush=True)  # whole, between those of other threads
+
+
+def pass_on(line: str) -> None:
+    """A message that a process of ours has written."""
+    _message(line)
 
 
 def say(text: str) -> None:

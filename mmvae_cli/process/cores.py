@@ -65,6 +65,11 @@ def allowed() -> float | None:
     return None
 
 
+def share(processes: int) -> int:
+    """Threads for each of several processes at a time."""
+    return max(1, int(min(usable(), allowed() or float("inf")) // processes))
+
+
 def told() -> bool:
     """Whether the user has said how many threads there shall be."""
     return _told

@@ -36,8 +36,11 @@ class Wish:
         return study.plan(self.names, self.overrides, self.grid, seeds, self.folder)
 
 
-def run(wish: Wish, options: Options, launcher: str, directives: list[str], *, dry_run: bool) -> None:
-    """Plan the study and start what is not done: ``launcher`` is local or slurm, ``directives`` are sbatch's.
+def run(
+    wish: Wish, options: Options, launcher: str, directives: list[str], *, dry_run: bool, jobs: int | None = None
+) -> None:
+    """Plan the study and start what is not done: ``launcher`` is local or slurm, ``directives`` are sbatch's, ``jobs``
+    runs at a time.
 
     Raises UsageProblem or DataProblem before anything is started; Failure with the worst exit code of the runs
     (local); Stopped after a signal that was passed on.
@@ -46,6 +49,8 @@ def run(wish: Wish, options: Options, launcher: str, directives: list[str], *, d
         raise UsageProblem("a study starts its own processes", "give torchrun one run: a recipe and --seed")
     if directives and launcher != "slurm":
         raise UsageProblem("--slurm has no effect without --launch slurm", "leave it out, or give --launch slurm")
+    if jobs is not None and launcher == "slurm":
+        raise UsageProblem("--jobs has no effect with --launch slurm", f"give --slurm array=%{jobs}")
     wanted = slurm.parse_directives(directives)
     planned, todo = wish.plan(), []
     if launcher == "slurm" and options.resume == "never":
@@ -53,7 +58,8 @@ def run(wish: Wish, options: Options, launcher: str, directives: list[str], *, d
     _check_data(planned, options.data_dir)
     for one in planned:
         if study.is_done(one, evaluate=options.evaluate):
-            console.say(f"{one.folder} is finished: skipped")
+            scores = Run(one.folder).evaluation_path(one.recipe.evaluation.protocol)
+            console.say(f"{one.folder} is finished: skipped" + (f"; scores: {scores}" if options.evaluate else ""))
         else:
             todo.append(one)
     for one in todo:
@@ -64,7 +70,7 @@ def run(wish: Wish, options: Options, launcher: str, directives: list[str], *, d
         for one in todo:
             console.result("\n".join(shlex.join(["mmvae", *command]) for command in commands.of_run(one, options)))
     else:
-        here.run(planned, todo, options)
+        here.run(planned, todo, options, jobs or 1)
 
 
 def _check_needs(one: PlannedRun, data_dir: Path, *, dry_run: bool) -> None:

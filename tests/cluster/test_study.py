@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from mmvae_cli import __version__
 from mmvae_cli import recipe as recipes
 from mmvae_cli.cli import app
 from mmvae_cli.disk import files
-from mmvae_cli.process.errors import Failure, UsageProblem
+from mmvae_cli.process import signals
+from mmvae_cli.process.errors import Failure, Stopped, UsageProblem
 from mmvae_cli.run import result
 from mmvae_cli.run.layout import Run, default_folder
 from mmvae_cli.study import commands, here, launch
@@ -414,7 +416,7 @@ def test_the_dry_run_prints_commands_that_can_be_run(place):
 @pytest.mark.slow
 def test_runs_one_after_the_other_skips_the_finished_and_goes_on_after_a_diverged_one(place):
     done = mmvae("train", "mopoe.yaml", "--grid", "training.learning_rate=1e30,1e-3", code=4)
-    bad, good = "runs/mopoe-learning_rate=1e30-seed0", "runs/mopoe-learning_rate=1e-3-seed0"
+    bad, good = "runs/mopoe-learning_rate=1e+30-seed0", "runs/mopoe-seed0"  # 1e-3 is what the recipe says
     assert f"1 of 2 runs are not done: {bad} (exit 4)" in done.stderr
     assert done.stdout.splitlines() == [bad, good]
     assert [Run(Path(name)).status()["state"] for name in (bad, good)] == ["diverged", "finished"]
@@ -422,7 +424,7 @@ def test_runs_one_after_the_other_skips_the_finished_and_goes_on_after_a_diverge
     assert again.stdout.splitlines()[0] == good
     assert Run(Path(good)).evaluation_path().is_file()
     last = mmvae("train", "mopoe.yaml", "--grid", "training.learning_rate=1e-3,1e-4", "--evaluate")
-    assert last.stderr.count("is finished: skipped") == 2
+    assert last.stderr.count("is finished: skipped; scores: runs/mopoe-") == 2
     measured = files.read_json(Run(Path(good)).evaluation_path())
     files.write_json(Run(Path(good)).evaluation_path(), measured | {"coherence": None})
     partly = mmvae("train", "mopoe.yaml", "--grid", "training.learning_rate=1e-3,1e-4", "--evaluate")
@@ -482,10 +484,104 @@ def test_the_same_signal_from_two_sides_is_one_request(place):
     assert child.returncode == 75
 
 
-def test_the_worst_exit_code_is_the_studys(place, monkeypatch):
-    codes = iter([0, 4, 3])
-    monkeypatch.setattr(here, "_child", lambda command: next(codes))
-    wish = launch.Wish(["mopoe.yaml"], [], [], "0-2")
-    with pytest.raises(Failure) as caught:
-        launch.run(wish, commands.Options(Path("data")), "local", [], dry_run=False)
+FAKE_RUN = """\
+trap 'kill $!; exit 75' TERM
+sleep ${FAKE_SECONDS:-0.2} &
+echo "$1 begin ${CUDA_VISIBLE_DEVICES-none} ${OMP_NUM_THREADS-none} $*" >> calls
+[ "$1" = evaluate ] && echo "the scores"
+echo "a message" >&2
+wait $!
+echo "$1 end ${CUDA_VISIBLE_DEVICES-none}" >> calls
+case "$*" in $FAKE_FAILURE) exit 4;; esac
+"""
+
+
+@pytest.fixture
+def fake_runs(place, monkeypatch):
+    """Runs that write down what they are told; called with seeds and options, it gives the lines of ``calls``."""
+    (place / "fake").write_text(FAKE_RUN)
+    monkeypatch.setattr(here, "PROGRAM", ["bash", str(place / "fake")])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def study(seeds, jobs=1, **options):
+        wish = launch.Wish(["mopoe.yaml"], [], [], seeds)
+        launch.run(wish, commands.Options(Path("data"), **options), "local", [], dry_run=False, jobs=jobs)
+        return [line.split() for line in Path("calls").read_text().splitlines()]
+
+    return study
+
+
+def test_the_worst_exit_code_is_the_studys(fake_runs, monkeypatch):
+    monkeypatch.setenv("FAKE_FAILURE", "train*--seed 1*")
+    with pytest.raises(Failure, match=r"1 of 3 runs are not done: runs/mopoe-seed1 \(exit 4\)") as caught:
+        fake_runs("0-2", evaluate=True)
     assert caught.value.code == 4
+    begun = [line.split()[0] for line in Path("calls").read_text().splitlines() if " begin " in line]
+    assert begun == ["train", "evaluate", "train", "train", "evaluate"], "what diverged is not evaluated"
+
+
+def test_evaluating_a_study_shows_the_scores_as_messages(fake_runs, capfd):
+    fake_runs("0", evaluate=True)
+    said = capfd.readouterr()
+    assert (said.out, said.err.count("the scores")) == ("runs/mopoe-seed0\n", 1)
+    fake_runs("0", evaluate=True, quiet=True)
+    assert "the scores" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("known", ["environment", "nvidia-smi"])
+def test_runs_at_a_time_have_a_gpu_each(known, fake_runs, place, monkeypatch, capfd):
+    if known == "environment":
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 7")
+    else:
+        (place / "nvidia-smi").write_text("#!/bin/bash\nprintf '5\\n7\\n'\n")
+        (place / "nvidia-smi").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{place}:{os.environ['PATH']}")
+    calls = fake_runs("0-3", jobs=2)
+    busy = set()
+    most = 0
+    for _, what, gpu, *_ in calls:
+        assert gpu in ("5", "7")
+        assert (gpu in busy) == (what == "end"), "one at a time on each"
+        busy ^= {gpu}
+        most = max(most, len(busy))
+    assert most == 2
+    said = capfd.readouterr()
+    assert said.out.split() == [f"runs/mopoe-seed{seed}" for seed in range(4)]
+    assert all(f"\nmopoe-seed{seed}: a message\n" in f"\n{said.err}" for seed in range(4))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    assert {call[2] for call in fake_runs("0-1", jobs=2)[len(calls) :]} == {"5"}
+    assert "2 runs at a time on 1 GPU(s): some share one" in capfd.readouterr().err
+
+
+def test_runs_at_a_time_share_the_cores(fake_runs, monkeypatch):
+    monkeypatch.setattr(here.cores, "usable", lambda: 7)
+    monkeypatch.setattr(here.cores, "allowed", lambda: None)
+    monkeypatch.setattr(here.cores, "told", lambda: False)
+    Run(Path("runs/mopoe-seed1")).prepare(recipes.load("mopoe.yaml", ["training.seed=1"]))
+    Run(Path("runs/mopoe-seed1")).set_environment({"threads": 1})  # goes on with the threads it has
+    first = fake_runs("0-2", jobs=3, device="cpu")
+    assert sorted(call[3] for call in first if call[1] == "begin") == ["1", "2", "2"]
+    monkeypatch.setattr(here.cores, "told", lambda: True)  # OMP_NUM_THREADS=1, the user's own
+    again = fake_runs("0-2", jobs=3, device="cpu")[len(first) :]
+    assert {call[3] for call in again if call[1] == "begin"} == {"1"}
+
+
+def test_a_signal_reaches_all_runs_at_a_time_and_begins_no_more(fake_runs, monkeypatch):
+    monkeypatch.setenv("FAKE_SECONDS", "60")
+
+    def signal_when_two_are_going():
+        while not Path("calls").exists() or Path("calls").read_text().count(" begin ") < 2:
+            time.sleep(0.05)
+        monkeypatch.setattr(signals, "_received", "SIGTERM")
+
+    threading.Thread(target=signal_when_two_are_going, daemon=True).start()
+    with pytest.raises(Stopped, match="0 of 3 runs are through"):
+        fake_runs("0-2", jobs=2)
+    assert Path("calls").read_text().count(" begin ") == 2
+    assert " end " not in Path("calls").read_text()
+
+
+def test_runs_at_a_time_are_for_this_machine(place):
+    with pytest.raises(UsageProblem, match="--jobs has no effect with --launch slurm") as caught:
+        app(["train", "mopoe.yaml", "--seeds", "0-1", "--launch", "slurm", "--jobs", "2"], standalone_mode=False)
+    assert caught.value.hint == "give --slurm array=%2"
