@@ -19,6 +19,11 @@ _FONT_SIZE, _TITLE_SIZE = 12, 15
 _LABEL_WIDTH = 220  # pixels; longer row labels are wrapped
 _LEAST_COLUMN = 24  # pixels; a column is never too narrow for a short label
 _LEAST_TEXT = 84  # pixels; a column of texts holds a usual word in one line
+_UP, _DOWN = (140, 180, 230), (240, 170, 130)
+_BARS_WIDTH, _BAR, _BAR_NAMED = 96, 3, 12  # pixels: of a vector's picture, and the heights of its bars
+_NAMED_BARS, _MOST_BARS = 12, 64
+STANDARDISED = 3.0
+"""The full length of a bar where numbers have mean 0 and deviation 1."""
 
 
 class _Block(NamedTuple):
@@ -91,6 +96,27 @@ def grid(
                 spare_x, spare_y = width - enlarged.shape[1], heights[r] - enlarged.shape[0]
                 image.paste(Image.fromarray(enlarged), (x + spare_x // 2, y + spare_y // 2))
     return image
+
+
+def bars(values: np.ndarray, names: Sequence[Any], most: float | None = None) -> np.ndarray:
+    """A vector (F,) as a picture (3, H, W): a bar from the middle for each number, right for positive ones, with its
+    name where there is room. ``most``: the number whose bar is full, and all beyond; None: the vector's largest."""
+    from PIL import Image, ImageDraw
+
+    shown = np.nan_to_num(np.asarray(values, np.float64)[:_MOST_BARS])
+    most = most or float(np.abs(shown).max()) or 1.0
+    named = len(shown) <= _NAMED_BARS
+    height = _BAR_NAMED if named else _BAR
+    image = Image.new("RGB", (_BARS_WIDTH, max(len(shown) * height, 2)), _TEXT_PAPER)
+    pen, middle = ImageDraw.Draw(image), _BARS_WIDTH // 2
+    for row, value in enumerate(shown):
+        end = middle + round(float(np.clip(value / most, -1, 1)) * (middle - 1))
+        pen.rectangle([min(middle, end), row * height, max(middle, end), (row + 1) * height - 2],
+                      fill=_UP if value >= 0 else _DOWN)  # fmt: skip
+        if named:
+            pen.text((2, row * height - 1), str(names[row])[:16], fill=_INK, font=_font(_BAR_NAMED - 2))
+    pen.line([middle, 0, middle, image.height], fill=_INK)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def save_png(image: Any, path: Path) -> None:

@@ -97,3 +97,22 @@ def test_save_png_round_trip_and_failure(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
     with pytest.raises(Failure, match="cannot write"):
         drawing.save_png(image, tmp_path / "missing" / "a.png")
+
+
+def test_a_vector_is_a_strip_of_bars_from_the_middle():
+    picture = drawing.bars(np.array([3.0, -1.5, 0.0]), ["age", "bmi", "crp"], 3.0)
+    assert picture.shape[0] == 3
+    assert picture.dtype == np.uint8
+    height, middle = picture.shape[1] // 3, picture.shape[2] // 2
+    up, down = picture[:, height // 2, -2], picture[:, height + height // 2, middle - middle // 4]
+    assert up.tolist() != down.tolist()
+    assert (
+        picture[:, height + height // 2, middle + 3].tolist()
+        == picture[:, 2 * height + height // 2, middle + 3].tolist()
+    )
+    drawing.grid([[picture, np.zeros((3, 28, 28), np.uint8)]])
+
+
+def test_a_vector_of_many_numbers_or_of_zeros_is_drawn():
+    assert drawing.bars(np.random.default_rng(0).normal(size=2000), range(2000)).shape[1] < 200
+    assert drawing.bars(np.zeros(1), ["x"]).shape == (3, 12, 96)

@@ -1,4 +1,4 @@
-"""A fourth kind of data: one entry in the table of kinds, one network, and it is stored, trained and measured."""
+"""A further kind of data: one entry in the table of kinds, one network, and it is stored, trained and measured."""
 
 import json
 
@@ -34,11 +34,11 @@ class Trunk(nn.Module):
 
 
 @pytest.fixture
-def vectors(monkeypatch):
-    """What a contributor writes for measurements (B, 5): a kind, a network's line and its builder."""
+def signals(monkeypatch):
+    """What a contributor writes for signals (B, 5): a kind, a network's line and its builder."""
     kind = Kind(("length",), ("normal", "laplace"), lambda rows: rows.float(), lambda x, characters: x, dtype="float32")
-    monkeypatch.setitem(KINDS, "vector", kind)
-    monkeypatch.setitem(recipes.NETWORKS, "mlp5", ("vector", (5,)))
+    monkeypatch.setitem(KINDS, "signal", kind)
+    monkeypatch.setitem(recipes.NETWORKS, "mlp5", ("signal", (5,)))
     monkeypatch.setitem(networks.BUILDERS, "mlp5", lambda spec, latent: (Trunk(), nn.Linear(latent, 5)))
 
 
@@ -50,7 +50,7 @@ def folder_of(path, alphabet=ALPHABET):
         store.new_array(path, f"{split}/labels.npy", (12,), np.int64)[:] = np.arange(12) % 3
     info = store.StoreInfo(
         name="tiny", splits={"train": {"count": 12}, "test": {"count": 12}},
-        modalities={"gyro": {"kind": "vector", "shape": (5,)},
+        modalities={"gyro": {"kind": "signal", "shape": (5,)},
                     "word": {"kind": "text", "shape": (8,), "alphabet": alphabet}},
         labels={"kind": "class", "names": ("a", "b", "c")},
     )  # fmt: skip
@@ -67,7 +67,7 @@ def recipe_of():
     )  # fmt: skip
 
 
-def test_a_new_kind_is_stored_read_and_trained(vectors, tmp_path):
+def test_a_new_kind_is_stored_read_and_trained(signals, tmp_path):
     found, recipe = folder_of(tmp_path), recipe_of()
     assert [m.likelihood for m in recipe.modalities.values()] == ["normal", "categorical"]
     batches.check_store(found, recipe)
@@ -80,24 +80,24 @@ def test_a_new_kind_is_stored_read_and_trained(vectors, tmp_path):
     assert any("memory" in line for line in plan.describe(recipe, tmp_path))
 
 
-def test_the_store_checks_the_kinds_own_type(vectors, tmp_path):
+def test_the_store_checks_the_kinds_own_type(signals, tmp_path):
     found = folder_of(tmp_path)
     assert found.array("train", "gyro").dtype == np.float32
     about = files.read_json(tmp_path / "dataset.json")
-    about["modalities"]["word"] = {"kind": "vector", "shape": [8]}
+    about["modalities"]["word"] = {"kind": "signal", "shape": [8]}
     (tmp_path / "dataset.json").write_text(json.dumps(about))
     with pytest.raises(store.DataProblem, match=r"holds uint8 \(12, 8\), not float32"):
         store.Store(tmp_path).array("train", "word")
 
 
-def test_a_kind_without_a_classifier_says_so(vectors):
-    with pytest.raises(UsageProblem, match=r"no classifier for vector of shape \[5\]"):
-        networks.build_classifier(ModalityInfo(kind="vector", shape=(5,)), 3)
-    with pytest.raises(UsageProblem, match=r"no classifier for vector of shape \[5\]"):
-        networks.build_judge(ModalityInfo(kind="vector", shape=(5,)), 3)
+def test_a_kind_without_a_classifier_says_so(signals):
+    with pytest.raises(UsageProblem, match=r"no classifier for signal of shape \[5\]"):
+        networks.build_classifier(ModalityInfo(kind="signal", shape=(5,)), 3)
+    with pytest.raises(UsageProblem, match=r"no classifier for signal of shape \[5\]"):
+        networks.build_judge(ModalityInfo(kind="signal", shape=(5,)), 3)
 
 
-def test_an_alphabet_of_another_size_is_refused(vectors, tmp_path):
+def test_an_alphabet_of_another_size_is_refused(signals, tmp_path):
     found = folder_of(tmp_path, ALPHABET + "äöü")
     with pytest.raises(UsageProblem, match=r"'word': .* has an alphabet of 74 characters"):
         batches.check_store(found, recipe_of())
@@ -126,8 +126,9 @@ def test_what_networks_and_classifiers_read():
 def test_every_likelihood_of_a_kind_exists(kind):
     for family in KINDS[kind].likelihoods:
         x = torch.zeros(2, 3).long() if KINDS[kind].has_alphabet else torch.zeros(2, 3)
-        output = torch.randn(1, 2, 3, 71) if KINDS[kind].has_alphabet else torch.randn(1, 2, 3)
-        assert Likelihood(family).log_prob(output, x).shape == (1, 2)
+        found = Likelihood(family)
+        last = (71,) if KINDS[kind].has_alphabet else (2,) if found.has_parameter else ()
+        assert found.log_prob(torch.randn(1, 2, 3, *last), x).shape == (1, 2)
 
 
 def test_the_table_loads_without_torch():

@@ -63,7 +63,7 @@ def preview(folder: Path, info: StoreInfo) -> Any:
     items = _items(labels, info.labels.kind == "class")
     rows = [[_cell(folder, name, known, item) for item in items] for name, known in info.modalities.items()]
     heads = [info.labels.names[labels[item]] for item in items] if info.labels.kind == "class" else None
-    pixels = max((known.shape[-1] for known in info.modalities.values() if known.kind == "image"), default=28)
+    pixels = max((cell.shape[-1] for row in rows for cell in row if isinstance(cell, np.ndarray)), default=28)
     return drawing.grid(rows, row_labels=list(info.modalities), column_labels=heads,
                         title="; ".join(filter(None, [f"{info.name}: test tuples, one a column", info.stand_in])),
                         scale=max(1, round(64 / pixels)))  # fmt: skip
@@ -85,5 +85,9 @@ def _cell(folder: Path, name: str, known: ModalityInfo, item: int) -> np.ndarray
     content = np.array(np.load(folder / "test" / f"{name}.npy", mmap_mode="r", allow_pickle=False)[row])
     if known.kind == "image":
         return content if content.shape[0] in (1, 3) else content[:1]
+    if known.kind == "vector":
+        return drawing.bars(
+            content, known.features or range(len(content)), drawing.STANDARDISED if known.means else None
+        )
     text = "".join((known.alphabet or "")[position] for position in content)
     return text.strip(f" {known.fill or ''}")

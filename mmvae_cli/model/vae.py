@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.model.likelihood import Likelihood
-from mmvae_cli.model.networks import BUILDERS
+from mmvae_cli.model.networks import BUILDERS, WithParameter
 from mmvae_cli.model.posterior import Family
 from mmvae_cli.model.prior import Prior
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.families import Subset
+from mmvae_cli.recipe.kinds import COUNTS
 
 Batch = dict[str, Tensor]
 """modality -> images (B, C, H, W) in [0, 1] or text codes (B, L); a missing modality is a missing key."""
@@ -86,6 +87,8 @@ class MultimodalVAE(nn.Module):
                 raise UsageProblem(f"modalities.{name}: torch keeps this name for itself", "rename the modality")
             trunk, decoder = BUILDERS[modality.network](modality, spec.latent_dim + spec.private_dim)
             self.encoders[name] = Encoder(trunk, spec.latent_dim, spec.private_dim)
+            if self.likelihoods[name].has_parameter:
+                decoder = WithParameter(decoder, (modality.shape or ()) if modality.likelihood in COUNTS else ())
             self.decoders[name] = decoder
         self.region: Callable[[Callable[..., Any]], Callable[..., Any]] = _as_it_is
         self.lanes: Callable[[range], Iterable[int]] = iter

@@ -24,6 +24,8 @@ class Kind:
     judged: Callable[[Any, int], Any]
     dtype: str = "uint8"
     has_alphabet: bool = False
+    scale: float = 0.75
+    """The usual constant scale of a laplace or normal likelihood."""
 
 
 def _one_hot(codes: Any, characters: int) -> Any:
@@ -32,6 +34,11 @@ def _one_hot(codes: Any, characters: int) -> Any:
     return F.one_hot(codes, characters).float()
 
 
+SCALED = ("laplace", "normal")
+"""Likelihoods with a scale: a constant, or learned."""
+COUNTS = ("poisson", "negative_binomial")
+"""Likelihoods of counts: whole numbers from 0."""
+
 KINDS: dict[str, Kind] = {
     # (B, C, H, W): bytes in the store, numbers in [0, 1] elsewhere
     "image": Kind(("channels", "height", "width"), ("laplace", "normal"),
@@ -39,4 +46,7 @@ KINDS: dict[str, Kind] = {
     # (B, L): positions in an alphabet; a classifier reads distributions over it, (B, L, V), as generated text is one
     "text": Kind(("length",), ("categorical", "categorical_released"),
                  lambda rows: rows.long(), _one_hot, has_alphabet=True),
+    # (B, F): numbers as they are
+    "vector": Kind(("features",), ("normal", "laplace", "bernoulli", "onehot", "poisson", "negative_binomial"),
+                   lambda rows: rows.float(), lambda x, characters: x, dtype="float32", scale=1.0),
 }  # fmt: skip

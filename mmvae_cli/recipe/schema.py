@@ -7,19 +7,23 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from mmvae_cli.disk import plain_yaml
 from mmvae_cli.recipe import choices, families
 from mmvae_cli.recipe.choices import Chosen
 from mmvae_cli.recipe.families import Subsets
-from mmvae_cli.recipe.kinds import KINDS
+from mmvae_cli.recipe.kinds import KINDS, SCALED
 from mmvae_cli.recipe.methods import METHODS
 from mmvae_cli.recipe.section import Problems, Section, choice, flatten, one_of
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Scale = Annotated[
+    Annotated[Positive, Tag("scale:number")] | Annotated[Literal["learned"], Tag("scale:word")],
+    Discriminator(lambda given: "scale:word" if isinstance(given, str) and given.isalpha() else "scale:number"),
+]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -39,26 +43,34 @@ NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "text8": ("text", (8,)),
     "face64": ("image", (3, 64, 64)),
     "text256": ("text", (256,)),
+    "mlp": ("vector", None),
 }
-SCALABLE = ("image28", "conv", "conv_bn", "face64", "text256")
+SCALABLE = ("image28", "conv", "conv_bn", "face64", "text256", "mlp")
 """Networks with a ``width``: hidden units of image28, conv and conv_bn (null: as many as latent dimensions, as in the
-released code), channels after the first convolution of face64 and text256 (null: the paper's 128)."""
+released code), channels after the first convolution of face64 and text256 (null: the paper's 128), hidden units of each
+layer of mlp."""
+_MLP = {"width": 512, "depth": 2, "dropout": 0.0, "layer_norm": False}
+"""What the network mlp is where the recipe does not say it; depth, dropout and layer_norm are its alone."""
 
 
 class ModalitySpec(Section):
     """One modality: how it is encoded and decoded, and how likely its data are.
 
     ``likelihood`` is the usual one of the network's kind of data unless given; ``scale`` is the constant scale of a
-    laplace or normal one. ``shape`` is needed where the network leaves it open: (channels, height, width) of an image,
-    (length,) of a text. ``width`` makes a network smaller or larger where it can be (null: the paper's size).
-    ``private_weight`` is s_m of Eq. (34).
+    laplace or normal one, or ``learned``: one number for the modality, trained with the decoder. ``shape`` is needed
+    where the network leaves it open: (channels, height, width) of an image, (length,) of a text, (features,) of a
+    vector. ``width`` makes a network smaller or larger where it can be (null: the paper's size). ``depth`` (hidden
+    layers), ``dropout`` and ``layer_norm`` shape the network mlp. ``private_weight`` is s_m of Eq. (34).
     """
 
     network: str
     likelihood: str
-    scale: Positive = 0.75
+    scale: Scale = 0.75
     shape: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None
     width: int | None = Field(default=None, ge=1, le=1024)
+    depth: int | None = Field(default=None, ge=0, le=64)
+    dropout: float | None = Field(default=None, ge=0, lt=1)
+    layer_norm: bool | None = None
     private_weight: NonNegative = 1.0
 
     @model_validator(mode="before")
@@ -68,7 +80,8 @@ class ModalitySpec(Section):
         if not isinstance(network, str):
             return given
         kind, shape = NETWORKS.get(network, ("image", None))  # an unknown network is reported by its own field alone
-        usual = {"shape": shape, "likelihood": KINDS[kind].likelihoods[0]}
+        usual = {"shape": shape, "likelihood": KINDS[kind].likelihoods[0], "scale": KINDS[kind].scale}
+        usual |= _MLP if network == "mlp" else {}
         return given | {key: value for key, value in usual.items() if given.get(key) is None}
 
     @field_validator("network")
@@ -81,6 +94,8 @@ class ModalitySpec(Section):
         fixed, kind = NETWORKS[self.network][1], KINDS[self.kind]
         if self.likelihood not in kind.likelihoods:
             raise ValueError(f"likelihood: {choice(self.likelihood, kind.likelihoods)}, which suit {self.kind} data")
+        if self.scale == "learned" and self.likelihood not in SCALED:
+            raise ValueError(f"scale: likelihood {self.likelihood!r} has none to learn; {' and '.join(SCALED)} have")
         if self.shape is None:
             example = [3, 32, 32][: len(kind.sides)]
             raise ValueError(f"shape: network {self.network!r} needs one, such as {example} ({', '.join(kind.sides)})")
@@ -92,6 +107,10 @@ class ModalitySpec(Section):
             raise ValueError(
                 f"width: network {self.network!r} has one size only; {' and '.join(SCALABLE)} take a width"
             )
+        if self.network != "mlp" and (
+            given := [key for key in _MLP if key != "width" and getattr(self, key) is not None]
+        ):
+            raise ValueError(f"{given[0]}: only network 'mlp' takes one, not {self.network!r}")
         return self
 
     @property

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -14,7 +14,7 @@ class Section(BaseModel):
     @classmethod
     def _no_truth_for_a_number(cls, given: Any, info: ValidationInfo) -> Any:
         field = cls.model_fields[str(info.field_name)]
-        if isinstance(given, bool) and field.annotation is not bool:
+        if isinstance(given, bool) and bool not in (field.annotation, *get_args(field.annotation)):
             raise ValueError(f"{str(given).lower()} is no number or word")
         return given
 

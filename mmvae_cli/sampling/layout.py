@@ -111,7 +111,8 @@ def _cell(content: Any, info: ModalityInfo) -> Cell:
         return str(content) or _EMPTY
     if info.kind == "image":
         return content if content.shape[0] in SHOWN_CHANNELS else content[:1]
-    return " ".join(f"{value:.2g}" for value in np.ravel(content)[:8])
+    values = np.ravel(content)
+    return drawing.bars(values, info.features or range(len(values)), drawing.STANDARDISED if info.means else None)
 
 
 def _columns(arrays: dict[str, np.ndarray], context: Context) -> list[str]:

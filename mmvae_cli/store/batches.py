@@ -9,8 +9,8 @@ from torch import Tensor
 from mmvae_cli.compute import runtime
 from mmvae_cli.compute.runtime import derive
 from mmvae_cli.process.errors import UsageProblem
-from mmvae_cli.recipe import Recipe
-from mmvae_cli.recipe.kinds import KINDS
+from mmvae_cli.recipe import ModalitySpec, Recipe
+from mmvae_cli.recipe.kinds import COUNTS, KINDS
 from mmvae_cli.store import ModalityInfo, Store, text
 from mmvae_cli.store.rows import Rows, parts
 
@@ -32,12 +32,41 @@ def check_store(store: Store, recipe: Recipe) -> None:
                 f"modality {name!r}: the recipe has {spec.kind} {list(spec.shape or ())}, "
                 f"{store.folder} has {known[name].kind} {list(known[name].shape)}"
             )
+        _check_range(store, name, spec)
         characters = len(known[name].alphabet or text.ALPHABET)
         if characters != len(text.ALPHABET):
             raise UsageProblem(
                 f"modality {name!r}: {store.folder} has an alphabet of {characters} characters",
                 f"the text networks are made for {len(text.ALPHABET)}: leave the unused ones at its end",
             )
+
+
+def _check_range(store: Store, name: str, spec: ModalitySpec) -> None:
+    """Raise UsageProblem where a vector holds numbers that its likelihood gives no meaning."""
+    if spec.likelihood not in (*COUNTS, "bernoulli", "onehot"):
+        return
+    for split in store.info.splits:
+        for rows in parts(store.array(split, name)):
+            if (wrong := _strange(rows, spec.likelihood)) is not None:
+                row, column = (int(place) for place in np.argwhere(wrong)[0])
+                feature = (store.info.modalities[name].features or range(rows.shape[1]))[column]
+                raise UsageProblem(
+                    f"modalities.{name}.likelihood: {spec.likelihood} does not suit {rows[row, column]:g}, feature "
+                    f"{feature} in {split}",
+                    "counts are whole numbers from 0, bernoulli data lie in [0, 1], a onehot row has a single 1 among "
+                    "zeros; normal and laplace take any number",
+                )
+
+
+def _strange(rows: np.ndarray, likelihood: str) -> np.ndarray | None:
+    """Where (N, F) is outside what the likelihood is defined for; None: nowhere."""
+    if likelihood in COUNTS:
+        wrong = (rows < 0) | (rows != np.floor(rows))
+    elif likelihood == "bernoulli":
+        wrong = (rows < 0) | (rows > 1)
+    else:
+        wrong = ((rows != 0) & (rows != 1)) | (rows.sum(1, keepdims=True) != 1)
+    return wrong if wrong.any() else None
 
 
 class Split:
@@ -73,7 +102,7 @@ class Split:
             starts.copy_(text.starts(lengths, self.info[name].shape[0], draws))
 
     def batch(self, items: Tensor) -> dict[str, Tensor]:
-        """The ``items`` (B,) int64 as images (B, C, H, W) in [0, 1] and text codes (B, L) int64."""
+        """The ``items`` (B,) int64 as images (B, C, H, W) in [0, 1], text codes (B, L) int64, vectors (B, F)."""
         items = items.to(self.place)
         return {name: self._modality(name, items) for name in self.info}
 

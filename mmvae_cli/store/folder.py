@@ -4,7 +4,8 @@ Layout of a store (README, "The dataset folder", says the same for people who wr
 
     dataset.json                 what is inside: modalities, splits, labels, provenance, SHA-256 of every file
     preview.png                  a look at it
-    {split}/{modality}.npy       uint8; image: (N, C, H, W), text: (N, L) positions in the modality's alphabet
+    {split}/{modality}.npy       image: uint8 (N, C, H, W); text: uint8 (N, L), positions in the modality's alphabet;
+                                 vector: float32 (N, F)
     {split}/{modality}.index.npy optional int32 (items,): row of the array that belongs to item i
     {split}/labels.npy           int64 (items,) classes, or uint8 (items, A) attributes in 0/1
 """
@@ -16,114 +17,25 @@ from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ValidationError
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.disk.files import read_json, reading, reserve, sha256, visible, write_json
 from mmvae_cli.process.errors import DataProblem, UsageProblem
-from mmvae_cli.process.paths import look, refuse_dangling, shown
+from mmvae_cli.process.paths import look, refuse_dangling
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.wording import first_problem
+from mmvae_cli.store.info import FileInfo, StoreInfo
 from mmvae_cli.store.rows import Rows, parts
 
-FORMAT, VERSION = "mmvae-dataset", 1
 IN_MEMORY = 1 << 30
 """Files up to this size are read once: the bytes that were checked are the bytes that are used, whatever happens to the
 file meanwhile. Larger ones stay on the disk (:class:`Rows`)."""
 _AGAIN = "build the dataset again: mmvae make-dataset ... --force; one of your own: mend the array, then store.finish"
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    def __init__(self, **fields: Any) -> None:
-        """Raises ValueError in our words, also in a script that describes a dataset of its own."""
-        try:
-            super().__init__(**fields)
-        except ValidationError as error:
-            raise ValueError(first_problem(error)) from None
-
-
-class ModalityInfo(_Part):
-    """One modality of a store. ``shape``: (C, H, W) of an image, (L,) of a text."""
-
-    kind: str
-    shape: tuple[int, ...] = Field(min_length=1, max_length=3)
-    alphabet: str | None = None
-    placement: Literal["fixed", "random"] = "fixed"
-    fill: str | None = None
-    """text only. ``fixed``: rows are used as they are. ``random``: a row holds the string at its left end, the rest
-    is ``fill``; training moves it to a start drawn anew at each access, evaluation to one drawn once."""
-
-    def model_post_init(self, context: Any) -> None:
-        if self.kind not in KINDS:
-            raise ValueError(f"kind {self.kind!r} is not one of {', '.join(KINDS)}")
-        if len(self.shape) != len(KINDS[self.kind].sides):
-            raise ValueError(f"{self.kind} data have the shape ({', '.join(KINDS[self.kind].sides)})")
-        if KINDS[self.kind].has_alphabet and not self.alphabet:
-            raise ValueError(f"{self.kind} data have an alphabet")
-        if min(self.shape) < 1:
-            raise ValueError("every side of a shape is at least 1")
-        if self.placement == "random" and (self.fill is None or self.fill not in (self.alphabet or "")):
-            raise ValueError("randomly placed text needs a fill character from its alphabet")
-
-
-class SplitInfo(_Part):
-    count: int = Field(ge=1)
-
-
-class FileInfo(_Part):
-    bytes: int = Field(ge=0)
-    sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    shape: tuple[int, ...]
-    dtype: str
-
-
-class LabelInfo(_Part):
-    """``class``: one of ``names`` per item; ``attributes``: any of ``names`` per item."""
-
-    kind: Literal["class", "attributes"]
-    names: tuple[str, ...] = Field(min_length=1)
-
-
-class StoreInfo(_Part):
-    """The content of dataset.json."""
-
-    format: Literal["mmvae-dataset"] = "mmvae-dataset"
-    version: Literal[1] = 1
-    name: str = Field(pattern=_NAME)
-    modalities: dict[str, ModalityInfo] = Field(min_length=1)
-    splits: dict[str, SplitInfo] = Field(min_length=1)
-    labels: LabelInfo
-    stand_in: str | None = None
-    """Says what is not the real thing (generated pictures, a subset); shown wherever results are."""
-    seed: int | None = None
-    provenance: dict[str, Any] = Field(default_factory=dict)
-    files: dict[str, FileInfo] = Field(default_factory=dict)
-
-    @field_validator("stand_in", "provenance", mode="before")
-    @classmethod
-    def _for_any_reader(cls, value: Any) -> Any:
-        return shown(value)
-
-    def model_post_init(self, context: Any) -> None:
-        for name in self.modalities:
-            if not _valid_name(name):
-                raise ValueError(f"modality name {name!r}: letters, digits, '_' and '-' only, 64 at most")
-        if not {"train", "test"} <= set(self.splits):
-            raise ValueError("the splits 'train' and 'test' must be there")
-        for name in self.files:
-            if Path(name).is_absolute() or ".." in Path(name).parts or Path(name).suffix != ".npy":
-                raise ValueError(f"file {name!r} is not a plain .npy path inside the folder")
-
-
-def _valid_name(name: str) -> bool:
-    return 0 < len(name) <= 64 and all(c.isalnum() or c in "_-" for c in name) and name.isascii()
 
 
 class Store:
@@ -155,7 +67,8 @@ class Store:
         return self.info.splits[split].count
 
     def array(self, split: str, modality: str) -> np.ndarray | Rows:
-        """Rows of one modality as they are stored: uint8 image (N, C, H, W), text (N, L)."""
+        """Rows of one modality as they are stored: uint8 image (N, C, H, W), text (N, L), float32
+        vector (N, F)."""
         info = self.info.modalities[modality]
         array, dtype = self._load(f"{split}/{modality}.npy"), KINDS[info.kind].dtype
         if array.dtype != dtype or array.shape[1:] != info.shape:
@@ -164,6 +77,8 @@ class Store:
             )
         if self.index(split, modality) is None and len(array) != self.count(split):
             raise self._damaged(f"{split}/{modality}.npy", f"has {len(array)} rows for {self.count(split)} items")
+        if dtype == "float32" and not all(np.isfinite(part).all() for part in parts(array)):
+            raise self._damaged(f"{split}/{modality}.npy", "has a number that is not finite")
         if KINDS[info.kind].has_alphabet and any(int(p.max()) >= len(info.alphabet or "") for p in parts(array)):
             raise self._damaged(f"{split}/{modality}.npy", "has a character outside the alphabet")
         return array

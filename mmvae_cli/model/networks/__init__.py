@@ -3,9 +3,10 @@ parameters of a likelihood. A new kind of network is one function here and one l
 
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from mmvae_cli.model.networks import image, judges, mst, residual
+from mmvae_cli.model.networks import image, judges, mlp, mst, residual
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import ModalitySpec
 from mmvae_cli.store import ModalityInfo
@@ -22,7 +23,22 @@ BUILDERS: dict[str, Builder] = {
     "text8": mst.word_pair,
     "face64": residual.face_pair,
     "text256": residual.long_text_pair,
+    "mlp": mlp.mlp_pair,
 }
+
+
+class WithParameter(nn.Module):
+    """A decoder whose likelihood has a parameter t > 0 of its own, the same for every item: (B, D) -> (B, *shape, 2),
+    the decoder's output and log t. ``shape``: of t, () for one number for all data dimensions."""
+
+    def __init__(self, decoder: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.decoder, self.logarithm = decoder, nn.Parameter(torch.zeros(shape))
+
+    def forward(self, z: Tensor) -> Tensor:
+        output: Tensor = self.decoder(z).float()
+        return torch.stack([output, self.logarithm.expand_as(output)], -1)
+
 
 _CLASSIFIERS: dict[tuple[str, tuple[int, ...]], Callable[[int], nn.Module]] = {
     ("image", mst.DIGIT): mst.MnistClassifier,
@@ -42,12 +58,14 @@ def classifier_scales(info: ModalityInfo) -> bool:
 
 
 def build_judge(info: ModalityInfo, labels: int) -> nn.Module:
-    """The network that judges generated samples of a modality: images (B, C, H, W) of any size, or characters'
-    probabilities (B, L, V) of any length -> logits (B, labels)."""
+    """The network that judges generated samples of a modality: images (B, C, H, W) of any size, characters'
+    probabilities (B, L, V) of any length, or vectors (B, F) -> logits (B, labels)."""
     if info.kind == "image":
         return judges.ImageJudge(info.shape[0], labels)
     if info.kind == "text":
         return judges.TextJudge(len(info.alphabet or ""), labels)
+    if info.kind == "vector":
+        return judges.VectorJudge(info.shape[0], labels)
     raise UsageProblem(f"there is no classifier for {info.kind} of shape {list(info.shape)}")
 
 

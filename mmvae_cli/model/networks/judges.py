@@ -1,4 +1,5 @@
-"""The networks that judge generated samples under the default protocol: one for images and one for texts, of any size.
+"""The networks that judge generated samples under the default protocol: one for images, one for texts, one for
+vectors, of any size.
 
 The paper's own ones stand beside the networks of their modalities. These find more on real data: what they can know at
 all is the most that a model's coherence can show.
@@ -56,6 +57,26 @@ class TextJudge(_Judge):
 
     def features(self, x: Tensor) -> Tensor:
         return super().features(x.transpose(1, 2))
+
+
+class VectorJudge(nn.Module):
+    """Vectors (B, F) -> logits (B, labels): two hidden layers. It reads the logarithm of large numbers, and numbers of
+    any unit: counts and standardised measurements alike."""
+
+    def __init__(self, size: int, labels: int) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(nn.BatchNorm1d(size), nn.Linear(size, 128), nn.ReLU(), nn.Dropout(_DROPOUT),
+                                    nn.Linear(128, 128), nn.ReLU())  # fmt: skip
+        self.dropout, self.linear = nn.Dropout(_DROPOUT), nn.Linear(128, labels)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the label is read off, (B, 128)."""
+        result: Tensor = self.stages(x.sign() * x.abs().log1p())
+        return result
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.linear(self.dropout(self.features(x)))
+        return logits
 
 
 class _Stage(nn.Module):
