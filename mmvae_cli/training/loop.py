@@ -56,6 +56,7 @@ def train(recipe: Recipe, request: Request) -> Path:
     needs.check(recipe, store, request.run)
     store.check("train", recipe.modalities)  # damage is seen before anything is written
     plan.refuse_too_large(recipe, device)
+    _check_rows(recipe, World.of_environment())
     run = Run(request.run)
     if World.of_environment().rank:  # the first process alone holds the lock and writes
         with runtime.together(device, "train") as world:
@@ -83,7 +84,6 @@ def _train_locked(
     torch.manual_seed(derive(seed, "init"))
     model = MultimodalVAE(recipe).to(device)
     goal = Objective.of(recipe)
-    _check_rows(model, settings.batch_size, world)
     step = Step(model, goal, settings.precision)
     optimizer = make_optimizer(model, settings.learning_rate)
     position = _resume(run, model, optimizer, request.resume, world)
@@ -171,14 +171,21 @@ def _note(record: dict[str, Any], terms: Terms) -> str:
             f"KL {likelihood - record['elbo']:,.2f}, {record['items_per_second']:,.0f} items/s")  # fmt: skip
 
 
-def _check_rows(model: torch.nn.Module, batch_size: int, world: World) -> None:
+def _check_rows(recipe: Recipe, world: World) -> None:
     """Every process needs a row, and batch normalisation two of them. Raises UsageProblem."""
-    least = 2 if normalises(model) else 1
-    if world.size > 1 and batch_size < least * world.size:
+    with torch.device("meta"):
+        least, batch_size = 2 if normalises(MultimodalVAE(recipe)) else 1, recipe.training.batch_size
+    if batch_size >= least * world.size:
+        return
+    if world.size == 1:
         raise UsageProblem(
-            f"training.batch_size {batch_size} is too small for {world.size} processes: {least} rows each at least",
-            "start fewer processes; the global batch is the recipe's",
+            f"training.batch_size {batch_size} is too small: these networks normalise over a batch",
+            f"use training.batch_size={least} or more",
         )
+    raise UsageProblem(
+        f"training.batch_size {batch_size} is too small for {world.size} processes: {least} rows each at least",
+        "start fewer processes; the global batch is the recipe's",
+    )
 
 
 def _what_is_left(run: Run) -> str:

@@ -76,7 +76,7 @@ def build_classifier(info: ModalityInfo, labels: int, width: int | None = None) 
         return scalable(width or residual.PAPER_WIDTH, labels)
     if (chosen := _CLASSIFIERS.get((info.kind, info.shape))) is not None:
         return chosen(labels)
-    if info.kind != "image":
+    if info.kind != "image" or min(info.shape[1:]) < image.DigitClassifier.SMALLEST:
         raise UsageProblem(
             f"the paper has no classifier for {info.kind} of shape {list(info.shape)}",
             "judge by other networks: evaluation.classifiers: default",

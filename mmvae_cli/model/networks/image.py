@@ -110,6 +110,8 @@ class Subpixel(nn.ConvTranspose2d):
 class DigitClassifier(nn.Module):
     """PolyMNIST's released judge (equations 8.4): logits (B, labels); 130,568 parameters for 3x28x28, 10 labels."""
 
+    SMALLEST = 4  # pixels a side: what two strides of 2 make one of
+
     def __init__(self, shape: tuple[int, ...], labels: int) -> None:
         super().__init__()
         channels, height, width = shape
