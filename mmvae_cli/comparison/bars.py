@@ -6,7 +6,7 @@ from typing import Any
 from mmvae_cli.comparison import looks
 from mmvae_cli.comparison.content import Content
 from mmvae_cli.comparison.looks import Wanted
-from mmvae_cli.comparison.measures import Key, ceilings
+from mmvae_cli.comparison.measures import Key, ceiling
 from mmvae_cli.comparison.tables import CEILING, CELEBA_LETTERS, letters
 
 _MOST = 120
@@ -79,10 +79,10 @@ def _bars(axis: Any, content: Content, panel: Panel, labels: list[str]) -> None:
         axis.bar([k - 0.41 + width * (i + 0.5) for k in known], [s.mean for s in known.values()], width,
                  yerr=looks.bars(list(known.values())), label=one.label, color=look.colour, hatch=look.hatch,
                  edgecolor="#ffffff", linewidth=0, error_kw={"elinewidth": 0.6, "ecolor": "#374151"})  # fmt: skip
-    real = {key: stat.mean for key, stat in ceilings(groups).items()}
     rates = content.collection.reference.base_rates  # the average precision of a guess: what a bar has to rise above
     _marks(axis, [rates.get(label) for label in labels], "-", "chance: base rate")
-    _marks(axis, [real.get(Key(*panel, label)) for label in labels], (0, (2, 1)), CEILING)
+    real = [ceiling(stats.get(Key(*panel, label)) for stats in content.stats) for label in labels]
+    _marks(axis, real, (0, (2, 1)), CEILING)
 
 
 def _marks(axis: Any, values: list[float | None], dash: Any, name: str) -> None:

@@ -174,7 +174,7 @@ def tidy_csv(comparison: Comparison) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(
         ["group", "source", "metric", "subset", "target", "label", "mean", "std", "ddof", "n", "protocol", "dataset",
-         "stand_in", "differing", "chance"]
+         "stand_in", "differing", "chance", "ceiling"]
     )  # fmt: skip
     for content in comparison.contents:
         writer.writerows([_csv(value) for value in row] for row in _csv_rows(content))
@@ -186,11 +186,12 @@ def _csv_rows(content: Content) -> Iterator[list[Any]]:
         about = [content.protocol, content.name, content.warning,
                  "; ".join(f"{name}={value}" for name, value in group.differing.items())]  # fmt: skip
         for key, stat in stats.items():
-            yield [group.label, "this comparison", *_csv_key(key), *_csv_stat(stat, DDOF), *about, _exact(stat.chance)]
+            yield [group.label, "this comparison", *_csv_key(key), *_csv_stat(stat, DDOF), *about, _exact(stat.chance),
+                   _exact(stat.ceiling)]  # fmt: skip
     for one in content.published:
         about = ["", content.name, "", "; ".join(one.differences)]
         for key, stat in one.values.items():
-            yield [one.group.label, one.source, *_csv_key(key), *_csv_stat(stat, ""), *about, ""]
+            yield [one.group.label, one.source, *_csv_key(key), *_csv_stat(stat, ""), *about, "", ""]
 
 
 def _csv_key(key: Key) -> list[str]:
@@ -254,7 +255,8 @@ def _group_json(content: Content, i: int) -> dict[str, Any]:
 def _value_json(key: Key, stat: Stat | None) -> dict[str, Any]:
     return {"metric": key.metric, "subset": key.subset, "target": key.target, "label": key.label,
             "mean": stat and stat.mean, "std": stat and stat.std, "n": stat.n if stat else 0,
-            "chance": stat and stat.chance, "at_chance": bool(stat and stat.at_chance)}  # fmt: skip
+            "chance": stat and stat.chance, "at_chance": bool(stat and stat.at_chance),
+            "ceiling": stat and stat.ceiling}  # fmt: skip
 
 
 def json_line(comparison: Comparison) -> str:

@@ -143,5 +143,5 @@ def different_classifiers(groups: list[Group]) -> list[str]:
     """Coherence is read off by classifiers; where runs used different ones, say so."""
     used = [m.evaluation.coherence.classifiers for g in groups for m in g.members if m.evaluation.coherence]
     names = [name for name in (used[0] if used else {}) if len({scores.get(name) for scores in used}) > 1]
-    return [f"coherence was judged by different classifiers of {name} (test scores "
-            f"{', '.join(sorted({f'{scores.get(name, 0):.4f}' for scores in used}))})" for name in names]  # fmt: skip
+    return [f"coherence was judged by different classifiers of {name} (on real data "
+            f"{', '.join(sorted({f'{scores.get(name) or 0:.4f}' for scores in used}))})" for name in names]  # fmt: skip

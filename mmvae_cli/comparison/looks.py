@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mmvae_cli.comparison.groups import Group, family
-from mmvae_cli.comparison.measures import Stat
+from mmvae_cli.comparison.measures import Stat, ceiling
 from mmvae_cli.comparison.tables import CEILING
 from mmvae_cli.process.errors import Failure
 
@@ -152,10 +152,11 @@ def chance_line(axis: Any, scores: list[Stat]) -> None:
         axis.axhline(math.fsum(known) / len(known), label="chance", **style)
 
 
-def ceiling_line(axis: Any, real: Stat | None) -> None:
+def ceiling_line(axis: Any, scores: list[Stat]) -> None:
     """What real data score, where the axis (whose limits are set) reaches so far up."""
-    if real and real.mean <= axis.get_ylim()[1]:
-        axis.axhline(real.mean, color=CHANCE_COLOUR, linestyle=(0, (6, 2)), linewidth=0.9, label=CEILING, zorder=1)
+    real = ceiling(scores)
+    if real is not None and real <= axis.get_ylim()[1]:
+        axis.axhline(real, color=CHANCE_COLOUR, linestyle=(0, (6, 2)), linewidth=0.9, label=CEILING, zorder=1)
 
 
 def legend(made: Any, axes: Iterable[Any]) -> None:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import NamedTuple
 
 from mmvae_cli.comparison.groups import Group, Member
 from mmvae_cli.run.result import EvaluationResult, at_chance
@@ -29,13 +30,15 @@ class Key:
 @dataclass(frozen=True)
 class Stat:
     """Over ``n`` seeds; ``std`` is None for fewer than two. ``chance``: what a guess has (None: not known, or no
-    score); ``trials``: on how many answers each seed's score rests."""
+    score); ``trials``: on how many answers each seed's score rests; ``ceiling``: what the same classifiers make of
+    real data (None: not known, or no coherence)."""
 
     mean: float
     std: float | None
     n: int
     chance: float | None = None
     trials: float = 0.0
+    ceiling: float | None = None
 
     @property
     def at_chance(self) -> bool:
@@ -130,16 +133,40 @@ def _mean(values: list[float | None]) -> float | None:
 
 def of_group(group: Group) -> dict[Key, Stat]:
     """Mean and sample standard deviation over the group's seeds, for every number any of its runs has."""
-    runs = [(of_run(member.evaluation), member.evaluation) for member in group.members]
-    keys = {key: None for run, _ in runs for key in run}
-    return {key: _stat(key, [(run[key], evaluation) for run, evaluation in runs if key in run]) for key in keys}
+    runs = [_Run(of_run(m.evaluation), of_run(_real(m.evaluation)), m.evaluation) for m in group.members]
+    keys = {key: None for run in runs for key in run.numbers}
+    return {key: _stat(key, [run for run in runs if key in run.numbers]) for key in keys}
 
 
-def _stat(key: Key, found: list[tuple[float, EvaluationResult]]) -> Stat:
-    guesses = [_guess(key, evaluation) for _, evaluation in found]
-    chances = [chance for chance, _ in guesses if chance is not None]
-    chance = math.fsum(chances) / len(chances) if len(chances) == len(guesses) else None
-    return replace(stat([value for value, _ in found]), chance=chance, trials=min(trials for _, trials in guesses))
+class _Run(NamedTuple):
+    """``real``: what the numbers would be if the model generated the evaluated items themselves."""
+
+    numbers: dict[Key, float]
+    real: dict[Key, float]
+    evaluation: EvaluationResult
+
+
+def _stat(key: Key, runs: list[_Run]) -> Stat:
+    guesses = [_guess(key, run.evaluation) for run in runs]
+    return replace(
+        stat([run.numbers[key] for run in runs]),
+        chance=_mean([chance for chance, _ in guesses]), trials=min(trials for _, trials in guesses),
+        ceiling=_mean([run.real.get(key) for run in runs]),
+    )  # fmt: skip
+
+
+def _real(evaluation: EvaluationResult) -> EvaluationResult:
+    found = evaluation.coherence
+    real = found and found.model_copy(update={
+        "joint": found.joint_ceiling, "conditional": dict.fromkeys(found.conditional, found.classifiers),
+        "per_label": dict.fromkeys(found.per_label, found.classifiers_per_label),
+    })  # fmt: skip
+    return evaluation.model_copy(update={"latent": None, "likelihood": None, "coherence": real})
+
+
+def ceiling(stats: Iterable[Stat | None]) -> float | None:
+    """What real data score: the mean where the stats' own differ, as they do where classifiers were not the same."""
+    return _mean([stat.ceiling for stat in stats if stat and stat.ceiling is not None])
 
 
 def _guess(key: Key, evaluation: EvaluationResult) -> tuple[float | None, float]:
@@ -153,26 +180,6 @@ def _guess(key: Key, evaluation: EvaluationResult) -> tuple[float | None, float]
         rate = evaluation.base_rates.get(key.label)
         return rate, evaluation.dataset.count * (rate or 0.0)
     return evaluation.chance, evaluation.trials
-
-
-def ceilings(groups: list[Group]) -> dict[Key, Stat]:
-    """What real data score in place of generated ones, by the key of the coherence that it bounds: the mean over all
-    runs, which differ only where their classifiers do."""
-    runs = [of_run(real) for one in groups for member in one.members if (real := _real(member.evaluation))]
-    keys = {key: None for run in runs for key in run}
-    return {key: replace(stat([run[key] for run in runs if key in run]), std=None) for key in keys}
-
-
-def _real(evaluation: EvaluationResult) -> EvaluationResult | None:
-    """The evaluation of a model that generates the evaluated items themselves, whatever it is given."""
-    found = evaluation.coherence
-    if found is None:
-        return None
-    real = found.model_copy(update={
-        "joint": found.joint_ceiling, "conditional": dict.fromkeys(found.conditional, found.classifiers),
-        "per_label": dict.fromkeys(found.per_label, found.classifiers_per_label),
-    })  # fmt: skip
-    return evaluation.model_copy(update={"latent": None, "likelihood": None, "coherence": real})
 
 
 def stat(values: list[float]) -> Stat:

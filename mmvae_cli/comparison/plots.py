@@ -13,7 +13,7 @@ from mmvae_cli.comparison import bars, looks, tradeoffs
 from mmvae_cli.comparison.content import Content
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.looks import Look, Wanted
-from mmvae_cli.comparison.measures import METRICS, Key, Stat, ceilings
+from mmvae_cli.comparison.measures import METRICS, Key, Stat
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _panel(axis: Any, content: Content, chosen: list[Look], metric: str, sizes: 
     if scores:
         looks.score_axis(axis, every)
         looks.chance_line(axis, every)
-        looks.ceiling_line(axis, ceilings(content.collection.groups).get(Key(metric, str(sizes[0]))))
+        looks.ceiling_line(axis, every)
     else:
         axis.set_ylim(looks.nats_limits(every))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from mmvae_cli.comparison import marking
 from mmvae_cli.comparison.collect import Collection
 from mmvae_cli.comparison.groups import Group
-from mmvae_cli.comparison.measures import METRICS, Key, Stat, ceilings, outside, subsets, unmeasured
+from mmvae_cli.comparison.measures import METRICS, Key, Stat, ceiling, outside, subsets, unmeasured
 from mmvae_cli.comparison.published import Published, experiment
 from mmvae_cli.run.result import CHANCE
 
@@ -92,7 +92,6 @@ class _Maker:
         self.subsets = subsets(self.modalities)
         self.full = self.subsets[-1]
         self.dashes = [unmeasured(group.members) for group in self.groups]
-        self.ceilings = ceilings(self.groups)
         rates = collection.reference.base_rates.values()
         self.guess = f"; a guess has {sum(rates) / len(rates):.3f}, the mean base rate" if rates else ""
 
@@ -115,8 +114,10 @@ class _Maker:
             table.rows.append(Row(one.label, cells, n=len(one.members)))
             if beside:
                 self._add_published(table, one, sources)
-        if any(c.key in self.ceilings for c in columns):
-            cells = [Cell(self.ceilings.get(c.key), (decimals(c.key),) * 2) for c in columns]
+        real = [ceiling(self.stats[i].get(c.key) for i in chosen) for c in columns]
+        if any(value is not None for value in real):
+            stats = [None if value is None else Stat(value, None, len(chosen)) for value in real]
+            cells = [Cell(one, (decimals(c.key),) * 2) for one, c in zip(stats, columns, strict=True)]
             table.rows.append(Row(CEILING, cells, published=True))
         return table
 

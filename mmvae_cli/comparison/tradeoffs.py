@@ -7,7 +7,7 @@ from mmvae_cli.comparison import looks
 from mmvae_cli.comparison.content import Content
 from mmvae_cli.comparison.groups import family
 from mmvae_cli.comparison.looks import Wanted
-from mmvae_cli.comparison.measures import Key, Stat, ceilings, outside, size, subsets
+from mmvae_cli.comparison.measures import Key, Stat, outside, size, subsets
 from mmvae_cli.comparison.tables import LETTERS, letters
 
 _EACH = {
@@ -121,7 +121,7 @@ def _points(axis: Any, content: Content, panel: Panel) -> None:
             )
     else:
         looks.chance_line(axis, [y for _, y in every])
-    looks.ceiling_line(axis, ceilings(groups).get(panel.y))
+    looks.ceiling_line(axis, [y for _, y in every])
     axis.set_xlim(looks.nats_limits([x for x, _ in every]))
     axis.ticklabel_format(axis="x", useOffset=False, style="plain")
     axis.locator_params(axis="x", nbins=5)

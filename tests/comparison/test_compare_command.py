@@ -334,6 +334,10 @@ def test_csv_and_json_carry_the_data_set(mixed: Path) -> None:
     assert {row["chance"] for row in rows if row["metric"] == "latent" and not row["source"].startswith("paper")} == {
         "0.1"
     }
+    joint = [row["ceiling"] for row in rows if row["metric"] == "joint_coherence"]
+    assert joint == ["0.92" if row["source"] == "this comparison" else "" for row in rows
+                     if row["metric"] == "joint_coherence"]  # fmt: skip
+    assert not any(row["ceiling"] for row in rows if row["metric"].startswith(("latent", "log_likelihood")))
     document = json.loads(compare([mixed], "json"))
     assert list(document["datasets"]) == NAMES
     assert [group["dataset"] for group in document["groups"]] == [NAMES[0]] * 3 + [NAMES[1]] * 3 + [NAMES[2]]
@@ -341,7 +345,9 @@ def test_csv_and_json_carry_the_data_set(mixed: Path) -> None:
     assert document["datasets"]["own ffffffff"]["fingerprint"] == "f" * 16
     assert [one["reason"] for one in document["left_out"]] == ["unfinished: stopped at epoch 3 of 10"]
     latent = next(v for v in document["groups"][0]["values"] if v["metric"] == "latent")
-    assert (latent["chance"], latent["at_chance"]) == (0.1, False)
+    assert (latent["chance"], latent["at_chance"], latent["ceiling"]) == (0.1, False, None)
+    joint = next(v for v in document["groups"][0]["values"] if v["metric"] == "joint_coherence")
+    assert joint["ceiling"] == 0.92
 
 
 def test_the_report_of_several_data_sets_has_all_their_plots(mixed: Path, tmp_path: Path) -> None:

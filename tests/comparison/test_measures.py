@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmvae_cli.comparison.measures import Key, of_group, of_run, stat, subsets
+from mmvae_cli.comparison.groups import Group, Member, different_classifiers
+from mmvae_cli.comparison.measures import Key, Stat, ceiling, of_group, of_run, stat, subsets
 from mmvae_cli.run.result import EvaluationResult
 
 from made_runs import VIEWS, collection, evaluation, make_run, recipe
@@ -58,3 +59,31 @@ def test_n_counts_the_runs_that_have_the_value(tmp_path: Path) -> None:
     stats = of_group(collection(tmp_path).groups[0])
     assert stats[Key("joint_coherence")].n == 2
     assert stats[Key("log_likelihood", "m0")].n == 1
+
+
+def test_ceilings_are_what_real_data_score_averaged_as_the_coherence_is(tmp_path: Path) -> None:
+    made = EvaluationResult.model_validate(evaluation(recipe("polymnist", VIEWS), "polymnist"))
+    assert made.coherence is not None
+    real = made.coherence.classifiers
+    found = of_group(Group("", [Member(tmp_path, recipe("polymnist", VIEWS), made, {})]))
+    assert found[Key("coherence", "m0+m1", "m3")].ceiling == real["m3"]
+    given = found[Key("coherence_given", "m0+m1")].ceiling
+    assert given == pytest.approx(statistics.fmean(real[name] or 0 for name in VIEWS[2:]))
+    assert found[Key("coherence_by_size", "2")].ceiling == pytest.approx(
+        statistics.fmean(v or 0 for v in real.values())
+    )
+    assert found[Key("joint_coherence")].ceiling == 0.92
+    assert found[Key("latent", "m0")].ceiling is None
+    assert ceiling([found[Key("latent", "m0")], None]) is None
+    assert ceiling([Stat(0.5, None, 1, ceiling=0.9), Stat(0.5, None, 1, ceiling=0.8), Stat(0.5, None, 1)]) == (
+        pytest.approx(0.85))  # fmt: skip
+
+
+def test_different_classifiers_are_told(tmp_path: Path) -> None:
+    made = [EvaluationResult.model_validate(evaluation(recipe("own", ["a", "b"]), "own")) for _ in range(2)]
+    assert made[1].coherence is not None
+    made[1].coherence.classifiers = {"a": 0.95, "b": None}
+    groups = [Group("", [Member(tmp_path, recipe("own", ["a", "b"]), one, {}) for one in made])]
+    assert different_classifiers(groups) == [
+        "coherence was judged by different classifiers of b (on real data 0.0000, 0.9600)"
+    ]
