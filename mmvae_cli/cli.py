@@ -237,6 +237,14 @@ def make_celeba(
     placing.report(folder, started, as_json=as_json)
 
 
+def _list(wanted: bool) -> None:
+    if wanted:
+        from mmvae_cli.recipe import listing
+
+        console.result(listing.text())
+        raise typer.Exit
+
+
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a .yaml file.")],
@@ -252,6 +260,10 @@ def train(
     ] = Resume.auto,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan, or what a study would start.")
+    ] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", callback=_list, is_eager=True,
+                           help="Print what can be typed: recipes, methods, networks, likelihoods and keys.")
     ] = False,
     seeds: Annotated[str | None, typer.Option(metavar="SEEDS", help="A run for each, as 0-4 or 0,2,7.")] = None,
     grid: Annotated[

@@ -1,0 +1,59 @@
+"""What every key of a recipe means: the one source of ``mmvae train --list`` and docs/recipes.md. No torch.
+
+``modalities.*`` stands for every modality. A test holds these keys and those of the schema equal.
+"""
+
+MEANINGS: dict[str, str] = {
+    "name": "What the experiment is called; its run folder begins with it.",
+    "dataset.name": "A folder under the data directory, or a path.",
+    "modalities.*.network": "How it is encoded and decoded.",
+    "modalities.*.likelihood": "How likely its data are, given the decoder's output (equations 4.2).",
+    "modalities.*.scale": "The constant scale of a laplace or normal likelihood.",
+    "modalities.*.shape": "Sides of one item: channels, height and width of an image, length of a text. Needed where "
+    "the network leaves it open.",
+    "modalities.*.width": "Makes a network smaller or larger where it can be; null is the paper's size.",
+    "modalities.*.private_weight": "Weight of its private latent's KL, s_m of Eq. (34).",
+    "model.method": "The row of the table of methods that settles what the recipe leaves open.",
+    "model.latent_dim": "Dimensions of the shared latent z.",
+    "model.private_dim": "Dimensions of each modality's private latent; 0: there are none (equations 3.4).",
+    "model.subsets": "The subset family: which subsets of the modalities are components (equations 2.1).",
+    "model.prior_expert": "Which products N(0, I) takes part in: none, that of all modalities (full), or all "
+    "(equations 2.3).",
+    "objective.beta": "Weight of all KL terms against the likelihoods.",
+    "objective.beta_content": "Weight of the shared latent's KL, times beta.",
+    "objective.beta_private": "Weight of the private latents' KL, times beta.",
+    "objective.likelihood_weights": "by_size: largest modality / own size, the paper's rule; equal: 1; or a number for "
+    "each modality (equations 4.3).",
+    "objective.kl": "components: mean of the components' KLs, as released; mixture: a Monte Carlo estimate of the "
+    "mixture's own, Eq. (6) (equations 4.4).",
+    "objective.component_choice": "The component of a row. stratified: blocks, the last component has the rows left "
+    "over, as released; balanced: blocks that differ by one row at most; random: drawn; all: every component, Eq. (5) "
+    "(equations 3.2).",
+    "objective.component_weights": "mean over the components, as in a mixture; sum: each is a bound of its own.",
+    "objective.decode": "A component decodes all modalities, or its members only.",
+    "objective.unimodal_weights": "Of mvae: likelihood weight in the components of one modality. one: 1, as released; "
+    "same: as in the joint component.",
+    "training.epochs": "How often every training item is seen.",
+    "training.batch_size": "Items of one step, over all processes together.",
+    "training.learning_rate": "Adam's; the rest are torch's defaults, as in the paper.",
+    "training.schedule": "constant (the paper's); cosine: the learning rate falls to zero along half a cosine.",
+    "training.seed": "Of weights, order, components and noise.",
+    "training.precision": "Of the networks. tf32 and fp32 are the same on a CPU; bf16 is fast where the processor "
+    "knows it. Fusion, KLs and densities are always fp32.",
+    "training.compile": "auto: on a GPU the step is recorded once and replayed, and compiled where it pays; off: it "
+    "is called as it is written.",
+    "training.data_on": "Where the data lie: on the device or in host memory; auto: on the device where they fit.",
+    "training.checkpoint_every": "Epochs from one checkpoint to the next.",
+    "training.keep_checkpoints": "How many checkpoints stay.",
+    "training.log_every": "Steps that a line of metrics.jsonl averages.",
+    "training.tensorboard": "Also write TensorBoard's files; needs the extra of that name.",
+    "evaluation.protocol": "default, or released: the behaviour of the authors' code (equations 6.4).",
+    "evaluation.split": "What is measured. The paper's CelebA numbers are of the validation split.",
+    "evaluation.latent_samples": "Labelled training items that the latent classifiers see.",
+    "evaluation.importance_samples": "Samples of a log-likelihood estimate.",
+    "evaluation.items": "How many items are measured at most; null: all.",
+    "evaluation.likelihood_items": "How many of them have their log-likelihood measured at most; null: all.",
+    "evaluation.subsets_per_size": "How many subsets of each size are measured at most, drawn by the seed; null: all.",
+    "evaluation.classifier_width": "Size of the attribute classifiers that judge coherence; null: the paper's 128.",
+    "evaluation.seed": "Of everything that evaluation draws.",
+}
