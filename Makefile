@@ -1,5 +1,6 @@
 # make demo   the main job on embedded data, no download     make test   all tests
 # make check  format, lint, types, quick tests               make bench  the benchmark of the README
+# make docs   writes the pages that are made from the code: command line, recipes, methods
 # make test-oldest  quick tests with the oldest dependencies allowed
 # make growth time and memory by items, batch, modalities and processes
 # make gpu    on a machine with a GPU: tests, speed, the paper's runs; ten minutes a call, goes on where the last one ended
@@ -10,7 +11,7 @@ MMVAE := $(BIN)/mmvae
 METHODS := quickstart quickstart_mvae quickstart_mmvae
 QUICK := not slow and not slurm and not network and not gpu and not browser
 
-.PHONY: demo test quick check bench growth gpu format test-slurm test-oldest clean
+.PHONY: demo test quick check docs bench growth gpu format test-slurm test-oldest clean
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mmvae needs Python >= 3.11; set PYTHON=..."; exit 1; }
@@ -35,14 +36,17 @@ quick: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "$(QUICK)"
 
 check: .venv/installed
-	$(BIN)/ruff format --check mmvae_cli tests
-	$(BIN)/ruff check mmvae_cli tests
+	$(BIN)/ruff format --check mmvae_cli tests docs
+	$(BIN)/ruff check mmvae_cli tests docs
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "$(QUICK)"
 
 format: .venv/installed
-	$(BIN)/ruff format mmvae_cli tests
-	$(BIN)/ruff check --fix mmvae_cli tests
+	$(BIN)/ruff format mmvae_cli tests docs
+	$(BIN)/ruff check --fix mmvae_cli tests docs
+
+docs: .venv/installed
+	$(BIN)/python docs/generate.py
 
 bench: .venv/installed
 	$(BIN)/python tests/benchmarks/run.py --out bench

@@ -12,13 +12,14 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe.choices import CHOICES
 from mmvae_cli.recipe.families import SizeLimit
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.meanings import MEANINGS
 from mmvae_cli.recipe.methods import METHODS
-from mmvae_cli.recipe.reading import read, shipped
-from mmvae_cli.recipe.schema import NETWORKS, SCALABLE, ModalitySpec, Recipe
+from mmvae_cli.recipe.reading import read, shipped, validate
+from mmvae_cli.recipe.schema import MLP, NETWORKS, SCALABLE, ModalitySpec, Recipe
 
 METHODS_OWN, NEEDED = "the method's", "has to be given"
 _BOUNDS = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}"}
@@ -34,7 +35,7 @@ class Key(NamedTuple):
     meaning: str
 
 
-def keys() -> list[Key]:
+def settings() -> list[Key]:
     """Every key in the order of the schema; ``modalities.*`` stands for each modality."""
     return [
         Key(name, _values(name, field), _default(name, field), MEANINGS.get(name, ""))
@@ -53,8 +54,8 @@ def _fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, F
 
 def _values(name: str, field: FieldInfo) -> str:
     """What may stand there, as ``a | b`` or ``whole number >= 1``."""
-    named = {"model.method": METHODS, "modalities.*.network": NETWORKS}
-    values = list(named[name]) if name in named else _of_type(field.annotation, field.metadata)
+    named = {"model.method": list(METHODS), "modalities.*.network": list(NETWORKS)}
+    values = named.get(name) or _of_type(field.annotation, field.metadata)
     if name == "modalities.*.likelihood":
         values = [likelihood for kind in KINDS.values() for likelihood in kind.likelihoods]
     if name in CHOICES:  # null is for a key that says nothing beside the others, and nobody writes it
@@ -91,15 +92,16 @@ def _default(name: str, field: FieldInfo) -> str:
     """As a recipe would write it."""
     if name in CHOICES:
         usual = CHOICES[name].usual
-        return f"{METHODS_OWN}, else {_written(usual)}" if isinstance(usual, str | int | float) else NEEDED
+        return f"{METHODS_OWN}, else {written(usual)}" if isinstance(usual, str | int | float) else NEEDED
     if name == "model.subsets":
         return METHODS_OWN
-    if name in ("modalities.*.likelihood", "modalities.*.shape"):
+    if name.startswith("modalities.*.") and name.rpartition(".")[2] in ("likelihood", "shape", "scale", *MLP):
         return "the network's"
-    return NEEDED if field.is_required() else _written(field.default)
+    return NEEDED if field.is_required() else written(field.default)
 
 
-def _written(value: Any) -> str:
+def written(value: Any) -> str:
+    """A value as a recipe would write it."""
     return (
         {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
     )
@@ -118,6 +120,20 @@ def _first_sentence(text: str) -> str:
 def recipes_of(method: str) -> list[str]:
     """The shipped recipes that train a method."""
     return [name for name, path in shipped().items() if read(path)["model"]["method"] == method]
+
+
+def needs(method: str) -> str:
+    """What a recipe of three images has to say for this method beyond its name, as the refusal says it."""
+    content = {
+        "name": "asked", "dataset": {"name": "asked"}, "model": {"method": method, "latent_dim": 16},
+        "modalities": {f"m{i}": {"network": "image28"} for i in range(3)},
+        "training": {"epochs": 1, "batch_size": 1, "learning_rate": 1e-3},
+    }  # fmt: skip
+    try:
+        validate(content, method)
+    except UsageProblem as problem:
+        return "; ".join(line.strip() for line in str(problem).splitlines()[1:])
+    return ""
 
 
 def methods() -> dict[str, str]:
@@ -143,9 +159,9 @@ def likelihoods() -> dict[str, str]:
 
 def text() -> str:
     """Everything that can be typed, as plain text."""
-    values = {key.name: f"{key.values} [{key.default}]\n{key.meaning}" for key in keys()}
+    values = {key.name: f"{key.values} [{key.default}]\n{key.meaning}" for key in settings()}
     parts = {"recipes": recipes(), "methods (model.method)": methods(), "networks (modalities.*.network)": networks(),
-             "likelihoods by kind of data": likelihoods(), "keys (KEY=VALUE), their values [default]": values}  # fmt: skip
+             "likelihoods by kind of data": likelihoods(), "keys (KEY=VALUE), values [default]": values}  # fmt: skip
     return "\n\n".join(f"{title}\n{_lines(rows)}" for title, rows in parts.items())
 
 

@@ -8,10 +8,14 @@ MEANINGS: dict[str, str] = {
     "dataset.name": "A folder under the data directory, or a path.",
     "modalities.*.network": "How it is encoded and decoded.",
     "modalities.*.likelihood": "How likely its data are, given the decoder's output (equations 4.2).",
-    "modalities.*.scale": "The constant scale of a laplace or normal likelihood.",
-    "modalities.*.shape": "Sides of one item: channels, height and width of an image, length of a text. Needed where "
-    "the network leaves it open.",
-    "modalities.*.width": "Makes a network smaller or larger where it can be; null is the paper's size.",
+    "modalities.*.scale": "The scale of a laplace or normal likelihood: a constant (usually 0.75, of a vector 1), or "
+    "learned: one number for the modality, trained with the decoder.",
+    "modalities.*.shape": "Sides of one item: channels, height and width of an image, length of a text, features "
+    "of a vector. Needed where the network leaves it open.",
+    "modalities.*.width": "Makes a network smaller or larger where it can be; null: the paper's size, 512 for mlp.",
+    "modalities.*.depth": "Hidden layers of the network mlp, usually 2.",
+    "modalities.*.dropout": "Dropout between the layers of the network mlp, usually 0.",
+    "modalities.*.layer_norm": "Whether the network mlp normalises its layers, usually not.",
     "modalities.*.private_weight": "Weight of its private latent's KL, s_m of Eq. (34).",
     "model.method": "The row of the table of methods that settles what the recipe leaves open.",
     "model.latent_dim": "Dimensions of the shared latent z.",
@@ -54,6 +58,7 @@ MEANINGS: dict[str, str] = {
     "evaluation.items": "How many items are measured at most; null: all.",
     "evaluation.likelihood_items": "How many of them have their log-likelihood measured at most; null: all.",
     "evaluation.subsets_per_size": "How many subsets of each size are measured at most, drawn by the seed; null: all.",
-    "evaluation.classifier_width": "Size of the attribute classifiers that judge coherence; null: the paper's 128.",
+    "evaluation.classifiers": "The networks that judge coherence; released are the paper's; null: the protocol's.",
+    "evaluation.classifier_width": "Size of the paper's attribute classifiers; null: its 128.",
     "evaluation.seed": "Of everything that evaluation draws.",
 }

@@ -1,6 +1,7 @@
 """The schema of a recipe: its sections, their defaults, and what must hold between them.
 
 A method's name settles the keys of ``choices.py``; validation fills them in, so that a resolved recipe hides nothing.
+``meanings.py`` says what each key means.
 """
 
 import hashlib
@@ -49,19 +50,12 @@ SCALABLE = ("image28", "conv", "conv_bn", "face64", "text256", "mlp")
 """Networks with a ``width``: hidden units of image28, conv and conv_bn (null: as many as latent dimensions, as in the
 released code), channels after the first convolution of face64 and text256 (null: the paper's 128), hidden units of each
 layer of mlp."""
-_MLP = {"width": 512, "depth": 2, "dropout": 0.0, "layer_norm": False}
+MLP = {"width": 512, "depth": 2, "dropout": 0.0, "layer_norm": False}
 """What the network mlp is where the recipe does not say it; depth, dropout and layer_norm are its alone."""
 
 
 class ModalitySpec(Section):
-    """One modality: how it is encoded and decoded, and how likely its data are.
-
-    ``likelihood`` is the usual one of the network's kind of data unless given; ``scale`` is the constant scale of a
-    laplace or normal one, or ``learned``: one number for the modality, trained with the decoder. ``shape`` is needed
-    where the network leaves it open: (channels, height, width) of an image, (length,) of a text, (features,) of a
-    vector. ``width`` makes a network smaller or larger where it can be (null: the paper's size). ``depth`` (hidden
-    layers), ``dropout`` and ``layer_norm`` shape the network mlp. ``private_weight`` is s_m of Eq. (34).
-    """
+    """One modality: how it is encoded and decoded, and how likely its data are."""
 
     network: str
     likelihood: str
@@ -81,7 +75,7 @@ class ModalitySpec(Section):
             return given
         kind, shape = NETWORKS.get(network, ("image", None))  # an unknown network is reported by its own field alone
         usual = {"shape": shape, "likelihood": KINDS[kind].likelihoods[0], "scale": KINDS[kind].scale}
-        usual |= _MLP if network == "mlp" else {}
+        usual |= MLP if network == "mlp" else {}
         return given | {key: value for key, value in usual.items() if given.get(key) is None}
 
     @field_validator("network")
@@ -108,7 +102,7 @@ class ModalitySpec(Section):
                 f"width: network {self.network!r} has one size only; {' and '.join(SCALABLE)} take a width"
             )
         if self.network != "mlp" and (
-            given := [key for key in _MLP if key != "width" and getattr(self, key) is not None]
+            given := [key for key in MLP if key != "width" and getattr(self, key) is not None]
         ):
             raise ValueError(f"{given[0]}: only network 'mlp' takes one, not {self.network!r}")
         return self
@@ -161,10 +155,7 @@ class ObjectiveSpec(MethodSection):
 
 
 class TrainingSpec(Section):
-    """The optimisation and what is kept of it. Adam with torch's defaults, as in the paper.
-
-    ``schedule``: ``constant`` (the paper's), or ``cosine``: the learning rate falls to zero along half a cosine.
-    """
+    """The optimisation and what is kept of it. Adam with torch's defaults, as in the paper."""
 
     epochs: int = Field(ge=1)
     batch_size: int = Field(ge=1)
@@ -181,13 +172,7 @@ class TrainingSpec(Section):
 
 
 class EvaluationSpec(Section):
-    """The measuring protocol; ``released`` repeats the behaviour of the authors' code (README, "Two protocols").
-
-    ``items`` and ``likelihood_items`` limit how many of the split's items are measured (null: all), and
-    ``subsets_per_size`` how many subsets of each size, drawn by the seed (null: all, 2^M - 1 together).
-    ``classifiers``: the networks that judge coherence, ``default`` or ``released``, which are the paper's (null: the
-    protocol's). ``classifier_width``: size of the paper's attribute classifiers (null: its 128).
-    """
+    """The measuring protocol; ``released`` repeats the behaviour of the authors' code (equations 6.4)."""
 
     protocol: Literal["default", "released"] = "default"
     split: Literal["test", "validation"] = "test"
