@@ -399,7 +399,6 @@ def sample(
     mmvae sample --ckpt runs/celeba_mopoe-seed0 --text "smiling, blond hair" --text "male, eyeglasses"
     """
     console.set_quiet(quiet)
-    _require_run(ckpt)
     from mmvae_cli.sampling import command
     from mmvae_cli.sampling.plan import Wish
 

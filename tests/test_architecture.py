@@ -101,8 +101,9 @@ def loaded_by(module: str) -> set[str]:
 
 @pytest.mark.parametrize(
     "module",
-    ["mmvae_cli.cli", "mmvae_cli.comparison.compare", "mmvae_cli.datasets.polymnist.build", "mmvae_cli.recipe"],
-)
+    ["mmvae_cli.cli", "mmvae_cli.comparison.compare", "mmvae_cli.datasets.polymnist.build", "mmvae_cli.recipe",
+     "mmvae_cli.training.command", "mmvae_cli.study.launch", "mmvae_cli.sampling.command"],
+)  # fmt: skip
 def test_torch_is_not_loaded_by(module):
     loaded = loaded_by(module)
     assert module in loaded

@@ -1,29 +1,21 @@
-"""``mmvae sample`` on plain values: one run in, figures and the arrays behind them out."""
+"""``mmvae sample`` on plain values: one run in, figures and the arrays behind them out. No torch until it is known
+that they can be made."""
 
-import io
-import json
 import os
 import shutil
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from mmvae_cli import drawing
-from mmvae_cli.disk.files import is_abandoned, own_mark, write_atomic
-from mmvae_cli.process import console, signals
+from mmvae_cli.disk.files import is_abandoned, own_mark
+from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem, cannot_write
-from mmvae_cli.process.paths import refuse_dangling, shown
-from mmvae_cli.run import trained
+from mmvae_cli.process.paths import refuse_dangling
 from mmvae_cli.run.layout import Run
-from mmvae_cli.sampling import generation, layout, plan
-from mmvae_cli.sampling.generation import NOTHING_WRITTEN, Sampler
+from mmvae_cli.sampling import layout, plan
 from mmvae_cli.sampling.plan import Figure, Wish
 from mmvae_cli.store import of_recipe
-from mmvae_cli.store.attribute_text import ATTRIBUTES
 
 
 def run(
@@ -40,27 +32,25 @@ def run(
     if count is not None and wish.texts:
         raise UsageProblem("--count has no effect with --text", "give --text once for every column")
     kinds = {name: spec.kind for name, spec in recipe.modalities.items()}
-    known: tuple[str, ...] = ATTRIBUTES
-    if wish.texts:
-        known = of_recipe(recipe, data_dir, verify=False, trained_on=run_folder.trained_on()).info.labels.names
-    figures = plan.plan(wish, kinds, recipe.model.private_dim, known)
+    data = of_recipe(recipe, data_dir, verify=False, trained_on=run_folder.trained_on())
+    figures = plan.plan(wish, kinds, recipe.model.private_dim, data.info.labels.names)
     target = out or run_folder.figures
     _refuse_existing(target, figures, force)
+    from mmvae_cli.run import trained
+    from mmvae_cli.sampling import making
+
     opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify)
-    sampler = Sampler(opened, recipe, seed)
-    context = layout.Context(
-        opened.store.info.modalities, opened.store.info.labels, sampler.split, _about(run_folder, sampler)
-    )
-    counts = {figure.name: count or len(figure.texts) or _default_count(sampler, figure) for figure in figures}
+    sampler = making.Sampler(opened, recipe, seed)
+    counts = {figure.name: count or len(figure.texts) or making.usual_count(sampler, figure) for figure in figures}
     with _staging(target) as folder, console.progress("sampling", len(figures), "figures") as shown:
         for figure in figures:
-            _make(sampler, figure, counts[figure.name], context, folder)
+            making.make(sampler, figure, counts[figure.name], run_folder.folder, folder)
             shown.advance()
     for figure in figures:
         part = layout.part(layout.SHOWN[figure.kind], counts[figure.name])
         more = f"{part}; all are in {target / figure.name}.npz" if part else ""
         console.say(f"{figure.kind}: {', '.join(str(target / f'{stem}.png') for stem in figure.pictures)}{more}")
-    return _product(target, figures, sampler)
+    return _product(target, figures, making.facts(sampler))
 
 
 @contextmanager
@@ -87,12 +77,6 @@ def _staging(target: Path) -> Iterator[Path]:
                 target.rmdir()  # fails, as it should, where figures are in it
 
 
-def _default_count(sampler: Sampler, figure: Figure) -> int:
-    """The usual number, or as many test items as a small split has."""
-    usual = plan.DEFAULT_COUNT[figure.kind]
-    return usual if figure.kind == "prior" else min(usual, sampler.trained.store.count(sampler.split))
-
-
 def _refuse_existing(target: Path, figures: list[Figure], force: bool) -> None:
     if target.exists() and not target.is_dir():
         raise UsageProblem(f"{target} is a file", "give --out a folder")
@@ -109,50 +93,7 @@ def _files(figure: Figure) -> list[tuple[str, str]]:
     return [(figure.name, ".npz"), *((stem, ".png") for stem in figure.pictures)]
 
 
-def _make(sampler: Sampler, figure: Figure, count: int, context: layout.Context, folder: Path) -> None:
-    """Draw one figure and write its arrays and its pictures."""
-    arrays = generation.draw(sampler, figure, count)
-    arrays["about"] = np.array(json.dumps(_facts(sampler) | {"kind": figure.kind, "given": figure.given,
-                                                             "target": figure.target}))  # fmt: skip
-    images = layout.pictures(figure, arrays, context._replace(remark=generation.remark(sampler, figure)))
-    signals.leave_if_requested(NOTHING_WRITTEN)
-    write_atomic(folder / f"{figure.name}.npz", npz(arrays))
-    for stem, image in images.items():
-        drawing.save_png(image, folder / f"{stem}.png")
-
-
-def npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """A compressed .npz that depends on the arrays alone: members carry no date."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name in sorted(arrays):
-            member = zipfile.ZipInfo(f"{name}.npy")
-            member.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(member, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.asarray(arrays[name]), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _facts(sampler: Sampler) -> dict[str, Any]:
-    """Where samples come from: enough to draw the same ones again."""
-    found, recipe, store = sampler.trained.checkpoint, sampler.recipe, sampler.trained.store
-    return {
-        "recipe": recipe.name, "method": recipe.model.method, "training_seed": recipe.training.seed,
-        "checkpoint": found.path.name, "epoch": found.position.epoch, "step": found.position.step,
-        "dataset": store.name, "fingerprint": store.fingerprint, "stand_in": store.info.stand_in,
-        "split": sampler.split, "seed": sampler.seed,
-    }  # fmt: skip
-
-
-def _about(run_folder: Run, sampler: Sampler) -> str:
-    """The second line of a figure's title."""
-    facts = _facts(sampler)
-    note = f"; stand-in: {facts['stand_in']}" if facts["stand_in"] else ""
-    name = shown(run_folder.folder.resolve().name)
-    return f"{name} ({facts['method']}, recipe {facts['recipe']}), epoch {facts['epoch']}; {facts['dataset']}{note}"
-
-
-def _product(target: Path, figures: list[Figure], sampler: Sampler) -> dict[str, Any]:
+def _product(target: Path, figures: list[Figure], facts: dict[str, Any]) -> dict[str, Any]:
     made = [
         {
             "kind": figure.kind, "given": list(figure.given), "target": list(figure.target),
@@ -161,4 +102,4 @@ def _product(target: Path, figures: list[Figure], sampler: Sampler) -> dict[str,
         }
         for figure in figures
     ]  # fmt: skip
-    return {"path": str(target), **_facts(sampler), "figures": made}
+    return {"path": str(target), **facts, "figures": made}

@@ -13,7 +13,7 @@ from PIL import Image
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure, Stopped, UsageProblem
 from mmvae_cli.process.processes import place
-from mmvae_cli.sampling import command, layout
+from mmvae_cli.sampling import command, layout, making
 from mmvae_cli.sampling.plan import Figure, Wish
 from mmvae_cli.store import LabelInfo
 
@@ -105,11 +105,11 @@ def test_nothing_is_written_where_it_goes_wrong(runs, data, tmp_path):
 
 
 def test_a_signal_leaves_nothing_so_that_the_same_command_works_again(runs, data, tmp_path, monkeypatch):
-    def first_then_signal(*arguments, make=command._make):
+    def first_then_signal(*arguments, make=making.make):
         make(*arguments)
         monkeypatch.setattr(signals, "_received", "SIGTERM")
 
-    monkeypatch.setattr(command, "_make", first_then_signal)
+    monkeypatch.setattr(making, "make", first_then_signal)
     with pytest.raises(Stopped, match="no figure was written"):
         sample(runs["mopoe"], data, tmp_path / "figures")
     assert not (tmp_path / "figures").exists()
@@ -129,7 +129,7 @@ def test_a_failure_half_way_leaves_older_figures_as_they_were(runs, data, tmp_pa
             raise OSError(28, "No space left on device")
         path.write_bytes(body)
 
-    monkeypatch.setattr(command, "write_atomic", no_space)
+    monkeypatch.setattr(making, "write_atomic", no_space)
     with pytest.raises(Failure, match="No space left on device"):
         sample(runs["mopoe"], data, tmp_path, Wish(given="m0"), seed=1, force=True)
     assert content(tmp_path) == before
