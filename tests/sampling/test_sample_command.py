@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from mmvae_cli.process.errors import DataProblem, Failure, Stopped, UsageProblem
 from mmvae_cli.process.processes import place
 from mmvae_cli.sampling import command, layout, making
 from mmvae_cli.sampling.plan import Figure, Wish
-from mmvae_cli.store import LabelInfo
+from mmvae_cli.store import LabelInfo, ModalityInfo
 
 
 def sample(run: Path, data: Path, out: Path | None, wish: Wish | None = None, **changes):
@@ -193,8 +192,8 @@ def test_typed_text_from_end_to_end(runs, data, tmp_path):
     assert tall > 10 * 128
 
 
-def test_a_kind_that_has_no_picture_is_shown_as_numbers():
-    info = SimpleNamespace(kind="sensor", shape=(3,))  # no such kind yet
+def test_a_vector_is_drawn_in_the_grids_of_pictures():
+    info = ModalityInfo(kind="vector", shape=(3,))
     context = layout.Context({"s": info}, LabelInfo(kind="class", names=("a",)), "test", "a run")
     arrays = {"sample_s": np.random.default_rng(0).normal(size=(1, 4, 3)), "z": np.zeros((1, 4, 2))}
     drawn = layout.pictures(Figure("prior", "prior", ("prior", "random_s"), (), ("s",)), arrays, context)
