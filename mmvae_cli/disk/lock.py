@@ -17,7 +17,7 @@ from typing import Any
 
 from mmvae_cli.disk.files import own_mark
 from mmvae_cli.process import console, processes, signals
-from mmvae_cli.process.errors import Failure, UsageProblem
+from mmvae_cli.process.errors import Failure, UsageProblem, cannot_write
 
 BEAT, SILENCE = 15.0, 90.0
 """Seconds between two touches; after so many without one a holder in another place counts as dead."""
@@ -102,7 +102,7 @@ def _made(path: Path, content: bytes) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise Failure(f"cannot write {path}: {error.strerror}", "choose a writable folder with --run") from error
+        raise cannot_write(path, error) from error
     finally:
         with suppress(OSError):
             own.unlink(missing_ok=True)

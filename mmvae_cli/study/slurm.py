@@ -11,7 +11,7 @@ from pathlib import Path
 from mmvae_cli.disk.files import write_atomic
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import Failure, UsageProblem
-from mmvae_cli.process.paths import make_folder
+from mmvae_cli.process.paths import expanded, make_folder
 from mmvae_cli.study import commands
 from mmvae_cli.study.commands import PROGRAM, Options
 from mmvae_cli.study.plan import PlannedRun
@@ -72,7 +72,7 @@ def parse_directives(texts: list[str]) -> dict[str, str]:
             raise UsageProblem(f"--slurm {key}: the study decides this itself", "leave it out")
         if key in found:
             raise UsageProblem(f"--slurm {key} is given twice", "give each once")
-        found[key] = value
+        found[key] = str(expanded(value)) if value.startswith("~/") else value  # Slurm takes it for a folder's name
     return found
 
 

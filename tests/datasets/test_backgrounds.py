@@ -61,9 +61,9 @@ def test_a_picture_that_may_not_be_read_is_not_called_damaged(tmp_path, monkeypa
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Image, "open", refuse)
-    with pytest.raises(DataProblem, match=r"1\.png: cannot be read \(Permission denied\)") as problem:
+    with pytest.raises(DataProblem, match=r"1\.png cannot be read \(Permission denied\)") as problem:
         backgrounds.read(*backgrounds.picture_paths(tmp_path))
-    assert problem.value.hint == "check its permissions"
+    assert problem.value.hint == "check its permissions, and those of the folders above it"
 
 
 STORED = {  # by the number of the orientation: how the camera stored a scene (H, W, 3)

@@ -9,6 +9,7 @@ from driving import listing, mmvae
 from mmvae_cli import cli
 from mmvae_cli.process import paths
 from mmvae_cli.process.errors import Failure, UsageProblem
+from mmvae_cli.study import slurm
 
 BUILD = ["make-dataset", "polymnist", "--digits", "embedded", "--limit", "60"]
 BELOW = {  # every verb with a path below the folder ``closed``
@@ -174,3 +175,9 @@ def test_a_path_that_python_would_call_absent_is_looked_at_all_the_same(tmp_path
     with pytest.raises(Failure, match="x: Permission denied") as problem:
         paths.given(str(tmp_path / "x"))
     assert "permissions" in problem.value.hint
+
+
+def test_a_tilde_of_a_slurm_directive_too(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    wanted = slurm.parse_directives(["output=~/logs/%j.out", "partition=gpu~1"])
+    assert wanted == {"output": "/home/me/logs/%j.out", "partition": "gpu~1"}

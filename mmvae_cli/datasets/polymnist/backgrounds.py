@@ -11,7 +11,7 @@ import numpy as np
 from mmvae_cli.datasets.pictures import set_upright
 from mmvae_cli.datasets.sources import SIDE
 from mmvae_cli.process import console, signals
-from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.errors import DataProblem, UsageProblem, cannot_read
 
 _DRAWN = 256
 """Pixels: height and width of a drawn background. A crop of 28 sees a part of a stripe or cell, a soft change of light:
@@ -162,7 +162,7 @@ def read(path: Path) -> np.ndarray:
                 set_upright(picture)
                 pixels = np.asarray(_to_rgb(picture))
     except PermissionError as error:
-        raise DataProblem(f"{path}: cannot be read ({error.strerror})", "check its permissions") from error
+        raise cannot_read(path, error) from error
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataProblem(f"{path}: cannot be read as an image ({error})", "replace or remove the file") from error
     height, width = pixels.shape[:2]
