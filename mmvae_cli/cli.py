@@ -245,6 +245,84 @@ def _list(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _size(text: str) -> tuple[int, int]:
+    """``64x48``: height and width."""
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and 0 < int(height) <= 4096 and 0 < int(width) <= 4096):
+        raise UsageProblem(f"--size {text}: height and width in pixels", "as --size 64x64")
+    return int(height), int(width)
+
+
+OwnName = Annotated[str | None, typer.Option("--name", help="Name of the dataset; default: its source's.")]
+TestShare = Annotated[
+    float | None, typer.Option("--test", help="Share of test items where nothing says the splits; default: 0.1.")
+]
+Raw = Annotated[
+    list[str] | None, typer.Option(metavar="NAME", help="A vector to keep as it is, as counts; may be repeated.")
+]
+StartingRecipe = Annotated[
+    Path | None, path_option("--recipe", help="Write a recipe that trains on the dataset into this file.")
+]
+
+
+@make_dataset.command("table")
+def make_table(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", parser=paths.given, help="A .csv, .tsv or .jsonl file.")],
+    modality: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=KIND:COLUMNS", help="As photo=image:photo_file, note=text:note, "
+                                       "lab=vector:age,bmi; may be repeated. Default: guessed, and said.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of the classes; default: label.")] = None,
+    key: Annotated[str | None, typer.Option(help="Column that names an item once; default: key or id.")] = None,
+    group: Annotated[str | None, typer.Option(help="Column whose groups are not parted between splits.")] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Pictures are cropped to the middle and resized to it.")
+    ] = None,
+    raw: Raw = None, test: TestShare = None, seed: Seed = 0, name: OwnName = None, recipe: StartingRecipe = None,
+    out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
+    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Build a dataset of your own from a table. Columns NAME_file_name are pictures (paths beside the table), numbers
+    a vector, other strings texts; split and label are what they say.
+
+    \b
+    mmvae make-dataset table items.csv --recipe mine.yaml
+    mmvae make-dataset table items.csv --modality photo=image:path --modality lab=vector:age,bmi --label species
+    """
+    from mmvae_cli.datasets import placing
+    from mmvae_cli.datasets.own import build, from_table
+
+    started = time.monotonic()
+    console.set_quiet(quiet)
+    options = build.options(table, name, out, data_dir, test=test, seed=seed, raw=tuple(raw or ()), recipe=recipe,
+                            size=_size(size) if size else None, force=force)  # fmt: skip
+    from_table.make(table, options, modalities=modality or [], label=label, group=group, key=key)
+    placing.report(options.out, started, as_json=as_json)
+
+
+@make_dataset.command("arrays")
+def make_arrays(
+    arrays: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", parser=paths.given, help="An .npz, or .npy files.")],
+    raw: Raw = None, test: TestShare = None, seed: Seed = 0, name: OwnName = None, recipe: StartingRecipe = None,
+    out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
+    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Build a dataset of your own from arrays: row i of each is item i; labels and split are what they say.
+
+    \b
+    mmvae make-dataset arrays data.npz --recipe mine.yaml
+    """
+    from mmvae_cli.datasets import placing
+    from mmvae_cli.datasets.own import build, from_arrays
+
+    started = time.monotonic()
+    console.set_quiet(quiet)
+    options = build.options(arrays, name, out, data_dir, test=test, seed=seed, raw=tuple(raw or ()), recipe=recipe,
+                            force=force)  # fmt: skip
+    from_arrays.make(arrays, options)
+    placing.report(options.out, started, as_json=as_json)
+
+
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a .yaml file.")],

@@ -319,3 +319,14 @@ def test_a_wrong_dataset_json_is_told_in_our_words(folder):
         DataProblem, match=r"dataset.json: modalities.photo.shape.1: has to be a whole number, not 'wide'"
     ):
         Store(folder)
+
+
+def test_data_may_have_no_labels(tmp_path):
+    for split in ("train", "test"):
+        store.new_array(tmp_path, f"{split}/lab.npy", (4, 2), np.float32)[:] = 1
+    splits = {"train": {"count": 4}, "test": {"count": 4}}
+    lab = ModalityInfo(kind="vector", shape=(2,))
+    store.finish(tmp_path, store.StoreInfo(name="x", splits=splits, modalities={"lab": lab}))
+    found = store.Store(tmp_path)
+    assert found.info.labels is None
+    assert found.labels("test").tolist() == [0, 0, 0, 0]

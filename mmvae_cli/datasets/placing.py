@@ -59,10 +59,12 @@ def preview(folder: Path, info: StoreInfo) -> Any:
 
     Reads the arrays in ``folder``; dataset.json need not be there yet.
     """
-    labels = np.load(folder / "test" / "labels.npy", mmap_mode="r", allow_pickle=False)
-    items = _items(labels, info.labels.kind == "class")
+    by_class = info.labels is not None and info.labels.kind == "class"
+    labels = np.load(folder / "test" / "labels.npy", mmap_mode="r", allow_pickle=False) if info.labels else None
+    items = _items(np.zeros(info.splits["test"].count) if labels is None else labels, by_class)
     rows = [[_cell(folder, name, known, item) for item in items] for name, known in info.modalities.items()]
-    heads = [info.labels.names[labels[item]] for item in items] if info.labels.kind == "class" else None
+    names = info.labels.names if info.labels else ()
+    heads = None if labels is None or not by_class else [names[labels[item]] for item in items]
     pixels = max((cell.shape[-1] for row in rows for cell in row if isinstance(cell, np.ndarray)), default=28)
     return drawing.grid(rows, row_labels=list(info.modalities), column_labels=heads,
                         title="; ".join(filter(None, [f"{info.name}: test tuples, one a column", info.stand_in])),

@@ -19,6 +19,8 @@ from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import EvaluationResult
 
 METRICS = ("latent", "coherence", "likelihood")
+_OF_LABELS = ("latent", "coherence")
+"""Metrics that compare with labels."""
 
 
 def run(
@@ -84,8 +86,12 @@ def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], 
                             checkpoint=found.path.name, step=found.position.step, epoch=found.position.epoch),
         dataset=result.DatasetFacts(name=store.name, fingerprint=store.fingerprint, split=spec.split,
                                     count=len(test.items), stand_in=store.info.stand_in),
-        base_rates=attributes.base_rates(setting, test), chance=chance(setting, test.labels),
+        base_rates=attributes.base_rates(setting, test),
+        chance=chance(setting, test.labels) if store.info.labels else None,
     )  # fmt: skip
+    if store.info.labels is None:
+        fresh.reasons |= {metric: "no labels" for metric in wanted if metric in _OF_LABELS}
+        wanted = [metric for metric in wanted if metric not in _OF_LABELS]
     if "latent" in wanted:
         fresh.latent = latent.measure(setting, test, fresh.reasons)
     if "coherence" in wanted:

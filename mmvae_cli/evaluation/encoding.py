@@ -19,7 +19,7 @@ from mmvae_cli.process import signals
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import MAX_SUBSETS, EvaluationSpec, Recipe
 from mmvae_cli.recipe.families import Subset
-from mmvae_cli.store import LabelInfo, Store, batches
+from mmvae_cli.store import UNLABELLED, LabelInfo, Store, batches
 
 BLOCK = 256
 """Rows among which the block rule of mixture posteriors is applied, and the released code's batch (equations 6)."""
@@ -59,7 +59,7 @@ class Setting:
 
     @property
     def labels(self) -> LabelInfo:
-        return self.store.info.labels
+        return self.store.info.labels or UNLABELLED
 
     @cached_property
     def subsets(self) -> list[Subset]:

@@ -32,8 +32,8 @@ def run(
     if count is not None and wish.texts:
         raise UsageProblem("--count has no effect with --text", "give --text once for every column")
     kinds = {name: spec.kind for name, spec in recipe.modalities.items()}
-    data = of_recipe(recipe, data_dir, verify=False, trained_on=run_folder.trained_on())
-    figures = plan.plan(wish, kinds, recipe.model.private_dim, data.info.labels.names)
+    labels = of_recipe(recipe, data_dir, verify=False, trained_on=run_folder.trained_on()).info.labels
+    figures = plan.plan(wish, kinds, recipe.model.private_dim, labels.names if labels else ())
     target = out or run_folder.figures
     _refuse_existing(target, figures, force)
     from mmvae_cli.run import trained

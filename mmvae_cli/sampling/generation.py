@@ -25,7 +25,7 @@ from mmvae_cli.recipe import Recipe
 from mmvae_cli.run.trained import Trained
 from mmvae_cli.sampling.layout import SHOWN_CHANNELS
 from mmvae_cli.sampling.plan import Figure
-from mmvae_cli.store import ModalityInfo, attribute_text, batches, text
+from mmvae_cli.store import UNLABELLED, ModalityInfo, attribute_text, batches, text
 
 ROWS = 10
 """Samples per item in a conditional grid, as in the released code (equations 6.2)."""
@@ -238,7 +238,7 @@ def choose_items(sampler: Sampler, count: int) -> np.ndarray:
     if count > total:
         raise UsageProblem(f"--count {count}: the {sampler.split} split has {total:,} items", "give a smaller --count")
     order = np.random.default_rng(derive(sampler.seed, "sample", "items")).permutation(total)
-    if store.info.labels.kind == "class":
+    if store.info.labels and store.info.labels.kind == "class":
         labels = store.labels(sampler.split)[order]
         grouped = np.argsort(labels, kind="stable")
         _, first, sizes = np.unique(labels[grouped], return_index=True, return_counts=True)
@@ -250,7 +250,7 @@ def choose_items(sampler: Sampler, count: int) -> np.ndarray:
 
 def _typed(sampler: Sampler, figure: Figure) -> tuple[Batch, Arrays]:
     """The typed attributes as text, written and placed by the rule of the dataset (equations 7.4), as a batch."""
-    (name,), labels = figure.given, sampler.trained.store.info.labels
+    (name,), labels = figure.given, sampler.trained.store.info.labels or UNLABELLED
     info = sampler.info(name)
     if info.shape != (attribute_text.LENGTH,):
         raise UsageProblem(

@@ -26,7 +26,7 @@ class Context(NamedTuple):
     ``remark``: what else a reader has to know of this figure."""
 
     modalities: dict[str, ModalityInfo]
-    labels: LabelInfo
+    labels: LabelInfo | None
     split: str
     about: str
     remark: str = ""
@@ -117,7 +117,7 @@ def _cell(content: Any, info: ModalityInfo) -> Cell:
 
 def _columns(arrays: dict[str, np.ndarray], context: Context) -> list[str]:
     """Above every column its class, or the number of the item where there are no classes."""
-    if context.labels.kind == "class":
+    if context.labels and context.labels.kind == "class":
         return [context.labels.names[label] for label in arrays["labels"][:COLUMNS]]
     return [f"#{item}" for item in arrays["items"][:COLUMNS]]
 

@@ -99,7 +99,9 @@ class Store:
         return index
 
     def labels(self, split: str) -> np.ndarray:
-        """int64 (items,) classes or uint8 (items, A) attributes."""
+        """int64 (items,) classes or uint8 (items, A) attributes; zeros where the data have no labels."""
+        if self.info.labels is None:
+            return np.zeros(self.count(split), np.int64)
         labels, known = self._load(f"{split}/labels.npy")[:], self.info.labels
         shape: tuple[int, ...] = (self.count(split),)
         dtype, top = "int64", len(known.names) - 1

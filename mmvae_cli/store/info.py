@@ -92,15 +92,19 @@ class LabelInfo(_Part):
     names: tuple[str, ...] = Field(min_length=1)
 
 
+UNLABELLED = LabelInfo(kind="class", names=("unlabelled",))
+"""Data without labels, where labels are asked for: all items of one class."""
+
+
 class StoreInfo(_Part):
-    """The content of dataset.json."""
+    """The content of dataset.json. ``labels``: None for data without any."""
 
     format: Literal["mmvae-dataset"] = "mmvae-dataset"
     version: Literal[1] = 1
     name: str = Field(pattern=_NAME)
     modalities: dict[str, ModalityInfo] = Field(min_length=1)
     splits: dict[str, SplitInfo] = Field(min_length=1)
-    labels: LabelInfo
+    labels: LabelInfo | None = None
     stand_in: str | None = None
     """Says what is not the real thing (generated pictures, a subset); shown wherever results are."""
     seed: int | None = None

@@ -1,0 +1,134 @@
+"""From the parts of own data to a dataset folder and a recipe to start from."""
+
+import math
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmvae_cli.datasets import placing
+from mmvae_cli.datasets.building import dataset_folder
+from mmvae_cli.datasets.own.parts import Part
+from mmvae_cli.datasets.own.splits import Splits
+from mmvae_cli.disk.files import write_atomic
+from mmvae_cli.process import console, signals
+from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.paths import shown
+from mmvae_cli.recipe.kinds import KINDS
+from mmvae_cli.recipe.schema import NAME
+from mmvae_cli.store import LabelInfo, SplitInfo, StoreInfo, new_array
+
+_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Options:
+    """What does not depend on where own data come from."""
+
+    out: Path
+    data_dir: Path
+    name: str
+    test: float | None = None
+    seed: int = 0
+    raw: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    recipe: Path | None = None
+    force: bool = False
+
+
+def options(source: Path, name: str | None, out: Path | None, data_dir: Path, **more: Any) -> Options:
+    """The dataset is named by its source unless ``name`` is given. Raises UsageProblem for a name that is none."""
+    name = source.stem if name is None else name
+    if not re.fullmatch(NAME, name):
+        raise UsageProblem(f"{name!r} cannot name a dataset", "give --name: letters, digits, '_' and '-', 64 at most")
+    return Options(out or data_dir / name, data_dir, name, **more)
+
+
+def check(options: Options, names: list[str], vectors: list[str]) -> None:
+    """Raise UsageProblem for options that fit nothing, before anything is read in full."""
+    if options.recipe is not None and options.recipe.exists() and not options.force:
+        raise UsageProblem(f"{options.recipe} exists", "give --force to replace it, or another --recipe")
+    if len(set(names)) < len(names):
+        raise UsageProblem("two modalities have the same name", "give each --modality a name of its own")
+    for name in options.raw:
+        if name not in vectors:
+            raise UsageProblem(f"--raw {name}: no such vector", f"there are: {', '.join(vectors) or 'none'}")
+
+
+def build(
+    options: Options, parts: dict[str, Part], splits: Splits, labels: tuple[np.ndarray, LabelInfo] | None, source: Path
+) -> None:
+    """Write the dataset, or nothing; then the recipe."""
+    info = StoreInfo(
+        name=options.name, modalities={name: part.info for name, part in parts.items()}, seed=options.seed,
+        splits={split: SplitInfo(count=len(items)) for split, items in splits.items()},
+        labels=labels[1] if labels else None,
+        provenance={"source": shown(str(source)), **placing.versions()},
+    )  # fmt: skip
+    with dataset_folder(options.out, force=options.force) as folder:
+        _check_room(folder, parts, splits)
+        with console.progress(options.name, sum(map(len, splits.values())) * len(parts), "rows") as bar:
+            for split, items in splits.items():
+                for name, part in parts.items():
+                    dtype = np.dtype(KINDS[part.info.kind].dtype)
+                    array = new_array(folder, f"{split}/{name}.npy", (len(items), *part.info.shape), dtype)
+                    for start in range(0, len(items), _AT_ONCE):
+                        signals.leave_if_requested("nothing was written")
+                        some = items[start : start + _AT_ONCE]
+                        array[start : start + len(some)] = part.rows(some)
+                        bar.advance(len(some))
+                if labels:
+                    new_array(folder, f"{split}/labels.npy", (len(items),), np.int64)[:] = labels[0][items]
+        placing.finish(folder, info)
+    _offer(options, recipe_for(options, parts, splits))
+
+
+def _check_room(folder: Path, parts: dict[str, Part], splits: Splits) -> None:
+    rows = sum(map(len, splits.values()))
+    needed = rows * sum(math.prod(p.info.shape) * np.dtype(KINDS[p.info.kind].dtype).itemsize for p in parts.values())
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise DataProblem(f"the dataset takes {needed / 1e9:.1f} GB, {folder.parent} has {free / 1e9:.1f} GB left",
+                          "choose fewer features, smaller pictures or another --out")  # fmt: skip
+
+
+# the recipe ----------------------------------------------------------------------------------------------------------
+
+
+def recipe_for(options: Options, parts: dict[str, Part], splits: Splits) -> str:
+    """A complete recipe for these data, as YAML."""
+    usual = options.out.resolve() == (options.data_dir / options.name).resolve()
+    place = options.name if usual else str(options.out.resolve())
+    lines = [f"  {name}: {{{_modality(part)}}}" for name, part in parts.items()]
+    count = len(splits["train"])
+    return "\n".join([
+        f"# A recipe to start from, for the dataset {options.name}.",
+        f"name: {options.name}", f"dataset: {{name: {_quoted(place)}}}", "modalities:", *lines,
+        "model: {method: mopoe, latent_dim: 32}", "objective: {beta: 1.0, likelihood_weights: by_size}", "training:",
+        f"  epochs: {min(500, max(20, 200_000 // count))}", f"  batch_size: {min(64, count)}",
+        "  learning_rate: 1.0e-3", "evaluation: {likelihood_items: 256}", "",
+    ])  # fmt: skip
+
+
+def _modality(part: Part) -> str:
+    kind, shape = part.info.kind, part.info.shape
+    if kind == "image":
+        return f"network: conv, shape: {list(shape)}, width: 128, likelihood: normal, scale: 0.3"
+    if kind == "text":
+        return "network: text8" if shape == (8,) else "network: text256, width: 32"
+    likelihood = ", likelihood: negative_binomial" if part.counts else ""
+    return f"network: mlp, shape: {list(shape)}, width: 128{likelihood}"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _offer(options: Options, recipe: str) -> None:
+    if options.recipe is not None:
+        write_atomic(options.recipe, recipe.encode())
+        console.say(f"a recipe to start from: mmvae train {options.recipe}")
+    else:
+        console.say(f"a recipe to start from (--recipe FILE writes it):\n{recipe}")

@@ -1,0 +1,121 @@
+"""``make-dataset arrays``: an .npz, or a folder of .npy files, becomes a dataset. Row i of every array is item i."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mmvae_cli.datasets.own import build, parts, splits
+from mmvae_cli.datasets.own.build import Options
+from mmvae_cli.disk.files import reading
+from mmvae_cli.process import console
+from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.store import LabelInfo, ModalityInfo
+
+_LABELS, _SPLIT = "labels", "split"
+_FORMS = "pictures are uint8 (N, C, H, W) or (N, H, W), vectors numbers (N, features), texts strings (N,)"
+
+
+def make(path: Path, options: Options) -> None:
+    """Read, check and write. Raises a Failure that names file and array; then nothing was written."""
+    arrays = _read(path)
+    _check_rows(path, arrays)
+    labels, said = arrays.pop(_LABELS, None), arrays.pop(_SPLIT, None)
+    if not arrays:
+        raise DataProblem(f"{path} has no array of data", _FORMS)
+    kinds = {name: _kind(path, name, array) for name, array in arrays.items()}
+    build.check(options, list(arrays), [name for name, kind in kinds.items() if kind == "vector"])
+    known = None if labels is None else _labels(path, labels)
+    count = len(next(iter(arrays.values())))
+    if said is None:
+        share = splits.TEST_SHARE if options.test is None else options.test
+        chosen = splits.drawn(count, share, options.seed, None if known is None else known[0], None)
+    elif options.test is not None:
+        raise UsageProblem("--test has no effect: there is an array split", "leave one of them out")
+    else:
+        chosen = splits.named([str(word) for word in said.tolist()], f"{path}, array {_SPLIT}")
+    ready = {name: _part(path, name, array, kinds[name], chosen["train"], options) for name, array in arrays.items()}
+    console.say(
+        "read as: " + ", ".join(f"{name}: {kind} {list(ready[name].info.shape)}" for name, kind in kinds.items())
+    )
+    build.build(options, ready, chosen, known, path)
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if path.is_dir():
+        files = sorted(path.glob("*.npy"))
+        if not files:
+            raise DataProblem(f"{path} has no .npy file", "give an .npz file or a folder of .npy files")
+        return {file.stem: _array(file) for file in files}
+    if not path.is_file():
+        raise DataProblem(f"{path} is not there", "give an .npz file or a folder of .npy files")
+    with reading(path):
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                if not isinstance(found, np.lib.npyio.NpzFile):
+                    raise ValueError("it is no .npz file")
+                return {name: found[name] for name in found.files}
+        except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+            raise DataProblem(
+                f"{path} cannot be read ({str(error)[:100]})", "save plain arrays: numpy.savez"
+            ) from error
+
+
+def _array(file: Path) -> np.ndarray:
+    with reading(file):
+        try:
+            array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError) as error:
+            raise DataProblem(
+                f"{file} cannot be read ({str(error)[:100]})", "save a plain array: numpy.save"
+            ) from error
+    return array
+
+
+def _check_rows(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    rows = {name: len(array) if array.ndim else 0 for name, array in arrays.items()}
+    if len(set(rows.values())) != 1 or 0 in rows.values():
+        said = ", ".join(f"{name} {count}" for name, count in rows.items())
+        raise DataProblem(f"{path}: every array has a row for each item, here: {said or 'no array'}",
+                          "incomplete data are not supported yet")  # fmt: skip
+
+
+def _kind(path: Path, name: str, array: np.ndarray) -> str:
+    if array.dtype == np.uint8 and array.ndim in (3, 4):
+        return "image"
+    if array.dtype.kind in "US" and array.ndim == 1:
+        return "text"
+    if array.dtype.kind in "fiub" and array.ndim in (1, 2):
+        return "vector"
+    raise DataProblem(f"{path}, array {name}: {array.dtype} {array.shape} is no data of a known kind", _FORMS)
+
+
+def _labels(path: Path, labels: np.ndarray) -> tuple[np.ndarray, LabelInfo]:
+    if labels.ndim != 1 or labels.dtype.kind not in "iuUSb":
+        raise DataProblem(f"{path}, array {_LABELS}: {labels.dtype} {labels.shape} are no classes",
+                          "whole numbers or strings (N,)")  # fmt: skip
+    return splits.labels_of([str(label) for label in labels.tolist()])
+
+
+def _part(
+    path: Path, name: str, array: np.ndarray, kind: str, train: np.ndarray, options: Options
+) -> parts.Part:  # fmt: skip
+    if kind == "image":
+        pictures = array[:, None] if array.ndim == 3 else array
+        if pictures.shape[1] > 4 and pictures.shape[3] in (1, 3):
+            raise DataProblem(
+                f"{path}, array {name}: {array.shape} looks like (N, H, W, C)", "transpose it: (N, C, H, W)"
+            )
+        return parts.Part(ModalityInfo(kind="image", shape=pictures.shape[1:]), lambda items: pictures[items])
+    if kind == "text":
+        return parts.texts([str(text) for text in array.tolist()], name)
+    values = np.asarray(array[:, None] if array.ndim == 1 else array, np.float64)
+    if len(wrong := np.argwhere(~(np.abs(values) <= np.finfo(np.float32).max))):
+        row, column = wrong[0].tolist()
+        raise DataProblem(f"{path}, array {name}, row {row}, column {column}: {values[row, column]} is not finite",
+                          "incomplete data are not supported yet")  # fmt: skip
+    return parts.vectors(
+        values, [str(column) for column in range(values.shape[1])], train, raw=name in options.raw,
+        problem=lambda feature, what: DataProblem(f"{path}, array {name}, column {feature}: {what}",
+                                                  "leave the column out, or keep the numbers: --raw"),
+    )  # fmt: skip

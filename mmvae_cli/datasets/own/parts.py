@@ -1,0 +1,113 @@
+"""One modality of own data on its way into a store: what it is, and its rows as they will lie there."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mmvae_cli.datasets.pictures import set_upright
+from mmvae_cli.process import console
+from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.store import ModalityInfo, text
+
+Problem = Callable[[int, str], DataProblem]
+"""(item, what) -> the error to raise, with the item's place in its source."""
+TEXT_LENGTHS = (8, 256)
+"""Lengths that there are networks for."""
+_LARGEST_KEPT, _USUAL_SIZE = 128, (64, 64)
+_MODES = {"1": 1, "L": 1, "RGB": 3, "P": 3}
+
+
+class Part(NamedTuple):
+    """``rows``: numbers of items (n,) -> what the store holds of them, (n, *shape). ``counts``: whole numbers from 0,
+    not standardised."""
+
+    info: ModalityInfo
+    rows: Callable[[np.ndarray], np.ndarray]
+    counts: bool = False
+
+
+def pictures(files: Sequence[Path], size: tuple[int, int] | None, problem: Problem) -> Part:
+    """Picture files, turned as they were held, cropped to the middle and resized: to ``size``, to the size that all
+    have, or to 64x64. Grey where all are. Raises DataProblem for one that is not there or no plain picture."""
+    seen = [_header(file, item, problem) for item, file in enumerate(files)]
+    sizes = {(height, width) for _, height, width in seen}
+    common = next(iter(sizes)) if len(sizes) == 1 and max(next(iter(sizes))) <= _LARGEST_KEPT else _USUAL_SIZE
+    height, width = size or common
+    channels = max(channels for channels, _, _ in seen)
+
+    def rows(items: np.ndarray) -> np.ndarray:
+        return np.stack([_decoded(files[i], channels, (width, height), int(i), problem) for i in items])
+
+    return Part(ModalityInfo(kind="image", shape=(channels, height, width)), rows)
+
+
+def _header(file: Path, item: int, problem: Problem) -> tuple[int, int, int]:
+    """Channels, height and width."""
+    from PIL import Image
+
+    if not file.is_file():
+        raise problem(item, f"{file} is not there: incomplete data are not supported yet")
+    try:
+        with Image.open(file) as picture:
+            frames, mode = getattr(picture, "n_frames", 1), picture.mode
+            turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            width, height = picture.size
+    except Exception as error:  # a damaged picture fails in more ways than Pillow has names for
+        raise problem(item, f"{file} cannot be read as a picture ({str(error)[:80]})") from error
+    if frames > 1:
+        raise problem(item, f"{file} has {frames} frames; a picture has one")
+    if mode not in _MODES:
+        kind = {"RGBA": "transparency", "LA": "transparency", "I;16": "16 bits a pixel"}.get(mode, f"mode {mode}")
+        raise problem(item, f"{file} has {kind}; a picture is grey or RGB with 8 bits")
+    return (_MODES[mode], width, height) if turned else (_MODES[mode], height, width)
+
+
+def _decoded(file: Path, channels: int, size: tuple[int, int], item: int, problem: Problem) -> np.ndarray:
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(file) as picture:
+            set_upright(picture)
+            fitted = ImageOps.fit(picture.convert("L" if channels == 1 else "RGB"), size, Image.Resampling.LANCZOS)
+    except Exception as error:  # see above
+        raise problem(item, f"{file} cannot be read as a picture ({str(error)[:80]})") from error
+    pixels = np.asarray(fitted)
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def texts(strings: Sequence[str], name: str) -> Part:
+    """Strings in small letters, as long as the longest network for texts reads; what is cut or unknown is said."""
+    small = [" ".join(string.lower().split(" ")) for string in strings]
+    length = next((some for some in TEXT_LENGTHS if max(map(len, small)) <= some), TEXT_LENGTHS[-1])
+    unknown = set("".join(small)) - set(text.ALPHABET)
+    cut = sum(len(string) > length for string in small)
+    if cut:
+        console.warn(f"{name}: {cut:,} of {len(small):,} texts are cut to {length} characters")
+    if unknown:
+        console.warn(f"{name}: {len(unknown)} characters are not in the alphabet and become blanks, as "
+                     f"{''.join(sorted(unknown))[:8]!r}")  # fmt: skip
+    blanks = str.maketrans(dict.fromkeys(unknown, " "))
+    ready = [string.translate(blanks)[:length] for string in small]
+    info = ModalityInfo(kind="text", shape=(length,), alphabet=text.ALPHABET, fill=" ")
+    return Part(info, lambda items: text.encode([ready[i] for i in items], length))
+
+
+def vectors(
+    values: np.ndarray, features: Sequence[str], train: np.ndarray, *, raw: bool, problem: Callable[[str, str], Any]
+) -> Part:
+    """Numbers (items, F): as they are with ``raw``, else standardised by mean and deviation of the ``train`` items.
+    ``problem``: (feature, what) -> the error for a feature that is constant."""
+    if raw:
+        info = ModalityInfo(kind="vector", shape=values.shape[1:], features=tuple(features))
+        whole = bool((values >= 0).all() and (values == np.floor(values)).all())
+        return Part(info, lambda items: values[items].astype(np.float32), whole)
+    known = values[train]
+    means, deviations = known.mean(0), known.std(0)
+    for feature, mean, deviation in zip(features, means, deviations, strict=True):
+        if deviation <= 1e-9 * max(1.0, abs(mean)):
+            raise problem(feature, f"is {mean:g} in every training item, and so says nothing")
+    info = ModalityInfo(kind="vector", shape=values.shape[1:], features=tuple(features),
+                        means=tuple(means.tolist()), deviations=tuple(deviations.tolist()))  # fmt: skip
+    return Part(info, lambda items: ((values[items] - means) / deviations).astype(np.float32))

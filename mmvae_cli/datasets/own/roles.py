@@ -1,0 +1,84 @@
+"""What the columns of a table are: said by ``--modality NAME=kind:columns``, or guessed by name and content."""
+
+from typing import NamedTuple
+
+from mmvae_cli.datasets.own.table import Table, numeric_share
+from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.recipe.kinds import KINDS
+
+PATH_SUFFIX = "_file_name"
+_MOST_LABELS, _ROWS_A_LABEL = 100, 5
+_KEYS = ("key", "id")
+_MOSTLY = 0.5
+_FORM = "NAME=KIND:COLUMN, as photo=image:photo_file or lab=vector:age,bmi"
+
+
+class Modality(NamedTuple):
+    name: str
+    kind: str
+    columns: tuple[str, ...]
+
+    def flag(self) -> str:
+        return f"--modality {self.name}={self.kind}:{','.join(self.columns)}"
+
+
+class Roles(NamedTuple):
+    """``rest``: columns that are nothing."""
+
+    modalities: list[Modality]
+    label: str | None
+    split: str | None
+    key: str | None
+    rest: list[str]
+
+
+def given(text: str) -> Modality:
+    """One ``--modality``. Raises UsageProblem where it is of another form."""
+    name, _, content = text.partition("=")
+    kind, _, columns = content.partition(":")
+    listed = tuple(column.strip() for column in columns.split(",") if column.strip())
+    if not name or not listed or kind not in KINDS:
+        raise UsageProblem(f"--modality {text!r}: write {_FORM}", f"KIND is one of {', '.join(KINDS)}")
+    if kind != "vector" and len(listed) > 1:
+        raise UsageProblem(f"--modality {text!r}: {kind} data have one column", "one --modality for each")
+    return Modality(name, kind, listed)
+
+
+def of_table(table: Table, said: list[Modality], label: str | None, group: str | None, key: str | None) -> Roles:
+    """Raises UsageProblem for a column that is named and not there, DataProblem where nothing can be guessed."""
+    for option, name in (("--label", label), ("--group", group), ("--key", key)):
+        if name is not None:
+            table.column(name, option)
+    for modality in said:
+        for column in modality.columns:
+            table.column(column, modality.flag())
+    names = list(table.columns)
+    label = label or ("label" if "label" in names else None)
+    split = "split" if "split" in names else None
+    key = key or next((name for name in _KEYS if name in names), None)
+    left = [name for name in names if name not in (label, split, key, group)]
+    if said:
+        used = {column for modality in said for column in modality.columns}
+        return Roles(said, label, split, key, [name for name in left if name not in used])
+    return _guessed(table, left, label, split, key)
+
+
+def _guessed(table: Table, left: list[str], label: str | None, split: str | None, key: str | None) -> Roles:
+    found, numbers, rest = [], list[str](), list[str]()
+    for name in left:
+        cells = table.columns[name]
+        if name == "file_name" or name.endswith(PATH_SUFFIX):
+            found.append(Modality(name.removesuffix(PATH_SUFFIX) if name != "file_name" else "image", "image", (name,)))
+        elif numeric_share(cells) > _MOSTLY:
+            numbers.append(name)
+        elif (distinct := len(set(cells))) > _MOSTLY * len(cells):
+            found.append(Modality(name, "text", (name,)))
+        elif label is None and distinct <= min(_MOST_LABELS, len(cells) // _ROWS_A_LABEL):
+            label = name
+        else:
+            rest.append(name)
+    if numbers:
+        found.append(Modality("numbers", "vector", tuple(numbers)))
+    if not found:
+        raise DataProblem(f"{table.path}: no column is known for data", f"say which are: --modality {_FORM}")
+    return Roles(found, label, split, key, rest)

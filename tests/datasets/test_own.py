@@ -1,0 +1,351 @@
+"""Data of the user's own: what a table or arrays become, what is guessed, and every input that is refused."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from mmvae_cli import recipe as recipes
+from mmvae_cli.cli import app
+from mmvae_cli.datasets.own import splits
+from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
+from mmvae_cli.store import Store, batches, text
+
+WORDS = ("cat", "dog", "owl")
+HEADER = ["id", "photo_file_name", "scan_file_name", "note", "age", "bmi", "label"]
+
+
+@pytest.fixture
+def items(tmp_path, monkeypatch):
+    """Rows of a table beside whose file the pictures lie; a test may spoil a cell before it writes them."""
+    monkeypatch.chdir(tmp_path)
+    rng, rows = np.random.default_rng(0), []
+    (tmp_path / "pics").mkdir()
+    for item in range(30):
+        colours = rng.integers(0, 255, (12, 16, 3), dtype=np.uint8)
+        Image.fromarray(colours).save(tmp_path / f"pics/p{item}.png")
+        Image.fromarray(colours[..., 0]).save(tmp_path / f"pics/s{item}.png")
+        rows.append([str(item), f"pics/p{item}.png", f"pics/s{item}.png", f"A {WORDS[item % 3]}, no. {item}",
+                     str(20 + item), f"{rng.normal():.3f}", WORDS[item % 3]])  # fmt: skip
+    return rows
+
+
+def write(rows, header=HEADER, name="items.csv"):
+    with open(name, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([header, *rows])
+
+
+def make(*options, verb="table", source="items.csv"):
+    """Raises what the command raises."""
+    done = CliRunner().invoke(app, ["make-dataset", verb, source, *options])
+    if done.exception is not None and not isinstance(done.exception, SystemExit):
+        raise done.exception
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_a_table_needs_no_flags(items, tmp_path):
+    write(items)
+    said = make("--recipe", "mine.yaml").stderr
+    store = Store(tmp_path / "data" / "items")
+    known = store.info.modalities
+    assert {name: (m.kind, m.shape) for name, m in known.items()} == {
+        "photo": ("image", (3, 12, 16)), "scan": ("image", (1, 12, 16)), "note": ("text", (256,)),
+        "numbers": ("vector", (2,)),
+    }  # fmt: skip
+    assert store.info.labels.names == WORDS
+    assert (store.count("train"), store.count("test")) == (27, 3)
+    assert sorted(store.labels("test")) == [0, 1, 2]
+    for flag in ("photo=image:photo_file_name", "note=text:note", "numbers=vector:age,bmi", "--label label",
+                 "--key id", "--size 12x16", "--test 0.1"):  # fmt: skip
+        assert flag in said
+    assert json.loads((tmp_path / "data/items/dataset.json").read_text())["stand_in"] is None
+
+
+def test_every_row_keeps_its_own_content(items, tmp_path):
+    write(items)
+    make()
+    store = Store(tmp_path / "data" / "items")
+    for split in ("train", "test"):
+        known = store.info.modalities["numbers"]
+        ages = store.array(split, "numbers")[:, 0] * known.deviations[0] + known.means[0]
+        notes = text.decode(store.array(split, "note")[:], alphabet=text.ALPHABET)
+        for row, age in enumerate(np.round(ages).astype(int)):
+            item = age - 20
+            assert notes[row].strip() == items[item][3].lower()
+            assert np.array_equal(
+                store.array(split, "photo")[row].transpose(1, 2, 0), np.asarray(Image.open(items[item][1]))
+            )
+            assert np.array_equal(store.array(split, "scan")[row][0], np.asarray(Image.open(items[item][2])))
+            assert WORDS[store.labels(split)[row]] == items[item][6]
+
+
+def test_vectors_are_standardised_by_the_training_items(items, tmp_path):
+    write(items)
+    make()
+    train = Store(tmp_path / "data" / "items").array("train", "numbers")[:]
+    np.testing.assert_allclose(train.mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(train.std(0), 1, atol=1e-5)
+
+
+def test_the_flags_that_are_printed_make_the_same_dataset(items, tmp_path):
+    write(items)
+    said = make("--out", "first").stderr
+    line = next(line for line in said.splitlines() if "read as: " in line)
+    make(*line.split("read as: ")[1].split(), "--out", "second")
+    assert Store(tmp_path / "first").fingerprint == Store(tmp_path / "second").fingerprint
+
+
+def test_json_lines_are_read_like_a_table(items, tmp_path):
+    write(items)
+    make("--out", "first")
+    lines = [json.dumps(dict(zip(HEADER, row, strict=True)) | {"age": int(row[4])}) for row in items]
+    (tmp_path / "items.jsonl").write_text("\n".join(lines) + "\n")
+    make("--out", "second", source="items.jsonl")
+    assert Store(tmp_path / "first").fingerprint == Store(tmp_path / "second").fingerprint
+
+
+def test_the_recipe_fits_the_data(items, tmp_path):
+    write(items)
+    make("--recipe", "mine.yaml", "--out", "elsewhere", "--raw", "numbers", "--name", "own")
+    recipe = recipes.validate(yaml.safe_load((tmp_path / "mine.yaml").read_text()), "mine.yaml")
+    assert recipes.dataset_folder(recipe, tmp_path / "data") == tmp_path / "elsewhere"
+    batches.check_store(Store(tmp_path / "elsewhere"), recipe)
+    assert recipe.name == "own"
+
+
+def test_pictures_are_turned_cropped_and_resized(items, tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = np.zeros((32, 16, 3), np.uint8)
+    upright[:16] = 255  # white above black once it is turned
+    Image.fromarray(np.rot90(upright)).save("pics/p0.png", exif=exif)
+    items[0][1] = "pics/p0.png"
+    write(items)
+    make("--size", "8x8", "--test", "0.2")
+    store = Store(tmp_path / "data" / "items")
+    assert store.info.modalities["photo"].shape == (3, 8, 8)
+    found = [np.concatenate([store.array(s, "photo")[:] for s in ("train", "test")])]
+    turned = [p for p in found[0] if p[:, 0].min() > 200 and p[:, -1].max() < 50]
+    assert len(turned) == 1
+
+
+def test_a_split_column_is_followed(items, tmp_path):
+    rows = [[*row, "test" if int(row[0]) % 3 == 0 else "val" if int(row[0]) == 1 else "train"] for row in items]
+    write(rows, [*HEADER, "split"])
+    make()
+    store = Store(tmp_path / "data" / "items")
+    assert {split: store.count(split) for split in store.info.splits} == {"train": 19, "validation": 1, "test": 10}
+    with pytest.raises(UsageProblem, match="--test and --group have no effect: the table has a column split"):
+        make("--test", "0.2", "--force")
+
+
+def test_groups_stay_whole(items, tmp_path):
+    rows = [[*row, f"patient {int(row[0]) // 5}"] for row in items]
+    write(rows, [*HEADER, "patient"])
+    make("--group", "patient", "--test", "0.3")
+    store = Store(tmp_path / "data" / "items")
+    known = store.info.modalities["numbers"]
+    ages = {split: np.round(store.array(split, "numbers")[:, 0] * known.deviations[0] + known.means[0]).astype(int) - 20
+            for split in ("train", "test")}  # fmt: skip
+    patients = {split: set((numbers // 5).tolist()) for split, numbers in ages.items()}
+    assert patients["train"].isdisjoint(patients["test"])
+    assert store.count("test") in (5, 10)
+
+
+def test_splits_are_drawn_alike_for_a_seed_and_evenly_over_labels():
+    codes = np.arange(1000) % 4
+    first, again = (splits.drawn(1000, 0.1, 3, codes, None) for _ in range(2))
+    assert np.array_equal(first["test"], again["test"])
+    assert not np.array_equal(first["test"], splits.drawn(1000, 0.1, 4, codes, None)["test"])
+    assert np.bincount(codes[first["test"]]).tolist() == [25] * 4
+    assert sorted(np.concatenate(list(first.values())).tolist()) == list(range(1000))
+    assert not np.array_equal(np.diff(first["test"]), np.full(99, 10))
+
+
+@pytest.mark.parametrize(("row", "column", "cell", "message"), [
+    (4, 4, "", r"items.csv line 6, column age: is empty: incomplete data are not supported yet"),
+    (4, 3, "", r"items.csv line 6, column note: is empty: incomplete data"),
+    (4, 1, "", r"items.csv line 6, column photo_file_name: is empty: incomplete data"),
+    (4, 6, "", r"items.csv line 6, column label: is empty"),
+    (4, 1, "pics/none.png", r"items.csv line 6, column photo_file_name: .*none.png is not there: incomplete data"),
+    (4, 4, "old", r"items.csv line 6, column age: 'old' is no number"),
+    (4, 4, "nan", r"items.csv line 6, column age: 'nan' is not a finite number"),
+    (4, 4, "1e999", r"items.csv line 6, column age: '1e999' is not a finite number"),
+    (4, 0, "2", r"items.csv line 6, column id: '2' stands in line 4 too"),
+    (4, 1, "items.csv", r"line 6, column photo_file_name: items.csv cannot be read as a picture"),
+])  # fmt: skip
+def test_a_bad_cell_is_named_and_nothing_written(items, tmp_path, row, column, cell, message):
+    items[row][column] = cell
+    write(items)
+    with pytest.raises(DataProblem, match=message):
+        make("--recipe", "mine.yaml")
+    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "mine.yaml").exists()
+
+
+ODD = {
+    "transparency": lambda: Image.new("RGBA", (12, 12), (1, 2, 3, 4)),
+    "16 bits a pixel": lambda: Image.new("I;16", (12, 12)),
+    "mode CMYK": lambda: Image.new("CMYK", (12, 12)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ODD)
+def test_odd_pictures_are_named(items, what):
+    suffix = "jpg" if what == "mode CMYK" else "png"
+    ODD[what]().save(f"pics/odd.{suffix}")
+    items[3][1] = f"pics/odd.{suffix}"
+    write(items)
+    with pytest.raises(DataProblem, match=f"line 5, column photo_file_name: .*odd.{suffix} has {what}"):
+        make()
+
+
+def test_a_picture_that_ends_early_leaves_nothing(items, tmp_path):
+    whole = (tmp_path / "pics/p3.png").read_bytes()
+    (tmp_path / "pics/p3.png").write_bytes(whole[: len(whole) // 2])
+    write(items)
+    with pytest.raises(DataProblem, match=r"line 5, column photo_file_name: .*p3.png cannot be read as a picture"):
+        make()
+    assert not [path for path in (tmp_path / "data").glob("**/*") if path.is_file()]
+
+
+def test_constant_columns_are_named(items):
+    for row in items:
+        row[4] = "40"
+    write(items)
+    with pytest.raises(DataProblem, match=r"items.csv, column age: is 40 in every training item"):
+        make()
+    make("--raw", "numbers")
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ("", "header has no names"), ("a,b\n", "has no rows"), ("a,a\n1,2\n", "header has the same name twice"),
+    ("a,\n1,2\n", "header has an empty name"), ("1,2\n3,4\n", "header has numbers only"),
+    ("a,b\n1,2\n1,2,3\n", "line 3 has 3 cells, the header 2"), ('a,b\n"x,2\n', "line 2: unexpected end of data"),
+    ("a,b\n\udcff,2\n", "is not UTF-8"),
+])  # fmt: skip
+def test_what_is_no_table(tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "items.csv").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(DataProblem, match=message):
+        make()
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    ('{"a": 1}\n{"a": \n', "line 2 is no JSON"), ("[1]\n", "line 1 is no JSON object"),
+    ('{"a": 1}\n{"a": [2]}\n', r"line 2, column a: \[2\] is neither text nor a number"),
+    ('{"a": 1}\n' * 20 + '{"b": 2}\n', "line 21, column a: is empty"),
+])  # fmt: skip
+def test_what_are_no_json_lines(tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "items.jsonl").write_text(content)
+    with pytest.raises(DataProblem, match=message):
+        make(source="items.jsonl")
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    (["--modality", "photo"], "write NAME=KIND:COLUMN"), (["--modality", "photo=film:x"], "write NAME=KIND"),
+    (["--modality", "a=text:note,age"], "text data have one column"),
+    (["--modality", "a=text:nota"], "no column 'nota'"),
+    (["--label", "species"], "--label: items.csv has no column 'species'"),
+    (["--raw", "lab"], "--raw lab: no such vector"),
+    (["--size", "64"], "--size 64: height and width"), (["--test", "1.5"], "--test 1.5: a share between 0 and 1"),
+    (["--test", "0.001"], "none would be left"), (["--name", "a b"], "'a b' cannot name a dataset"),
+    (["--modality", "a=text:note", "--modality", "a=vector:age"], "two modalities have the same name"),
+])  # fmt: skip
+def test_wrong_options(items, options, message):
+    write(items)
+    with pytest.raises(UsageProblem, match=message):
+        make(*options)
+
+
+def test_a_missing_table_and_an_existing_recipe(items, tmp_path):
+    with pytest.raises(DataProblem, match=r"none.csv is not there"):
+        make(source="none.csv")
+    write(items)
+    (tmp_path / "mine.yaml").write_text("mine")
+    with pytest.raises(UsageProblem, match=r"mine.yaml exists"):
+        make("--recipe", "mine.yaml")
+    assert (tmp_path / "mine.yaml").read_text() == "mine"
+
+
+def test_long_texts_and_foreign_letters_are_told(items, tmp_path):
+    items[2][3], items[5][3] = "x" * 300, "Käse"
+    write(items)
+    said = make().stderr
+    assert "note: 1 of 30 texts are cut to 256 characters" in said
+    assert "1 characters are not in the alphabet" in said
+
+
+# arrays --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def arrays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    return {"m0": rng.integers(0, 256, (40, 3, 8, 8), dtype=np.uint8), "rna": rng.poisson(3, (40, 6)),
+            "word": np.array(["cat", "owl"] * 20), "labels": np.arange(40) % 4}  # fmt: skip
+
+
+def test_arrays_become_a_dataset(arrays, tmp_path):
+    np.savez("data.npz", **arrays)
+    make("--raw", "rna", "--recipe", "mine.yaml", verb="arrays", source="data.npz")
+    store = Store(tmp_path / "data" / "data")
+    assert {name: (m.kind, m.shape) for name, m in store.info.modalities.items()} == {
+        "m0": ("image", (3, 8, 8)), "rna": ("vector", (6,)), "word": ("text", (8,))}  # fmt: skip
+    everything = np.concatenate([store.array(split, "rna")[:] for split in ("train", "test")])
+    assert sorted(map(tuple, everything)) == sorted(map(tuple, arrays["rna"].astype(np.float32)))
+    recipe = recipes.validate(yaml.safe_load((tmp_path / "mine.yaml").read_text()), "mine.yaml")
+    assert recipe.modalities["rna"].likelihood == "negative_binomial"
+    batches.check_store(store, recipe)
+
+
+def test_a_folder_of_arrays_is_the_same(arrays, tmp_path):
+    np.savez("data.npz", **arrays)
+    (tmp_path / "folder").mkdir()
+    for name, array in arrays.items():
+        np.save(tmp_path / f"folder/{name}.npy", array)
+    make("--out", "first", "--name", "x", verb="arrays", source="data.npz")
+    make("--out", "second", "--name", "x", verb="arrays", source="folder")
+    assert Store(tmp_path / "first").fingerprint == Store(tmp_path / "second").fingerprint
+
+
+def test_an_array_says_the_splits(arrays, tmp_path):
+    np.savez("data.npz", **arrays, split=np.array(["train", "train", "test", "train"] * 10))
+    make(verb="arrays", source="data.npz")
+    store = Store(tmp_path / "data" / "data")
+    assert (store.count("train"), store.count("test")) == (30, 10)
+    assert set(store.labels("test")) == {2}
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"rna": np.ones((39, 6))}, "every array has a row for each item, here: .*rna 39"),
+    ({"rna": np.ones((40, 2, 2, 2, 2))}, "array rna: .* is no data of a known kind"),
+    ({"rna": np.full((40, 2), np.nan)}, "array rna, row 0, column 0: nan is not finite"),
+    ({"rna": np.ones((40, 6))}, "array rna, column 0: is 1 in every training item"),
+    ({"m0": np.zeros((40, 8, 8, 3), np.uint8)}, r"looks like \(N, H, W, C\)"),
+    ({"labels": np.ones((40, 2))}, "array labels: .* are no classes"),
+    ({"split": np.array(["train"] * 40)}, "no item is in split test"),
+    ({"split": np.array(["train", "half"] * 20)}, r"'half' \(item 2\) is no split"),
+    ({"rna": np.array([None] * 40)}, "cannot be read"),
+])  # fmt: skip
+def test_arrays_that_are_refused(arrays, tmp_path, change, message):
+    np.savez("data.npz", **(arrays | change))
+    with pytest.raises(Failure, match=message):
+        make(verb="arrays", source="data.npz")
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_are_no_arrays(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.npz").write_bytes(b"PK nothing")
+    (tmp_path / "folder").mkdir()
+    for source, message in (("data.npz", "cannot be read"), ("folder", "has no .npy file"), ("none", "is not there")):
+        with pytest.raises(DataProblem, match=message):
+            make(verb="arrays", source=source)
