@@ -126,6 +126,7 @@ class Run:
         UsageProblem with the difference where the folder belongs to another recipe, and where an earlier version began
         it."""
         if self.recipe_path.is_file():
+            self.recipe()  # damage is told as such, before what it says
             if recipes.is_earlier(recipes.read(self.recipe_path)):
                 raise UsageProblem(
                     f"{self.folder} was begun by mmvae 0.1, which trained by other code: going on would make one run "
