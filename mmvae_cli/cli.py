@@ -3,16 +3,15 @@
 import json
 import os
 import sys
-import time
 import traceback
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from mmvae_cli import __version__
+from mmvae_cli.datasets.commands import make_dataset
 from mmvae_cli.process import console, cores, paths, signals
 from mmvae_cli.process.errors import (
     EXIT_FAILED,
@@ -24,6 +23,7 @@ from mmvae_cli.process.errors import (
     of_system,
     of_the_machine,
 )
+from mmvae_cli.process.options import DATA_DIR, DataDir, Debug, Quiet, Seed, path_option
 
 app = typer.Typer(
     name="mmvae", rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False,
@@ -31,29 +31,7 @@ app = typer.Typer(
     "Exit codes: 0 done, 1 failed, 2 wrong command or recipe, 3 data missing or damaged, 4 training diverged, "
     "75 stopped by a signal, 130 interrupted; training has written a checkpoint then (run the same command again).",
 )  # fmt: skip
-
-
-def path_option(*names: str, **more: Any) -> Any:
-    """An option that is a path; every one is read alike (:func:`paths.given`)."""
-    return typer.Option(*names, parser=lambda text: paths.given(str(text)), metavar="PATH", **more)
-
-
-def word_or_path(*words: str) -> Callable[[str], str]:
-    """The parser of an option that is one of ``words`` or a path."""
-    return lambda text: text if text in words else str(paths.given(text))
-
-
-DataDir = Annotated[
-    Path, path_option("--data-dir", envvar="MMVAE_DATA_DIR", help="Where datasets are.", show_default=True)
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress; warnings and errors stay.")]
-Debug = Annotated[bool, typer.Option("--debug", envvar="MMVAE_DEBUG", help="Show the traceback of an error.")]
-DATA_DIR = Path("data")
-
-
-make_dataset = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build or import a dataset.")
 app.add_typer(make_dataset, name="make-dataset")
-
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Check the dataset's checksums before use.")]
@@ -86,76 +64,8 @@ class Kind(StrEnum):
     swap = "swap"
 
 
-class ImageFormat(StrEnum):
-    """What ``make-dataset polymnist`` writes."""
-
-    npy = "npy"
-    png = "png"
-
-
-Out = Annotated[Path | None, path_option("--out", help="Folder of the dataset; default: its name under --data-dir.")]
 Run = Annotated[Path, path_option("--ckpt", help="Run folder.")]
 Checkpoint = Annotated[Path | None, path_option(help="A checkpoint file; default: the newest valid one.")]
-Digits = Annotated[
-    str,
-    typer.Option(help="mnist (found under --data-dir or downloaded), embedded (1,797 digits that come with "
-                 "scikit-learn), or a folder with four IDX files (of many: FOLDER/START_OF_NAMES).",
-                 metavar="mnist|embedded|PATH", parser=word_or_path("mnist", "embedded")),
-]  # fmt: skip
-Force = Annotated[bool, typer.Option("--force", help="Replace an existing dataset.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the path.")]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most N tuples of each split, labels in proportion.")]
-Seed = Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")]
-
-
-@make_dataset.command("polymnist")
-def make_polymnist(
-    context: typer.Context,
-    digits: Digits = "mnist",
-    backgrounds: Annotated[
-        str, typer.Option(help="builtin (drawn from the seed), or a folder with one image per view.",
-                          metavar="builtin|FOLDER", parser=word_or_path("builtin"))
-    ] = "builtin",
-    views: Annotated[int | None, typer.Option(min=1, max=64, help="Number of views; default: 5, or all.")] = None,
-    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Permutations per view and label.")] = 1,
-    seed: Seed = 0,
-    limit: Limit = None,
-    source: Annotated[
-        Path | None, path_option("--from", help="Import a PolyMNIST: official PNG folders, a zip, or the tensors.")
-    ] = None,
-    image_format: Annotated[
-        ImageFormat, typer.Option("--format", help="png: also write the official PNG folders under png/PolyMNIST.")
-    ] = ImageFormat.npy,
-    out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
-    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
-) -> None:  # fmt: skip
-    """Build PolyMNIST from digits and backgrounds, or import an existing one with --from.
-
-    \b
-    mmvae make-dataset polymnist --backgrounds FOLDER
-    mmvae make-dataset polymnist --digits embedded --repeat 4
-    mmvae make-dataset polymnist --from PolyMNIST.zip
-    """
-    from mmvae_cli.datasets import placing
-    from mmvae_cli.datasets.polymnist import build as polymnist
-
-    started = time.monotonic()
-    console.set_quiet(quiet)
-    folder, png = out or data_dir / "polymnist", image_format is ImageFormat.png
-    if source is None:
-        options = polymnist.Options(digits, backgrounds, views, repeat, seed, limit)
-        polymnist.build(options, folder, data_dir, png=png, force=force)
-    else:
-        _refuse_with_from(context, "digits", "backgrounds", "repeat", "seed")
-        polymnist.import_from(source, folder, views=views, limit=limit, png=png, force=force)
-    placing.report(folder, started, as_json=as_json)
-
-
-def _refuse_with_from(context: typer.Context, *names: str) -> None:
-    """An imported dataset is taken as it is: a setting of its construction would be ignored in silence."""
-    given = [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
-    if given:
-        raise UsageProblem(f"--{given[0]} has no effect with --from", "leave one of the two out")
 
 
 def _version(wanted: bool) -> None:
@@ -164,163 +74,12 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@make_dataset.command("mnist-svhn-text")
-def make_mnist_svhn_text(
-    digits: Digits = "mnist",
-    svhn: Annotated[
-        str, typer.Option(help="auto (found under --data-dir or downloaded), embedded (house numbers drawn by the "
-                               "program), or a folder with train_32x32.mat and test_32x32.mat.",
-                          metavar="auto|embedded|PATH", parser=word_or_path("auto", "embedded"))
-    ] = "auto",
-    multiplier: Annotated[int, typer.Option(min=1, max=1000, help="Permutations per modality and label.")] = 20,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most N tuples of each split, labels evenly.")] = None,
-    seed: Seed = 0,
-    out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
-    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
-) -> None:  # fmt: skip
-    """Build MNIST-SVHN-Text: a handwritten digit, a house number and a word; complete 1,121,360 + 200,000 triples.
-
-    \b
-    mmvae make-dataset mnist-svhn-text --svhn FOLDER
-    mmvae make-dataset mnist-svhn-text --digits embedded --svhn embedded
-    """
-    from mmvae_cli.datasets import placing
-    from mmvae_cli.datasets.mnist_svhn_text import build as mnist_svhn_text
-
-    started = time.monotonic()
-    console.set_quiet(quiet)
-    folder = out or data_dir / mnist_svhn_text.NAME
-    mnist_svhn_text.build(
-        folder, data_dir, digits=digits, svhn_source=svhn, multiplier=multiplier, limit=limit, seed=seed, force=force
-    )
-    placing.report(folder, started, as_json=as_json)
-
-
-@make_dataset.command("celeba")
-def make_celeba(
-    context: typer.Context,
-    source: Annotated[
-        str | None,
-        typer.Option(metavar="DIR|embedded", parser=word_or_path("embedded"),
-                     help="Folder with img_align_celeba (folder or .zip), list_attr_celeba and "
-                     "list_eval_partition (.txt or .csv); embedded: cartoon faces, no download. Default: the official "
-                     "files in DATA_DIR/celeba or DATA_DIR/sources/celeba, else torchvision's download.")
-    ] = None,
-    count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Faces to draw with --source embedded.")] = 6000,
-    skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Leave out rows and images that are damaged, with a warning.")
-    ] = False,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="At most N images in all, shared out over the splits in proportion.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the texts' places, and of drawn faces.")] = 0,
-    out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
-    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
-) -> None:  # fmt: skip
-    """Build bimodal CelebA: 64x64 faces and their 40 attributes as text; 202,599 pairs when complete.
-
-    \b
-    mmvae make-dataset celeba --source FOLDER
-    mmvae make-dataset celeba --source embedded --count 2000
-    """
-    from mmvae_cli.datasets import placing
-    from mmvae_cli.datasets.celeba import build as celeba
-
-    started = time.monotonic()
-    console.set_quiet(quiet)
-    if source != "embedded" and getattr(context.get_parameter_source("count"), "name", "") == "COMMANDLINE":
-        raise UsageProblem("--count has no effect without --source embedded", "use --limit for a part of CelebA")
-    folder = out or data_dir / celeba.NAME
-    celeba.build(
-        folder, data_dir, source=source, count=count, limit=limit, seed=seed, skip_damaged=skip_damaged, force=force
-    )
-    placing.report(folder, started, as_json=as_json)
-
-
 def _list(wanted: bool) -> None:
     if wanted:
         from mmvae_cli.recipe import listing
 
         console.result(listing.text())
         raise typer.Exit
-
-
-def _size(text: str) -> tuple[int, int]:
-    """``64x48``: height and width."""
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal() and 0 < int(height) <= 4096 and 0 < int(width) <= 4096):
-        raise UsageProblem(f"--size {text}: height and width in pixels", "as --size 64x64")
-    return int(height), int(width)
-
-
-OwnName = Annotated[str | None, typer.Option("--name", help="Name of the dataset; default: its source's.")]
-TestShare = Annotated[
-    float | None, typer.Option("--test", help="Share of test items where nothing says the splits; default: 0.1.")
-]
-Raw = Annotated[
-    list[str] | None, typer.Option(metavar="NAME", help="A vector to keep as it is, as counts; may be repeated.")
-]
-StartingRecipe = Annotated[
-    Path | None, path_option("--recipe", help="Write a recipe that trains on the dataset into this file.")
-]
-
-
-@make_dataset.command("table")
-def make_table(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", parser=paths.given, help="A .csv, .tsv or .jsonl file.")],
-    modality: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=KIND:COLUMNS", help="As photo=image:photo_file, note=text:note, "
-                                       "lab=vector:age,bmi; may be repeated. Default: guessed, and said.")
-    ] = None,
-    label: Annotated[str | None, typer.Option(help="Column of the classes; default: label.")] = None,
-    key: Annotated[str | None, typer.Option(help="Column that names an item once; default: key or id.")] = None,
-    group: Annotated[str | None, typer.Option(help="Column whose groups are not parted between splits.")] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Pictures are cropped to the middle and resized to it.")
-    ] = None,
-    raw: Raw = None, test: TestShare = None, seed: Seed = 0, name: OwnName = None, recipe: StartingRecipe = None,
-    out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
-    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
-) -> None:  # fmt: skip
-    """Build a dataset of your own from a table. Columns NAME_file_name are pictures (paths beside the table), numbers
-    a vector, other strings texts; split and label are what they say.
-
-    \b
-    mmvae make-dataset table items.csv --recipe mine.yaml
-    mmvae make-dataset table items.csv --modality photo=image:path --modality lab=vector:age,bmi --label species
-    """
-    from mmvae_cli.datasets import placing
-    from mmvae_cli.datasets.own import build, from_table
-
-    started = time.monotonic()
-    console.set_quiet(quiet)
-    options = build.options(table, name, out, data_dir, test=test, seed=seed, raw=tuple(raw or ()), recipe=recipe,
-                            size=_size(size) if size else None, force=force)  # fmt: skip
-    from_table.make(table, options, modalities=modality or [], label=label, group=group, key=key)
-    placing.report(options.out, started, as_json=as_json)
-
-
-@make_dataset.command("arrays")
-def make_arrays(
-    arrays: Annotated[Path, typer.Argument(metavar="FILE|FOLDER", parser=paths.given, help="An .npz, or .npy files.")],
-    raw: Raw = None, test: TestShare = None, seed: Seed = 0, name: OwnName = None, recipe: StartingRecipe = None,
-    out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
-    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
-) -> None:  # fmt: skip
-    """Build a dataset of your own from arrays: row i of each is item i; labels and split are what they say.
-
-    \b
-    mmvae make-dataset arrays data.npz --recipe mine.yaml
-    """
-    from mmvae_cli.datasets import placing
-    from mmvae_cli.datasets.own import build, from_arrays
-
-    started = time.monotonic()
-    console.set_quiet(quiet)
-    options = build.options(arrays, name, out, data_dir, test=test, seed=seed, raw=tuple(raw or ()), recipe=recipe,
-                            force=force)  # fmt: skip
-    from_arrays.make(arrays, options)
-    placing.report(options.out, started, as_json=as_json)
 
 
 @app.command()

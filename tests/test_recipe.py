@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli import store
-from mmvae_cli.cli import make_dataset
+from mmvae_cli.datasets.commands import make_dataset
 from mmvae_cli.disk import plain_yaml
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.recipe import Recipe

@@ -1,0 +1,28 @@
+"""Options that commands share: a path, the data folder, how much is said. Every command reads them alike."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmvae_cli.process import paths
+
+
+def path_option(*names: str, **more: Any) -> Any:
+    """An option that is a path; every one is read alike (:func:`paths.given`)."""
+    return typer.Option(*names, parser=lambda text: paths.given(str(text)), metavar="PATH", **more)
+
+
+def word_or_path(*words: str) -> Callable[[str], str]:
+    """The parser of an option that is one of ``words`` or a path."""
+    return lambda text: text if text in words else str(paths.given(text))
+
+
+DataDir = Annotated[
+    Path, path_option("--data-dir", envvar="MMVAE_DATA_DIR", help="Where datasets are.", show_default=True)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress; warnings and errors stay.")]
+Debug = Annotated[bool, typer.Option("--debug", envvar="MMVAE_DEBUG", help="Show the traceback of an error.")]
+DATA_DIR = Path("data")
+Seed = Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")]
