@@ -238,6 +238,7 @@ def test_what_is_no_table(tmp_path, monkeypatch, content, message):
 
 @pytest.mark.parametrize(("content", "message"), [
     ('{"a": 1}\n{"a": \n', "line 2 is no JSON"), ("[1]\n", "line 1 is no JSON object"),
+    ('{"a": ' + "9" * 5000 + "}\n", "line 1 is no JSON"),
     ('{"a": 1}\n{"a": [2]}\n', r"line 2, column a: \[2\] is neither text nor a number"),
     ('{"a": 1}\n' * 20 + '{"b": 2}\n', "line 21, column a: is empty"),
 ])  # fmt: skip
@@ -255,6 +256,8 @@ def test_what_are_no_json_lines(tmp_path, monkeypatch, content, message):
     (["--label", "species"], "--label: items.csv has no column 'species'"),
     (["--raw", "lab"], "--raw lab: no such vector"),
     (["--size", "64"], "--size 64: height and width"), (["--test", "1.5"], "--test 1.5: a share between 0 and 1"),
+    (["--modality", "a b=text:note"], "'a b' cannot name a modality"),
+    (["--modality", "labels=text:note"], "'labels' cannot name a modality"),
     (["--test", "0.001"], "none would be left"), (["--name", "a b"], "'a b' cannot name a dataset"),
     (["--modality", "a=text:note", "--modality", "a=vector:age"], "two modalities have the same name"),
 ])  # fmt: skip
@@ -272,6 +275,12 @@ def test_a_missing_table_and_an_existing_recipe(items, tmp_path):
     with pytest.raises(UsageProblem, match=r"mine.yaml exists"):
         make("--recipe", "mine.yaml")
     assert (tmp_path / "mine.yaml").read_text() == "mine"
+
+
+def test_columns_of_any_name_are_guessed(items, tmp_path):
+    write(items, [*HEADER[:3], "A note (free)", *HEADER[4:]])
+    assert "'A_note_free=text:A note (free)'" in make().stderr
+    assert "A_note_free" in Store(tmp_path / "data" / "items").info.modalities
 
 
 def test_long_texts_and_foreign_letters_are_told(items, tmp_path):

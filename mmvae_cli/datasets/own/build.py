@@ -53,6 +53,10 @@ def check(options: Options, names: list[str], vectors: list[str]) -> None:
         raise UsageProblem(f"{options.recipe} exists", "give --force to replace it, or another --recipe")
     if len(set(names)) < len(names):
         raise UsageProblem("two modalities have the same name", "give each --modality a name of its own")
+    for name in names:
+        if not re.fullmatch(NAME, name) or name == "labels":
+            hint = "name it otherwise: letters, digits, '_' and '-', 64 at most, not 'labels'"
+            raise UsageProblem(f"{name!r} cannot name a modality", hint)
     for name in options.raw:
         if name not in vectors:
             raise UsageProblem(f"--raw {name}: no such vector", f"there are: {', '.join(vectors) or 'none'}")

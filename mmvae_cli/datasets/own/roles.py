@@ -1,5 +1,6 @@
 """What the columns of a table are: said by ``--modality NAME=kind:columns``, or guessed by name and content."""
 
+import re
 from typing import NamedTuple
 
 from mmvae_cli.datasets.own.table import Table, numeric_share
@@ -63,16 +64,23 @@ def of_table(table: Table, said: list[Modality], label: str | None, group: str |
     return _guessed(table, left, label, split, key)
 
 
+def _plain(column: str) -> str:
+    """The name of a modality for a column of any name."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "_", column).strip("_-") or "data"
+
+
 def _guessed(table: Table, left: list[str], label: str | None, split: str | None, key: str | None) -> Roles:
     found, numbers, rest = [], list[str](), list[str]()
     for name in left:
         cells = table.columns[name]
         if name == "file_name" or name.endswith(PATH_SUFFIX):
-            found.append(Modality(name.removesuffix(PATH_SUFFIX) if name != "file_name" else "image", "image", (name,)))
+            found.append(
+                Modality(_plain(name.removesuffix(PATH_SUFFIX)) if name != "file_name" else "image", "image", (name,))
+            )
         elif numeric_share(cells) > _MOSTLY:
             numbers.append(name)
         elif (distinct := len(set(cells))) > _MOSTLY * len(cells):
-            found.append(Modality(name, "text", (name,)))
+            found.append(Modality(_plain(name), "text", (name,)))
         elif label is None and distinct <= min(_MOST_LABELS, len(cells) // _ROWS_A_LABEL):
             label = name
         else:

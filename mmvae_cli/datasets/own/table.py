@@ -101,7 +101,7 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if text.strip():
                 try:
                     item = json.loads(text)
-                except (json.JSONDecodeError, RecursionError) as error:
+                except (ValueError, RecursionError) as error:
                     raise DataProblem(f"{path} line {line} is no JSON ({str(error)[:80]})", "correct it") from error
                 if not isinstance(item, dict):
                     raise DataProblem(f"{path} line {line} is no JSON object", 'write {"name": value, ...} in a line')
