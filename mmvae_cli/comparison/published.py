@@ -126,6 +126,8 @@ def _differences(
         remarks.append(f"{settings['latent_samples']:,} items to fit the classifiers here, 500 there")
     if metric.endswith("by_size") and settings.get("subsets_per_size"):
         remarks.append(f"at most {settings['subsets_per_size']} subsets of each size here, all of them there")
+    if "coherence" in metric and not settings.get("classifiers", "released").startswith("released"):
+        remarks.append("judged by other networks than the paper's")
     if evaluation.protocol != "released":
         remarks.append(_protocol_remark(metric, entry["dataset"]))
     likelihood, samples = evaluation.likelihood, 12 if evaluation.protocol == "released" else 15

@@ -70,6 +70,17 @@ def test_celeba_shows_table_5(tmp_path: Path) -> None:
     assert row(five, "MoPoE-VAE (paper)") == ["0.40", "0.39", "0.39", "0.15", "0.43"]
 
 
+@pytest.mark.parametrize(("classifiers", "told"), [("default, version 4", True), ("released, version 4", False),
+                                                   (None, False)])  # fmt: skip
+def test_coherence_judged_by_other_networks_than_the_papers_says_so(
+    tmp_path: Path, classifiers: str | None, told: bool
+) -> None:
+    settings = {"latent_samples": 500} | ({"classifiers": classifiers} if classifiers else {})
+    make_run(tmp_path, recipe("celeba", ["image", "text"]), "celeba", settings=settings)
+    five = table(build(collection(tmp_path)), "Table 5")
+    assert ("judged by other networks than the paper's" in " ".join(five.notes)) == told
+
+
 def test_celeba_tells_the_base_rate_and_every_difference_to_the_papers_setting(tmp_path: Path) -> None:
     made = recipe("celeba", ["image", "text"], objective__beta=1.0)
     make_run(tmp_path, made, "celeba", base_rates={"bald": 0.02, "young": 0.78})

@@ -100,6 +100,21 @@ def test_the_released_protocol_is_another_file_that_says_so(world):
     assert json.loads((world / "runs" / "mvae" / "evaluation.json").read_text())["protocol"] == "default"
 
 
+def test_the_papers_judges_on_request_are_another_setting(world, tmp_path):
+    run = shutil.copytree(world / "runs" / "mvae", tmp_path / "mvae")
+    done = mmvae("evaluate", "--ckpt", run, "--data-dir", world, "--classifiers", "released", "--metrics", "coherence",
+                 "--force")  # fmt: skip
+    found = files.read_json(run / "evaluation.json")
+    assert (found["protocol"], found["settings"]["classifier_mode"]) == ("default", "eval")
+    assert found["settings"]["classifiers"].startswith("released, ")
+    assert found["latent"] is None, "what other judges' evaluation had is in a file of its own"
+    assert len(list(run.glob("evaluation.step-*.json"))) == 1
+    assert "classifier of" not in done.stderr.replace("warning: the classifier of", ""), "none is trained again"
+    lines = done.stdout.splitlines()
+    assert next(line for line in lines if line.startswith("real data")).split()[2:] == [
+        f"{found['coherence']['classifiers'][name]:.3f}" for name in ("m0", "m1", "m2")]  # fmt: skip
+
+
 def test_sample_and_compare(world, tmp_path):
     done = mmvae("sample", "--ckpt", world / "runs" / "mopoe", "--kind", "prior", "--count", 5, "--data-dir", world,
                  "--out", tmp_path / "figures")  # fmt: skip
