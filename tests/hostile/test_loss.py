@@ -214,7 +214,7 @@ def test_data_cut_while_training(size, begun, outcomes):
     def first() -> None:
         if size == "large":
             store.IN_MEMORY = 0
-        before_call("mmvae_cli.store.batches", "permutation", lambda: [os.truncate(path, 200) for path in images])()
+        before_call("mmvae_cli.training.engine", "permutation", lambda: [os.truncate(path, 200) for path in images])()
 
     begun_weights = weights(begun.run)
     found = mmvae(*TRAIN, cwd=begun.root, first=first)
