@@ -10,8 +10,10 @@ from torch import nn
 from mmvae_cli import recipe as recipes
 from mmvae_cli.disk import files
 from mmvae_cli.model import networks
+from mmvae_cli.model.bound import bound_terms
 from mmvae_cli.model.likelihood import Likelihood
-from mmvae_cli.model.objective import Objective, bound_terms, draw_noise, weigh
+from mmvae_cli.model.objective import Objective, draw_noise
+from mmvae_cli.model.terms import weigh
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import kinds

@@ -97,7 +97,9 @@ def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], 
     if "coherence" in wanted:
         networks = classifiers.ready(setting, force=force)
         fresh.coherence = coherence.measure(setting, data, test, networks, fresh.reasons)
-    if "likelihood" in wanted:
+    if "likelihood" in wanted and (why := recipe.has_no_likelihood):
+        fresh.reasons["likelihood"] = why
+    elif "likelihood" in wanted:
         limit = slice(0, spec.likelihood_items)
         fresh.likelihood = likelihood.measure(setting, data, everything.block(limit), fresh.reasons)
     return _without_nan(fresh)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mmvae_cli.compute import runtime
 from mmvae_cli.compute.runtime import ALONE, World, derive
-from mmvae_cli.model.distributions import Gaussian, joined
+from mmvae_cli.model.distributions import Distribution, at, joined
 from mmvae_cli.model.posterior import powerset
 from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.process import signals
@@ -105,15 +105,15 @@ def sampled_subsets(modalities: int, most: int, seed: int) -> list[Subset]:
 class Experts(NamedTuple):
     """Encoded items: shared (M, N, D), private (M, N, P) or None, labels (N,) or (N, A), and the items (N,)."""
 
-    shared: Gaussian
-    private: Gaussian | None
+    shared: Distribution
+    private: Distribution | None
     labels: Tensor
     items: Tensor
 
     def block(self, rows: slice) -> "Experts":
         every = slice(None)
-        private = self.private and self.private.at((every, rows))
-        return Experts(self.shared.at((every, rows)), private, self.labels[rows], self.items[rows])
+        private = self.private and at(self.private, (every, rows))
+        return Experts(at(self.shared, (every, rows)), private, self.labels[rows], self.items[rows])
 
 
 class Data:

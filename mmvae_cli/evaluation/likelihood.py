@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mmvae_cli.evaluation.encoding import LIKELIHOOD_BLOCK, Data, Experts, Setting, from_all, numbered_blocks
 from mmvae_cli.evaluation.scores import finite
+from mmvae_cli.model.distributions import at
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
 from mmvae_cli.run import result
@@ -77,7 +78,7 @@ def _block_weights(
         chosen = range(start, min(start + together, len(setting.subsets)))
         subsets = [setting.subsets[s] for s in chosen]
         posteriors = model.posteriors(block.shared, subsets, spread=not setting.released)
-        q = posteriors.at((slice(None), None))
+        q = at(posteriors, (slice(None), None))
         noise = _noise(setting, block, "shared", (samples, count, model.latent_dim))
         z = q.sample(noise)  # (A, K, B, D): the same noise for every subset, which makes their differences sharper
         ratio = model.prior.log_prob(z) - q.log_prob(z)  # (A, K, B)
@@ -111,7 +112,7 @@ def _private(
     """Private latents (A, K, B, P) of modality m, and log p(s) - log q(s) (A, K, B), 0 where s is from the prior."""
     if block.private is None:
         return None, 0.0
-    q, prior = block.private.at(m), setting.model.private_prior
+    q, prior = at(block.private, m), setting.model.private_prior
     noise = _noise(setting, block, f"private {m}", (samples, len(block.items), setting.model.private_dim))
     own = q.sample(noise)
     ratio = prior.log_prob(own) - q.log_prob(own)

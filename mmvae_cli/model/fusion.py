@@ -1,14 +1,18 @@
-"""Fusions: how the experts of a subset become one distribution (Definition 1 and Eq. 4 of the paper).
+"""Fusions: how the experts of a subset become one distribution (equations 2.2 and 2.4).
 
-Who is in a subset is data, a table of ones and zeros, so that the fusions of all subsets are sums that the table takes:
-matrix products where the subsets are the same for every row, weighted sums where they differ from row to row.
+Who is in a subset is data, a table of ones and zeros, so that a fusion is made of sums that the table takes: matrix
+products where the subsets are the same for every row, weighted sums where they differ from row to row.
 """
 
-from typing import NamedTuple
+import math
+from collections.abc import Callable
+from itertools import combinations_with_replacement
+from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
-from mmvae_cli.model.distributions import Gaussian
+from mmvae_cli.model.distributions import Gaussian, Laplace
 
 EPS = 1e-8
 """Added once to every expert's variance: a product's precision stays finite however sharp an expert gets."""
@@ -16,19 +20,27 @@ _MAX_LOGVAR = 80.0
 
 
 class Members(NamedTuple):
-    """Who is in each product: ``inside`` (S, M) for all rows alike, or (..., B, M) row by row; ``prior``, (S,) or
-    (..., B), the precision that the prior expert adds."""
+    """Who is in each subset: ``inside`` (S, M) for all rows alike, or (..., B, M) row by row; ``prior``, (S,) or
+    (..., B), the precision that the prior expert adds to a product."""
 
     inside: Tensor
     prior: Tensor
 
+    @property
+    def alike(self) -> bool:
+        return self.inside.dim() == 2
+
     def sum(self, x: Tensor) -> Tensor:
         """Over the members: x (M, B, D) -> (S, B, D) or (..., B, D)."""
-        return membership_product(self.inside, x) if self.inside.dim() == 2 else _weighted(self.inside, x)
+        return membership_product(self.inside, x) if self.alike else _weighted(self.inside, x)
 
-    def precision_of_prior(self) -> Tensor:
-        """(S, 1, 1) or (..., B, 1)."""
-        return self.prior[:, None, None] if self.inside.dim() == 2 else self.prior[..., None]
+    def over_dims(self, each: Tensor) -> Tensor:
+        """What each subset has, (S,) or (..., B), beside (S, B, D) or (..., B, D)."""
+        return each[:, None, None] if self.alike else each[..., None]
+
+    def size(self) -> Tensor:
+        """How many there are, to be held against what :meth:`sum` gives."""
+        return self.over_dims(self.inside.sum(-1))
 
 
 def precision(experts: Gaussian) -> Tensor:
@@ -41,8 +53,60 @@ def product(experts: Gaussian, members: Members) -> Gaussian:
     """Product of experts: ``t_A = sum t_m (+ prior)``, ``mu_A = sum t_m mu_m / t_A`` with precisions t: experts
     (M, B, D) -> (S, B, D) or, row by row, (..., B, D)."""
     weight = precision(experts)
-    total = members.sum(weight) + members.precision_of_prior()
+    total = members.sum(weight) + members.over_dims(members.prior)
     return Gaussian(members.sum(weight * experts.mean) / total, -total.log())
+
+
+def consensus(experts: Gaussian, members: Members, correlation: float) -> Gaussian:
+    """The best linear estimate from n experts whose errors have the correlation rho (Winkler 1981; Mancisidor et al.
+    2025). With ``a = 1/sigma`` and ``c = rho / (1 + (n-1) rho)``: ``t_A = [sum a^2 - c (sum a)^2] / (1 - rho)``,
+    ``mu_A = [sum a^2 mu - c (sum a)(sum a mu)] / ((1 - rho) t_A)``."""
+    weight = precision(experts)
+    root = weight.sqrt()
+    c = correlation / (1 + (members.size() - 1) * correlation)
+    roots = members.sum(root)
+    total = members.sum(weight) - c * roots.square()
+    mean = (members.sum(weight * experts.mean) - c * roots * members.sum(root * experts.mean)) / total
+    return Gaussian(mean, -(total / (1 - correlation)).log())
+
+
+def average(experts: Gaussian, members: Members) -> Gaussian:
+    """``mu_A = mean mu_m``, ``v_A = mean v_m``."""
+    variance = members.sum(experts.logvar.clamp(max=_MAX_LOGVAR).exp() + EPS)
+    return Gaussian(members.sum(experts.mean) / members.size(), (variance / members.size()).log())
+
+
+def barycenter(experts: Gaussian, members: Members) -> Gaussian:
+    """The 2-Wasserstein barycenter: ``mu_A = mean mu_m``, ``sigma_A = mean sigma_m`` (Qiu et al. 2025)."""
+    deviation = members.sum((experts.logvar.clamp(max=_MAX_LOGVAR).exp() + EPS).sqrt())
+    return Gaussian(members.sum(experts.mean) / members.size(), 2 * (deviation / members.size()).log())
+
+
+def hellinger(experts: Gaussian, members: Members) -> Gaussian:
+    """Mean and variance of the pool ``(1/n sum sqrt q_m)^2`` in every dimension: a mixture over the pairs (i, j) of
+    Gaussians with variance ``2 / (t_i + t_j)``, mean ``(t_i mu_i + t_j mu_j) / (t_i + t_j)`` and weight proportional to
+    ``sqrt(2 sigma_i sigma_j / (v_i + v_j)) exp(-(mu_i - mu_j)^2 / (4 (v_i + v_j)))``."""
+    centre = experts.mean.mean(0)  # whatever it is, it cancels; near the means, their squares stay exact
+    logvar, mu = -precision(experts).log(), experts.mean - centre
+    weights, means, variances, inside = [], [], [], []
+    for i, j in combinations_with_replacement(range(len(mu)), 2):
+        log_both = torch.logaddexp(-logvar[i], -logvar[j])
+        apart = torch.exp(-logvar[i] - logvar[j] - log_both) * (mu[i] - mu[j]).square()
+        overlap = torch.exp(-(logvar[i] + logvar[j]) / 4 - (log_both - math.log(2)) / 2 - apart / 4)
+        weights.append(overlap * (1 if i == j else 2))
+        means.append(torch.lerp(mu[j], mu[i], torch.sigmoid(logvar[j] - logvar[i])))
+        variances.append(2 * torch.exp(-log_both))
+        inside.append(members.inside[..., i] * members.inside[..., j])
+    pairs = Members(torch.stack(inside, -1), members.prior)
+    weight, mean, variance = map(torch.stack, (weights, means, variances))
+    total = pairs.sum(weight)
+    first, second = pairs.sum(weight * mean) / total, pairs.sum(weight * (variance + mean.square())) / total
+    return Gaussian(first + centre, (second - first.square()).log())
+
+
+def alone(experts: Laplace, members: Members) -> Laplace:
+    """The one member of every subset: a product of Laplace distributions is none."""
+    return Laplace(members.sum(experts.mean), members.sum(experts.scale))
 
 
 def membership_product(members: Tensor, x: Tensor) -> Tensor:
@@ -56,3 +120,8 @@ def _weighted(members: Tensor, x: Tensor) -> Tensor:
     for m in range(1, len(x)):
         total = total.addcmul(members[..., m, None], x[m])
     return total
+
+
+FUSIONS: dict[str, Callable[..., Any]] = {
+    "product": product, "consensus": consensus, "average": average, "barycenter": barycenter, "hellinger": hellinger,
+}  # fmt: skip

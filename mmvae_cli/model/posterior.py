@@ -4,75 +4,114 @@ q(z | X_A) has its home here, for training and for whatever is asked of a traine
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mmvae_cli.model import fusion
-from mmvae_cli.model.distributions import Gaussian
-from mmvae_cli.model.fusion import EPS, Members
+from mmvae_cli.model.distributions import Latent, at
+from mmvae_cli.model.fusion import EPS, FUSIONS, Members
+from mmvae_cli.recipe import ModelSpec
 from mmvae_cli.recipe.families import Subset
+
+Fuse = Callable[[Any, Members], Any]
+
+
+def fuse_of(spec: ModelSpec) -> Fuse:
+    """How a recipe fuses experts: (M, B, D) and members to (S, B, D)."""
+    if spec.posterior == "laplace":
+        return fusion.alone
+    if spec.fusion == "consensus":
+        return partial(fusion.consensus, correlation=spec.correlation or 0.0)
+    return FUSIONS[spec.fusion or "product"]
 
 
 class Family(nn.Module):
-    """The admitted subsets of M modalities, and the policy for the N(0, I) prior expert.
+    """The admitted subsets of M modalities, how the experts of one are fused, and the policy for the prior expert.
 
     ``prior_expert``: ``none``; ``full``: in the product over all M modalities only; ``all``: in every product.
     ``table`` (S, M + 1) is 1 where modality m is in subset s; its last column is the precision that the prior expert
-    adds. It goes wherever the weights go, for a step that had to fetch it would wait for it. ``unimodal``: these are
-    the components of one modality each that are bounds of their own beside the joint one (MVAE).
+    adds. It goes wherever the weights go, for a step that had to fetch it would wait for it.
+
+    ``unimodal``: these are the components of one modality each that are bounds of their own beside the joint one.
+    ``sources``: for a family that was restricted, the components of the whole one that each of its own stands for.
+    ``admitted``: subsets that are components of the same model, in another part of it.
     """
 
     table: Tensor
 
     def __init__(
-        self, subsets: tuple[Subset, ...], modalities: int, prior_expert: str = "none", *, unimodal: bool = False
-    ) -> None:
+        self, subsets: tuple[Subset, ...], modalities: int, prior_expert: str = "none", *,
+        fuse: Fuse = fusion.product, unimodal: bool = False, sources: tuple[tuple[int, ...], ...] | None = None,
+        admitted: tuple[Subset, ...] = (),
+    ) -> None:  # fmt: skip
         super().__init__()
         self.subsets, self.modalities, self.prior_expert = subsets, modalities, prior_expert
-        self.unimodal = unimodal
-        rows = [[*(float(m in s) for m in range(modalities)), self._prior_precision(s)] for s in subsets]
-        self.register_buffer("table", torch.tensor(rows), persistent=False)
+        self.fuse, self.unimodal = fuse, unimodal
+        self.sources = sources or tuple((s,) for s in range(len(subsets)))
+        self.admitted = {*subsets, *admitted}
+        self.register_buffer("table", torch.tensor([self._row(subset) for subset in subsets]), persistent=False)
 
     def __len__(self) -> int:
         return len(self.subsets)
 
-    def _prior_precision(self, subset: Subset) -> float:
-        inside = self.prior_expert == "all" or (self.prior_expert == "full" and len(subset) == self.modalities)
-        return float(inside) / (1 + EPS)
+    @property
+    def inside(self) -> Tensor:
+        """(S, M): 1 where modality m is in subset s."""
+        return self.table[:, :-1]
 
-    def components(self, experts: Gaussian) -> Gaussian:
+    def _row(self, subset: Subset) -> list[float]:
+        """A row of the table. What is left of the full set, where that alone is asked for, is the full set of a model
+        of the present modalities."""
+        everyone = tuple(range(self.modalities))
+        whole = subset == everyone or (subset not in self.admitted and everyone in self.admitted)
+        inside = self.prior_expert == "all" or (self.prior_expert == "full" and whole)
+        return [*(float(m in subset) for m in range(self.modalities)), float(inside) / (1 + EPS)]
+
+    def components(self, experts: Latent) -> Latent:
         """Every component: experts (M, B, D) -> (S, B, D)."""
-        return self._fused(experts, self.table)
+        return self.fused(experts, self.table)
 
-    def chosen(self, experts: Gaussian, choice: Tensor) -> Gaussian:
-        """The chosen component of every row: experts (M, B, D), choice (B,) -> (B, D); no other one is computed."""
-        return self._fused(experts, self.table[choice][None]).at(0)
+    def chosen(self, experts: Latent, choice: Tensor) -> Latent:
+        """The chosen component of every row: experts (M, B, D), choice (B,) -> (1, B, D); no other is computed."""
+        return self.fused(experts, self.table[choice][None])
 
-    def given(self, experts: Gaussian, subsets: list[Subset], *, spread: bool = True) -> Gaussian:
+    def given(self, experts: Latent, subsets: list[Subset], *, spread: bool = True) -> Latent:
         """q(z | X_A) for every A in ``subsets``: experts (M, B, D) -> (S, B, D). Where the family stands for A by
         several components (MMVAE), rows are split over them in blocks (``spread`` as in :func:`stratified`, False as
         released), so rows should be shuffled."""
-        batch = experts.mean.shape[1]
+        batch = experts[0].shape[1]
         tables = []
         for subset in subsets:
-            standing = Family(self.components_of(subset), self.modalities, self.prior_expert)
-            tables.append(standing.table[stratified(batch, len(standing), spread=spread)])
-        return self._fused(experts, torch.stack(tables))
+            rows = torch.tensor([self._row(component) for component in self.components_of(subset)])
+            tables.append(rows[stratified(batch, len(rows), spread=spread)])
+        return self.fused(experts, torch.stack(tables))
 
-    def _fused(self, experts: Gaussian, table: Tensor) -> Gaussian:
-        table = table.to(experts.mean)
-        return fusion.product(experts, Members(table[..., :-1], table[..., -1]))
+    def fused(self, experts: Latent, table: Tensor) -> Latent:
+        """The fusions that a table like the family's own says: (S, M + 1) -> (S, B, D), (..., B, M + 1) row by row."""
+        table = table.to(experts[0])
+        found: Latent = self.fuse(experts, Members(table[..., :-1], table[..., -1]))
+        return found
 
     def restrict(self, present: Subset) -> "Family":
         """The family of a model built for the ``present`` modalities alone, with positions counted among them:
         every subset loses its missing members; what becomes empty or equal falls away."""
         if len(present) == self.modalities:
             return self
-        kept = {tuple(present.index(m) for m in subset if m in present) for subset in self.subsets} - {()}
+        kept: dict[Subset, tuple[int, ...]] = {}
+        for s, subset in enumerate(self.subsets):
+            if rest := tuple(present.index(m) for m in subset if m in present):
+                kept[rest] = (*kept.get(rest, ()), s)
         subsets = tuple(sorted(kept, key=lambda s: (len(s), s)))
-        return Family(subsets, len(present), self.prior_expert, unimodal=self.unimodal).to(self.table.device)
+        sources = tuple(kept[subset] for subset in subsets)
+        smaller = Family(subsets, len(present), self.prior_expert, fuse=self.fuse, unimodal=self.unimodal,
+                         sources=sources)  # fmt: skip
+        return smaller.to(self.table.device)
 
     def components_of(self, subset: Subset) -> tuple[Subset, ...]:
         """The mixture that stands for q(z | X_subset): the fusion over ``subset`` itself where the family admits it,
@@ -99,7 +138,22 @@ def stratified(batch: int, components: int, device: torch.device | str = "cpu", 
     return (rows // (batch // components)).clamp(max=components - 1)
 
 
-def mixture_log_prob(components: Gaussian, z: Tensor) -> Tensor:
-    """log of the uniform mixture of ``components`` (S, B, D) at z (..., B, D) -> (..., B)."""
-    count = len(components.mean)
-    return torch.logsumexp(torch.stack([components.at(s).log_prob(z) for s in range(count)]), 0) - math.log(count)
+def mixture_log_prob(components: Latent, z: Tensor, log_weights: Tensor | None = None) -> Tensor:
+    """log of the mixture of ``components`` (S, B, D), uniform or with ``log_weights`` (S,): z (..., B, D) -> (..., B).
+    What is kept for the gradient grows with S plus the number of z, not with their product."""
+    count = len(components[0])
+    densities = torch.stack([_frugal_log_prob(at(components, s), z) for s in range(count)])
+    if log_weights is None:
+        return torch.logsumexp(densities, 0) - math.log(count)
+    return torch.logsumexp(densities + log_weights.view(-1, *(1,) * (z.dim() - 1)), 0)
+
+
+def _frugal_log_prob(q: Latent, z: Tensor) -> Tensor:
+    """``q.log_prob(z)``, computed again for its gradient instead of kept."""
+    if torch.compiler.is_compiling() or not torch.is_grad_enabled():
+        return q.log_prob(z)
+    found: Tensor = checkpoint(
+        lambda z, *parameters: type(q)(*parameters).log_prob(z), z, *q,
+        use_reentrant=False, preserve_rng_state=False, determinism_check="none",
+    )  # fmt: skip
+    return found

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmvae_cli.model.distributions import Gaussian
+from mmvae_cli.model.distributions import Latent, posterior
 from mmvae_cli.model.likelihood import Likelihood
 from mmvae_cli.model.networks import BUILDERS, WithParameter
-from mmvae_cli.model.posterior import Family
-from mmvae_cli.model.prior import Prior
+from mmvae_cli.model.posterior import Family, fuse_of
+from mmvae_cli.model.prior import AuxiliaryPriors, Prior
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.families import Subset
@@ -24,8 +24,8 @@ class Encoded(NamedTuple):
     """What the encoders say of a batch. ``present``: positions of the modalities that were there."""
 
     present: tuple[int, ...]
-    shared: Gaussian  # (M present, B, D)
-    private: Gaussian | None  # (M present, B, P)
+    shared: Any  # the experts, Gaussian or Laplace (M present, B, D)
+    private: Any | None  # of the same kind (M present, B, P)
 
 
 def encode_one(encoder: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
@@ -51,7 +51,7 @@ def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Encoder(nn.Module):
-    """A trunk and one linear head that gives mean and log-variance of the shared and the private latent."""
+    """A trunk and one linear head that gives the two parameters of the shared and of the private posterior."""
 
     def __init__(self, trunk: nn.Module, latent: int, private: int) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         self.sizes = [latent, latent, private, private]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(B, *shape) -> shared mean and logvar (B, D), private mean and logvar (B, P)."""
+        """(B, *shape) -> shared mean and log-variance, or raw scale, (B, D), and the private ones (B, P)."""
         mean, logvar, private_mean, private_logvar = self.head(self.trunk(x)).split(self.sizes, -1)
         return mean, logvar, private_mean, private_logvar
 
@@ -78,8 +78,13 @@ class MultimodalVAE(nn.Module):
         spec = recipe.model
         self.names = list(recipe.modalities)
         self.latent_dim, self.private_dim = spec.latent_dim, spec.private_dim
-        self.prior, self.private_prior = Prior(), Prior()
+        self.latent_family = spec.posterior
+        self.prior = Prior(spec.posterior, spec.latent_dim, learned=spec.learn_prior)
+        self.private_prior = Prior(spec.posterior, spec.private_dim)
+        self.auxiliary = AuxiliaryPriors(len(self.names), spec.private_dim) if spec.private == "auxiliary" else None
         self.family, self.unimodal = _parts(recipe)
+        learned = recipe.objective.component_weights == "learned"
+        self.component_logits = nn.Parameter(torch.zeros(len(self.family))) if learned else None
         self.likelihoods = {n: Likelihood(m.likelihood, m.scale) for n, m in recipe.modalities.items()}
         self.encoders, self.decoders = nn.ModuleDict(), nn.ModuleDict()
         for name, modality in recipe.modalities.items():
@@ -105,18 +110,27 @@ class MultimodalVAE(nn.Module):
         """The parts of the family of a model of the ``present`` modalities alone, the joint posterior's first."""
         return [part.restrict(present) for part in (self.family, self.unimodal) if part is not None]
 
-    def posteriors(self, experts: Gaussian, subsets: list[Subset], *, spread: bool = True) -> Gaussian:
+    def posteriors(self, experts: Latent, subsets: list[Subset], *, spread: bool = True) -> Latent:
         """q(z | X_A) for every A in ``subsets``, as :meth:`Family.given` has it: experts (M, B, D) -> (S, B, D)."""
-        return self.family.given(experts, subsets, spread=spread)
+        found = self.family.given(self.prior.standardised(experts), subsets, spread=spread)
+        return self.prior.restored(found)
+
+    def component_log_weights(self, part: Family) -> Tensor | None:
+        """log omega (S,) of a part's components, where it is learned; what became equal adds up."""
+        if self.component_logits is None:
+            return None
+        every = self.component_logits.unbind()
+        logits = [torch.logsumexp(torch.stack([every[s] for s in sources]), 0) for sources in part.sources]
+        return torch.log_softmax(torch.stack(logits), 0)
 
     def encode(self, batch: Batch) -> Encoded:
         """Run each present modality's encoder once. Raises ValueError when none of the model's modalities is there."""
         present = self.positions(batch)
         encode, names = self.region(encode_one), [self.names[i] for i in present]
         outputs = [encode(self.encoders[names[i]], batch[names[i]]) for i in self.lanes(range(len(names)))]
-        mean, logvar, private_mean, private_logvar = (torch.stack(parts) for parts in zip(*outputs, strict=True))
-        private = Gaussian(private_mean.float(), private_logvar.float()) if self.private_dim else None
-        return Encoded(present, Gaussian(mean.float(), logvar.float()), private)
+        mean, raw, private_mean, private_raw = (torch.stack(parts) for parts in zip(*outputs, strict=True))
+        private = posterior(self.latent_family, private_mean, private_raw) if self.private_dim else None
+        return Encoded(present, posterior(self.latent_family, mean, raw), private)
 
     def decode(self, name: str, z: Tensor, private: Tensor | None = None) -> Tensor:
         """Decoder output of one modality: z (..., D), private (..., P) -> (..., *shape)."""
@@ -145,12 +159,13 @@ class MultimodalVAE(nn.Module):
 def _parts(recipe: Recipe) -> tuple[Family, Family | None]:
     """The family, and apart from it the components of one modality each where every component is a bound of its
     own."""
-    spec, count = recipe.model, len(recipe.modalities)
+    count, subsets, fuse = len(recipe.modalities), tuple(recipe.families()), fuse_of(recipe.model)
+    policy = recipe.model.prior_expert
     if not recipe.has_unimodal_bounds:
-        return Family(tuple(recipe.families()), count, spec.prior_expert), None
-    everyone = tuple(range(count))
-    unimodal = Family(tuple((m,) for m in everyone), count, spec.prior_expert, unimodal=True)
-    return Family((everyone,), count, spec.prior_expert), unimodal
+        return Family(subsets, count, policy, fuse=fuse), None
+    singletons, everyone = subsets[:-1], subsets[-1:]
+    joint = Family(everyone, count, policy, fuse=fuse, admitted=singletons)
+    return joint, Family(singletons, count, policy, fuse=fuse, unimodal=True, admitted=everyone)
 
 
 def _latent(z: Tensor, private: Tensor | None) -> Tensor:
@@ -162,5 +177,9 @@ def parameter_counts(model: MultimodalVAE) -> dict[str, int]:
     """Trainable parameters per network and in total."""
     parts = {f"{kind}.{name}": module for kind, modules in (("encoder", model.encoders), ("decoder", model.decoders))
              for name, module in modules.items()}  # fmt: skip
+    parts |= {"prior of z": model.prior} if model.prior.raw is not None else {}
+    parts |= {"auxiliary priors": model.auxiliary} if model.auxiliary is not None else {}
     counts = {key: sum(p.numel() for p in part.parameters()) for key, part in parts.items()}
+    if model.component_logits is not None:
+        counts["component weights"] = model.component_logits.numel()
     return counts | {"total": sum(counts.values())}

@@ -6,9 +6,15 @@ that does not. No torch: names and sentences stand here, the functions of the sa
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mmvae_cli.recipe.families import Subset
+
+Fusion = Literal["product", "consensus", "average", "barycenter", "hellinger"]
+LatentFamily = Literal["normal", "laplace"]
+Regulariser = Literal["components", "mixture", "total_correlation"]
+PriorInside = Literal["standard", "dynamic", "mixture", "pairwise"]
+Estimator = Literal["elbo", "iwae", "stl", "dreg"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,24 @@ class Chosen:
         """The joint posterior is a mixture of more than one component."""
         return len(self.subsets) > 1
 
+    @property
+    def fuses(self) -> bool:
+        """Some component has more than one expert."""
+        return max(map(len, self.subsets)) > 1
+
+    @property
+    def whole(self) -> bool:
+        """Every component contains every modality."""
+        return min(map(len, self.subsets)) == self.modalities
+
+    @property
+    def one_an_item(self) -> bool:
+        return self.says("objective.component_choice", "stratified", "balanced", "random")
+
+    @property
+    def sampled(self) -> bool:
+        return not self.says("objective.estimator", "elbo")
+
 
 class Choice(NamedTuple):
     """``usual``: the value where neither the recipe nor its method says one. ``matters``: whether the key says
@@ -39,20 +63,58 @@ class Choice(NamedTuple):
 
 
 _ONE = "there is one component, the full set"
-_BOUNDS = "objective.component_weights"
+_WEIGHTS, _DECODE, _CHOICE = "objective.component_weights", "objective.decode", "objective.component_choice"
+_KL, _PRIOR, _ESTIMATOR = "objective.kl", "objective.prior", "objective.estimator"
+NEEDED = object()
+"""The usual value of a key that has none: it has to be said."""
 
 CHOICES: dict[str, Choice] = {
-    "model.prior_expert": Choice("full"),
-    "objective.component_choice": Choice("stratified", lambda c: c.several, _ONE),
-    "objective.component_weights": Choice("mean", lambda c: c.several, _ONE),
-    "objective.decode": Choice("all", lambda c: c.several, f"{_ONE}, and its members are all modalities"),
-    "objective.kl": Choice("components"),
-    "objective.unimodal_weights": Choice(
-        "same",
-        lambda c: c.method == "mvae" and c.says("objective.decode", "members") and c.says(_BOUNDS, "sum"),
-        "it is a quirk of the released MVAE, likelihood weights of 1 in the components of one modality",
+    "model.posterior": Choice("normal"),
+    "model.learn_prior": Choice(False),
+    "model.fusion": Choice("product", lambda c: c.fuses, "every component has one expert, and nothing is fused"),
+    "model.correlation": Choice(
+        0.4, lambda c: c.says("model.fusion", "consensus"), "only model.fusion: consensus knows of a correlation"
     ),
-}
+    "model.prior_expert": Choice("none"),
+    "model.private": Choice(
+        "posterior", lambda c: c.keys["model.private_dim"] > 0, "there are no private latents (model.private_dim: 0)"
+    ),
+    _CHOICE: Choice("stratified", lambda c: c.several, _ONE),
+    _WEIGHTS: Choice("mean", lambda c: c.several, _ONE),
+    _DECODE: Choice("all", lambda c: c.several, f"{_ONE}, and its members are all modalities"),
+    "objective.entropy_weight": Choice(
+        1000.0, lambda c: c.says(_WEIGHTS, "learned"), "the components' weights are not learned"
+    ),
+    _KL: Choice("components"),
+    _PRIOR: Choice("standard", lambda c: c.says(_KL, "components"), "only objective.kl: components has a prior inside"),
+    "objective.prior_share": Choice(
+        "auto", lambda c: c.says(_PRIOR, "dynamic", "mixture", "pairwise"),
+        "only objective.prior: dynamic, mixture and pairwise share the weight between N(0, I) and the components",
+    ),
+    "objective.alpha": Choice(
+        "auto", lambda c: c.says(_KL, "total_correlation"), "only objective.kl: total_correlation has an alpha"
+    ),
+    _ESTIMATOR: Choice("elbo"),
+    "objective.samples": Choice(
+        NEEDED, lambda c: c.sampled, "objective.estimator: elbo takes one sample; iwae, stl and dreg take several"
+    ),
+    "objective.bound": Choice(
+        "loose", lambda c: c.sampled and c.several and c.says(_KL, "mixture"),
+        "loose and tight differ where K samples of several components are held against their mixture "
+        "(objective.estimator: iwae, stl or dreg, objective.kl: mixture)",
+    ),
+    "objective.unimodal_weights": Choice(
+        "same", lambda c: c.method == "mvae" and c.says(_DECODE, "members") and c.says(_WEIGHTS, "sum"),
+        "it is a quirk of the released MVAE, likelihood weights of 1 in the components of one modality; everywhere "
+        "else they are the same",
+    ),
+    "objective.random_subsets": Choice(
+        0, lambda c: c.modalities > 2 and c.fuses and c.says(_DECODE, "members") and c.says(_WEIGHTS, "sum"),
+        "extra subsets are drawn where experts are fused, each component is a bound of its own (objective.decode: "
+        "members, objective.component_weights: sum), and three modalities or more have proper subsets of several",
+    ),
+    "objective.beta_warmup": Choice(0.0),
+}  # fmt: skip
 """In the order of settling: what a key depends on comes before it."""
 
 
@@ -64,21 +126,128 @@ class Refusal(NamedTuple):
     why: str
 
 
-def _one_an_item(c: Chosen) -> bool:
-    return c.says("objective.component_choice", "stratified", "balanced", "random")
-
-
 REFUSALS: list[Refusal] = [
     Refusal(
-        "objective.component_weights", lambda c: c.says(_BOUNDS, "sum") and _one_an_item(c),
+        "model.private", lambda c: c.says("model.private", "auxiliary") and (c.says(_DECODE, "members") or c.whole),
+        "auxiliary priors stand for modalities that a component decodes and does not contain: here there are none",
+    ),
+    Refusal(
+        "model.posterior", lambda c: c.says("model.posterior", "laplace") and c.fuses,
+        "a product of Laplace distributions is none: laplace needs components of one modality, "
+        "model.subsets=singletons",
+    ),
+    Refusal(
+        "model.posterior", lambda c: c.says("model.posterior", "laplace") and not c.says("model.prior_expert", "none"),
+        "a product of Laplace distributions is none: laplace needs model.prior_expert=none",
+    ),
+    Refusal(
+        "model.posterior",
+        lambda c: c.says("model.posterior", "laplace")
+        and (c.says(_PRIOR, "dynamic", "pairwise") or c.says(_KL, "total_correlation")),
+        "KLs between two Laplace distributions are not there for objective.prior dynamic and pairwise and for "
+        "objective.kl total_correlation; normal is",
+    ),
+    Refusal(
+        "model.fusion",
+        lambda c: c.says("model.fusion", "consensus", "average", "barycenter", "hellinger")
+        and not c.says("model.prior_expert", "none"),
+        "only a product has a prior expert: give model.prior_expert=none",
+    ),
+    Refusal(
+        _KL, lambda c: c.says(_KL, "total_correlation") and not c.says("model.prior_expert", "none"),
+        "total_correlation holds the fusion of the experts against each of them, without a prior expert: give "
+        "model.prior_expert=none",
+    ),
+    Refusal(
+        _KL, lambda c: c.says(_KL, "total_correlation") and c.sampled,
+        "total_correlation has a closed form and no importance weight: it goes with objective.estimator=elbo",
+    ),
+    Refusal(
+        _DECODE,
+        lambda c: c.says(_KL, "total_correlation") and c.says(_DECODE, "members")
+        and tuple(range(c.modalities)) not in c.subsets,
+        "with members, total_correlation is that of the full set, which is not in the family",
+    ),
+    Refusal(
+        _PRIOR, lambda c: c.sampled and c.says(_PRIOR, "dynamic", "mixture", "pairwise"),
+        "an importance weight is held against p(z): with objective.estimator iwae, stl and dreg it is standard",
+    ),
+    Refusal(
+        _PRIOR,
+        lambda c: c.says(_PRIOR, "mixture", "pairwise") and not c.several
+        and c.says("objective.prior_share", "auto", 0.0),
+        "with one component and objective.prior_share 0 the prior is the component itself, and nothing is regularised",
+    ),
+    Refusal(
+        _PRIOR, lambda c: c.says(_PRIOR, "dynamic") and c.says(_WEIGHTS, "sum", "learned"),
+        "the dynamic prior weighs the components by objective.prior_share: it goes with "
+        "objective.component_weights=mean",
+    ),
+    Refusal(
+        "objective.samples", lambda c: c.says(_ESTIMATOR, "iwae", "dreg") and c.says("objective.samples", 1),
+        "with one sample iwae and dreg are elbo with objective.kl=mixture, or stl: give 2 or more",
+    ),
+    Refusal(
+        _ESTIMATOR, lambda c: c.sampled and c.says(_WEIGHTS, "sum", "learned"),
+        "the items of one log-mean have a common weight: iwae, stl and dreg go with "
+        "objective.component_weights=mean",
+    ),
+    Refusal(
+        _ESTIMATOR, lambda c: c.sampled and c.says(_DECODE, "members"),
+        "the items of one log-mean explain the same modalities: iwae, stl and dreg go with objective.decode=all",
+    ),
+    Refusal(
+        "objective.bound", lambda c: c.says("objective.bound", "tight") and c.one_an_item,
+        "the logarithm of tight needs all components of an item: give objective.component_choice=all",
+    ),
+    Refusal(
+        _WEIGHTS, lambda c: c.says(_WEIGHTS, "learned") and c.one_an_item,
+        "learned weights need every component of an item to learn from: give objective.component_choice=all",
+    ),
+    Refusal(
+        _WEIGHTS, lambda c: c.says(_WEIGHTS, "sum") and c.one_an_item,
         "sum needs every component of an item, and objective.component_choice takes one: give it the value all",
     ),
     Refusal(
-        "objective.decode", lambda c: c.says("objective.decode", "members") and _one_an_item(c),
+        _DECODE, lambda c: c.says(_DECODE, "members") and c.says(_WEIGHTS, "learned"),
+        "learned weights are those of components that decode everything: give objective.decode=all",
+    ),
+    Refusal(
+        _DECODE, lambda c: c.says(_DECODE, "members") and c.one_an_item,
         "members needs every component of an item: with one, a modality outside it is not decoded at all, and the mean "
         "over the components that decode it has no estimate; give objective.component_choice the value all",
     ),
+    Refusal(
+        "objective.random_subsets",
+        lambda c: bool(c.keys["objective.random_subsets"])
+        and (c.says("model.posterior", "laplace") or not c.says(_PRIOR, "standard")),
+        "the ELBOs of extra subsets are of normal latents, with objective.kl=components and objective.prior=standard",
+    ),
 ]  # fmt: skip
+
+
+class Caution(NamedTuple):
+    """What is allowed and may surprise: when, and what it means, in words."""
+
+    when: Callable[[Chosen], bool]
+    what: str
+
+
+CAUTIONS: list[Caution] = [
+    Caution(
+        lambda c: c.says(_ESTIMATOR, "stl") and c.keys["objective.samples"] > 1,
+        "objective.estimator: stl is biased for more than one sample; dreg is not",
+    ),
+    Caution(
+        lambda c: c.says("objective.entropy_weight", 0.0),
+        "objective.entropy_weight: 0 lets the weight go to the component that is easiest to reconstruct from",
+    ),
+    Caution(
+        lambda c: c.sampled and c.keys["objective.beta"] * c.keys["objective.beta_content"] != 1,
+        "with objective.beta other than 1 the importance weights are not those of the evidence, and the loss is no "
+        "bound on log p(X)",
+    ),
+]
 
 
 def settle(given: dict[str, Any], preset: dict[str, Any], chosen: Chosen) -> tuple[dict[str, Any], list[str]]:
@@ -86,14 +255,24 @@ def settle(given: dict[str, Any], preset: dict[str, Any], chosen: Chosen) -> tup
 
     ``given``: what the recipe itself says; it wins over the method's ``preset``, that over the usual value.
     """
-    problems = []
+    problems = _unmet_needs(given, preset, chosen)
     for key, choice in CHOICES.items():
+        value = None
         if choice.matters(chosen):
             value = given.get(key, preset.get(key, choice.usual))
-        else:
-            value = None
-            if key in given:
-                problems.append(f"{key}: would do nothing: {choice.otherwise}")
-        chosen.keys[key] = value
+            if value is NEEDED:
+                problems.append(f"{key}: is required by {_ESTIMATOR}: {chosen.keys[_ESTIMATOR]}")
+        elif key in given:
+            problems.append(f"{key}: would do nothing: {choice.otherwise}")
+        chosen.keys[key] = None if value is NEEDED else value
     problems += [f"{refusal.key}: {refusal.why}" for refusal in REFUSALS if refusal.when(chosen)]
     return {key: chosen.keys[key] for key in CHOICES}, problems
+
+
+def _unmet_needs(given: dict[str, Any], preset: dict[str, Any], chosen: Chosen) -> list[str]:
+    """What a choice needs of a key that is none."""
+    auxiliary = given.get("model.private", preset.get("model.private")) == "auxiliary"
+    if auxiliary and not chosen.keys["model.private_dim"]:
+        by = f"method {chosen.method}" if "model.private" not in given else "model.private: auxiliary"
+        return [f"model.private_dim: {by} needs private latents: give, say, model.private_dim=16"]
+    return []

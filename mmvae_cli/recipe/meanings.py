@@ -21,20 +21,40 @@ MEANINGS: dict[str, str] = {
     "model.latent_dim": "Dimensions of the shared latent z.",
     "model.private_dim": "Dimensions of each modality's private latent; 0: there are none (equations 3.4).",
     "model.subsets": "The subset family: which subsets of the modalities are components (equations 2.1).",
+    "model.posterior": "Latent family of experts and priors: normal, or laplace, whose scales have a mean of 1 "
+    "(equations 1.2).",
+    "model.learn_prior": "Whether the scale of p(z) is learned, with a mean of 1 (equations 3.5).",
+    "model.fusion": "How the experts of a subset become one distribution (equations 2.4).",
+    "model.correlation": "Of the experts' errors, with model.fusion: consensus.",
     "model.prior_expert": "Which products N(0, I) takes part in: none, that of all modalities (full), or all "
     "(equations 2.3).",
+    "model.private": "The private latent of a modality outside the component: from its own posterior, or from an "
+    "auxiliary prior with learned scales (equations 3.4).",
     "objective.beta": "Weight of all KL terms against the likelihoods.",
     "objective.beta_content": "Weight of the shared latent's KL, times beta.",
     "objective.beta_private": "Weight of the private latents' KL, times beta.",
     "objective.likelihood_weights": "by_size: largest modality / own size, the paper's rule; equal: 1; or a number for "
     "each modality (equations 4.3).",
+    "objective.beta_warmup": "Epochs over which beta rises from 0 to its value, step by step.",
     "objective.kl": "components: mean of the components' KLs, as released; mixture: a Monte Carlo estimate of the "
-    "mixture's own, Eq. (6) (equations 4.4).",
+    "mixture's own, Eq. (6); total_correlation: KLs to the experts, too (equations 4.4).",
+    "objective.prior": "What the components are held against: standard, N(0, I); dynamic, its geometric mean with "
+    "them; mixture, a mixture of them; pairwise, each of them (equations 4.5).",
+    "objective.prior_share": "The weight of N(0, I) in that prior; auto: 1/(S+1) in the dynamic one, else 0.",
+    "objective.alpha": "The share of total correlation; auto: n/(n+1) for n experts (equations 4.4).",
     "objective.component_choice": "The component of a row. stratified: blocks, the last component has the rows left "
     "over, as released; balanced: blocks that differ by one row at most; random: drawn; all: every component, Eq. (5) "
     "(equations 3.2).",
-    "objective.component_weights": "mean over the components, as in a mixture; sum: each is a bound of its own.",
+    "objective.component_weights": "mean over the components, as in a mixture; sum: each is a bound of its own; "
+    "learned, with their entropy rewarded.",
+    "objective.entropy_weight": "Nats that a nat of the learned weights' entropy is worth.",
     "objective.decode": "A component decodes all modalities, or its members only.",
+    "objective.estimator": "elbo: one sample; iwae, stl, dreg: bounds of K samples and estimators of their gradient "
+    "(equations 4.8).",
+    "objective.samples": "K, samples of each component.",
+    "objective.bound": "Where the mean over the components stands: loose, outside the logarithm; tight, inside "
+    "(equations 4.7).",
+    "objective.random_subsets": "Extra subsets drawn for each step, each an ELBO of its members.",
     "objective.unimodal_weights": "Of mvae: likelihood weight in the components of one modality. one: 1, as released; "
     "same: as in the joint component.",
     "training.epochs": "How often every training item is seen.",

@@ -25,22 +25,92 @@ class Method(NamedTuple):
         return {**self.preset, **self.usual}
 
 
+_EACH_ITS_BOUND = {"objective.component_choice": "all", "objective.component_weights": "sum"}
+_MIXTURE_OF_EXPERTS = {"model.subsets": "singletons", "model.prior_expert": "none"}
+_ONE_FUSION = {"model.subsets": "full", "model.prior_expert": "none"}
+_IMPORTANCE_WEIGHTED = {
+    **_MIXTURE_OF_EXPERTS, "model.posterior": "laplace", "model.learn_prior": True, "objective.kl": "mixture",
+    "objective.component_choice": "all",
+}  # fmt: skip
+_MVAE = "Wu and Goodman, Multimodal Generative Models for Scalable Weakly-Supervised Learning, NeurIPS 2018"
+_MMVAE = "Shi et al., Variational Mixture-of-Experts Autoencoders for Multi-Modal Deep Generative Models, NeurIPS 2019"
+_MOPOE = "Sutter, Daunhawer and Vogt, Generalized Multimodal ELBO, ICLR 2021"
+
 METHODS: dict[str, Method] = {
     "mvae": Method(
-        "MVAE", "Wu and Goodman, Multimodal Generative Models for Scalable Weakly-Supervised Learning, NeurIPS 2018, "
-        "as compared by Sutter et al., Generalized Multimodal ELBO, ICLR 2021", 2018,
-        {"model.subsets": "full_and_singletons", "model.prior_expert": "all", "objective.component_choice": "all",
-         "objective.component_weights": "sum", "objective.decode": "members"},
+        "MVAE", f"{_MVAE}; as released with {_MOPOE}", 2018,
+        {"model.subsets": "full_and_singletons", "model.prior_expert": "all", "objective.decode": "members",
+         **_EACH_ITS_BOUND},
         {"objective.unimodal_weights": "one"},
     ),
-    "mmvae": Method(
-        "MMVAE", "Shi et al., Variational Mixture-of-Experts Autoencoders for Multi-Modal Deep Generative Models, "
-        "NeurIPS 2019, with one sample as in Sutter et al., Generalized Multimodal ELBO, ICLR 2021", 2019,
-        {"model.subsets": "singletons", "model.prior_expert": "none"},
+    "mvae_original": Method(
+        "MVAE (original)", _MVAE, 2018,
+        {"model.subsets": "full_and_singletons", "model.prior_expert": "all", "objective.decode": "members",
+         **_EACH_ITS_BOUND},
+        {"objective.random_subsets": 1, "objective.beta_warmup": 1.0},
     ),
-    "mopoe": Method(
-        "MoPoE-VAE", "Sutter, Daunhawer and Vogt, Generalized Multimodal ELBO, ICLR 2021", 2021,
-        {"model.subsets": "all", "model.prior_expert": "full"},
+    "mmvae": Method("MMVAE", f"{_MMVAE}; with one sample, as released with {_MOPOE}", 2019, _MIXTURE_OF_EXPERTS),
+    "mmvae_iwae": Method(
+        "MMVAE (IWAE)", _MMVAE, 2019, {**_IMPORTANCE_WEIGHTED, "objective.estimator": "iwae"}, {"objective.samples": 30}
+    ),
+    "mmvae_dreg": Method(
+        "MMVAE (DReG)", _MMVAE, 2019, {**_IMPORTANCE_WEIGHTED, "objective.estimator": "dreg"}, {"objective.samples": 30}
+    ),
+    "mmjsd": Method(
+        "mmJSD", "Sutter, Daunhawer and Vogt, Multimodal Generative Learning Utilizing Jensen-Shannon-Divergence, "
+        "NeurIPS 2020", 2020, {**_MIXTURE_OF_EXPERTS, "objective.prior": "dynamic"},
+    ),
+    "mopoe": Method("MoPoE-VAE", _MOPOE, 2021, {"model.subsets": "all", "model.prior_expert": "full"}),
+    "mvtcae": Method(
+        "MVTCAE", "Hwang et al., Multi-View Representation Learning via Total Correlation Objective, NeurIPS 2021",
+        2021, {**_ONE_FUSION, "objective.kl": "total_correlation"},
+    ),
+    "dmvae": Method(
+        "DMVAE", "Lee and Pavlovic, Private-Shared Disentangled Multimodal VAE for Learning of Latent Representations, "
+        "CVPR workshops 2021", 2021,
+        {"model.subsets": "full_and_singletons", "model.prior_expert": "full", **_EACH_ITS_BOUND},
+    ),
+    "mmvaeplus": Method(
+        "MMVAE+", "Palumbo, Daunhawer and Vogt, MMVAE+: Enhancing the Generative Quality of Multimodal VAEs without "
+        "Compromises, ICLR 2023", 2023,
+        {**_MIXTURE_OF_EXPERTS, "model.posterior": "laplace", "model.private": "auxiliary", "objective.kl": "mixture",
+         "objective.component_choice": "all"},
+    ),
+    "crmvae": Method(
+        "CRMVAE", "Suzuki and Matsuo, Mitigating the Limitations of Multimodal VAEs with Coordination-Based Approach, "
+        "2023", 2023,
+        {"model.subsets": "full_and_singletons", "model.prior_expert": "none", "objective.kl": "total_correlation",
+         "objective.decode": "members", "objective.component_choice": "all"},
+    ),
+    "mmvm": Method(
+        "MMVM-VAE", "Sutter et al., Unity by Diversity: Improved Representation Learning for Multimodal VAEs, "
+        "NeurIPS 2024", 2024,
+        {**_MIXTURE_OF_EXPERTS, "objective.decode": "members", **_EACH_ITS_BOUND},
+        {"objective.prior": "pairwise"},
+    ),
+    "codevae": Method(
+        "CoDE-VAE", "Mancisidor et al., Aggregation of Dependent Expert Distributions in Multimodal Variational "
+        "Autoencoders, ICML 2025", 2025,
+        {"model.subsets": "all", "model.fusion": "consensus", "model.prior_expert": "none",
+         "objective.component_choice": "all", "objective.component_weights": "learned"},
+        {"model.correlation": 0.4},
+    ),
+    "barycenter": Method(
+        "Barycenter", "Qiu et al., Multimodal Variational Autoencoder: A Barycentric View, AAAI 2025", 2025,
+        {**_ONE_FUSION, "model.fusion": "barycenter"},
+    ),
+    "hellinger": Method(
+        "Hellinger", "our reading of the Hoelder pool of HELVAE, arXiv 2601.06572, 2026", 2026,
+        {**_ONE_FUSION, "model.fusion": "hellinger"},
+    ),
+    "average": Method(
+        "Average", "a baseline: means and variances of the experts are averaged", 0,
+        {**_ONE_FUSION, "model.fusion": "average"},
+    ),
+    "independent": Method(
+        "Independent VAEs", "a baseline: one VAE for each modality", 0,
+        {**_MIXTURE_OF_EXPERTS, "objective.decode": "members", **_EACH_ITS_BOUND, "objective.prior": "standard"},
     ),
     "custom": Method("custom", "a choice of your own", 0, {}, {"model.prior_expert": "full"}),
 }  # fmt: skip
+"""In the order in which comparisons list them."""

@@ -12,7 +12,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from mmvae_cli.disk import plain_yaml
 from mmvae_cli.recipe import choices, families
-from mmvae_cli.recipe.choices import Chosen
+from mmvae_cli.recipe.choices import Chosen, Estimator, Fusion, LatentFamily, PriorInside, Regulariser
 from mmvae_cli.recipe.families import Subsets
 from mmvae_cli.recipe.kinds import KINDS, SCALED
 from mmvae_cli.recipe.methods import METHODS
@@ -26,6 +26,7 @@ Scale = Annotated[
     Discriminator(lambda given: "scale:word" if isinstance(given, str) and given.isalpha() else "scale:number"),
 ]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 class DatasetSpec(Section):
@@ -126,13 +127,19 @@ class MethodSection(Section):
 
 
 class ModelSpec(MethodSection):
-    """The subset family and the latent space. ``method`` settles the last two fields; each can be set by itself."""
+    """The subset family and the latent space. ``method`` settles the fields after the sizes; each can be set by itself.
+    A key that says nothing beside the others is None."""
 
     method: str
     latent_dim: int = Field(ge=1, le=65536)
     private_dim: int = Field(default=0, ge=0, le=65536)
     subsets: Subsets = Field(default=_SETTLED)
+    posterior: LatentFamily = Field(default=_SETTLED)
+    learn_prior: bool = Field(default=_SETTLED)
+    fusion: Fusion | None = None
+    correlation: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] | None = None
     prior_expert: Literal["none", "full", "all"] = Field(default=_SETTLED)
+    private: Literal["posterior", "auxiliary"] | None = None
 
     @field_validator("method")
     @classmethod
@@ -147,10 +154,19 @@ class ObjectiveSpec(MethodSection):
     beta_content: NonNegative = 1.0
     beta_private: NonNegative = 1.0
     likelihood_weights: Literal["by_size", "equal"] | dict[str, NonNegative] = "by_size"
-    kl: Literal["components", "mixture"] = Field(default=_SETTLED)
+    beta_warmup: NonNegative = Field(default=_SETTLED)
+    kl: Regulariser = Field(default=_SETTLED)
+    prior: PriorInside | None = None
+    prior_share: Literal["auto"] | Share | None = None
+    alpha: Literal["auto"] | Share | None = None
     component_choice: Literal["stratified", "balanced", "random", "all"] | None = None
-    component_weights: Literal["mean", "sum"] | None = None
+    component_weights: Literal["mean", "sum", "learned"] | None = None
+    entropy_weight: NonNegative | None = None
     decode: Literal["all", "members"] | None = None
+    estimator: Estimator = Field(default=_SETTLED)
+    samples: Annotated[int, Field(ge=1, le=4096)] | None = None
+    bound: Literal["loose", "tight"] | None = None
+    random_subsets: Annotated[int, Field(ge=0, le=4096)] | None = None
     unimodal_weights: Literal["same", "one"] | None = None
 
 
@@ -211,7 +227,9 @@ class Recipe(Section):
             raise ValueError("model.subsets: is required by method custom")
         families.check(subsets, names)
         listed = families.subset_list(subsets, names)
-        values, problems = choices.settle(given, preset, Chosen({}, self.model.method, listed, len(names)))
+        values, problems = choices.settle(
+            given, preset, Chosen({"model.private_dim": self.model.private_dim}, self.model.method, listed, len(names))
+        )
         if problems:
             raise Problems(problems)
         for part in said:
@@ -223,6 +241,20 @@ class Recipe(Section):
     def families(self) -> list[tuple[int, ...]]:
         """The admitted subsets as tuples of modality positions, by size, then lexicographic; the full set last."""
         return families.subset_list(self.model.subsets, list(self.modalities))
+
+    @property
+    def cautions(self) -> list[str]:
+        """What is allowed here and may surprise, in words."""
+        keys = flatten({"model": self.model.model_dump(), "objective": self.objective.model_dump()})
+        chosen = Chosen(keys, self.model.method, self.families(), len(self.modalities))
+        return [caution.what for caution in choices.CAUTIONS if caution.when(chosen)]
+
+    @property
+    def has_no_likelihood(self) -> str:
+        """Why there is no log p(X) to be measured; "" where there is."""
+        if self.objective.prior in ("mixture", "pairwise"):
+            return "there is no joint generative model: each modality has a latent of its own, and z has no prior"
+        return ""
 
     @property
     def has_unimodal_bounds(self) -> bool:

@@ -99,7 +99,8 @@ def _shown(value: Any) -> str:
 
 def _is_union_tag(part: Any) -> bool:
     return isinstance(part, str) and (
-        part.startswith(("literal[", "tuple[", "dict[", "scale:")) or part in {"SizeLimit", "[key]"}
+        part.startswith(("literal[", "tuple[", "dict[", "scale:"))
+        or part in {"SizeLimit", "[key]", "constrained-float"}
     )
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mmvae_cli.compute.runtime import derive
-from mmvae_cli.model.distributions import Gaussian
+from mmvae_cli.model.distributions import Distribution, at, placed
 from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import UsageProblem
@@ -115,7 +115,7 @@ def _reconstruction(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
     private: dict[str, Tensor | None] = dict.fromkeys(figure.target)
     if encoded.private is not None:
         for position, name in enumerate(figure.target):
-            own = encoded.private.at(position)
+            own = at(encoded.private, position)
             private[name] = own.sample(sampler.noise(*own.mean.shape, of=f"own private {name}"))[None]
     return _decoded(sampler, z, private)
 
@@ -140,12 +140,13 @@ def _swap(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
 # --- latents ---------------------------------------------------------------------------------------------------------
 
 
-def _posterior(model: MultimodalVAE, batch: Batch, given: tuple[str, ...]) -> Gaussian:
+def _posterior(model: MultimodalVAE, batch: Batch, given: tuple[str, ...]) -> Distribution:
     """q(z | X_A) of every item, (B, D). Only the given modalities are encoded: the places of the others hold zeros,
     which no product over A reads."""
     subset = tuple(model.names.index(name) for name in given)
     encoded = model.encode({name: batch[name] for name in given})
-    return model.posteriors(encoded.shared.placed(encoded.present, len(model.names)), [subset]).at(0)
+    experts = placed(encoded.shared, encoded.present, len(model.names))
+    return at(model.posteriors(experts, [subset]), 0)
 
 
 def _content(sampler: Sampler, batch: Batch, given: tuple[str, ...], rows: int) -> Tensor:
@@ -160,7 +161,7 @@ def _content(sampler: Sampler, batch: Batch, given: tuple[str, ...], rows: int) 
         shuffled = {name: batch[name][order] for name in given}
         found = _posterior(sampler.model, shuffled, given)
         back = order.argsort()
-        drawn.append(found.at(back).sample(noise[row]))
+        drawn.append(at(found, back).sample(noise[row]))
     return torch.stack(drawn)
 
 

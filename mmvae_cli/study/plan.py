@@ -180,7 +180,7 @@ def _is_evaluated(known: Run, recipe: Recipe, epochs: int) -> bool:
     if not path.is_file():
         return False
     found = result.load(path)
-    complete = bool(found.latent and found.coherence and found.likelihood)
+    complete = bool(found.latent and found.coherence and (found.likelihood or recipe.has_no_likelihood))
     limits = ("subsets_per_size", "items", "likelihood_items")
     same = all(found.settings.get(key) == getattr(recipe.evaluation, key) for key in limits)
     return complete and same and found.run.epoch == epochs

@@ -17,6 +17,8 @@ def run(
     changes = overrides if seed is None else [*overrides, f"training.seed={seed}"]
     recipe = recipes.load(name, changes)
     folder = run or default_folder(recipe, recipes.that_matter(name, overrides))
+    for caution in recipe.cautions:
+        console.warn(caution)
     if dry_run:
         from mmvae_cli.training import plan
 

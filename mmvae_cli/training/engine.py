@@ -91,6 +91,7 @@ class Engine:
         self._at = at
         self._items.copy_(self._order[within * size : (within + 1) * size][self._rows])
         runtime.seed(self._device, derive(seed, "step", at))
+        self._step.warm_up(at, self.per_epoch)
         if self._settings.schedule != "constant":
             self._optimizer.param_groups[0]["lr"].fill_(self.rate(at))
         self._recorded(self._one)

@@ -12,7 +12,8 @@ import torch
 from mmvae_cli.compute import runtime
 from mmvae_cli.compute.runtime import World, derive
 from mmvae_cli.disk.lock import Lock
-from mmvae_cli.model.objective import Objective, Terms
+from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.terms import Terms
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem, of_the_machine
@@ -166,7 +167,8 @@ class Saving:
 def _note(record: dict[str, Any], terms: Terms) -> str:
     """What the line of progress says of the joint posterior: its likelihoods and its KLs, each summed. The loss weighs
     them (beta, likelihood weights) and has more terms (unimodal ones), so that it is not their difference."""
-    likelihood = sum(term.share * record[name] for name, term in terms.items() if term.role == "log-likelihood")
+    shares = {name: term.share for name, term in terms.items() if term.role == "log-likelihood"}  # or by component
+    likelihood = sum(record[name] * (share if isinstance(share, float) else 1) for name, share in shares.items())
     return (f"loss {record['loss']:,.1f} (weighted), log-likelihood {likelihood:,.1f}, "
             f"KL {likelihood - record['elbo']:,.2f}, {record['items_per_second']:,.0f} items/s")  # fmt: skip
 

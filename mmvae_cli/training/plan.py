@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from mmvae_cli.compute import runtime
-from mmvae_cli.model import objective
+from mmvae_cli.model import bound
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
 from mmvae_cli.process.errors import UsageProblem
@@ -26,9 +26,10 @@ def describe(recipe: Recipe, dataset: Path) -> list[str]:
     lines = [f"{'method':<32} {method.title}: {method.paper}"]
     lines += [f"{'parameters of ' + name:<32} {count:>12,}" for name, count in counts.items()]
     lines.append(f"{'subsets in the family':<32} {len(recipe.families()):>12,}")
-    for name, term in objective.outline(recipe).items():
+    for name, term in bound.outline(recipe).items():
         if term.weight is not None:
-            lines.append(f"{'weight of ' + name:<32} {abs(term.weight):>12.6g}")
+            weight = "by component" if isinstance(term.weight, torch.Tensor) else f"{abs(term.weight):.6g}"
+            lines.append(f"{'weight of ' + name:<32} {weight:>12}")
     data_bytes = 0
     if (dataset / "dataset.json").is_file():
         from mmvae_cli.store.batches import check_store
@@ -50,12 +51,14 @@ def describe(recipe: Recipe, dataset: Path) -> list[str]:
 
 def memory_needs(recipe: Recipe, processes: int = 1) -> dict[str, int]:
     """Bytes of a training step, about, in each of the ``processes`` that share a batch: weights with gradients and
-    Adam's two moments, the networks' activations, and the components where all of them are held at once (S, B, D)."""
+    Adam's two moments, the networks' activations, and the components where all of them are held at once (S, B, D), with
+    their K samples."""
     with torch.device("meta"):
         model = MultimodalVAE(recipe)
     spec, batch = recipe.objective, -(-recipe.training.batch_size // processes)
     goal, parts = Objective.of(recipe), model.parts(model.positions(model.names))
-    held = sum(len(part) for part in parts if goal.holds(part) or spec.kl == "mixture")
+    held = sum(len(part) for part in parts if goal.keeps(part))
+    held += sum(goal.components(part) * goal.samples for part in parts) if goal.samples > 1 else 0
     elements = held * batch * recipe.model.latent_dim
     return {
         "weights and Adam": 16 * parameter_counts(model)["total"],
@@ -72,8 +75,9 @@ def refuse_too_large(recipe: Recipe, device: torch.device) -> None:
         raise UsageProblem(
             f"a training step would need about {total / 2**30:,.1f} GiB of memory, {size / 2**30:,.1f} of them for "
             f"{what}; {device} has {left / 2**30:,.1f} left",
-            "lower training.batch_size; with many modalities limit model.subsets to {max_size: K}, and keep "
-            "objective.component_choice=stratified and objective.kl=components, which hold no component as a whole",
+            "lower training.batch_size" + (" or objective.samples" if recipe.objective.samples else "") + "; with many "
+            "modalities limit model.subsets to {max_size: K}, and keep objective.component_choice=stratified and "
+            "objective.kl=components, which hold no component as a whole",
         )
 
 
@@ -87,7 +91,7 @@ def activation_count(recipe: Recipe, meta_model: MultimodalVAE) -> int:
             total += output.numel()
 
     handles = [module.register_forward_hook(count) for module in meta_model.modules()]
-    objective.outline(recipe, meta_model)
+    bound.outline(recipe, meta_model)
     for handle in handles:
         handle.remove()
-    return total // objective.OUTLINE_ROWS
+    return total // bound.OUTLINE_ROWS

@@ -2,14 +2,16 @@
 by DistributedDataParallel or torch.compile."""
 
 import math
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
 from mmvae_cli.compute import runtime
-from mmvae_cli.model import objective
-from mmvae_cli.model.objective import Noise, Objective, Terms
+from mmvae_cli.model import bound
+from mmvae_cli.model.objective import Noise, Objective
+from mmvae_cli.model.terms import Terms, elbo, weigh
 from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.recipe import TrainingSpec
 
@@ -21,19 +23,26 @@ class Step(nn.Module):
 
     def __init__(self, model: MultimodalVAE, goal: Objective, precision: str) -> None:
         super().__init__()
-        self.model, self.goal, self.precision = model, goal, precision
+        self.model, self.precision = model, precision
+        device = next(model.parameters()).device
+        self.goal = replace(goal, warmth=torch.ones((), device=device)) if goal.spec.beta_warmup else goal
 
     def forward(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
         networks = runtime.autocast(self.precision, noise.shared[0].device)
-        terms = objective.bound_terms(self.model, batch, self.goal, noise, networks)
-        loss = objective.weigh(terms).mean()
-        values = torch.stack([objective.elbo(terms), *(term.value for term in terms.values())]).detach()
+        terms = bound.bound_terms(self.model, batch, self.goal, noise, networks)
+        loss = weigh(terms).mean()
+        values = torch.stack([elbo(terms), *(term.shown() for term in terms.values())]).detach()
         return loss, torch.cat([loss.detach()[None], values.mean(1)])
 
     @cached_property
     def terms(self) -> Terms:
         """The terms of every step, as an outline."""
-        return objective.outline(self.goal.recipe)
+        return bound.outline(self.goal.recipe)
+
+    def warm_up(self, step: int, per_epoch: int) -> None:
+        """Set what beta is multiplied with in step ``step`` (from 0): a function of the step, as the rate is."""
+        if self.goal.warmth is not None:
+            self.goal.warmth.fill_(min(1.0, (step + 1) / (self.goal.spec.beta_warmup * per_epoch)))
 
 
 def normalises(model: nn.Module) -> bool:

@@ -27,12 +27,13 @@ from mmvae_cli import recipe as recipes  # noqa: E402
 from mmvae_cli.compute import runtime  # noqa: E402
 from mmvae_cli.evaluation import coherence, latent, likelihood  # noqa: E402
 from mmvae_cli.evaluation.encoding import Data, Setting  # noqa: E402
-from mmvae_cli.model import objective  # noqa: E402
+from mmvae_cli.model import bound, objective  # noqa: E402
 from mmvae_cli.model.distributions import Gaussian  # noqa: E402
 from mmvae_cli.model.kernels import component_kls  # noqa: E402
 from mmvae_cli.model.networks import build_judge  # noqa: E402
 from mmvae_cli.model.objective import Objective  # noqa: E402
 from mmvae_cli.model.posterior import Family, stratified  # noqa: E402
+from mmvae_cli.model.terms import weigh  # noqa: E402
 from mmvae_cli.model.vae import MultimodalVAE  # noqa: E402
 from mmvae_cli.store import batches  # noqa: E402
 from mmvae_cli.training.engine import Way  # noqa: E402
@@ -122,7 +123,7 @@ def stages(bench: Bench, repeats: int) -> dict[str, float]:
     z = torch.randn(1, bench.batch, recipe.model.latent_dim, device=bench.device)
 
     def whole() -> None:
-        loss = objective.weigh(objective.bound_terms(model, batch, goal, noise)).mean()
+        loss = weigh(bound.bound_terms(model, batch, goal, noise)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
 

@@ -18,45 +18,55 @@ SIZE = 4
 
 
 class Message(nn.Module):
-    def __init__(self, slope: float, blur: float) -> None:
+    """``shift`` and ``width``, 0 at first, are what an encoder can learn."""
+
+    def __init__(self, slope: float, blur: float, private: int = 0) -> None:
         super().__init__()
-        self.slope, self.blur = slope, blur
+        self.slope, self.blur, self.private = slope, blur, private
+        self.shift, self.width = nn.Parameter(torch.zeros(())), nn.Parameter(torch.zeros(()))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         flat = x.flatten(1)
         logvar = torch.full_like(flat, 2 * torch.log(torch.tensor(SCALE / abs(self.slope))).item() + self.blur)
-        return flat / self.slope + 0.3 * self.blur, logvar, flat[:, :0], flat[:, :0]
+        private = flat[:, :1].expand(-1, self.private)
+        mean = flat / self.slope + 0.3 * self.blur + self.shift
+        return mean, logvar + self.width, 0.5 * private + self.shift, 0 * private - 0.2 + self.width
 
 
 class Line(nn.Module):
-    def __init__(self, slope: float) -> None:
+    """``slope`` is what a decoder can learn; it reads the last dimensions, which are the shared ones."""
+
+    def __init__(self, slope: float, size: int = SIZE) -> None:
         super().__init__()
-        self.slope = slope
+        self.slope, self.size = nn.Parameter(torch.tensor(slope)), size
 
     def forward(self, z: Tensor) -> Tensor:
-        return (self.slope * z).unflatten(1, (1, 1, SIZE))
+        private = z[:, : -self.size].sum(-1, keepdim=True)
+        return (self.slope * z[:, -self.size :] + 0.3 * private).unflatten(1, (1, 1, self.size))
 
 
-def linear_model(blur: float = 0.0, **changes) -> tuple[Recipe, MultimodalVAE]:
-    settings = {f"modalities__m{i}": {"network": "conv", "shape": [1, 1, SIZE], "likelihood": "normal", "scale": SCALE}
+def linear_model(blur: float = 0.0, size: int = SIZE, **changes) -> tuple[Recipe, MultimodalVAE]:
+    settings = {f"modalities__m{i}": {"network": "conv", "shape": [1, 1, size], "likelihood": "normal", "scale": SCALE}
                 for i in range(3)}  # fmt: skip
-    recipe = tiny(3, shape=(1, 1, SIZE), model__latent_dim=SIZE, **settings, **changes)
+    recipe = tiny(3, shape=(1, 1, size), model__latent_dim=size, **settings, **changes)
     model = MultimodalVAE(recipe)
     for i, name in enumerate(model.names):
-        model.encoders[name], model.decoders[name] = Message(SLOPES[i], blur), Line(SLOPES[i])
+        model.encoders[name] = Message(SLOPES[i], blur, model.private_dim)
+        model.decoders[name] = Line(SLOPES[i], size)
     return recipe, model
 
 
-def data(count: int, seed: int = 0) -> dict[str, Tensor]:
+def data(count: int, seed: int = 0, size: int = SIZE) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    z = torch.randn(count, SIZE, generator=generator)
-    return {f"m{i}": (slope * z + SCALE * torch.randn(count, SIZE, generator=generator)).view(count, 1, 1, SIZE)
+    z = torch.randn(count, size, generator=generator)
+    return {f"m{i}": (slope * z + SCALE * torch.randn(count, size, generator=generator)).view(count, 1, 1, size)
             for i, slope in enumerate(SLOPES)}  # fmt: skip
 
 
-def evidence(batch: dict[str, Tensor]) -> Tensor:
-    """log p(X) per item (B,): every dimension is a 3-vector with covariance w w^T + s^2 I."""
-    w = torch.tensor(SLOPES, dtype=torch.float64)
-    covariance = torch.outer(w, w) + SCALE**2 * torch.eye(3, dtype=torch.float64)
-    normal = torch.distributions.MultivariateNormal(torch.zeros(3, dtype=torch.float64), covariance)
-    return normal.log_prob(torch.stack([x.flatten(1).double() for x in batch.values()], -1)).sum(-1)
+def evidence(batch: dict[str, Tensor], names: tuple[str, ...] = ("m0", "m1", "m2")) -> Tensor:
+    """log p(X) per item (B,), or of the named modalities: every dimension is a vector with covariance
+    w w^T + s^2 I."""
+    w = torch.tensor([SLOPES[int(name[1])] for name in names], dtype=torch.float64)
+    covariance = torch.outer(w, w) + SCALE**2 * torch.eye(len(w), dtype=torch.float64)
+    normal = torch.distributions.MultivariateNormal(torch.zeros(len(w), dtype=torch.float64), covariance)
+    return normal.log_prob(torch.stack([batch[name].flatten(1).double() for name in names], -1)).sum(-1)

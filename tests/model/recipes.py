@@ -23,6 +23,18 @@ def tiny(views: int = 3, *, shape: tuple[int, ...] = (3, 28, 28), **changes: Any
     return recipes.validate(content, "tiny")
 
 
+NEEDS: dict[str, dict[str, Any]] = {
+    "mmvaeplus": {"model__private_dim": 2}, "mmvae_iwae": {"objective__samples": 3},
+    "mmvae_dreg": {"objective__samples": 3}, "custom": {"model__subsets": "all"},
+}  # fmt: skip
+"""What a method has to be told, or has smaller in tests than usually."""
+
+
+def of_method(method: str, views: int = 3, **changes: Any) -> Recipe:
+    """A tiny recipe of any method of the table."""
+    return tiny(views, **{"model__method": method} | NEEDS.get(method, {}) | changes)
+
+
 def words(shape: tuple[int, ...] = (3, 8, 8), *, epochs: int) -> Recipe:
     """A recipe of pictures and words that stand elsewhere in every epoch, for ``stores.word_store``."""
     content: dict[str, Any] = {

@@ -1,11 +1,15 @@
-"""Products, mixtures and block sizes against closed forms and the numeric oracles of the released fusion code."""
+"""Fusions, mixtures and block sizes against closed forms and the numeric oracles of the released fusion code."""
+
+import math
+from functools import partial
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmvae_cli.model import fusion, kernels
-from mmvae_cli.model.distributions import Gaussian
+from mmvae_cli.model.distributions import Gaussian, Laplace, at
+from mmvae_cli.model.fusion import FUSIONS, Members
 from mmvae_cli.model.posterior import Family, mixture_log_prob, powerset, stratified
 from mmvae_cli.model.prior import Prior
 
@@ -19,6 +23,7 @@ def oracle_experts() -> Gaussian:
 MOPOE = Family(tuple(powerset(3)), 3, "full")
 MVAE_ALL = Family(tuple(powerset(3)), 3, "all")
 MMVAE = Family(((0,), (1,), (2,)), 3, "none")
+MEMBERS_OF_ALL = Members(torch.ones(1, 3, dtype=torch.double), torch.zeros(1, dtype=torch.double))
 ROW0_MOPOE = [
     ((0.1, -0.1), (0, 0.1)), ((0.2, 0), (-0.3, -0.2)), ((0.3, 0.1), (-0.6, -0.5)),
     ((0.157444, -0.042556), (-0.854355, -0.754355)), ((0.229131, 0.029131), (-1.037488, -0.937488)),
@@ -56,7 +61,7 @@ def test_kls_equal_the_oracles():
 def test_the_last_row_comes_from_the_last_component(family, mean):
     choice = stratified(14, len(family))
     joint = family.chosen(oracle_experts(), choice)
-    torch.testing.assert_close(joint.mean[13], torch.tensor(mean), atol=1e-5, rtol=0)
+    torch.testing.assert_close(joint.mean[0, 13], torch.tensor(mean), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,7 @@ def test_average_kl_is_at_least_the_kl_of_the_mixture():
     components = family.components(experts)
     z = components.sample(torch.randn(4000, 1, 1, 2))[:, :, :, :]  # (N, S, B, D)
     flat = z.flatten(0, 1)
-    mixture = (mixture_log_prob(components, flat) - Prior().log_prob(flat)).mean(0)
+    mixture = (mixture_log_prob(components, flat) - Prior("normal", 2).log_prob(flat)).mean(0)
     assert (components.kl_to_prior().mean(0) > mixture).all()
 
 
@@ -164,6 +169,126 @@ def test_subset_posteriors_are_products_or_block_selected_experts():
     chosen = MMVAE.given(experts, [(0, 2)])
     torch.testing.assert_close(chosen.mean[0, :7], experts.mean[0, :7], atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(chosen.mean[0, 7:], experts.mean[2, 7:], atol=1e-5, rtol=1e-5)
+
+
+FUSES = {name: partial(fuse, correlation=0.4) if name == "consensus" else fuse for name, fuse in FUSIONS.items()}
+
+
+def fused(name, experts, subset):
+    return Family((subset,), len(experts.mean), fuse=FUSES[name]).components(experts)
+
+
+def close(found, expected, **tolerance):
+    for part, same in zip(found, expected, strict=True):
+        torch.testing.assert_close(part, same, **tolerance)
+
+
+@pytest.mark.parametrize("name", FUSES)
+def test_every_fusion_leaves_a_lone_expert_alone_and_treats_experts_alike(name):
+    experts = oracle_experts()
+    for m in range(3):
+        close(fused(name, experts, (m,)), at(experts, slice(m, m + 1)), atol=2e-6, rtol=2e-6)
+    turned = at(experts, torch.tensor([2, 0, 1]))
+    close(fused(name, experts, (0, 1, 2)), fused(name, turned, (0, 1, 2)), atol=2e-6, rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "variance"),
+    [("product", lambda v, n: v / n), ("consensus", lambda v, n: v * (1 + (n - 1) * 0.4) / n),
+     ("average", lambda v, n: v), ("barycenter", lambda v, n: v), ("hellinger", lambda v, n: v)],
+)  # fmt: skip
+@pytest.mark.parametrize("count", [2, 3])
+def test_equal_experts_agree_on_their_mean_and_on_a_known_variance(name, variance, count):
+    experts = Gaussian(torch.full((3, 1, 2), 0.8), torch.full((3, 1, 2), -0.7))
+    found = fused(name, experts, tuple(range(count)))
+    torch.testing.assert_close(found.mean, torch.full((1, 1, 2), 0.8))
+    torch.testing.assert_close(found.logvar.exp(), torch.full((1, 1, 2), variance(math.exp(-0.7), count)))
+
+
+@pytest.mark.parametrize("name", FUSES)
+def test_fusions_row_by_row_are_those_of_the_family(name):
+    experts = oracle_experts()
+    family = Family(tuple(powerset(3)), 3, fuse=FUSES[name])
+    choice = torch.arange(14) % 7
+    rows = family.chosen(experts, choice)
+    whole = family.components(experts)
+    close(at(rows, 0), at(whole, (choice, torch.arange(14))), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.4, 0.9])
+def test_the_consensus_is_the_best_linear_estimate_of_correlated_experts(correlation):
+    """1 / (1' C^-1 1) and 1' C^-1 mu / (1' C^-1 1) with C = diag(sigma) R diag(sigma), in every dimension."""
+    torch.manual_seed(0)
+    mean, logvar = torch.randn(2, 3, dtype=torch.double)
+    deviation = (logvar.exp() + 1e-8).sqrt()
+    r = torch.full((3, 3), correlation, dtype=torch.double).fill_diagonal_(1)
+    inverse = torch.linalg.inv(torch.outer(deviation, deviation) * r)
+    weight = inverse.sum(1) / inverse.sum()
+    found = fusion.consensus(Gaussian(mean[:, None, None], logvar[:, None, None]), MEMBERS_OF_ALL, correlation)
+    assert found.logvar.exp().item() == pytest.approx(1 / inverse.sum().item(), rel=1e-9)
+    assert found.mean.item() == pytest.approx((weight @ mean).item(), rel=1e-9)
+
+
+def test_a_consensus_without_correlation_is_the_product():
+    experts, family = oracle_experts(), tuple(powerset(3))
+    close(
+        Family(family, 3, fuse=partial(fusion.consensus, correlation=0.0)).components(experts),
+        Family(family, 3).components(experts), atol=1e-6, rtol=1e-5,
+    )  # fmt: skip
+
+
+def test_a_hellinger_pool_has_the_moments_of_the_squared_mean_root():
+    """By quadrature, three experts of one dimension, also far from zero, where squares of means would lose digits."""
+    for shift in (0.0, 300.0):
+        mean, logvar = torch.tensor([0.3, -0.9, 1.4]), torch.tensor([0.2, -1.0, -0.3])
+        grid = torch.linspace(-12, 12, 48_001, dtype=torch.double)
+        roots = [(Gaussian(m, v).log_prob(grid[:, None]) / 2).exp()
+                 for m, v in zip(mean.double()[:, None], logvar.double()[:, None], strict=True)]  # fmt: skip
+        density = (sum(roots) / 3).square()
+        density /= density.sum()
+        expected = (grid * density).sum()
+        variance = ((grid - expected).square() * density).sum()
+        found = fused("hellinger", Gaussian((mean + shift)[:, None, None], logvar[:, None, None]), (0, 1, 2))
+        assert found.mean.item() == pytest.approx(expected.item() + shift, rel=1e-6, abs=1e-5)
+        assert found.logvar.exp().item() == pytest.approx(variance.item(), rel=2e-4)
+
+
+def test_averages_and_barycenters_are_means_of_moments():
+    experts = oracle_experts()
+    for name, moment in (("average", lambda v: v), ("barycenter", lambda v: v.sqrt())):
+        found = fused(name, experts, (0, 2))
+        torch.testing.assert_close(found.mean[0], (experts.mean[0] + experts.mean[2]) / 2)
+        expected = (moment(experts.logvar[0].exp()) + moment(experts.logvar[2].exp())) / 2
+        torch.testing.assert_close(moment(found.logvar[0].exp()), expected)
+
+
+def test_a_laplace_component_is_its_expert():
+    experts = Laplace(torch.randn(3, 4, 2), torch.rand(3, 4, 2))
+    close(Family(((0,), (1,), (2,)), 3, fuse=fusion.alone).components(experts), experts)
+    chosen = Family(((0,), (1,), (2,)), 3, fuse=fusion.alone).chosen(experts, torch.tensor([2, 0, 1, 1]))
+    assert torch.equal(chosen.scale[0, 0], experts.scale[2, 0])
+
+
+@pytest.mark.parametrize("name", FUSES)
+def test_fusions_and_their_gradients_are_finite_for_extreme_experts(name):
+    for logvar in (-60.0, 60.0, 500.0):
+        mean, value = torch.zeros(3, 1, 1, requires_grad=True), torch.zeros(3, 1, 1)
+        value[1] = logvar
+        value.requires_grad_()
+        found = fused(name, Gaussian(mean + 1, value), (0, 1, 2))
+        (found.mean + found.logvar).sum().backward()
+        assert all(torch.isfinite(part).all() for part in (*found, mean.grad, value.grad)), logvar
+
+
+def test_what_is_left_of_the_full_set_is_the_full_set_of_a_smaller_model():
+    """DMVAE: the prior expert is in the product of all; of two of three modalities, all that are there are two."""
+    experts = oracle_experts()
+    family = Family(((0, 1, 2),), 3, "full", admitted=((0,), (1,), (2,)))
+    smaller = Family(((0, 1),), 2, "full").components(at(experts, slice(0, 2)))
+    close(family.given(experts, [(0, 1)]), smaller)
+    close(family.given(experts, [(1,)]), at(experts, slice(1, 2)), atol=1e-6, rtol=1e-6)
+    proper = MOPOE.given(experts, [(0, 1)])
+    close(proper, Family(((0, 1),), 3).components(experts), msg="a proper subset that the family has is itself")
 
 
 def test_an_expert_of_infinite_variance_says_nothing():

@@ -6,8 +6,10 @@ import torch
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli import store
+from mmvae_cli.model.bound import bound_terms
 from mmvae_cli.model.networks import build_judge
-from mmvae_cli.model.objective import Objective, bound_terms, draw_noise, weigh
+from mmvae_cli.model.objective import Objective, draw_noise
+from mmvae_cli.model.terms import weigh
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import ModalityInfo, batches

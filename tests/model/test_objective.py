@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from mmvae_cli.model import objective
+from mmvae_cli.model import bound, objective
 from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.terms import weigh
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
 from mmvae_cli.recipe import load
 
@@ -19,8 +20,8 @@ def loss_of(recipe, model, batch, seed=0):
     torch.manual_seed(seed)
     count = len(next(iter(batch.values())))
     noise = objective.draw_noise(model, goal, batch, count, EVERYONE, "cpu")
-    terms = objective.bound_terms(model, batch, goal, noise)
-    return objective.weigh(terms), terms
+    terms = bound.bound_terms(model, batch, goal, noise)
+    return weigh(terms), terms
 
 
 def images(views, count=6, seed=0):
@@ -67,7 +68,7 @@ def test_loss_equals_a_hand_computation():
     model, batch = MultimodalVAE(recipe), images(2, 3)
     goal = Objective.of(recipe)
     noise = objective.draw_noise(model, goal, batch, 3, EVERYONE, "cpu")
-    loss = objective.weigh(objective.bound_terms(model, batch, goal, noise))
+    loss = weigh(bound.bound_terms(model, batch, goal, noise))
     mu, lv, _, _ = (torch.stack(p) for p in zip(*(model.encoders[n](batch[n]) for n in batch), strict=True))
     t = 1 / (lv.exp() + 1e-8)
     total = torch.stack([t[0], t[1], t[0] + t[1] + 1 / (1 + 1e-8)])

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from mmvae_cli.compute.runtime import derive
-from mmvae_cli.model import objective
+from mmvae_cli.model import bound, objective
 from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.terms import elbo, weigh
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import Stopped, UsageProblem
@@ -52,11 +53,11 @@ def drawn(recipe, model, batch, seed=0):
 
 def terms_of(recipe, model, batch):
     goal, noise = drawn(recipe, model, batch)
-    return objective.bound_terms(model, batch, goal, noise)
+    return bound.bound_terms(model, batch, goal, noise)
 
 
 def loss_of(recipe, model, batch):
-    return objective.weigh(terms_of(recipe, model, batch))
+    return weigh(terms_of(recipe, model, batch))
 
 
 # --- recipes ---------------------------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ def test_mopoe_loss_with_private_latents_equals_numpy():
     recipe = faces()
     model, batch = made(recipe), pairs(6)
     goal, noise = drawn(recipe, model, batch)
-    found = objective.weigh(objective.bound_terms(model, batch, goal, noise))
+    found = weigh(bound.bound_terms(model, batch, goal, noise))
     q = posteriors_numpy(model, batch)
     t = {name: 1 / (np.exp(part[1]) + 1e-8) for name, part in q.items()}
     total = np.stack([t["image"], t["text"], t["image"] + t["text"] + 1 / (1 + 1e-8)])
@@ -154,7 +155,7 @@ def test_mvae_loss_with_private_latents_equals_numpy():
     recipe = faces(model__method="mvae")
     model, batch = made(recipe), pairs(3)
     goal, noise = drawn(recipe, model, batch)
-    found = objective.weigh(objective.bound_terms(model, batch, goal, noise))
+    found = weigh(bound.bound_terms(model, batch, goal, noise))
     q = posteriors_numpy(model, batch)
     t = {name: 1 / (np.exp(part[1]) + 1e-8) for name, part in q.items()}
     one = 1 / (1 + 1e-8)
@@ -218,7 +219,7 @@ def test_a_face_without_its_text_and_a_text_without_its_face(method, present):
     terms = terms_of(recipe, made(recipe), batch)
     for kind in ("log_likelihood", "kl.private"):
         assert {name for name in ("image", "text") if f"{kind}.{name}" in terms} == set(present)
-    assert torch.isfinite(objective.weigh(terms)).all()
+    assert torch.isfinite(weigh(terms)).all()
 
 
 def test_private_latents_on_polymnist_too():
@@ -226,10 +227,10 @@ def test_private_latents_on_polymnist_too():
     model, batch = made(recipe), views([f"m{i}" for i in range(5)], 31)
     assert model.encoders["m0"].head.out_features == 2 * (16 + 8)
     terms = terms_of(recipe, model, batch)
-    loss, value = objective.weigh(terms), {name: term.value for name, term in terms.items()}
+    loss, value = weigh(terms), {name: term.value for name, term in terms.items()}
     private, reconstruction = (sum(value[f"{kind}.{n}"] for n in batch) for kind in ("kl.private", "log_likelihood"))
     torch.testing.assert_close(loss, 2.5 * (value["kl.shared"] + private) - reconstruction)
-    torch.testing.assert_close(objective.elbo(terms), reconstruction - value["kl.shared"] - private)
+    torch.testing.assert_close(elbo(terms), reconstruction - value["kl.shared"] - private)
     assert model.decode("m3", torch.zeros(2, 5, 16), torch.zeros(1, 5, 8)).shape == (2, 5, 3, 28, 28)
 
 

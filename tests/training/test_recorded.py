@@ -12,6 +12,7 @@ from mmvae_cli.compute.recorded import CALLED, Lanes, Recorded
 from mmvae_cli.compute.runtime import ALONE
 from mmvae_cli.model import objective
 from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.terms import weigh
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.recipe import METHODS
 from mmvae_cli.run import checkpoint
@@ -23,7 +24,7 @@ from mmvae_cli.training.loop import Request, train
 from mmvae_cli.training.step import Step, make_optimizer
 
 from faces import face_store, faces
-from recipes import tiny, words
+from recipes import of_method, tiny, words
 from stores import image_store, word_store
 
 SHAPE = (3, 8, 8)
@@ -93,9 +94,10 @@ def losses(run):
 @pytest.mark.parametrize(("method", "more"), [
     ("mopoe", {}), ("mmvae", {}), ("mvae", {}), ("mopoe", {"training__schedule": "cosine"}),
     ("mopoe", {"objective__component_choice": "random"}), ("mopoe", {"objective__kl": "mixture"}),
+    ("mvae_original", {"objective__beta_warmup": 3}), ("mmvae_dreg", {}), ("mmvaeplus", {}), ("codevae", {}),
 ])  # fmt: skip
 def test_replayed_steps_give_the_same_weights(method, more, tmp_path, called_and_replayed):
-    recipe = tiny(3, shape=SHAPE, model__method=method, training__epochs=4, training__log_every=1, **more)
+    recipe = of_method(method, shape=SHAPE, training__epochs=4, training__log_every=1, **more)
     called_and_replayed(recipe, image_store(tmp_path / "tiny", shape=SHAPE), 4 * 5)
 
 
@@ -116,7 +118,7 @@ NOT_RECORDED = ("lift_fresh", "_local_scalar_dense", "nonzero", "masked_select",
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "custom"])
 def test_a_step_does_nothing_that_cannot_be_recorded(method, tmp_path, monkeypatch):
     """Every method: no number is looked at, no tensor made of Python's numbers, no size depends on values."""
-    recipe = tiny(3, shape=SHAPE, model__method=method)
+    recipe = of_method(method, shape=SHAPE)
     data = Split(Store(image_store(tmp_path / "tiny", shape=SHAPE)), "train", [*recipe.modalities], CPU, 0)
     step = Step(MultimodalVAE(recipe), Objective.of(recipe), "fp32")
     optimizer = make_optimizer(step.model, 1e-3)
@@ -135,20 +137,23 @@ def test_a_step_does_nothing_that_cannot_be_recorded(method, tmp_path, monkeypat
 
 def test_a_step_that_reads_a_number_is_found_out(tmp_path, called_and_replayed, monkeypatch):
     """The tape is a judge worth having: beta that grows in Python stays what it was when the step was recorded."""
-    weigh, calls = objective.weigh, []
+    calls = []
 
     def growing(terms):
         calls.append(None)
         return weigh(terms) * len(calls)
 
-    monkeypatch.setattr(objective, "weigh", growing)
+    monkeypatch.setattr("mmvae_cli.training.step.weigh", growing)
     recipe = tiny(2, shape=SHAPE, training__epochs=4, training__log_every=1)
     with pytest.raises(AssertionError):
         called_and_replayed(recipe, image_store(tmp_path / "tiny", views=2, shape=SHAPE), 4 * 5)
 
 
-@pytest.mark.parametrize("method", ["mopoe", "mmvae", "mvae"])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(("method", "precision"), [
+    *((method, precision) for method in ("mopoe", "mmvae", "mvae") for precision in ("fp32", "bf16")),
+    ("mvtcae", "fp32"), ("mmjsd", "fp32"), ("mmvae_dreg", "fp32"), ("mmvaeplus", "fp32"), ("codevae", "fp32"),
+    ("mvae_original", "fp32"), ("hellinger", "fp32"),
+])  # fmt: skip
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 def test_regions_are_compiled_once_and_give_the_same_losses(method, precision):
     graphs = []
@@ -160,7 +165,7 @@ def test_regions_are_compiled_once_and_give_the_same_losses(method, precision):
     def compiler(function):
         return torch.compile(function, backend=backend, fullgraph=True)
 
-    recipe = tiny(4, shape=SHAPE, model__method=method)
+    recipe = of_method(method, 4, shape=SHAPE)
     goal = Objective.of(recipe)
     torch.manual_seed(0)
     plain = Step(MultimodalVAE(recipe), goal, precision)

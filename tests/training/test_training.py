@@ -14,14 +14,15 @@ import pytest
 import torch
 
 from mmvae_cli.cli import app
-from mmvae_cli.model.objective import outline
+from mmvae_cli.model import bound
+from mmvae_cli.model.bound import outline
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
 from mmvae_cli.run import checkpoint
 from mmvae_cli.run import prepare as needs
 from mmvae_cli.run.layout import Run
-from mmvae_cli.training import engine, loop
+from mmvae_cli.training import loop
 from mmvae_cli.training.loop import Request, train
 from mmvae_cli.training.step import make_optimizer
 
@@ -199,7 +200,7 @@ def test_a_signal_leaves_with_its_code_and_a_checkpoint(number, code, dataset, t
 ])  # fmt: skip
 def test_a_non_finite_term_stops_training_with_its_name(at, left, dataset, tmp_path, monkeypatch):
     recipe = tiny(3, shape=SHAPE)
-    real, calls = engine.objective.bound_terms, [0]
+    real, calls = bound.bound_terms, [0]
 
     def spoiled(*arguments):
         terms, name = real(*arguments), "log_likelihood.m1"
@@ -208,7 +209,7 @@ def test_a_non_finite_term_stops_training_with_its_name(at, left, dataset, tmp_p
             terms[name] = terms[name]._replace(value=terms[name].value * float("nan"))
         return terms
 
-    monkeypatch.setattr("mmvae_cli.training.step.objective.bound_terms", spoiled)
+    monkeypatch.setattr("mmvae_cli.training.step.bound.bound_terms", spoiled)
     with pytest.raises(Diverged, match=rf"step {at}: not finite: log_likelihood.m1") as caught:
         train(recipe, Request(tmp_path / "run", dataset))
     assert caught.value.code == 4

@@ -1,0 +1,94 @@
+"""The bound of a batch (equations 4): experts, latents, decoders, terms. One engine for all methods, which knows none.
+
+Which way a step goes is in the :class:`Objective`; what it gives are terms (``terms.py``).
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmvae_cli.model.distributions import Distribution, at
+from mmvae_cli.model.estimators import Path
+from mmvae_cli.model.latents import shared_latents
+from mmvae_cli.model.objective import Noise, Objective, draw_noise
+from mmvae_cli.model.posterior import Family
+from mmvae_cli.model.terms import Decoded, Pass, Terms, of_importance_weights, of_single_samples
+from mmvae_cli.model.vae import Batch, Encoded, MultimodalVAE
+from mmvae_cli.recipe import Recipe
+from mmvae_cli.recipe.kinds import KINDS
+
+_AS_THEY_ARE: AbstractContextManager[Any] = nullcontext()
+OUTLINE_ROWS = 2
+
+
+def bound_terms(
+    model: MultimodalVAE, batch: Batch, objective: Objective, noise: Noise,
+    networks: AbstractContextManager[Any] = _AS_THEY_ARE,
+) -> Terms:  # fmt: skip
+    """The forward pass. ``batch`` may lack modalities: the family is then that of a model of the present ones alone.
+    ``networks``: entered around encoders and decoders only (autocast); fusion, KL and densities stay in fp32."""
+    with networks:
+        encoded = model.encode(batch)
+    parts, path = model.parts(encoded.present), Path()
+    names = [model.names[position] for position in encoded.present]
+    log_weights = model.component_log_weights(parts[0])
+    latents = model.region(shared_latents)(encoded.shared, parts, objective, model.prior, noise, log_weights)
+    if objective.spec.estimator == "dreg":
+        latents = [one._replace(z=path(one.z)) for one in latents]
+    decoded: dict[str, Decoded] = {}
+    for m in model.lanes(range(len(names))):
+        rows = [objective.decoding(part, m) for part in parts] + [None] * (noise.random is not None)
+        z = [_picked(one.z, some) for one, some in zip(latents, rows, strict=True)]
+        private, kl, own, used = _private_latents(model, objective, parts, noise, encoded, m, path)
+        with networks:  # one decoder pass for the latents of all parts
+            found = model.log_likelihood(names[m], _joined(z), _joined(used) if used else None, batch[names[m]])
+        decoded[names[m]] = Decoded(list(found.split([len(one) for one in z])), private, kl, own)
+    whole = Pass(model, objective, parts, latents, decoded, noise, log_weights)
+    return of_single_samples(whole) if objective.spec.estimator == "elbo" else of_importance_weights(whole, path)
+
+
+def _private_latents(
+    model: MultimodalVAE, objective: Objective, parts: list[Family], noise: Noise, encoded: Encoded, m: int, path: Path
+) -> tuple[Distribution | None, Tensor | None, list[Tensor], list[Tensor]]:
+    """Of a modality: its posterior (B, P), the KL of that to the prior (B,), samples of it for every part (Z_m, B, P),
+    and what its decoder gets instead: samples of the auxiliary prior where a component does not contain it."""
+    if encoded.private is None:
+        return None, None, [], []
+    q: Distribution = at(encoded.private, m)
+    kl = q.kl_to_prior()
+    own = [q.sample(drawn[m]) for drawn in noise.private]
+    if objective.spec.estimator == "dreg":
+        own = [path(one) for one in own]
+    if model.auxiliary is None:
+        return q, kl, own, own
+    used = []
+    for part, one, drawn in zip(parts, own, noise.private, strict=True):
+        inside = part.inside[:, m]
+        rows = inside.repeat_interleave(objective.samples)[:, None] if objective.holds(part) else inside[noise.choice]
+        other = model.auxiliary.sample(encoded.present[m], drawn[m])
+        used.append(torch.where(rows[..., None] > 0, one, other))
+    return q, kl, own, used
+
+
+def _picked(z: Tensor, rows: list[int] | None) -> Tensor:
+    return z if rows is None else _joined([z[row : row + 1] for row in rows])
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def outline(recipe: Recipe, model: MultimodalVAE | None = None) -> Terms:
+    """The terms of a step, their roles and weights, without data: a pass on the meta device, where values hold nothing.
+    ``model``: one that is there already, and may have hooks."""
+    with torch.device("meta"):
+        model = model or MultimodalVAE(recipe)
+        batch = {}
+        for name, spec in recipe.modalities.items():
+            kind = KINDS[spec.kind]
+            batch[name] = kind.read(torch.zeros(OUTLINE_ROWS, *spec.shape or (), dtype=getattr(torch, kind.dtype)))
+        goal = Objective.of(recipe)
+        noise = draw_noise(model, goal, model.names, OUTLINE_ROWS, slice(None), "meta")
+        return bound_terms(model, batch, goal, noise)
