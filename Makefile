@@ -1,5 +1,5 @@
 # make demo   the main job on embedded data, no download     make test   all tests
-# make check  format, lint, types, quick tests               make bench  the benchmark of the README
+# make check  format, lint, types, quick tests               make bench  the benchmark of docs/performance.md
 # make docs   writes the pages that are made from the code: command line, recipes, methods
 # make test-oldest  quick tests with the oldest dependencies allowed
 # make growth time and memory by items, batch, modalities and processes

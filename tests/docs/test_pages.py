@@ -1,0 +1,51 @@
+"""The README is short, links lead somewhere, and every command on a page is one that the program understands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from mmvae_cli.cli import app
+from mmvae_cli.recipe import find
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PLACEHOLDERS = {"RECIPE", "RUN"}
+
+
+def commands():
+    """(page, words after mmvae) of every command in a block, comments cut off and broken lines joined."""
+    for page in PAGES:
+        for block in BLOCK.findall(page.read_text(encoding="utf-8")):
+            for line in block.replace("\\\n", " ").splitlines():
+                words = shlex.split(line, comments=True)
+                if "mmvae" in words:
+                    yield page.name, words[words.index("mmvae") + 1 :]
+
+
+def test_the_readme_is_short():
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 130
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([\w./-]+\.\w+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("words", [words for _, words in commands()], ids=" ".join)
+def test_a_command_on_a_page_is_understood(words):
+    """Options and their values are parsed as the program does, and a recipe that is named is there."""
+    command, words = typer.main.get_command(app), list(words)
+    while hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    understood = command.make_context(command.name, words).params
+    recipe = understood.get("recipe")
+    assert recipe is None or recipe in PLACEHOLDERS or find(recipe).is_file()
+
+
+def test_commands_are_found_at_all():
+    assert len(list(commands())) > 10
