@@ -31,11 +31,11 @@ MEANINGS: dict[str, str] = {
     "model.private": "The private latent of a modality outside the component: from its own posterior, or from an "
     "auxiliary prior with learned scales (equations 3.4).",
     "objective.beta": "Weight of all KL terms against the likelihoods.",
+    "objective.beta_warmup": "Epochs over which beta rises from 0 to its value, step by step.",
     "objective.beta_content": "Weight of the shared latent's KL, times beta.",
     "objective.beta_private": "Weight of the private latents' KL, times beta.",
     "objective.likelihood_weights": "by_size: largest modality / own size, the paper's rule; equal: 1; or a number for "
     "each modality (equations 4.3).",
-    "objective.beta_warmup": "Epochs over which beta rises from 0 to its value, step by step.",
     "objective.kl": "components: mean of the components' KLs, as released; mixture: a Monte Carlo estimate of the "
     "mixture's own, Eq. (6); total_correlation: KLs to the experts, too (equations 4.4).",
     "objective.prior": "What the components are held against: standard, N(0, I); dynamic, its geometric mean with "

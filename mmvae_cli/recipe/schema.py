@@ -151,10 +151,10 @@ class ObjectiveSpec(MethodSection):
     """How the terms of the bound are estimated and weighed. A key that says nothing beside the others is None."""
 
     beta: NonNegative = 1.0
+    beta_warmup: NonNegative = Field(default=_SETTLED)
     beta_content: NonNegative = 1.0
     beta_private: NonNegative = 1.0
     likelihood_weights: Literal["by_size", "equal"] | dict[str, NonNegative] = "by_size"
-    beta_warmup: NonNegative = Field(default=_SETTLED)
     kl: Regulariser = Field(default=_SETTLED)
     prior: PriorInside | None = None
     prior_share: Literal["auto"] | Share | None = None
