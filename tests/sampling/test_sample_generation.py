@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.sampling import generation
 from mmvae_cli.sampling.generation import ROWS, choose_items, draw
@@ -88,7 +89,7 @@ def test_the_posterior_of_a_subset_is_the_one_that_is_evaluated(sampler, method,
 def test_every_part_of_a_mixture_is_drawn_from_for_every_item(sampler, monkeypatch):
     """MMVAE: each cell comes from one of the given experts, and over the rows a column sees all of them."""
     opened = sampler("mmvae")
-    monkeypatch.setattr(generation.Gaussian, "sample", lambda self, noise: self.mean)
+    monkeypatch.setattr(Gaussian, "sample", lambda self, noise: self.mean)
     batch = {"m0": torch.rand(6, 3, 8, 8), "m1": torch.rand(6, 3, 8, 8)}
     with torch.no_grad():
         z = generation._content(opened, batch, ("m0", "m1"), 20)
