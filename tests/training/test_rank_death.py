@@ -27,7 +27,8 @@ class Job:
     """Two processes training for ever; ``ranks`` are their process ids."""
 
     def __init__(self, folder, *, log, **environment):
-        image_store(folder / "tiny", shape=SHAPE)
+        if not (folder / "tiny").exists():
+            image_store(folder / "tiny", shape=SHAPE)
         (folder / "tiny.yaml").write_text(tiny(3, shape=SHAPE, training__epochs=10**6).dump())
         self.run, self.log = Run(folder / "run"), log
         begun = self.last_step()
