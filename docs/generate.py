@@ -45,7 +45,7 @@ def recipes() -> str:
         "## Shipped recipes", _table(["recipe", "what it trains", "its data"], shown),
         "## Keys", "`modalities.*` stands for each modality by its name. On the command line, "
         "`modalities.*.KEY=VALUE` sets the key of every modality that has a use for it, and `modalities.NAME=null` "
-        "leaves one out. A key that would do nothing beside the others is refused with the reason.",
+        "leaves one out. A key of a method that would do nothing beside the others is refused with the reason.",
         _table(["key", "values", "default", "meaning"], keys),
         "## Networks", _table(["network", "for"], [[f"`{name}`", use] for name, use in listing.networks().items()]),
         "## Likelihoods", _table(["kind of data", "likelihoods, the usual one first"],
