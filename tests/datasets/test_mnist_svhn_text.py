@@ -339,7 +339,7 @@ def test_a_node_without_a_network_gets_the_alternatives(tmp_path):
 @pytest.mark.slow
 def test_the_whole_experiment_offline_without_torch(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from mmvae_cli.datasets import mnist_svhn_text as mst;"
+        "import sys; from pathlib import Path; from mmvae_cli.datasets.mnist_svhn_text import build as mst;"
         "info = mst.build(Path('mst'), Path('.'), digits='embedded', svhn_source='embedded');"
         "print(info.splits['train'].count, info.stand_in); sys.exit('torch' in sys.modules)"
     )
