@@ -156,8 +156,8 @@ def test_five_verbs_without_a_terminal_print_plain_lines_and_end_with_the_produc
         assert out.splitlines()[-1] == "run"
         shown = [line for line in err.splitlines() if line.startswith("train tiny: ")]
         assert re.fullmatch(
-            r"train tiny: [\d,]+/[\d,]+ steps, [\d.,]+/s, \S+ left, loss [-\d.,]+ \(weighted\), log-likelihood [-\d.,]+, "
-            r"KL [\d.,]+, [\d,]+ items/s", shown[-1]
+            r"train tiny: [\d,]+/[\d,]+ steps, [\d.,]+/s, \S+ left, loss [-\d.,]+ \(weighted\), "
+            r"log-likelihood [-\d.,]+, KL [\d.,]+, [\d,]+ items/s", shown[-1]
         ), shown[-1]  # fmt: skip
         out, err = run(root, "evaluate", "--ckpt", "run", "--metrics", "latent,coherence", "--force")
         assert out.splitlines()[-1] == "run/evaluation.json"
