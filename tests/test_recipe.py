@@ -313,23 +313,29 @@ def fuzz(path, value):
         told = ""
     except UsageProblem as problem:  # anything else is a failure
         told = str(problem)
-    assert not PYDANTIC.search(told.replace(repr(value)[:40], "VALUE")), told
+    assert not PYDANTIC.search(told), told
 
 
-@settings(max_examples=200, deadline=None)
-@given(st.sampled_from(PATHS), JSON)
+def fuzzed(cases):
+    """``cases`` examples, the same each time; none says a word of pydantic's itself, since messages repeat the value."""
+    plain = JSON.filter(lambda value: not PYDANTIC.search(str(value)))
+    return lambda test: settings(max_examples=cases, deadline=None, derandomize=True)(
+        given(st.sampled_from(PATHS), plain)(test)
+    )
+
+
+@fuzzed(200)
 def test_any_value_anywhere_is_accepted_or_explained(path, value):
     fuzz(path, value)
 
 
 @pytest.mark.slow
-@settings(max_examples=2000, deadline=None)
-@given(st.sampled_from(PATHS), JSON)
+@fuzzed(2000)
 def test_any_value_anywhere_is_accepted_or_explained_2000_times(path, value):
     fuzz(path, value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.text(max_size=40))
 def test_any_override_is_accepted_or_explained(text):
     try:
