@@ -317,7 +317,7 @@ def fuzz(path, value):
 
 
 def fuzzed(cases):
-    """``cases`` examples, the same each time; none says a word of pydantic's itself, since messages repeat the value."""
+    """``cases`` examples, the same each time; none says a word of pydantic, since messages repeat the value."""
     plain = JSON.filter(lambda value: not PYDANTIC.search(str(value)))
     return lambda test: settings(max_examples=cases, deadline=None, derandomize=True)(
         given(st.sampled_from(PATHS), plain)(test)
