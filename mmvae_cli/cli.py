@@ -12,7 +12,7 @@ import typer
 
 from mmvae_cli import __version__
 from mmvae_cli.datasets.commands import make_dataset
-from mmvae_cli.process import console, cores, paths, signals
+from mmvae_cli.process import console, cores, environment, paths, signals
 from mmvae_cli.process.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -252,6 +252,7 @@ def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
+    environment.check(several=context.invoked_subcommand in ("train", "evaluate"))
     if _rank_of_many() is not None and context.invoked_subcommand not in ("train", "evaluate"):
         raise UsageProblem(f"{context.invoked_subcommand} is the work of one process", "start it without torchrun")
 

@@ -197,3 +197,17 @@ def test_beside_a_gpu_threads_are_left_as_they_are(threads, capsys):
     threads.free = BUSY
     runtime.use_threads(GPU, {}, choose=True)
     assert (threads.count, capsys.readouterr().err) == (4, "")
+
+
+@pytest.mark.parametrize(("signal", "code"), [(None, 1), ("SIGTERM", 75), ("SIGINT", 130)])
+def test_a_process_left_alone_ends_as_the_signal_says(signal, code, monkeypatch):
+    monkeypatch.setattr(runtime, "_join", lambda *_: None)
+    monkeypatch.setattr("mmvae_cli.process.signals._received", signal)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with (
+        pytest.raises(Failure, match="another process of this job died") as failed,
+        runtime.together(torch.device("cpu"), "train"),
+    ):
+        raise RuntimeError("gloo: Connection closed by peer")
+    assert failed.value.code == code

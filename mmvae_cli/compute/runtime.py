@@ -17,6 +17,7 @@ import torch
 
 from mmvae_cli import __version__
 from mmvae_cli.process import console, cores, provenance, signals
+from mmvae_cli.process.environment import rank_and_size, seconds
 from mmvae_cli.process.errors import Abandoned, Failure, UsageProblem
 
 T = TypeVar("T")
@@ -97,8 +98,8 @@ class World:
     @classmethod
     def of_environment(cls) -> "World":
         """What torchrun says in RANK and WORLD_SIZE."""
-        size = int(os.environ.get("WORLD_SIZE", "1"))
-        return cls(int(os.environ["RANK"]), size) if size > 1 else ALONE
+        rank, size = rank_and_size()
+        return cls(rank, size) if size > 1 else ALONE
 
     def rows(self, batch: int) -> slice:
         """This rank's part of the global batch; the parts differ by one row at most."""
@@ -135,15 +136,17 @@ def together(device: torch.device, verb: str) -> Iterator[World]:
         if not _is_loss_of_company(error):
             raise
         kind = Abandoned if signals.requested() else Failure
-        raise kind(
+        lost = kind(
             "another process of this job died, ended or stopped answering",
             "its own message or the scheduler's log says why; start the job again to go on",
-        ) from error
+        )
+        lost.code = signals.exit_code() or lost.code
+        raise lost from error
     torch.distributed.destroy_process_group()  # not after a failure: it would wait for those that are gone
 
 
 def _join(world: World, device: torch.device, verb: str) -> None:
-    patience = timedelta(seconds=float(os.environ.get("MMVAE_PATIENCE", PATIENCE[verb])))
+    patience = timedelta(seconds=seconds("MMVAE_PATIENCE", PATIENCE[verb]))
     try:
         if device.type == "cuda":
             torch.distributed.init_process_group("nccl", timeout=patience, device_id=device)

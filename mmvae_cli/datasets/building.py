@@ -12,6 +12,7 @@ from mmvae_cli.disk.files import is_abandoned, own_mark, short_name
 from mmvae_cli.process.errors import Failure, UsageProblem, cannot_read, cannot_write
 from mmvae_cli.process.paths import refuse_dangling
 
+MOUNTS = Path("/proc/self/mountinfo")
 _OURS_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -71,10 +72,19 @@ def _refuse_to_replace(folder: Path, place: Path, force: bool) -> None:
         raise UsageProblem(f"{folder} exists and is no dataset; it is left alone", "choose another --out")
     if not force:
         raise _exists(folder)
-    if place.is_mount():
+    if _is_mount(place):
         raise UsageProblem(f"{folder} is a mount point and not empty", "remove what is in it: it can only be filled")
     if Path.cwd().is_relative_to(os.path.realpath(place)):
         raise UsageProblem(f"{folder} is the folder that you are in", "leave it, and give its name from outside")
+
+
+def _is_mount(place: Path) -> bool:
+    """Also where the mounted folder is one of the same file system, which Linux alone tells (docker -v)."""
+    with suppress(OSError):
+        points = (line.split()[4] for line in MOUNTS.read_bytes().splitlines())
+        known = {point.decode("unicode_escape").encode("latin-1") for point in points}  # a space is written \\040
+        return os.fsencode(os.path.realpath(place)) in known
+    return place.is_mount()
 
 
 def _exists(folder: Path) -> UsageProblem:

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from mmvae_cli.process.environment import seconds
 from mmvae_cli.process.errors import Failure
 from mmvae_cli.process.paths import is_odd, shown
 
@@ -107,10 +108,7 @@ def error(message: str, hint: str = "") -> None:
 
 def line_interval() -> float:
     """Seconds between two plain lines of progress."""
-    try:
-        return float(os.environ.get("MMVAE_PROGRESS_SECONDS", ""))
-    except ValueError:
-        return LINE_INTERVAL
+    return seconds("MMVAE_PROGRESS_SECONDS", LINE_INTERVAL)
 
 
 def is_live() -> bool:

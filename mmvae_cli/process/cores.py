@@ -41,12 +41,12 @@ def limit(environment: MutableMapping[str, str] = os.environ) -> None:
     processor quota allows, where it has one (OpenMP sees the allowed cores, not the quota), and short waits.
     :func:`free` counts from here."""
     global _told, _began
-    _told, _began = any(name in environment for name in THREADS), _clocks()
+    _told, _began = any(environment.get(name) for name in THREADS), _clocks()
     if "OMP_WAIT_POLICY" not in environment:
         environment.setdefault("GOMP_SPINCOUNT", SPIN)
     quota = allowed()
     if quota is not None and quota < usable():
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, int(quota))))
+        environment["OMP_NUM_THREADS"] = environment.get("OMP_NUM_THREADS") or str(max(1, int(quota)))
 
 
 def usable() -> int:

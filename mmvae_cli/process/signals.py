@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from mmvae_cli.process.errors import EXIT_STOPPED, Interrupted, Stopped
+from mmvae_cli.process.errors import EXIT_INTERRUPTED, EXIT_STOPPED, Interrupted, Stopped
 
 REQUESTS = (signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 ALL = (*REQUESTS, signal.SIGINT)
@@ -64,6 +64,12 @@ def interrupts_wait() -> Iterator[None]:
 
 def requested() -> bool:
     return _received is not None
+
+
+def exit_code() -> int | None:
+    """With which code the signal that came asks us to leave; None where none came."""
+    codes = {None: None, "SIGINT": EXIT_INTERRUPTED}
+    return codes.get(_received, EXIT_STOPPED)
 
 
 def leave_if_requested(state: str) -> None:

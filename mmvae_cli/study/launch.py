@@ -1,12 +1,11 @@
 """Starting a study: run after run on this machine, or as one Slurm job array. No torch."""
 
-import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.process import console
+from mmvae_cli.process import console, environment
 from mmvae_cli.process.errors import Failure, UsageProblem
 from mmvae_cli.run import prepare as needs
 from mmvae_cli.run.layout import Run
@@ -45,7 +44,7 @@ def run(
     Raises UsageProblem or DataProblem before anything is started; Failure with the worst exit code of the runs
     (local); Stopped after a signal that was passed on.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if environment.rank_and_size()[1] > 1:
         raise UsageProblem("a study starts its own processes", "give torchrun one run: a recipe and --seed")
     if directives and launcher != "slurm":
         raise UsageProblem("--slurm has no effect without --launch slurm", "leave it out, or give --launch slurm")

@@ -127,7 +127,7 @@ from pathlib import Path
 from test_building import built, names, CONTENT
 from mmvae_cli.process.errors import UsageProblem
 mount = Path(sys.argv[1])
-subprocess.run(["mount", "-t", "tmpfs", "none", mount], check=True)
+subprocess.run(["mount", *sys.argv[2:], mount], check=True)
 built(mount, force=True)
 assert names(mount) == CONTENT
 for force in (True, False):
@@ -138,14 +138,17 @@ for force in (True, False):
 """
 
 
-def test_a_mount_point_is_filled_and_never_replaced(tmp_path):
+@pytest.mark.parametrize("what", [["-t", "tmpfs", "none"], ["--bind", "of the same disk"]], ids=["disk", "folder"])
+def test_a_mount_point_is_filled_and_never_replaced(what, tmp_path):
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
         pytest.skip("mounting takes root")
-    (tmp_path / "d").mkdir()
+    place = tmp_path / "d \\ é"
+    place.mkdir()
+    (tmp_path / "of the same disk").mkdir()
     done = subprocess.run(
-        ["unshare", "-m", sys.executable, "-c", MOUNTED, str(tmp_path / "d")], capture_output=True, text=True,
-        timeout=60, check=False, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        ["unshare", "-m", sys.executable, "-c", MOUNTED, str(place), *what], capture_output=True, text=True,
+        timeout=60, check=False, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{tmp_path}/d is a mount point and not empty\n{tmp_path}/d exists\n"
-    assert names(tmp_path / "d") == []
+    assert done.stdout == f"{place} is a mount point and not empty\n{place} exists\n"
+    assert names(place) == []
