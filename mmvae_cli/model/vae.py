@@ -65,6 +65,18 @@ class Encoder(nn.Module):
         return mean, logvar, private_mean, private_logvar
 
 
+class Apart(nn.Module):
+    """Two encoders of one modality, that of the shared and that of the private posterior, with nothing in common."""
+
+    def __init__(self, shared: Encoder, private: Encoder) -> None:
+        super().__init__()
+        self.shared, self.private = shared, private
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As :meth:`Encoder.forward`."""
+        return *self.shared(x)[:2], *self.private(x)[:2]
+
+
 class MultimodalVAE(nn.Module):
     """M encoders and decoders over one shared latent space, and a private one per modality where P > 0 (Eq. 34).
 
@@ -90,8 +102,13 @@ class MultimodalVAE(nn.Module):
         for name, modality in recipe.modalities.items():
             if hasattr(self.encoders, name) and name not in self.encoders:
                 raise UsageProblem(f"modalities.{name}: torch keeps this name for itself", "rename the modality")
-            trunk, decoder = BUILDERS[modality.network](modality, spec.latent_dim + spec.private_dim)
-            self.encoders[name] = Encoder(trunk, spec.latent_dim, spec.private_dim)
+            build = BUILDERS[modality.network]
+            trunk, decoder = build(modality, spec.latent_dim + spec.private_dim)
+            if spec.private_dim and getattr(trunk, "apart", False):
+                other, _ = build(modality, spec.private_dim)
+                self.encoders[name] = Apart(Encoder(trunk, spec.latent_dim, 0), Encoder(other, spec.private_dim, 0))
+            else:
+                self.encoders[name] = Encoder(trunk, spec.latent_dim, spec.private_dim)
             if self.likelihoods[name].has_parameter:
                 decoder = WithParameter(decoder, (modality.shape or ()) if modality.likelihood in COUNTS else ())
             self.decoders[name] = decoder

@@ -100,7 +100,7 @@ METHODS: dict[str, Method] = {
         {**_ONE_FUSION, "model.fusion": "barycenter"},
     ),
     "hellinger": Method(
-        "Hellinger", "our reading of the Hoelder pool of HELVAE, arXiv 2601.06572, 2026", 2026,
+        "Hellinger", "our reading of Vo and Valera, Hellinger Multimodal Variational Autoencoders, 2026", 2026,
         {**_ONE_FUSION, "model.fusion": "hellinger"},
     ),
     "average": Method(

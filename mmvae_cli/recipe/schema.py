@@ -40,6 +40,7 @@ NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "image28": ("image", (3, 28, 28)),
     "conv": ("image", None),
     "conv_bn": ("image", None),
+    "resnet28": ("image", (3, 28, 28)),
     "mnist": ("image", (1, 28, 28)),
     "svhn": ("image", (3, 32, 32)),
     "text8": ("text", (8,)),

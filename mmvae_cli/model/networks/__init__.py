@@ -6,18 +6,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mmvae_cli.model.networks import image, judges, mlp, mst, residual
+from mmvae_cli.model.networks import image, judges, mlp, mst, residual, residual28
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import ModalitySpec
 from mmvae_cli.store import ModalityInfo
 
 Builder = Callable[[ModalitySpec, int], tuple[nn.Module, nn.Module]]
-"""(modality, latent size D + P) -> trunk with an attribute ``features``, decoder."""
+"""(modality, latent size D + P) -> trunk with an attribute ``features``, decoder. A trunk that is ``apart`` is of one
+posterior only: where there are private latents, the builder is asked for another."""
 
 BUILDERS: dict[str, Builder] = {
     "image28": image.conv_pair,
     "conv": image.conv_pair,
     "conv_bn": image.normalised_conv_pair,
+    "resnet28": residual28.residual_pair,
     "mnist": mst.digit_pair,
     "svhn": mst.house_number_pair,
     "text8": mst.word_pair,
