@@ -42,7 +42,7 @@ def ready(setting: Setting, *, force: bool) -> dict[str, nn.Module]:
 
 def _network(name: str, setting: Setting) -> nn.Module:
     info, labels = setting.store.info.modalities[name], len(setting.labels.names)
-    released = setting.classifiers == "released"
+    released = setting.protocol.classifiers == "released"
     network = build_classifier(info, labels, width_of(setting, name)) if released else build_judge(info, labels)
     return network.to(setting.device).to(memory_format=torch.channels_last)
 
@@ -61,13 +61,14 @@ def _ready(name: str, setting: Setting) -> tuple[nn.Module, Score]:
 def _path(name: str, setting: Setting) -> Path:
     """``m0.safetensors``; the paper's ``m0.released.safetensors`` or ``image.released.width16.safetensors``."""
     width = width_of(setting, name)
-    parts = [name, *(["released"] if setting.classifiers == "released" else []), *([f"width{width}"] if width else [])]
+    networks = ["released"] if setting.protocol.classifiers == "released" else []
+    parts = [name, *networks, *([f"width{width}"] if width else [])]
     return setting.store.folder / "classifiers" / f"{'.'.join(parts)}.safetensors"
 
 
 def width_of(setting: Setting, name: str) -> int | None:
     """The recipe's width of a modality's classifier; None where it is the paper's or where there is no choice."""
-    chosen = setting.classifiers == "released" and classifier_scales(setting.store.info.modalities[name])
+    chosen = setting.protocol.classifiers == "released" and classifier_scales(setting.store.info.modalities[name])
     return setting.spec.classifier_width if chosen else None
 
 

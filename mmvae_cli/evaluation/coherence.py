@@ -30,13 +30,13 @@ def measure(
     """Joint coherence of as many prior samples as there are test items, conditional coherence from every subset to
     every modality, and what the test items of ``data`` themselves score."""
     for classifier in classifiers.values():
-        classifier.train(setting.released)  # the released code never put them into eval mode
+        classifier.train(setting.protocol.classifier_mode == "train")
     mine = numbered_blocks(test, BLOCK, setting)
     with console.progress("coherence", len(mine) * (len(setting.subsets) + 1), "blocks x subsets") as shown:
         joint = _joint(setting, mine, classifiers, reasons, shown)
         found = from_all(setting, _conditional(setting, mine, classifiers, shown))
     real = from_all(setting, _real(setting, data, mine, classifiers))
-    labels = [block.labels.cpu() for block in blocks(test, BLOCK, drop_last=setting.released)]
+    labels = [block.labels.cpu() for block in blocks(test, BLOCK, setting)]
     scored = _accuracies if setting.labels.kind == "class" else _average_precisions
     ceiling = _real_accuracies if setting.labels.kind == "class" else _real_average_precisions
     return result.Coherence(
@@ -188,7 +188,7 @@ def _generated(
     for chunk in subset_chunks(setting):
         signals.leave_if_requested("no evaluation was written")
         subsets = [setting.subsets[s] for s in chunk]
-        posteriors = model.posteriors(part.shared, subsets, spread=not setting.released)
+        posteriors = setting.posteriors(part, subsets)
         z = posteriors.sample(model.prior.noise(len(subsets), count, model.latent_dim, device=setting.device))
         for m, name in enumerate(model.names):
             yield m, chunk, classify(setting, classifiers[name], name, z, private[name])

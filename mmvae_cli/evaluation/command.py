@@ -9,7 +9,7 @@ from mmvae_cli import recipe as recipes
 from mmvae_cli.compute import runtime
 from mmvae_cli.disk.files import require_readable, require_writable, sha256, write_atomic, write_json
 from mmvae_cli.evaluation import attributes, classifiers, coherence, guessing, latent, likelihood
-from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting, complete_blocks
+from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting, measured
 from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import Failure, UsageProblem
@@ -79,7 +79,7 @@ def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], 
     spec, store, recipe = setting.spec, setting.store, setting.recipe
     data = Data(setting, spec.split, "evaluated items", spec.items)
     everything = data.encode(data.order)
-    test = complete_blocks(everything, BLOCK) if setting.released else everything
+    test = measured(everything, BLOCK, setting)
     fresh = EvaluationResult(
         protocol=spec.protocol, modalities=setting.model.names, settings=_settings(setting),
         run=result.RunFacts(recipe=recipe.name, method=recipe.model.method, seed=recipe.training.seed,
@@ -107,19 +107,12 @@ def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], 
 
 def _settings(setting: Setting) -> dict[str, Any]:
     """The protocol in words and numbers, kept beside the results."""
-    spec, released = setting.spec, setting.released
+    spec = setting.spec
     sampled = {"subsets_per_size": spec.subsets_per_size} if spec.subsets_per_size else {}
-    return sampled | {
-        "latent_samples": spec.latent_samples,
-        "latent_draw": "with replacement, zero rows of the released code" if released else "without replacement",
-        "classifiers": f"{setting.classifiers}, version {classifiers.VERSION}",
-        "classifier_mode": "train" if released else "eval", "classifier_width": spec.classifier_width,
-        "importance_samples": likelihood.RELEASED_SAMPLES if released else spec.importance_samples,
-        "importance_grouping": "released" if released else "per_item",
-        "incomplete_batches": "dropped" if released else "kept",
-        "mixture_remainder": "to the last component" if released else "spread",
-        "block": BLOCK, "likelihood_block": LIKELIHOOD_BLOCK, "seed": spec.seed,
-        "items": spec.items, "likelihood_items": spec.likelihood_items,
+    return sampled | setting.protocol._asdict() | {
+        "classifiers": f"{setting.protocol.classifiers}, version {classifiers.VERSION}",
+        "block": BLOCK, "likelihood_block": LIKELIHOOD_BLOCK, "seed": spec.seed, "items": spec.items,
+        "likelihood_items": spec.likelihood_items,
     }  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mmvae_cli.compute import runtime
 from mmvae_cli.compute.runtime import ALONE, World, derive
+from mmvae_cli.evaluation.protocol import Protocol, protocol_of
 from mmvae_cli.model.distributions import Distribution, at, joined
 from mmvae_cli.model.posterior import powerset
 from mmvae_cli.model.vae import Batch, MultimodalVAE
@@ -48,14 +49,9 @@ class Setting:
     def spec(self) -> EvaluationSpec:
         return self.recipe.evaluation
 
-    @property
-    def released(self) -> bool:
-        return self.spec.protocol == "released"
-
-    @property
-    def classifiers(self) -> str:
-        """Which networks judge coherence: ``default`` or ``released``."""
-        return self.spec.classifiers or self.spec.protocol
+    @cached_property
+    def protocol(self) -> Protocol:
+        return protocol_of(self.spec)
 
     @property
     def labels(self) -> LabelInfo:
@@ -82,6 +78,10 @@ class Setting:
             return _LATENTS_AT_ONCE
         each = 4 * _LARGEST_LAYERS * self.model.largest_output()
         return max(1, min(_MOST_AT_ONCE, int(runtime.memory_left(self.device) / 2 / each)))
+
+    def posteriors(self, experts: "Experts", subsets: list[Subset]) -> Distribution:
+        """q(z | X_A) for every subset A: (S, N, D), mixtures by the protocol's block rule."""
+        return self.model.posteriors(experts.shared, subsets, spread=self.protocol.mixture_remainder == "spread")
 
     def name_of(self, subset: Subset) -> str:
         return "+".join(self.model.names[m] for m in subset)
@@ -144,7 +144,7 @@ class Data:
 
 def numbered_blocks(experts: Experts, size: int, setting: Setting) -> list[tuple[int, Experts]]:
     """This process's share of the blocks, each with its number among all of them."""
-    found = enumerate(blocks(experts, size, drop_last=setting.released))
+    found = enumerate(blocks(experts, size, setting))
     return [(number, block) for number, block in found if number % setting.world.size == setting.world.rank]
 
 
@@ -161,14 +161,15 @@ def subset_chunks(setting: Setting) -> list[range]:
     return [range(start, min(start + SUBSETS_AT_ONCE, count)) for start in range(0, count, SUBSETS_AT_ONCE)]
 
 
-def complete_blocks(experts: Experts, size: int) -> Experts:
-    """Without the rows of an incomplete last block, which the released code drops; a single short block stays."""
+def measured(experts: Experts, size: int, setting: Setting) -> Experts:
+    """All rows, or those of complete blocks where the protocol drops incomplete ones; a single short block stays."""
     count = len(experts.items)
-    return experts.block(slice(0, count - count % size)) if count > size else experts
+    dropped = setting.protocol.incomplete_batches == "dropped" and count > size
+    return experts.block(slice(0, count - count % size)) if dropped else experts
 
 
-def blocks(experts: Experts, size: int, *, drop_last: bool) -> Iterator[Experts]:
-    """Consecutive blocks of rows; the released code drops a last short one."""
-    kept = complete_blocks(experts, size) if drop_last else experts
+def blocks(experts: Experts, size: int, setting: Setting) -> Iterator[Experts]:
+    """Consecutive blocks of the rows that the protocol measures."""
+    kept = measured(experts, size, setting)
     for start in range(0, len(kept.items), size):
         yield kept.block(slice(start, start + size))

@@ -18,7 +18,7 @@ def measure(setting: Setting, test: Experts, reasons: dict[str, str]) -> result.
     """Fit one logistic regression per subset (and attribute) on ``latent_samples`` encoded training items, test it on
     every item of ``test``. Features are the means of the subset posteriors, shared latent only."""
     pool = training_pool(setting)
-    tested = list(blocks(test, BLOCK, drop_last=setting.released))
+    tested = list(blocks(test, BLOCK, setting))
     _warn_of_unseen(setting, pool.labels, test.labels)
     own: dict[int, _Tested] = {}
     mine = setting.world.share(list(enumerate(setting.subsets)))
@@ -74,18 +74,17 @@ def _test_subset(setting: Setting, subset: Subset, pool: Experts, tested: list[E
         value = finite(share, f"latent.values.{name}", reasons)
         given = torch.stack([answers(part) for part in scores]).sum(0)
         return _Tested(value, {}, reasons, None if value is None else constant(given, setting))
-    per_label = average_precisions(
-        scores, labels, setting, f"latent.per_label.{name}", reasons, hard=setting.released
-    )  # fmt: skip
+    hard = setting.protocol.attribute_scores == "predictions"
+    per_label = average_precisions(scores, labels, setting, f"latent.per_label.{name}", reasons, hard=hard)
     return _Tested(mean_or_none(per_label, f"latent.values.{name}", reasons), per_label, reasons)
 
 
 def training_pool(setting: Setting) -> Experts:
     """The labelled training items: drawn without replacement; with it, and with the released code's zero rows of label
-    0 in place of the items that its incomplete last batch left out, under ``released``."""
+    0 in place of the items that its incomplete last batch left out, where the protocol says so."""
     data = Data(setting, "train", "latent training")
-    count, wanted = data.split.count, setting.spec.latent_samples
-    if not setting.released:
+    count, wanted = data.split.count, setting.protocol.latent_samples
+    if setting.protocol.latent_draw == "without replacement":
         return data.encode(data.order[: min(wanted, count)])
     generator = torch.Generator().manual_seed(setting.seed("latent draws"))
     drawn = torch.randint(count, (wanted,), generator=generator)
@@ -101,7 +100,7 @@ def _means(setting: Setting, experts: Experts, subset: Subset) -> Tensor:
     """Means (b, D) of one subset's posteriors; where a block has fewer rows than the mixture has components, which
     ones it gets is a function of the seed."""
     torch.manual_seed(setting.seed(f"latent {setting.name_of(subset)} {int(experts.items[0])}"))
-    return setting.model.posteriors(experts.shared, [subset], spread=not setting.released).mean[0]
+    return setting.posteriors(experts, [subset]).mean[0]
 
 
 def _fit_classes(x: np.ndarray, y: np.ndarray, setting: Setting) -> tuple[np.ndarray, np.ndarray]:

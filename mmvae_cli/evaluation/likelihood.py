@@ -19,13 +19,11 @@ from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
 from mmvae_cli.run import result
 
-RELEASED_SAMPLES = 12
-
 
 def measure(setting: Setting, data: Data, test: Experts, reasons: dict[str, str]) -> result.Likelihood:
-    """The estimate for every subset, joint and per modality. ``released`` groups the weights across items as the
-    authors' code does, which is not a bound on log p(X)."""
-    samples = RELEASED_SAMPLES if setting.released else setting.spec.importance_samples
+    """The estimate for every subset, joint and per modality. ``released`` grouping puts different items into
+    one group as the authors' code does, which is not a bound on log p(X)."""
+    samples, grouping = setting.protocol.importance_samples, setting.protocol.importance_grouping
     names, subsets = setting.model.names, setting.subsets
     keys = ("joint", *names)
     own: dict[int, tuple[Tensor, int]] = {}  # per block: the sums of the estimates (1 + M, S), and of how many
@@ -35,7 +33,7 @@ def measure(setting: Setting, data: Data, test: Experts, reasons: dict[str, str]
         for number, block in mine:
             x, sums, count = data.batch(block.items), torch.zeros(len(keys), len(subsets), dtype=torch.double), 0
             for s, weights in _block_weights(setting, block, x, samples):
-                estimates = torch.stack([_estimate(weights[key], setting.released) for key in keys])  # (1 + M, B)
+                estimates = torch.stack([_estimate(weights[key], grouping) for key in keys])  # (1 + M, B)
                 sums[:, s], count = estimates.sum(1).cpu(), estimates.shape[1]
                 shown.advance(len(block.items))
             own[number] = sums, count
@@ -51,16 +49,15 @@ def measure(setting: Setting, data: Data, test: Experts, reasons: dict[str, str]
                  for m, name in enumerate(names)} for s, source in enumerate(label)
     }  # fmt: skip
     return result.Likelihood(
-        importance_samples=samples, grouping="released" if setting.released else "per_item", count=count,
-        joint=joint, per_modality=per_modality,
-    )  # fmt: skip
+        importance_samples=samples, grouping=grouping, count=count, joint=joint, per_modality=per_modality
+    )
 
 
-def _estimate(log_w: Tensor, released: bool) -> Tensor:
+def _estimate(log_w: Tensor, grouping: str) -> Tensor:
     """log-mean-exp of the weights (K, B) -> (B,): over each item's own K samples, or over the released code's groups,
     which after a sample-major reshape hold one sample each of K different items."""
     samples, batch = log_w.shape
-    if released:
+    if grouping == "released":
         log_w = log_w.reshape(batch, samples).t()
     return torch.logsumexp(log_w.double(), 0) - math.log(samples)
 
@@ -77,8 +74,7 @@ def _block_weights(
         signals.leave_if_requested("no evaluation was written")
         chosen = range(start, min(start + together, len(setting.subsets)))
         subsets = [setting.subsets[s] for s in chosen]
-        posteriors = model.posteriors(block.shared, subsets, spread=not setting.released)
-        q = at(posteriors, (slice(None), None))
+        q = at(setting.posteriors(block, subsets), (slice(None), None))
         noise = _noise(setting, block, "shared", (samples, count, model.latent_dim))
         z = q.sample(noise)  # (A, K, B, D): the same noise for every subset, which makes their differences sharper
         ratio = model.prior.log_prob(z) - q.log_prob(z)  # (A, K, B)

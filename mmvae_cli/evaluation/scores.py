@@ -48,19 +48,20 @@ def average_precisions(
 ) -> dict[str, float | None]:
     """Average precision per attribute: blocks of scores (b, A), higher is more likely, and labels (b, A) in 0/1.
 
-    ``hard``: scores count as 0/1 predictions (score > 0), as in the released code. Under ``released`` each block is
-    scored by itself and the blocks are averaged, a block without a positive counting 0 (equations 6.1, 6.2).
+    ``hard``: scores count as 0/1 predictions (score > 0), as in the released code. Where the protocol averages
+    blocks, each is scored by itself, a block without a positive counting 0 (equations 6.1, 6.2).
     """
     ready = [((s > 0).double() if hard else s.double()).cpu().numpy() for s in scores]
     truth = [block.cpu().numpy() for block in labels]
-    if not setting.released:
+    whole = setting.protocol.attribute_average == "items"
+    if whole:
         ready, truth = [np.concatenate(ready)], [np.concatenate(truth)]
     values: dict[str, float | None] = {}
     if not all(block.isfinite().all() for block in scores):
         return {name: finite(math.nan, f"{where}.{name}", reasons) for name in setting.labels.names}
     for a, name in enumerate(setting.labels.names):
         parts = [average_precision(s[:, a], t[:, a]) for s, t in zip(ready, truth, strict=True)]
-        if not setting.released and parts[0] is None:
+        if whole and parts[0] is None:
             values[name], reasons[f"{where}.{name}"] = None, NO_POSITIVE
         else:
             values[name] = float(np.mean([part or 0.0 for part in parts]))

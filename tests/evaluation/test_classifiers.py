@@ -165,7 +165,7 @@ def test_the_papers_networks_are_kept_beside_the_others_and_none_is_trained_twic
      ({"evaluation__classifiers": "released"}, "released")],
 )  # fmt: skip
 def test_the_protocol_chooses_the_networks_unless_they_are_named(setting, changes, networks):
-    assert setting_of(setting.store.folder, **changes).classifiers == networks
+    assert setting_of(setting.store.folder, **changes).protocol.classifiers == networks
 
 
 def test_another_network_of_the_same_name_is_trained_again_and_told(setting, few_steps, capsys):

@@ -67,4 +67,4 @@ def test_released_grouping_mixes_items_and_is_optimistic(linear_store):
 def test_released_groups_are_those_of_a_sample_major_reshape():
     log_w = torch.arange(12 * 64.0).reshape(12, 64)
     first = torch.logsumexp(torch.arange(12.0).double(), 0) - np.log(12)
-    assert likelihood._estimate(log_w, released=True)[0].item() == pytest.approx(first.item())
+    assert likelihood._estimate(log_w, "released")[0].item() == pytest.approx(first.item())
