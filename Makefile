@@ -1,6 +1,6 @@
 # make demo   the main job on embedded data, no download     make test   all tests
 # make check  format, lint, types, quick tests               make bench  the benchmark of docs/performance.md
-# make docs   writes the pages that are made from the code: command line, recipes, methods
+# make docs   writes the pages that are made from the code: command line, recipes, methods; make pictures draws the pictures
 # make test-oldest  quick tests with the oldest dependencies allowed
 # make growth time and memory by items, batch, modalities and processes
 # make gpu    on a machine with a GPU: tests, speed, the paper's runs; ten minutes a call, goes on where the last one ended
@@ -11,7 +11,7 @@ MMVAE := $(BIN)/mmvae
 METHODS := quickstart quickstart_mvae quickstart_mmvae
 QUICK := not slow and not slurm and not network and not gpu and not browser
 
-.PHONY: demo test quick check docs bench growth gpu format test-slurm test-oldest clean
+.PHONY: demo test quick check docs pictures bench growth gpu format test-slurm test-oldest clean
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mmvae needs Python >= 3.11; set PYTHON=..."; exit 1; }
@@ -47,6 +47,9 @@ format: .venv/installed
 
 docs: .venv/installed
 	$(BIN)/python docs/generate.py
+
+pictures: .venv/installed
+	$(BIN)/python docs/pictures.py
 
 bench: .venv/installed
 	$(BIN)/python tests/benchmarks/run.py --out bench

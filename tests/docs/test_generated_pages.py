@@ -11,9 +11,16 @@ from mmvae_cli.recipe import METHODS, NETWORKS, listing, shipped
 from mmvae_cli.recipe.meanings import MEANINGS
 
 DOCS = Path(__file__).parents[2] / "docs"
-SPEC = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")
-generate = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(generate)
+
+
+def program(name):
+    spec = importlib.util.spec_from_file_location(name, DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate, pictures = program("generate"), program("pictures")
 
 
 @pytest.mark.parametrize("page", generate.PAGES)
@@ -21,6 +28,11 @@ def test_the_page_is_fresh(page):
     """Words and their order: how lines are broken differs between versions of click."""
     made = generate.PAGES[page]()
     assert (DOCS / page).read_text(encoding="utf-8").split() == made.split(), f"{page} is old: run make docs"
+
+
+def test_the_drawn_house_is_the_one_that_stands():
+    drawn = (DOCS / "pictures" / "house.svg").read_text(encoding="utf-8")
+    assert drawn == pictures.house(), "rooms or their imports changed: run make pictures"
 
 
 def test_every_command_is_on_the_page():
