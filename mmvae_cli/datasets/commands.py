@@ -30,6 +30,9 @@ Digits = Annotated[
 ]  # fmt: skip
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing dataset.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the path.")]
+Validation = Annotated[
+    int, typer.Option(min=0, help="Hold out N training pictures of each source as a split to choose settings on.")
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most N tuples of each split, labels in proportion.")]
 
 
@@ -45,6 +48,7 @@ def make_polymnist(
     repeat: Annotated[int, typer.Option(min=1, max=1000, help="Permutations per view and label.")] = 1,
     seed: Seed = 0,
     limit: Limit = None,
+    validation: Validation = 0,
     source: Annotated[
         Path | None, path_option("--from", help="Import a PolyMNIST: official PNG folders, a zip, or the tensors.")
     ] = None,
@@ -68,10 +72,10 @@ def make_polymnist(
     console.set_quiet(quiet)
     folder, png = out or data_dir / "polymnist", image_format is ImageFormat.png
     if source is None:
-        options = polymnist.Options(digits, backgrounds, views, repeat, seed, limit)
+        options = polymnist.Options(digits, backgrounds, views, repeat, seed, limit, validation)
         polymnist.build(options, folder, data_dir, png=png, force=force)
     else:
-        _refuse_with_from(context, "digits", "backgrounds", "repeat", "seed")
+        _refuse_with_from(context, "digits", "backgrounds", "repeat", "seed", "validation")
         polymnist.import_from(source, folder, views=views, limit=limit, png=png, force=force)
     placing.report(folder, started, as_json=as_json)
 
@@ -93,6 +97,7 @@ def make_mnist_svhn_text(
     ] = "auto",
     multiplier: Annotated[int, typer.Option(min=1, max=1000, help="Permutations per modality and label.")] = 20,
     limit: Annotated[int | None, typer.Option(min=1, help="At most N tuples of each split, labels evenly.")] = None,
+    validation: Validation = 0,
     seed: Seed = 0,
     out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
     quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
@@ -110,8 +115,9 @@ def make_mnist_svhn_text(
     console.set_quiet(quiet)
     folder = out or data_dir / mnist_svhn_text.NAME
     mnist_svhn_text.build(
-        folder, data_dir, digits=digits, svhn_source=svhn, multiplier=multiplier, limit=limit, seed=seed, force=force
-    )
+        folder, data_dir, digits=digits, svhn_source=svhn, multiplier=multiplier, limit=limit, validation=validation,
+        seed=seed, force=force,
+    )  # fmt: skip
     placing.report(folder, started, as_json=as_json)
 
 

@@ -7,14 +7,16 @@ import socket
 import struct
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmvae_cli.datasets import idx
+from mmvae_cli.datasets.spread import spread
 from mmvae_cli.process import console, signals
-from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.process.errors import DataProblem, UsageProblem
 
 SIDE = 28
 """Pixels: height and width of a digit."""
@@ -29,9 +31,10 @@ _MNIST_SHA256 = (  # of the unpacked files, in the order of idx.NAMES
 
 @dataclass(frozen=True)
 class Digits:
-    """Images uint8 (N, 28, 28), white strokes on black; labels int64 (N,) in 0..9. Train and test are disjoint.
+    """Pictures of digits: images uint8 (N, ...), labels int64 (N,) in 0..9. The splits are disjoint.
 
-    ``stand_in`` says what the digits are where they are not MNIST, else None; ``provenance`` goes into the store.
+    MNIST's are (N, 28, 28), white strokes on black; SVHN's (N, 3, 32, 32). ``stand_in`` says what the pictures are
+    where they are not the official ones, else None; ``provenance`` goes into the store.
     """
 
     train_images: np.ndarray
@@ -39,11 +42,41 @@ class Digits:
     test_images: np.ndarray
     test_labels: np.ndarray
     stand_in: str | None = None
-    provenance: dict[str, object] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    validation: tuple[np.ndarray, np.ndarray] | None = None
 
     def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels of ``train`` or ``test``."""
-        return (self.train_images, self.train_labels) if name == "train" else (self.test_images, self.test_labels)
+        """Images and labels of ``train``, ``test`` or, where there are any, ``validation``."""
+        if name == "validation" and self.validation is not None:
+            return self.validation
+        return {"train": (self.train_images, self.train_labels), "test": (self.test_images, self.test_labels)}[name]
+
+    def hold_out(self, count: int, seed: int) -> "Digits":
+        """``count`` training pictures become the split ``validation``: drawn by ``seed``, labels in proportion."""
+        if not count:
+            return self
+        order = np.random.default_rng([seed, len(self.train_labels)]).permutation(len(self.train_labels))
+        order = order[np.argsort(self.train_labels[order], kind="stable")]
+        held = np.zeros(len(order), bool)
+        held[order[spread(len(order), count)]] = True
+        if held.all():
+            raise UsageProblem(
+                f"--validation {count:,}: there are {len(held):,} training pictures", "leave some to learn from"
+            )
+        return replace(
+            self, train_images=self.train_images[~held], train_labels=self.train_labels[~held],
+            validation=(self.train_images[held], self.train_labels[held]),
+        )  # fmt: skip
+
+
+def splits(validation: int) -> tuple[str, ...]:
+    """The splits of a dataset, ``validation`` held-out pictures making one more."""
+    return ("train", "test", "validation") if validation else ("train", "test")
+
+
+def held_out(validation: int) -> str | None:
+    """What a dataset says of training pictures that were held out."""
+    return f"{validation:,} training pictures of each source held out for validation" if validation else None
 
 
 def digits(source: str, data_dir: Path) -> Digits:

@@ -190,6 +190,17 @@ def test_a_limit_makes_a_small_store_of_whole_items(svhn_folder, tmp_path):
     assert "a subset of 25 train and 25 test tuples" in info.stand_in
 
 
+def test_pictures_held_out_make_a_split_of_their_own(svhn_folder, tmp_path):
+    where = {"digits": "embedded", "svhn_source": str(svhn_folder), "multiplier": 2}
+    info = mst.build(tmp_path / "mst", tmp_path, validation=20, **where)
+    whole = mst.build(tmp_path / "whole", tmp_path, **where)
+    assert 2 * 10 <= info.splits["validation"].count <= 2 * 20  # each digit as often as the scarcer source has it
+    assert info.splits["train"].count < whole.splits["train"].count
+    assert info.files["test/svhn.npy"] == whole.files["test/svhn.npy"]
+    shown = {split: {row.tobytes() for row in Store(tmp_path / "mst").array(split, "svhn")} for split in info.splits}
+    assert not shown["train"] & shown["validation"]
+
+
 def test_other_multipliers_change_the_count_and_are_said(svhn_folder, tmp_path):
     info = mst.build(tmp_path / "mst", tmp_path, digits="embedded", svhn_source=str(svhn_folder), multiplier=3)
     assert (info.splits["train"].count, info.splits["test"].count) == (300, 120)
@@ -252,7 +263,7 @@ def test_the_complete_store_is_below_400_mib(tmp_path, monkeypatch):
         return per_split
 
     monkeypatch.setattr(sources, "digits", lambda *_: sources.Digits(*blank(MNIST, (28, 28))))
-    monkeypatch.setattr(svhn, "svhn", lambda *_: svhn.Svhn(*blank(SVHN, (3, 32, 32))))
+    monkeypatch.setattr(svhn, "svhn", lambda *_: svhn.Digits(*blank(SVHN, (3, 32, 32))))
     info = mst.build(tmp_path / "mst", tmp_path)
     assert {name: split.count for name, split in info.splits.items()} == TUPLES
     for split in ("train", "test"):

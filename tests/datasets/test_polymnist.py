@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -277,3 +278,27 @@ def test_the_full_polymnist_of_real_mnist(tmp_path):
         assert tuple(np.bincount(store.labels(split)).tolist()) == OFFICIAL_COUNTS[split]
     assert list(store.info.modalities) == ["m0", "m1", "m2", "m3", "m4"]
     assert store.info.stand_in.startswith("backgrounds from a folder")
+
+
+def test_held_out_digits_are_a_split_of_their_own(built, tmp_path):
+    """The test split stays what it was."""
+    build(replace(EMBEDDED, validation=100), tmp_path / "parted", Path("nowhere"))
+    parted = Store(tmp_path / "parted")
+    assert {split: parted.count(split) for split in parted.info.splits} == {
+        "train": built.count("train") - 100, "test": built.count("test"), "validation": 100,
+    }  # fmt: skip
+    assert (parted.array("test", "m0") == built.array("test", "m0")).all()
+    assert np.bincount(parted.labels("validation"), minlength=10).min() >= 8
+    assert "100 training pictures of each source held out" in parted.info.stand_in
+
+
+def test_held_out_digits_are_drawn_by_the_seed_and_leave_the_rest():
+    labels = np.repeat(np.arange(10), 20)
+    source = sources.Digits(np.arange(200)[:, None, None], labels, labels[:0], labels[:0])
+    kept, (held, held_labels) = source.hold_out(30, 1), source.hold_out(30, 1).validation
+    assert sorted([*kept.train_images.flat, *held.flat]) == list(range(200))
+    assert (np.bincount(held_labels) == 3).all()
+    assert (source.hold_out(30, 1).validation[0] == held).all()
+    assert (source.hold_out(30, 2).validation[0] != held).any()
+    with pytest.raises(UsageProblem, match="200 training pictures"):
+        source.hold_out(200, 1)

@@ -12,7 +12,7 @@ import numpy as np
 from mmvae_cli import store
 from mmvae_cli.datasets import building, placing, sources
 from mmvae_cli.datasets.mnist_svhn_text import house_numbers, svhn
-from mmvae_cli.datasets.mnist_svhn_text.svhn import Svhn
+from mmvae_cli.datasets.sources import Digits
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, text
@@ -23,7 +23,6 @@ TEXT_LENGTH = 8
 MOST_PER_LABEL = 10_000
 """max_d of the released pairing; the complete data stay below it."""
 MULTIPLIER = 20
-SPLITS = ("train", "test")
 MODALITIES = {
     "mnist": ModalityInfo(kind="image", shape=(1, 28, 28)),
     "svhn": ModalityInfo(kind="image", shape=(3, 32, 32)),
@@ -42,10 +41,12 @@ def build(
     svhn_source: str = "auto",
     multiplier: int = MULTIPLIER,
     limit: int | None = None,
+    validation: int = 0,
     seed: int = 0,
     force: bool = False,
 ) -> StoreInfo:
     """Build the store at ``folder``. ``limit``: at most so many tuples per split, evenly over the digits.
+    ``validation``: so many training pictures of each source become a split of their own.
 
     ``digits`` and ``svhn_source``: see :func:`sources.digits` and :func:`_house_numbers`. Raises UsageProblem
     for settings that make no dataset and DataProblem for sources that are missing or damaged.
@@ -53,13 +54,15 @@ def build(
     if limit is not None and limit < len(WORDS):
         raise UsageProblem(f"--limit {limit} is below the {len(WORDS)} digits", "each digit needs at least one tuple")
     with building.dataset_folder(folder, force=force) as new:
-        pair = (sources.digits(digits, data_dir), _house_numbers(svhn_source, data_dir, seed))
+        both = (sources.digits(digits, data_dir), _house_numbers(svhn_source, data_dir, seed))
+        pair = [source.hold_out(validation, seed) for source in both]
         counts, complete = {}, True
-        for number, split in enumerate(SPLITS):
+        for number, split in enumerate(sources.splits(validation)):
             images = {"mnist": pair[0].split(split), "svhn": pair[1].split(split)}
             counts[split], all_of_them = _write_split(new, split, images, multiplier, limit, [seed, number])
             complete &= all_of_them
-        notes = [pair[0].stand_in, pair[1].stand_in, _fewer(counts, complete, multiplier)]
+        notes = [pair[0].stand_in, pair[1].stand_in, _fewer(counts, complete, multiplier),
+                 sources.held_out(validation)]  # fmt: skip
         info = StoreInfo(
             name=NAME,
             modalities=MODALITIES,
@@ -69,14 +72,14 @@ def build(
             seed=seed,
             provenance={
                 "digits": pair[0].provenance, "svhn": pair[1].provenance,
-                "options": {"multiplier": multiplier, "limit": limit},
+                "options": {"multiplier": multiplier, "limit": limit, "validation": validation},
                 "tuples_per_digit": counts, "versions": placing.versions(),
             },
         )  # fmt: skip
         return placing.finish(new, info)
 
 
-def _house_numbers(source: str, data_dir: Path, seed: int) -> Svhn:
+def _house_numbers(source: str, data_dir: Path, seed: int) -> Digits:
     """``embedded``: the drawn stand-in; anything else as :func:`svhn.svhn` has it."""
     return house_numbers.draw(data_dir, seed) if source == "embedded" else svhn.svhn(source, data_dir)
 

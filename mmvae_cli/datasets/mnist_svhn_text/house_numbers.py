@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmvae_cli.datasets import sources
-from mmvae_cli.datasets.mnist_svhn_text.svhn import Svhn
+from mmvae_cli.datasets.sources import Digits
 from mmvae_cli.process import console, signals
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Glyphs = list[list["Image.Image"]]
 """Per digit, the masks it can be drawn with."""
 
 
-def draw(data_dir: Path, seed: int, counts: dict[str, int] | None = None) -> Svhn:
+def draw(data_dir: Path, seed: int, counts: dict[str, int] | None = None) -> Digits:
     """Both splits, the ten digits equally often. Deterministic by ``seed``."""
     counts = counts or COUNTS
     handwriting, printed = sources.digits("embedded", data_dir), _printed()
@@ -37,7 +37,7 @@ def draw(data_dir: Path, seed: int, counts: dict[str, int] | None = None) -> Svh
         for number, (split, count) in enumerate(counts.items())
     ]
     provenance = {"source": "drawn by the program", "seed": seed, **{s: {"images": n} for s, n in counts.items()}}
-    return Svhn(*drawn[0], *drawn[1], stand_in=STAND_IN, provenance=provenance)
+    return Digits(*drawn[0], *drawn[1], stand_in=STAND_IN, provenance=provenance)
 
 
 def draw_split(key: Sequence[int], count: int, styles: list[Glyphs], title: str) -> tuple[np.ndarray, np.ndarray]:

@@ -11,13 +11,13 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mmvae_cli.datasets.mnist_svhn_text import mat_headers
+from mmvae_cli.datasets.sources import Digits
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, Stopped, cannot_read
 
@@ -29,22 +29,7 @@ _MOST_COMPRESSION = 1100  # deflate cannot do better: a header that promises mor
 _ELSEWHERE = "give a folder with both .mat files (--svhn PATH) or use the stand-in (--svhn embedded)"
 
 
-@dataclass(frozen=True)
-class Svhn:
-    """Colour pictures of house-number digits: images uint8 (N, 3, 32, 32), labels int64 (N,) in 0..9."""
-
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    stand_in: str | None = None
-    provenance: dict[str, Any] = field(default_factory=dict)
-
-    def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        return (self.train_images, self.train_labels) if name == "train" else (self.test_images, self.test_labels)
-
-
-def svhn(source: str, data_dir: Path) -> Svhn:
+def svhn(source: str, data_dir: Path) -> Digits:
     """``auto``: the files under the data directory, else a download; else a folder.
 
     Raises DataProblem naming the file for whatever is missing or damaged.
@@ -71,7 +56,7 @@ def _with_mat(places: list[Path]) -> Path | None:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 
-def read_folder(folder: Path) -> Svhn:
+def read_folder(folder: Path) -> Digits:
     """Both files of ``folder``. Files that are not the complete official ones make a stand-in of it."""
     arrays, facts, official = {}, {}, True
     for split, name in FILES.items():
@@ -84,7 +69,7 @@ def read_folder(folder: Path) -> Svhn:
     if not official:
         counts = " / ".join(f"{facts[split]['images']:,} {split}" for split in FILES)
         stand_in = f"SVHN files are not the complete official ones ({counts} images)"
-    return Svhn(*arrays["train"], *arrays["test"], stand_in=stand_in, provenance={"source": "SVHN format 2", **facts})
+    return Digits(*arrays["train"], *arrays["test"], stand_in=stand_in, provenance={"source": "SVHN format 2", **facts})
 
 
 def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:

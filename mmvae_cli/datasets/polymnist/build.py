@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mmvae_cli.datasets import building, official, placing, repeats
+from mmvae_cli.datasets import building, official, placing, repeats, sources
 from mmvae_cli.datasets.polymnist import backgrounds, tensors, trees
 from mmvae_cli.datasets.sources import SIDE, Digits, digits
 from mmvae_cli.datasets.spread import spread
@@ -17,7 +17,6 @@ from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, new_array
 
-SPLITS = ("train", "test")
 PAPER_VIEWS, MOST_VIEWS = 5, 64
 SHAPE = (3, SIDE, SIDE)
 OFFICIAL_COUNTS = {  # tuples per label 0..9 (equations 7.1), those of MNIST
@@ -37,22 +36,25 @@ class Options:
     repeat: int = 1
     seed: int = 0
     limit: int | None = None
+    validation: int = 0
 
 
 def build(options: Options, out: Path, data_dir: Path, *, png: bool = False, force: bool = False) -> None:
     """Build PolyMNIST into the folder ``out``. Raises UsageProblem, DataProblem or Failure; then nothing is written."""
     with building.dataset_folder(out, force=force) as folder:
         pictures, about, note = _backgrounds(options)
-        source = digits(options.digits, data_dir)
+        source, splits = digits(options.digits, data_dir), sources.splits(options.validation)
+        source = source.hold_out(options.validation, options.seed)
         repeated = repeats.count(source.train_images, source.test_images)  # later they stand before other crops
         twice = repeats.tell(repeated, len(source.test_images), "test digits")
-        pairings = {split: pairing(source.split(split)[1], len(pictures), options, split) for split in SPLITS}
+        pairings = {split: pairing(source.split(split)[1], len(pictures), options, split) for split in splits}
         counts = {split: len(rows[0]) for split, rows in pairings.items()}
         with console.progress("polymnist", sum(counts.values()) * len(pictures), "images") as bar:
-            for split in SPLITS:
+            for split in splits:
                 images, labels = source.split(split)
                 _write_split(folder, split, images, labels, pairings[split], pictures, options.seed, bar)
-        notes = [source.stand_in, note, twice, _subset_note(options.limit, source, options.repeat, counts)]
+        notes = [source.stand_in, note, twice, _subset_note(options.limit, source, options.repeat, counts),
+                 sources.held_out(options.validation)]  # fmt: skip
         made = placing.finish(folder, describe(
             len(pictures), counts, stand_in="; ".join(n for n in notes if n) or None, seed=options.seed,
             provenance={"construction": "Generalized Multimodal ELBO, section 4.2 and appendix D",
@@ -148,7 +150,7 @@ def _write_split(
 
 def _stream(seed: int, split: str, view: int, use: int) -> np.random.Generator:
     """Random numbers of their own for each split, view and use: view 1 is the same whatever the number of views."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(SPLITS.index(split), view, use)))
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(sources.splits(1).index(split), view, use)))
 
 
 def _backgrounds(options: Options) -> tuple[list[np.ndarray], dict[str, Any], str]:
