@@ -19,29 +19,25 @@ from mmvae_cli.evaluation.encoding import (
     numbered_blocks,
     subset_chunks,
 )
-from mmvae_cli.evaluation.scores import answers, average_precisions, constant, finite, mean_or_none, right
+from mmvae_cli.evaluation.scores import answers, average_precisions, constant, mean_of, right
 from mmvae_cli.process import console, signals
-from mmvae_cli.run import result
+from mmvae_cli.run.result import NotMeasured, Value
 
 
-def measure(
-    setting: Setting, data: Data, test: Experts, classifiers: dict[str, nn.Module], reasons: dict[str, str]
-) -> result.Coherence:
-    """Joint coherence of as many prior samples as there are test items, conditional coherence from every subset to
-    every modality, and what the test items of ``data`` themselves score."""
+def measure(setting: Setting, data: Data, test: Experts, classifiers: dict[str, nn.Module]) -> dict[str, Any]:
+    """The fields of result.Coherence: the joint coherence of as many prior samples as there are test items, the
+    conditional coherence from every subset to every modality, and what the test items of ``data`` themselves score."""
     for classifier in classifiers.values():
         classifier.train(setting.protocol.classifier_mode == "train")
     mine = numbered_blocks(test, BLOCK, setting)
     with console.progress("coherence", len(mine) * (len(setting.subsets) + 1), "blocks x subsets") as shown:
-        joint = _joint(setting, mine, classifiers, reasons, shown)
+        joint = _joint(setting, mine, classifiers, shown)
         found = from_all(setting, _conditional(setting, mine, classifiers, shown))
     real = from_all(setting, _real(setting, data, mine, classifiers))
     labels = [block.labels.cpu() for block in blocks(test, BLOCK, setting)]
     scored = _accuracies if setting.labels.kind == "class" else _average_precisions
     ceiling = _real_accuracies if setting.labels.kind == "class" else _real_average_precisions
-    return result.Coherence(
-        **joint, **scored(setting, found, labels, reasons), **ceiling(setting, real, labels, reasons)
-    )
+    return joint | scored(setting, found, labels) | ceiling(setting, real, labels)
 
 
 @torch.no_grad()
@@ -59,76 +55,72 @@ def _real(
     return own
 
 
-def _real_accuracies(
-    setting: Setting, real: list[Tensor], labels: list[Tensor], reasons: dict[str, str]
-) -> dict[str, Any]:
+def _real_accuracies(setting: Setting, real: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
     """The result's fields that no coherence can exceed but by luck, from logits (M, b, classes)."""
     given = torch.cat(real, 1).argmax(-1)
     right_ones, agree = (given == torch.cat(labels)).double().mean(1), (given == given[0]).all(0).double().mean()
     ceiling = dict(zip(setting.model.names, right_ones.tolist(), strict=True))
-    return {"classifiers": ceiling, "joint_ceiling": float(agree) if len(given) > 1 else None}
+    return {"classifiers": ceiling, "joint_ceiling": _no_joint(setting) or float(agree)}
 
 
-def _real_average_precisions(
-    setting: Setting, real: list[Tensor], labels: list[Tensor], reasons: dict[str, str]
-) -> dict[str, Any]:
+def _real_average_precisions(setting: Setting, real: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
     """The same from scores (M, b, A)."""
     per_label, ceiling = {}, {}
     for m, name in enumerate(setting.model.names):
-        scores, where = [block[m] for block in real], f"coherence.classifiers_per_label.{name}"
-        per_label[name] = average_precisions(scores, labels, setting, where, reasons, hard=False)
-        ceiling[name] = mean_or_none(per_label[name], f"coherence.classifiers.{name}", reasons)
-    return {"classifiers": ceiling, "classifiers_per_label": per_label}
+        per_label[name] = average_precisions([block[m] for block in real], labels, setting)
+        ceiling[name] = mean_of(per_label[name].values())
+    return {"classifiers": ceiling, "classifiers_per_label": per_label, "joint_ceiling": _no_joint(setting)}
 
 
-def _accuracies(setting: Setting, found: list[Tensor], labels: list[Tensor], reasons: dict[str, str]) -> dict[str, Any]:
+def _accuracies(setting: Setting, found: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
     """The result's fields for classes: blocks of counts (M, S, 1 + classes)."""
     total, count = torch.stack(found).sum(0), sum(map(len, labels))
-    values: result.ByTarget = {}
+    values: dict[str, dict[str, Value]] = {}
     always: dict[str, dict[str, str]] = {}
     for s, subset in enumerate(setting.subsets):
         source = setting.name_of(subset)
         for name, (right_ones, *_), given in zip(
             setting.model.names, total[:, s].tolist(), total[:, s, 1:], strict=True
         ):
-            where = f"coherence.conditional.{source}.{name}"
-            values.setdefault(source, {})[name] = value = finite(right_ones / count, where, reasons)
-            if value is not None and (label := constant(given, setting)):
+            values.setdefault(source, {})[name] = value = right_ones / count
+            if math.isfinite(value) and (label := constant(given, setting)):
                 always.setdefault(source, {})[name] = label
     return {"metric": "accuracy", "conditional": values, "constant": always}
 
 
-def _average_precisions(
-    setting: Setting, found: list[Tensor], labels: list[Tensor], reasons: dict[str, str]
-) -> dict[str, Any]:
+def _average_precisions(setting: Setting, found: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
     """The result's fields for attributes: blocks of scores (M, S, b, A)."""
-    per_label: dict[str, dict[str, dict[str, float | None]]] = {}
-    means: result.ByTarget = {}
+    per_label: dict[str, dict[str, dict[str, Value]]] = {}
+    means: dict[str, dict[str, Value]] = {}
     for s, subset in enumerate(setting.subsets):
         source = setting.name_of(subset)
         for m, name in enumerate(setting.model.names):
-            scores, where = [block[m, s] for block in found], f"coherence.per_label.{source}.{name}"
-            values = average_precisions(scores, labels, setting, where, reasons, hard=False)
+            values = average_precisions([block[m, s] for block in found], labels, setting)
             per_label.setdefault(source, {})[name] = values
-            where = f"coherence.conditional.{source}.{name}"
-            means.setdefault(source, {})[name] = mean_or_none(values, where, reasons)
+            means.setdefault(source, {})[name] = mean_of(values.values())
     return {"metric": "average_precision", "conditional": means, "per_label": per_label}
+
+
+def _no_joint(setting: Setting) -> NotMeasured | None:
+    """Why there is no joint coherence, if so."""
+    if setting.labels.kind != "class":
+        return NotMeasured("undefined for attributes: there is no single label to agree on")
+    return NotMeasured("needs two modalities") if len(setting.model.names) < 2 else None
 
 
 @torch.no_grad()
 def _joint(
-    setting: Setting, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module], reasons: dict[str, str],
-    shown: console.Progress,
-) -> dict[str, Any]:  # fmt: skip
+    setting: Setting, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module], shown: console.Progress
+) -> dict[str, Any]:
     """Share of z ~ N(0, I) whose generated modalities are all given the same label, of how many z (as many as there are
     items, a block at a time), and what that share would be by chance: the ``joint`` fields of the result."""
-    defined, model = setting.labels.kind == "class", setting.model
+    undefined, model = _no_joint(setting), setting.model
     own: dict[int, tuple[float, int, Tensor]] = {}
     for number, part in mine:
         signals.leave_if_requested("no evaluation was written")
         count = len(part.items)
         agree, given = float(count), torch.zeros(len(model.names), len(setting.labels.names), dtype=torch.double)
-        if defined and len(model.names) > 1:
+        if not undefined:
             torch.manual_seed(setting.seed(f"joint coherence {number}"))
             z = model.prior.sample(model.prior.noise(1, count, model.latent_dim, device=setting.device))
             logits = torch.stack([classify(setting, classifiers[name], name, z, _prior_private(setting, count))
@@ -140,19 +132,17 @@ def _joint(
         shown.advance()
     found_by_all = from_all(setting, own)
     samples = sum(count for _, count, _ in found_by_all)
-    why = "" if defined else "undefined for attributes: there is no single label to agree on"
-    why = why or ("needs two modalities" if len(model.names) < 2 else "")
-    if not why:
-        share = finite(sum(agree for agree, _, _ in found_by_all) / samples, "coherence.joint", reasons)
-        counts = torch.stack([given for _, _, given in found_by_all]).sum(0)  # (M, classes)
-        chance = float((counts / samples).prod(0).sum()) if share is not None else math.nan
-        always = {name: constant(row, setting) for name, row in zip(model.names, counts, strict=True)}
-        return {
-            "joint": share, "joint_samples": samples, "joint_chance": finite(chance, "coherence.joint_chance", reasons),
-            "joint_constant": {name: label for name, label in always.items() if label and share is not None},
-        }  # fmt: skip
-    reasons |= {f"coherence.{field}": why for field in ("joint", "joint_chance", "joint_ceiling")}
-    return {"joint": None, "joint_samples": samples}
+    if undefined:
+        return {"joint": undefined, "joint_samples": samples, "joint_chance": undefined}
+    share = sum(agree for agree, _, _ in found_by_all) / samples
+    if not math.isfinite(share):
+        return {"joint": share, "joint_samples": samples, "joint_chance": share}
+    counts = torch.stack([given for _, _, given in found_by_all]).sum(0)  # (M, classes)
+    always = {name: constant(row, setting) for name, row in zip(model.names, counts, strict=True)}
+    return {
+        "joint": share, "joint_samples": samples, "joint_chance": float((counts / samples).prod(0).sum()),
+        "joint_constant": {name: label for name, label in always.items() if label},
+    }  # fmt: skip
 
 
 def _conditional(

@@ -1,22 +1,21 @@
 """``mmvae evaluate`` on plain values: one run in, one evaluation.json out."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.compute import runtime
 from mmvae_cli.disk.files import require_readable, require_writable, sha256, write_atomic, write_json
 from mmvae_cli.evaluation import attributes, classifiers, coherence, guessing, latent, likelihood
-from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting, measured
+from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting, measured_rows
 from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import Failure, UsageProblem
 from mmvae_cli.process.paths import make_folder
 from mmvae_cli.run import checkpoint, result, trained
 from mmvae_cli.run.layout import Run
-from mmvae_cli.run.result import EvaluationResult
+from mmvae_cli.run.result import EvaluationResult, NotMeasured
 
 METRICS = ("latent", "coherence", "likelihood")
 _OF_LABELS = ("latent", "coherence")
@@ -79,30 +78,30 @@ def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], 
     spec, store, recipe = setting.spec, setting.store, setting.recipe
     data = Data(setting, spec.split, "evaluated items", spec.items)
     everything = data.encode(data.order)
-    test = measured(everything, BLOCK, setting)
-    fresh = EvaluationResult(
+    test = measured_rows(everything, BLOCK, setting)
+    metrics: dict[str, Callable[[], dict[str, Any]]] = {
+        "latent": lambda: latent.measure(setting, test),
+        "coherence": lambda: coherence.measure(setting, data, test, classifiers.ready(setting, force=force)),
+        "likelihood": lambda: likelihood.measure(setting, data, everything.block(slice(0, spec.likelihood_items))),
+    }
+    measured = {name: _undefined(name, setting) or measure() for name, measure in metrics.items() if name in wanted}
+    values, reasons = result.with_reasons(measured)
+    return EvaluationResult(
         protocol=spec.protocol, modalities=setting.model.names, settings=_settings(setting),
         run=result.RunFacts(recipe=recipe.name, method=recipe.model.method, seed=recipe.training.seed,
                             checkpoint=found.path.name, step=found.position.step, epoch=found.position.epoch),
         dataset=result.DatasetFacts(name=store.name, fingerprint=store.fingerprint, split=spec.split,
                                     count=len(test.items), stand_in=store.info.stand_in),
         base_rates=attributes.base_rates(setting, test),
-        chance=chance(setting, test.labels) if store.info.labels else None,
+        chance=chance(setting, test.labels) if store.info.labels else None, reasons=reasons, **values,
     )  # fmt: skip
-    if store.info.labels is None:
-        fresh.reasons |= {metric: "no labels" for metric in wanted if metric in _OF_LABELS}
-        wanted = [metric for metric in wanted if metric not in _OF_LABELS]
-    if "latent" in wanted:
-        fresh.latent = latent.measure(setting, test, fresh.reasons)
-    if "coherence" in wanted:
-        networks = classifiers.ready(setting, force=force)
-        fresh.coherence = coherence.measure(setting, data, test, networks, fresh.reasons)
-    if "likelihood" in wanted and (why := recipe.has_no_likelihood):
-        fresh.reasons["likelihood"] = why
-    elif "likelihood" in wanted:
-        limit = slice(0, spec.likelihood_items)
-        fresh.likelihood = likelihood.measure(setting, data, everything.block(limit), fresh.reasons)
-    return _without_nan(fresh)
+
+
+def _undefined(metric: str, setting: Setting) -> NotMeasured | None:
+    """Why a metric has no meaning for these data or this recipe, if so."""
+    if metric in _OF_LABELS:
+        return NotMeasured("no labels") if setting.store.info.labels is None else None
+    return NotMeasured(why) if (why := setting.recipe.has_no_likelihood) else None
 
 
 def _settings(setting: Setting) -> dict[str, Any]:
@@ -114,21 +113,6 @@ def _settings(setting: Setting) -> dict[str, Any]:
         "block": BLOCK, "likelihood_block": LIKELIHOOD_BLOCK, "seed": spec.seed, "items": spec.items,
         "likelihood_items": spec.likelihood_items,
     }  # fmt: skip
-
-
-def _without_nan(fresh: EvaluationResult) -> EvaluationResult:
-    """A value that is not finite becomes null with a reason."""
-
-    def clean(value: Any, where: str) -> Any:
-        if isinstance(value, dict):
-            return {key: clean(item, f"{where}.{key}" if where else key) for key, item in value.items()}
-        if isinstance(value, float) and not torch.isfinite(torch.tensor(value)):
-            fresh.reasons[where] = "not finite"
-            return None
-        return value
-
-    content = clean(fresh.model_dump(), "")
-    return EvaluationResult.model_validate({**content, "reasons": fresh.reasons})
 
 
 def _merged(path: Path, fresh: EvaluationResult) -> EvaluationResult:

@@ -161,7 +161,7 @@ def subset_chunks(setting: Setting) -> list[range]:
     return [range(start, min(start + SUBSETS_AT_ONCE, count)) for start in range(0, count, SUBSETS_AT_ONCE)]
 
 
-def measured(experts: Experts, size: int, setting: Setting) -> Experts:
+def measured_rows(experts: Experts, size: int, setting: Setting) -> Experts:
     """All rows, or those of complete blocks where the protocol drops incomplete ones; a single short block stays."""
     count = len(experts.items)
     dropped = setting.protocol.incomplete_batches == "dropped" and count > size
@@ -170,6 +170,6 @@ def measured(experts: Experts, size: int, setting: Setting) -> Experts:
 
 def blocks(experts: Experts, size: int, setting: Setting) -> Iterator[Experts]:
     """Consecutive blocks of the rows that the protocol measures."""
-    kept = measured(experts, size, setting)
+    kept = measured_rows(experts, size, setting)
     for start in range(0, len(kept.items), size):
         yield kept.block(slice(start, start + size))

@@ -1,5 +1,6 @@
 """Linear classification of the latent representation (equations 6.1; Table 2, Table 5 left, Figure 3 left)."""
 
+import math
 import warnings
 from typing import Any, NamedTuple
 
@@ -8,15 +9,16 @@ import torch
 from torch import Tensor
 
 from mmvae_cli.evaluation.encoding import BLOCK, Data, Experts, Setting, blocks, from_all
-from mmvae_cli.evaluation.scores import NOT_FINITE, answers, average_precisions, constant, finite, mean_or_none, right
+from mmvae_cli.evaluation.scores import answers, average_precisions, constant, mean_of, right
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
-from mmvae_cli.run import result
+from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Value
 
 
-def measure(setting: Setting, test: Experts, reasons: dict[str, str]) -> result.Latent:
-    """Fit one logistic regression per subset (and attribute) on ``latent_samples`` encoded training items, test it on
-    every item of ``test``. Features are the means of the subset posteriors, shared latent only."""
+def measure(setting: Setting, test: Experts) -> dict[str, Any]:
+    """The fields of result.Latent: one logistic regression per subset (and attribute), fitted on ``latent_samples``
+    encoded training items and tested on every item of ``test``. Features are the means of the subset posteriors, shared
+    latent only."""
     pool = training_pool(setting)
     tested = list(blocks(test, BLOCK, setting))
     _warn_of_unseen(setting, pool.labels, test.labels)
@@ -29,14 +31,12 @@ def measure(setting: Setting, test: Experts, reasons: dict[str, str]) -> result.
             shown.advance()
     found = from_all(setting, own)
     names = [setting.name_of(subset) for subset in setting.subsets]
-    for one in found:
-        reasons.update(one.reasons)
     values = {name: one.value for name, one in zip(names, found, strict=True)}
     if setting.labels.kind == "class":
         constant = {name: one.constant for name, one in zip(names, found, strict=True) if one.constant}
-        return result.Latent(metric="accuracy", values=values, constant=constant)
+        return {"metric": "accuracy", "values": values, "constant": constant}
     per_label = {name: one.per_label for name, one in zip(names, found, strict=True)}
-    return result.Latent(metric="average_precision", values=values, per_label=per_label)
+    return {"metric": "average_precision", "values": values, "per_label": per_label}
 
 
 def _warn_of_unseen(setting: Setting, known: Tensor, asked: Tensor) -> None:
@@ -47,36 +47,33 @@ def _warn_of_unseen(setting: Setting, known: Tensor, asked: Tensor) -> None:
 
 
 class _Tested(NamedTuple):
-    """One subset's score, overall and by attribute (classes: none), why something could not be measured, and the class
-    that the classifier gives to every item, if it does."""
+    """One subset's score, overall and by attribute (classes: none), and the class that the classifier gives to every
+    item, if it does."""
 
-    value: float | None
-    per_label: dict[str, float | None]
-    reasons: dict[str, str]
+    value: Value
+    per_label: dict[str, Value]
     constant: str | None = None
 
 
 def _test_subset(setting: Setting, subset: Subset, pool: Experts, tested: list[Experts]) -> _Tested:
-    name, reasons = setting.name_of(subset), dict[str, str]()
     by_attribute = setting.labels.kind == "attributes"
     features, labels = _means(setting, pool, subset), [block.labels for block in tested]
     x, y = features.cpu().double().numpy(), pool.labels.cpu().numpy()
     if not np.isfinite(x).all():
-        return _Tested(None, {}, {f"latent.values.{name}": NOT_FINITE})
+        return _Tested(NOT_FINITE, {})
     try:
         fitted = _fit_attributes(x, y) if by_attribute else _fit_classes(x, y, setting)
     except ValueError as error:
-        return _Tested(None, {}, {f"latent.values.{name}": str(error)})
+        return _Tested(NotMeasured(str(error)), {})
     weight, bias = (torch.from_numpy(part).to(features) for part in fitted)
     scores = [_means(setting, block, subset) @ weight.t() + bias for block in tested]  # a higher one is more likely
     if not by_attribute:
         share = sum(float(right(*pair)) for pair in zip(scores, labels, strict=True)) / sum(map(len, labels))
-        value = finite(share, f"latent.values.{name}", reasons)
         given = torch.stack([answers(part) for part in scores]).sum(0)
-        return _Tested(value, {}, reasons, None if value is None else constant(given, setting))
+        return _Tested(share, {}, constant(given, setting) if math.isfinite(share) else None)
     hard = setting.protocol.attribute_scores == "predictions"
-    per_label = average_precisions(scores, labels, setting, f"latent.per_label.{name}", reasons, hard=hard)
-    return _Tested(mean_or_none(per_label, f"latent.values.{name}", reasons), per_label, reasons)
+    per_label = average_precisions(scores, labels, setting, hard=hard)
+    return _Tested(mean_of(per_label.values()), per_label)
 
 
 def training_pool(setting: Setting) -> Experts:

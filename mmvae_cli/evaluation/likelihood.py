@@ -8,21 +8,20 @@ Likelihoods are unweighted, in nats. Private latents come from the posterior for
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmvae_cli.evaluation.encoding import LIKELIHOOD_BLOCK, Data, Experts, Setting, from_all, numbered_blocks
-from mmvae_cli.evaluation.scores import finite
 from mmvae_cli.model.distributions import at
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
-from mmvae_cli.run import result
 
 
-def measure(setting: Setting, data: Data, test: Experts, reasons: dict[str, str]) -> result.Likelihood:
-    """The estimate for every subset, joint and per modality. ``released`` grouping puts different items into
-    one group as the authors' code does, which is not a bound on log p(X)."""
+def measure(setting: Setting, data: Data, test: Experts) -> dict[str, Any]:
+    """The fields of result.Likelihood: the estimate for every subset, joint and per modality. ``released``
+    grouping puts different items into one group as the authors' code does, which is not a bound on log p(X)."""
     samples, grouping = setting.protocol.importance_samples, setting.protocol.importance_grouping
     names, subsets = setting.model.names, setting.subsets
     keys = ("joint", *names)
@@ -41,16 +40,12 @@ def measure(setting: Setting, data: Data, test: Experts, reasons: dict[str, str]
     count = sum(part for _, part in found)
     values = (torch.stack([sums for sums, _ in found]).sum(0) / count).tolist()
     label = [setting.name_of(subset) for subset in subsets]
-    joint = {
-        one: finite(value, f"likelihood.joint.{one}", reasons) for one, value in zip(label, values[0], strict=True)
-    }
-    per_modality = {
-        source: {name: finite(values[1 + m][s], f"likelihood.per_modality.{source}.{name}", reasons)
-                 for m, name in enumerate(names)} for s, source in enumerate(label)
+    return {
+        "importance_samples": samples, "grouping": grouping, "count": count,
+        "joint": dict(zip(label, values[0], strict=True)),
+        "per_modality": {source: {name: values[1 + m][s] for m, name in enumerate(names)}
+                         for s, source in enumerate(label)},
     }  # fmt: skip
-    return result.Likelihood(
-        importance_samples=samples, grouping=grouping, count=count, joint=joint, per_modality=per_modality
-    )
 
 
 def _estimate(log_w: Tensor, grouping: str) -> Tensor:

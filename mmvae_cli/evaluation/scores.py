@@ -1,17 +1,18 @@
 """Accuracy and average precision over the evaluated items, whole or (released) per batch and averaged."""
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Value
 
-NO_POSITIVE = "no evaluated item has this attribute"
+NO_POSITIVE = NotMeasured("no evaluated item has this attribute")
 CONSTANT = 0.99
 """A classifier that gives so large a share of the items one class has nothing to say about them."""
-NOT_FINITE = "the model gives numbers that are not finite"
 
 
 def right(logits: Tensor, labels: Tensor) -> Tensor:
@@ -44,27 +45,25 @@ def chance(setting: Setting, labels: Tensor) -> float:
 
 
 def average_precisions(
-    scores: list[Tensor], labels: list[Tensor], setting: Setting, where: str, reasons: dict[str, str], *, hard: bool
-) -> dict[str, float | None]:
+    scores: list[Tensor], labels: list[Tensor], setting: Setting, *, hard: bool = False
+) -> dict[str, Value]:
     """Average precision per attribute: blocks of scores (b, A), higher is more likely, and labels (b, A) in 0/1.
 
     ``hard``: scores count as 0/1 predictions (score > 0), as in the released code. Where the protocol averages
     blocks, each is scored by itself, a block without a positive counting 0 (equations 6.1, 6.2).
     """
+    if not all(block.isfinite().all() for block in scores):
+        return dict.fromkeys(setting.labels.names, NOT_FINITE)
     ready = [((s > 0).double() if hard else s.double()).cpu().numpy() for s in scores]
     truth = [block.cpu().numpy() for block in labels]
     whole = setting.protocol.attribute_average == "items"
     if whole:
         ready, truth = [np.concatenate(ready)], [np.concatenate(truth)]
-    values: dict[str, float | None] = {}
-    if not all(block.isfinite().all() for block in scores):
-        return {name: finite(math.nan, f"{where}.{name}", reasons) for name in setting.labels.names}
+    values: dict[str, Value] = {}
     for a, name in enumerate(setting.labels.names):
         parts = [average_precision(s[:, a], t[:, a]) for s, t in zip(ready, truth, strict=True)]
-        if whole and parts[0] is None:
-            values[name], reasons[f"{where}.{name}"] = None, NO_POSITIVE
-        else:
-            values[name] = float(np.mean([part or 0.0 for part in parts]))
+        none = whole and parts[0] is None
+        values[name] = NO_POSITIVE if none else float(np.mean([part or 0.0 for part in parts]))
     return values
 
 
@@ -75,18 +74,7 @@ def average_precision(scores: np.ndarray, truth: np.ndarray) -> float | None:
     return float(average_precision_score(truth, scores)) if truth.any() else None
 
 
-def finite(value: float, where: str, reasons: dict[str, str]) -> float | None:
-    """``value``, or None with the reason: a model with finite weights can still give infinities."""
-    if math.isfinite(value):
-        return value
-    reasons[where] = NOT_FINITE
-    return None
-
-
-def mean_or_none(values: dict[str, float | None], where: str, reasons: dict[str, str]) -> float | None:
+def mean_of(values: Iterable[Value]) -> Value:
     """Mean over the attributes that have a value."""
-    known = [value for value in values.values() if value is not None]
-    if not known:
-        reasons[where] = "no attribute could be scored"
-        return None
-    return float(np.mean(known))
+    known = [value for value in values if isinstance(value, float)]
+    return float(np.mean(known)) if known else NotMeasured("no attribute could be scored")

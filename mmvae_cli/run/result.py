@@ -5,6 +5,7 @@ measured is null, and ``reasons`` says why under the same dotted path.
 """
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +15,19 @@ from mmvae_cli.disk.files import read_json
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.recipe.wording import first_problem
 
+
+@dataclass(frozen=True)
+class NotMeasured:
+    """Stands for a value that could not be measured."""
+
+    why: str
+
+
+NOT_FINITE = NotMeasured("the model gives numbers that are not finite")
+Value = float | NotMeasured
+"""What a metric returns; a float that is not finite, which a model with finite weights can give, is NOT_FINITE."""
 Score = float | None
+"""What evaluation.json keeps of it."""
 CHANCE = "°"
 """Stands behind a score that a guess reaches too, in every table."""
 BySubset = dict[str, Score]
@@ -126,6 +139,23 @@ class EvaluationResult(_Part):
             ("what is generated is always judged to be of the same class", pairs),
             ("samples from the prior are always judged to be of the same class", joint),
         ) if (names := first([f"{name}: {label}" for name, label in found.items()]))]  # fmt: skip
+
+
+def with_reasons(measured: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """What was measured, with None for every value that could not be, and why by the dotted path of each."""
+    reasons: dict[str, str] = {}
+
+    def clean(value: Any, path: str) -> Any:
+        if isinstance(value, dict):
+            return {key: clean(item, f"{path}.{key}" if path else key) for key, item in value.items()}
+        if isinstance(value, float) and not math.isfinite(value):
+            value = NOT_FINITE
+        if not isinstance(value, NotMeasured):
+            return value
+        reasons[path] = value.why
+        return None
+
+    return clean(measured, ""), reasons
 
 
 def at_chance(value: float, chance: float, trials: float, errors: float = 2) -> bool:

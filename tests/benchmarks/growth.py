@@ -111,7 +111,7 @@ def one_likelihood(folder: Path, views: int, subsets_per_size: int | None = None
     setting = Setting(MultimodalVAE(recipe).eval(), recipe, store.Store(folder / "data"), torch.device("cpu"))
     data = Data(setting, "test", "evaluated items")
     began = time.process_time()
-    likelihood.measure(setting, data, data.encode(data.order[:8]), {})
+    likelihood.measure(setting, data, data.encode(data.order[:8]))
     seconds = time.process_time() - began
     return {"seconds": seconds, "subsets": len(setting.subsets), "mib": runtime.memory_mib(torch.device("cpu"))}
 

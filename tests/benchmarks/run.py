@@ -152,9 +152,9 @@ def evaluation(bench: Bench) -> dict[str, float]:
     test = data.encode(data.order)
     parts: dict[str, Callable[[], object]] = {
         "encoding": lambda: data.encode(data.order),
-        "latent representation": lambda: latent.measure(setting, test, {}),
-        "coherence": lambda: coherence.measure(setting, data, test, judges, {}),
-        "log-likelihood": lambda: likelihood.measure(setting, data, test, {}),
+        "latent representation": lambda: latent.measure(setting, test),
+        "coherence": lambda: coherence.measure(setting, data, test, judges),
+        "log-likelihood": lambda: likelihood.measure(setting, data, test),
     }
     return {name: least(part, 0, bench.device) / 1000 for name, part in parts.items()}
 

@@ -18,6 +18,7 @@ from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem, Failure
 from mmvae_cli.run import result
 from mmvae_cli.run.layout import Run
+from mmvae_cli.run.result import NotMeasured
 from mmvae_cli.store import Store
 from mmvae_cli.training.loop import Request, train
 
@@ -42,34 +43,30 @@ SCORES = torch.tensor([[3.0, -1.0, 0.0], [1.0, -1.0, 0.0], [2.0, -1.0, 0.0], [-1
 TRUTH = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]])
 
 
-def precisions(setting, scores, truth, *, hard=False):
-    reasons = {}
-    return average_precisions(scores, truth, setting, "here", reasons, hard=hard), reasons
-
-
 def test_average_precision_by_hand(dataset):
-    found, reasons = precisions(setting_of(dataset), [SCORES], [TRUTH])
+    found = average_precisions([SCORES], [TRUTH], setting_of(dataset))
     assert found["bright"] == pytest.approx((1 + 2 / 3) / 2), "hits at ranks 1 and 3"
     assert found["red"] == pytest.approx(1 / 4), "one score for all: the base rate"
-    assert found["never"] is None
-    assert reasons == {"here.never": "no evaluated item has this attribute"}
+    assert found["never"] == NotMeasured("no evaluated item has this attribute")
 
 
 def test_average_precision_of_hard_predictions_has_a_closed_form(dataset):
     """AP = r p + (1 - r) pi (equations 6.1), however the three positive scores are ordered."""
-    found, _ = precisions(setting_of(dataset), [SCORES], [TRUTH], hard=True)
+    found = average_precisions([SCORES], [TRUTH], setting_of(dataset), hard=True)
     recall, precision, base = 1.0, 2 / 3, 0.5
     assert found["bright"] == pytest.approx(recall * precision + (1 - recall) * base)
-    found, _ = precisions(setting_of(dataset), [SCORES - 2.5], [TRUTH], hard=True)  # one item predicted, a right one
+    found = average_precisions(
+        [SCORES - 2.5], [TRUTH], setting_of(dataset), hard=True
+    )  # one item predicted, a right one
     assert found["bright"] == pytest.approx(0.5 * 1.0 + 0.5 * base)
 
 
 def test_released_scores_blocks_by_themselves_and_one_without_a_positive_as_zero(dataset):
-    blocks = SCORES.split(2), TRUTH.split(2)
-    found, reasons = precisions(setting_of(dataset, evaluation__protocol="released"), *map(list, blocks))
+    blocks = list(SCORES.split(2)), list(TRUTH.split(2))
+    found = average_precisions(*blocks, setting_of(dataset, evaluation__protocol="released"))
     assert found["bright"] == pytest.approx((1.0 + 0.0) / 2)
-    assert (found["never"], reasons) == (0.0, {})
-    whole, _ = precisions(setting_of(dataset), *map(list, blocks))
+    assert found["never"] == 0.0
+    whole = average_precisions(*blocks, setting_of(dataset))
     assert whole["bright"] == pytest.approx((1 + 2 / 3) / 2), "default: blocks are one list"
 
 
@@ -91,16 +88,14 @@ def test_latent_scores_tell_the_modality_that_knows_from_the_one_that_does_not(d
     pool, test = (experts((torch.rand(n, 3, generator=generator) < torch.tensor([0.3, 0.2, 0.0])).long(), [1])
                   for n in (200, 600))  # fmt: skip
     monkeypatch.setattr(latent, "training_pool", lambda setting: pool)
-    reasons = {}
-    found = latent.measure(setting, test, reasons)
+    found = latent.measure(setting, test)
     base = attributes.base_rates(setting, test)
-    assert found.metric == "average_precision"
-    assert found.per_label["text"]["bright"] == pytest.approx(1.0)
-    assert found.per_label["image+text"]["bright"] > 0.95
-    assert found.per_label["image"]["bright"] == pytest.approx(base["bright"], abs=0.1)
-    assert found.per_label["image"]["never"] is None
-    assert found.values["text"] == pytest.approx((1.0 + found.per_label["text"]["red"]) / 2)
-    assert reasons["latent.per_label.text.never"] == "no evaluated item has this attribute"
+    assert found["metric"] == "average_precision"
+    assert found["per_label"]["text"]["bright"] == pytest.approx(1.0)
+    assert found["per_label"]["image+text"]["bright"] > 0.95
+    assert found["per_label"]["image"]["bright"] == pytest.approx(base["bright"], abs=0.1)
+    assert found["values"]["text"] == pytest.approx((1.0 + found["per_label"]["text"]["red"]) / 2)
+    assert found["per_label"]["text"]["never"] == NotMeasured("no evaluated item has this attribute")
 
 
 def test_private_latents_are_no_features(dataset):
@@ -109,7 +104,7 @@ def test_private_latents_are_no_features(dataset):
 
     def score():
         data = Data(setting, "validation", "evaluated items")
-        return latent.measure(setting, data.encode(data.order), {}).model_dump()
+        return latent.measure(setting, data.encode(data.order))
 
     before = score()
     for encoder in setting.model.encoders.values():
@@ -161,15 +156,14 @@ def test_coherence_is_high_where_the_generated_face_shows_the_attribute(dataset,
     monkeypatch.setattr(setting.model, "likelihoods", {n: Plain() for n in setting.model.names})
     judges = {name: Reader() for name in setting.model.names}
     monkeypatch.setattr(coherence, "_real", lambda *_: {0: labels.float().expand(2, -1, -1)})
-    found = coherence.measure(setting, None, experts(labels, [1]), judges, reasons := {})
+    found = coherence.measure(setting, None, experts(labels, [1]), judges)
     base = labels[:, 0].float().mean().item()
-    assert found.per_label["text"]["image"]["bright"] > 0.99
-    assert found.per_label["image"]["text"]["bright"] == pytest.approx(base, abs=0.1)
-    assert found.joint is None
-    assert found.joint_ceiling is None
-    assert "attributes" in reasons["coherence.joint"]
-    assert found.classifiers == {"image": 1.0, "text": 1.0}
-    assert found.classifiers_per_label["image"] == {"bright": 1.0, "red": 1.0, "never": 1.0}
+    assert found["per_label"]["text"]["image"]["bright"] > 0.99
+    assert found["per_label"]["image"]["text"]["bright"] == pytest.approx(base, abs=0.1)
+    assert found["joint"] == found["joint_ceiling"] == found["joint_chance"]
+    assert "attributes" in found["joint"].why
+    assert found["classifiers"] == {"image": 1.0, "text": 1.0}
+    assert found["classifiers_per_label"]["image"] == {"bright": 1.0, "red": 1.0, "never": 1.0}
 
 
 class Plain:
@@ -238,16 +232,16 @@ def test_likelihood_with_private_latents_converges_to_the_evidence(lines, method
         model.encoders[name], model.decoders[name] = Message(a, b), Line(a, b)
     setting = Setting(model.eval(), recipe, lines, torch.device("cpu"))
     data = Data(setting, "test", "evaluated items")
-    found = likelihood.measure(setting, data, data.encode(data.order), {})
+    found = likelihood.measure(setting, data, data.encode(data.order))
     a, b = torch.tensor(SHARED).double(), torch.tensor(OWN).double()
     covariance = torch.outer(a, a) + torch.diag(b**2 + SCALE**2)
     x = torch.stack([part.flatten(1).double() for part in data.batch(data.order).values()], -1)
     together = torch.distributions.MultivariateNormal(torch.zeros(2).double(), covariance).log_prob(x).sum(-1).mean()
     each = torch.distributions.Normal(0.0, covariance.diag().sqrt()).log_prob(x).sum(1).mean(0)
-    for source, value in found.joint.items():
+    for source, value in found["joint"].items():
         assert value == pytest.approx(together.item(), abs=0.05), source
         for m, name in enumerate(model.names):
-            assert found.per_modality[source][name] == pytest.approx(each[m].item(), abs=0.05), (source, name)
+            assert found["per_modality"][source][name] == pytest.approx(each[m].item(), abs=0.05), (source, name)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

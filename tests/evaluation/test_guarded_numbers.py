@@ -11,7 +11,7 @@ from mmvae_cli import store
 from mmvae_cli.disk.files import read_json
 from mmvae_cli.evaluation import classifier_training
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.run import checkpoint
+from mmvae_cli.run import checkpoint, result
 from mmvae_cli.run.layout import Run
 
 from fuzzing import mmvae
@@ -87,6 +87,14 @@ def attributes(train_rows, test_rows):
         store.finish(folder, store.StoreInfo.model_validate(info), replace=True)
 
     return build
+
+
+def test_what_was_not_measured_is_null_with_its_reason_at_its_path():
+    measured = {"latent": result.NotMeasured("no labels"), "likelihood": {"joint": {"m0": -math.inf, "m1": -2.0}}}
+    assert result.with_reasons(measured) == (
+        {"latent": None, "likelihood": {"joint": {"m0": None, "m1": -2.0}}},
+        {"latent": "no labels", "likelihood.joint.m0": "the model gives numbers that are not finite"},
+    )
 
 
 MIXED = [(0, 1), (1, 0), (1, 1), (0, 0)]

@@ -9,6 +9,7 @@ from mmvae_cli.evaluation import coherence, latent
 from mmvae_cli.evaluation.encoding import Data, Setting
 from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.run.result import NotMeasured
 from mmvae_cli.store import Store
 
 from recipes import tiny
@@ -66,30 +67,28 @@ METHODS = [{}, {"model__method": "mmvae"}, {"model__method": "mvae", "model__pri
 @pytest.mark.parametrize("setting", METHODS, indirect=True)
 def test_a_representation_that_holds_the_label_is_classified_perfectly(setting):
     data = Data(setting, "test", "evaluated items")
-    reasons = {}
-    found = latent.measure(setting, data.encode(data.order), reasons)
-    assert set(found.values.values()) == {1.0}
-    assert not reasons
-    assert found.constant == {}
+    found = latent.measure(setting, data.encode(data.order))
+    assert set(found["values"].values()) == {1.0}
+    assert found["constant"] == {}
 
 
 @pytest.mark.parametrize("setting", METHODS, indirect=True)
 def test_conditional_coherence_counts_right_labels_and_joint_counts_agreement(setting):
     data = Data(setting, "test", "evaluated items")
     judges = dict.fromkeys(setting.model.names, Judge())
-    found = coherence.measure(setting, data, data.encode(data.order), judges, {})
-    for source, targets in found.conditional.items():
+    found = coherence.measure(setting, data, data.encode(data.order), judges)
+    for source, targets in found["conditional"].items():
         assert targets["m0"] == targets["m1"] == 1.0, source
         assert targets["m2"] == pytest.approx(0.25), "a black picture reads as label 0, a quarter of the items"
-    assert found.joint == 1.0, "prior samples are dark: every judge reads label 0, and so they agree"
-    assert found.joint_samples == 24
-    assert found.joint_chance == 1.0, "three modalities that always show the same label agree by chance"
-    assert found.joint_constant == {"m0": "0", "m1": "0", "m2": "0"}
-    assert found.constant == {source: {"m2": "0"} for source in found.conditional}
+    assert found["joint"] == 1.0, "prior samples are dark: every judge reads label 0, and so they agree"
+    assert found["joint_samples"] == 24
+    assert found["joint_chance"] == 1.0, "three modalities that always show the same label agree by chance"
+    assert found["joint_constant"] == {"m0": "0", "m1": "0", "m2": "0"}
+    assert found["constant"] == {source: {"m2": "0"} for source in found["conditional"]}
     judges["m1"] = Constant()
-    other = coherence.measure(setting, data, data.encode(data.order), judges, {})
-    assert other.joint == other.joint_chance == 0.0
-    assert other.constant["m0"] == {"m1": "1", "m2": "0"}
+    other = coherence.measure(setting, data, data.encode(data.order), judges)
+    assert other["joint"] == other["joint_chance"] == 0.0
+    assert other["constant"]["m0"] == {"m1": "1", "m2": "0"}
 
 
 class Darkness(nn.Module):
@@ -104,10 +103,10 @@ def test_chance_of_the_joint_coherence_is_the_agreement_of_independent_modalitie
     setting.model.decoders["m2"] = Flat()
     data = Data(setting, "test", "evaluated items")
     judges = dict.fromkeys(setting.model.names, Darkness())
-    found = coherence.measure(setting, data, data.encode(data.order), judges, {})
-    assert found.joint == 1.0, "all decoders paint the same"
-    assert found.joint_chance == pytest.approx(0.5**3 + 0.5**3)
-    assert found.joint_constant == {}
+    found = coherence.measure(setting, data, data.encode(data.order), judges)
+    assert found["joint"] == 1.0, "all decoders paint the same"
+    assert found["joint_chance"] == pytest.approx(0.5**3 + 0.5**3)
+    assert found["joint_constant"] == {}
 
 
 def test_a_representation_without_the_label_gives_a_constant_classifier(setting):
@@ -115,10 +114,10 @@ def test_a_representation_without_the_label_gives_a_constant_classifier(setting)
         setting.model.encoders[name] = Blind()
     data = Data(setting, "test", "evaluated items")
     test = data.encode(data.order)
-    found = latent.measure(setting, test, {})
-    assert set(found.constant) == set(found.values)
-    assert len(set(found.constant.values())) == 1
-    assert max(found.values.values()) <= chance(setting, test.labels) == 0.25
+    found = latent.measure(setting, test)
+    assert set(found["constant"]) == set(found["values"])
+    assert len(set(found["constant"].values())) == 1
+    assert max(found["values"].values()) <= chance(setting, test.labels) == 0.25
 
 
 class Blind(nn.Module):
@@ -135,12 +134,11 @@ def test_a_guess_has_the_most_frequent_class_or_the_mean_base_rate(setting):
     assert chance(setting, torch.zeros(3, 2)) == 0.0
 
 
-def test_one_class_in_the_training_samples_is_null_with_a_reason(setting, monkeypatch):
+def test_one_class_in_the_training_samples_is_not_measured(setting, monkeypatch):
     monkeypatch.setattr(Store, "labels", lambda self, split: np.zeros(self.count(split), np.int64))
-    data, reasons = Data(setting, "test", "evaluated items"), {}
-    found = latent.measure(setting, data.encode(data.order), reasons)
-    assert set(found.values.values()) == {None}
-    assert reasons["latent.values.m0"] == "the training samples have one class only"
+    data = Data(setting, "test", "evaluated items")
+    found = latent.measure(setting, data.encode(data.order))
+    assert set(found["values"].values()) == {NotMeasured("the training samples have one class only")}
 
 
 @pytest.mark.parametrize("setting", [{"evaluation__protocol": "released"}], indirect=True)
