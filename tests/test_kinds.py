@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.disk import files
+from mmvae_cli.disk import sealed
 from mmvae_cli.model import networks
 from mmvae_cli.model.bound import bound_terms
 from mmvae_cli.model.likelihood import Likelihood
@@ -85,7 +85,7 @@ def test_a_new_kind_is_stored_read_and_trained(signals, tmp_path):
 def test_the_store_checks_the_kinds_own_type(signals, tmp_path):
     found = folder_of(tmp_path)
     assert found.array("train", "gyro").dtype == np.float32
-    about = files.read_json(tmp_path / "dataset.json")
+    about = sealed.read_json(tmp_path / "dataset.json")
     about["modalities"]["word"] = {"kind": "signal", "shape": [8]}
     (tmp_path / "dataset.json").write_text(json.dumps(about))
     with pytest.raises(store.DataProblem, match=r"holds uint8 \(12, 8\), not float32"):

@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from mmvae_cli.disk import files
+from mmvae_cli.disk import files, sealed
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, Store, StoreInfo, rows
 from mmvae_cli.store import folder as store
@@ -167,7 +167,7 @@ def test_what_a_mac_leaves_beside_the_arrays_is_no_array(folder):
 def test_pickled_arrays_are_never_loaded(folder):
     name = "train/photo.npy"
     np.save(folder / name, np.array([{"a": 1}] * 5, dtype=object), allow_pickle=True)
-    content = files.read_json(folder / "dataset.json")
+    content = sealed.read_json(folder / "dataset.json")
     content["files"][name] |= {"bytes": (folder / name).stat().st_size, "sha256": store.sha256(folder / name)}
     (folder / "dataset.json").write_text(json.dumps(content))
     with pytest.raises(DataProblem, match="cannot be read"):
@@ -195,7 +195,7 @@ def test_pickled_arrays_are_never_loaded(folder):
     ],
 )
 def test_a_wrong_description_is_refused_with_its_place(folder, path, value):
-    content = files.read_json(folder / "dataset.json")
+    content = sealed.read_json(folder / "dataset.json")
     place = content
     for key in path[:-1]:
         place = place[key]
@@ -312,9 +312,9 @@ def test_a_wrong_description_in_a_script_is_told_in_our_words(make, message):
 
 
 def test_a_wrong_dataset_json_is_told_in_our_words(folder):
-    content = files.read_json(folder / "dataset.json")
+    content = sealed.read_json(folder / "dataset.json")
     content["modalities"]["photo"]["shape"][1] = "wide"
-    files.write_json(folder / "dataset.json", content)
+    sealed.write_json(folder / "dataset.json", content)
     with pytest.raises(
         DataProblem, match=r"dataset.json: modalities.photo.shape.1: has to be a whole number, not 'wide'"
     ):

@@ -1,22 +1,17 @@
 """Reading and writing files so that nothing half-written ever looks finished and nothing strange gets in."""
 
 import hashlib
-import json
 import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from mmvae_cli.process import processes
-from mmvae_cli.process.errors import DataProblem, Failure, cannot_read, cannot_write
+from mmvae_cli.process.errors import Failure, cannot_read, cannot_write
 
 _FORGOTTEN = 24 * 3600.0  # seconds
-SEAL = "sha256"
-"""The key under which a JSON object carries the digest of all the rest of it."""
-_LARGEST_JSON, _MAX_DEPTH = 64 << 20, 100
 _PIECE = 4 << 20
 
 
@@ -36,69 +31,6 @@ def require_readable(path: Path) -> None:
     """Raise Unreadable for a file that may not be read, before a library that would call it damaged or missing."""
     with reading(path), open(path, "rb"):
         pass
-
-
-def read_json(path: Path) -> Any:
-    """Parse a JSON file strictly: no duplicate keys, no NaN or infinity, no absurd depth or size, no half characters;
-    and an object that carries a seal (:func:`write_json`) must match it. The seal is taken off. Raises DataProblem."""
-    try:
-        with reading(path):
-            if path.stat().st_size > _LARGEST_JSON:
-                raise DataProblem(f"{path} has more than {_LARGEST_JSON >> 20} MiB, no file of ours does", "remove it")
-            text = path.read_bytes().decode()
-        content = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
-        _check_plain(content)
-    except (ValueError, RecursionError) as error:
-        raise DataProblem(f"{path} is not valid JSON ({str(error)[:120]})", "restore it or remove it") from error
-    if isinstance(content, dict) and (seal := content.pop(SEAL, None)) is not None and seal != _seal_of(content):
-        raise DataProblem(
-            f"{path} was changed after it was written: its {SEAL} is another",
-            f'restore it; where the change is meant, take the line "{SEAL}" out',
-        )
-    return content
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = dict(pairs)
-    if len(keys) != len(pairs):
-        raise ValueError("a key is there twice")
-    return keys
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not a number")
-
-
-def _finite(text: str) -> float:
-    if abs(number := float(text)) == float("inf"):
-        raise ValueError(f"{text[:20]} is too large a number")
-    return number
-
-
-def _check_plain(content: Any) -> None:
-    """No level beyond the hundredth; no surrogate halves but those with which Python names files that are not UTF-8."""
-    stack = [(content, 0)]
-    while stack:
-        value, depth = stack.pop()
-        if depth > _MAX_DEPTH:
-            raise ValueError(f"more than {_MAX_DEPTH} levels")
-        if isinstance(value, str):
-            value.encode(errors="surrogateescape")
-        children = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ()
-        stack.extend((child, depth + 1) for child in children)
-
-
-def _seal_of(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` atomically, an object with a seal: its own digest, by which :func:`read_json` sees any change.
-    NaN and infinity are refused: the caller says null and why."""
-    plain = json.loads(json.dumps(content, allow_nan=False))  # as it will be read: keys are strings
-    if isinstance(plain, dict):
-        plain[SEAL] = _seal_of({key: value for key, value in plain.items() if key != SEAL})
-    write_atomic(path, (json.dumps(plain, indent=1) + "\n").encode())
 
 
 def write_atomic(path: Path, content: bytes) -> None:

@@ -4,19 +4,15 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import nn
 
-from mmvae_cli.disk.files import require_readable, write_atomic
+from mmvae_cli.disk import sealed
 from mmvae_cli.evaluation import classifier_training
 from mmvae_cli.evaluation.classifier_training import Score
 from mmvae_cli.evaluation.encoding import Setting, from_all
 from mmvae_cli.model.networks import build_classifier, build_judge, classifier_scales
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure, Unreadable
-from mmvae_cli.process.paths import openable
-from mmvae_cli.run import checkpoint
 
 VERSION = "4"
 """Of the networks and of how they are trained: one of another version is trained again."""
@@ -102,8 +98,8 @@ def _save(path: Path, network: nn.Module, setting: Setting, score: Score) -> Non
     about = _origin(network, setting) | {"score": score.value, "per_label": score.per_label}
     try:
         path.parent.mkdir(exist_ok=True)
-        about["digest"] = checkpoint.digest(tensors, json.dumps(about))
-        write_atomic(path, save(tensors, {"mmvae-classifier": json.dumps(about)}))
+        about["digest"] = sealed.digest(tensors, json.dumps(about))
+        sealed.write_tensors(path, tensors, {"mmvae-classifier": json.dumps(about)})
     except (OSError, Failure) as error:
         console.warn(f"the classifier is not kept, so it will be trained again next time ({error})")
 
@@ -113,21 +109,19 @@ def _load(path: Path, name: str, network: nn.Module, setting: Setting) -> Score 
     if not path.is_file():
         return None
     try:
-        require_readable(path)
-        with openable(path) as readable, safe_open(readable, "pt") as file:
-            about = json.loads((file.metadata() or {})["mmvae-classifier"])
-            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-        if about.pop("digest") != checkpoint.digest(weights, json.dumps(about)):
-            raise ValueError("the content does not match its digest")
-        wanted = _origin(network, setting)
-        odd = [f"{key} {about.get(key, 'unknown')}, not {new}" for key, new in wanted.items() if about.get(key) != new]
-        if odd:
-            console.say(f"the classifier of {name} that was kept is another one ({'; '.join(odd)}): trained again")
-            return None
-        network.load_state_dict(weights)
-        return Score(float(about["score"]), dict(about["per_label"]))
+        with sealed.reading_tensors(path, "is damaged and will be made again") as (weights, metadata):
+            about = json.loads(metadata["mmvae-classifier"])
+            if about.pop("digest") != sealed.digest(weights, json.dumps(about)):
+                raise ValueError("the content does not match its digest")
+            wanted = _origin(network, setting).items()
+            odd = [f"{key} {about.get(key, 'unknown')}, not {new}" for key, new in wanted if about.get(key) != new]
+            if odd:
+                console.say(f"the classifier of {name} that was kept is another one ({'; '.join(odd)}): trained again")
+                return None
+            network.load_state_dict(weights)
+            return Score(float(about["score"]), dict(about["per_label"]))
     except Unreadable as problem:
         console.warn(f"{problem}; {problem.hint}: the classifier is trained again")
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        console.warn(f"{path} is damaged and will be made again ({str(error)[:80]})")
+    except DataProblem as problem:
+        console.warn(str(problem))
     return None

@@ -6,7 +6,8 @@ from typing import Any
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.compute import runtime
-from mmvae_cli.disk.files import require_readable, require_writable, sha256, write_atomic, write_json
+from mmvae_cli.disk.files import require_readable, require_writable, sha256, write_atomic
+from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.evaluation import attributes, classifiers, coherence, guessing, latent, likelihood
 from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting, measured_rows
 from mmvae_cli.evaluation.scores import chance

@@ -4,7 +4,6 @@ Nothing is pickled. The metadata carry a digest over names, types, shapes, bytes
 is seen; a damaged checkpoint is skipped with a warning and the newest valid one is used.
 """
 
-import hashlib
 import json
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,17 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import nn
 
-from mmvae_cli.disk.files import replacing, require_readable
+from mmvae_cli.disk import sealed
+from mmvae_cli.disk.sealed import Tensors
 from mmvae_cli.process import console
-from mmvae_cli.process.errors import DataProblem, Failure, Unreadable
-from mmvae_cli.process.paths import openable
+from mmvae_cli.process.errors import DataProblem, Unreadable
 from mmvae_cli.run.layout import Run
-
-Tensors = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -86,29 +81,17 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, positio
             tensors[f"optimizer.{key}/{name}"] = value
     ready = {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}
     progress = json.dumps({"step": position.step, "epoch": position.epoch, "seconds": position.seconds})
-    metadata = {"format": "mmvae-checkpoint", "progress": progress, "digest": digest(ready, progress)}
-    hint = "free the disk; what was written before is untouched"
-    try:
-        with replacing(path, "the previous checkpoint is untouched") as temporary:
-            save_file(ready, temporary, metadata)
-    except SafetensorError as error:
-        raise Failure(f"cannot write {path}: {error}", hint) from error
+    metadata = {"format": "mmvae-checkpoint", "progress": progress, "digest": sealed.digest(ready, progress)}
+    sealed.write_tensors(path, ready, metadata, "the previous checkpoint is untouched")
 
 
 def load(path: Path) -> Checkpoint:
     """Read and check one checkpoint. Raises DataProblem in one line, Unreadable where it may not be read."""
-    require_readable(path)
-    try:
-        with openable(path) as readable, safe_open(readable, "pt") as file:
-            metadata = file.metadata() or {}
-            # cloned: what safetensors gives may be the mapped file itself, which can change under us
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a dict
+    with sealed.reading_tensors(path, hint="remove it; the one before is used") as (tensors, metadata):
         progress = metadata["progress"]
-        if metadata.get("format") != "mmvae-checkpoint" or metadata["digest"] != digest(tensors, progress):
+        if metadata.get("format") != "mmvae-checkpoint" or metadata["digest"] != sealed.digest(tensors, progress):
             raise ValueError("the content does not match its digest")
         return Checkpoint(path, _position(json.loads(progress)), tensors)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise DataProblem(f"{path} is damaged ({str(error)[:100]})", "remove it; the one before is used") from error
 
 
 def _position(progress: dict[str, Any]) -> Position:
@@ -165,13 +148,3 @@ def prune(run: Run, keep: int, step: int) -> None:
     for path in [*done[keep:], *run.checkpoints.glob(".*.tmp-*")]:
         with suppress(OSError):  # a folder of that name, somebody else's file: in nobody's way
             path.unlink(missing_ok=True)
-
-
-def digest(tensors: Tensors, progress: Any) -> str:
-    """SHA-256 over ``progress`` and the names, types, shapes and bytes of ``tensors``."""
-    total = hashlib.sha256(str(progress).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        total.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
-        total.update(memoryview(tensor.reshape(-1).view(torch.uint8).numpy()))  # type: ignore[arg-type]
-    return total.hexdigest()

@@ -7,8 +7,6 @@
     status.json        running | stopped | finished   evaluation.json, figures/
 """
 
-import codecs
-import hashlib
 import json
 import os
 import re
@@ -17,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.disk import lock, plain_yaml
-from mmvae_cli.disk.files import read_json, reading, short_name, write_atomic, write_json
+from mmvae_cli.disk import lock, plain_yaml, sealed
+from mmvae_cli.disk.files import reading, short_name, write_atomic
 from mmvae_cli.disk.lock import Lock
+from mmvae_cli.disk.sealed import read_json, write_json
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem, cannot_write
 from mmvae_cli.process.paths import make_folder
 from mmvae_cli.recipe import Recipe
 
 _CHECKPOINT = re.compile(r"step-.*\.safetensors")
-_RECIPE_SEAL = b"# SHA-256 of the lines below: "
 
 
 def default_folder(recipe: Recipe, overrides: list[str]) -> Path:
@@ -70,23 +68,11 @@ class Run:
         """The resolved recipe of the run. Raises DataProblem where there is none."""
         if not self.recipe_path.is_file():
             raise DataProblem(f"{self.folder} is no run: it has no recipe.yaml", "train first: mmvae train RECIPE")
-        self._check_recipe_seal()
+        sealed.check_yaml(self.recipe_path)
         try:
             return recipes.load_resolved(self.recipe_path)
         except UsageProblem as error:
             raise DataProblem(str(error), "the run's recipe.yaml is damaged; train into another folder") from error
-
-    def _check_recipe_seal(self) -> None:
-        """Raise DataProblem where recipe.yaml is not what its first line says it was when it was written. The line ends
-        and the first mark of Windows, which git and editors put in, change nothing."""
-        with reading(self.recipe_path):
-            content = self.recipe_path.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
-        first, _, rest = content.partition(b"\n")
-        if first.startswith(_RECIPE_SEAL) and first != _RECIPE_SEAL + hashlib.sha256(rest).hexdigest().encode():
-            raise DataProblem(
-                f"{self.recipe_path} was changed after it was written: its SHA-256 is another",
-                "restore it; where the change is meant, take its first line out",
-            )
 
     def status(self) -> dict[str, Any]:
         """What status.json says; ``{}`` where there is none."""
@@ -144,7 +130,7 @@ class Run:
                 f"{self.recipe_path} is missing, but there are checkpoints", "restore it, or choose another --run"
             )
         make_folder(self.checkpoints)
-        self._write_recipe(recipe)
+        sealed.write_yaml(self.recipe_path, recipe.dump())
 
     def differences(self, recipe: Recipe) -> list[str]:
         """Where ``recipe`` differs from this run's; more epochs than before are the same run made longer, unless the
@@ -157,11 +143,7 @@ class Run:
     def lengthen(self, recipe: Recipe) -> None:
         """Note that the run now has ``recipe``'s epochs; to be called with the lock held, after :meth:`prepare`."""
         if recipe.training.epochs > self.recipe().training.epochs:
-            self._write_recipe(recipe)
-
-    def _write_recipe(self, recipe: Recipe) -> None:
-        content = recipe.dump().encode()
-        write_atomic(self.recipe_path, _RECIPE_SEAL + hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
+            sealed.write_yaml(self.recipe_path, recipe.dump())
 
     def lock(self) -> AbstractContextManager[Lock]:
         """Keep a second process out of the folder."""

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mmvae_cli.disk.files import read_json
+from mmvae_cli.disk.sealed import read_json
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.recipe.wording import first_problem
 

@@ -23,7 +23,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.disk.files import read_json, reading, reserve, sha256, visible, write_json
+from mmvae_cli.disk.files import reading, reserve, sha256, visible
+from mmvae_cli.disk.sealed import read_json, write_json
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.process.paths import look, refuse_dangling
 from mmvae_cli.recipe import Recipe

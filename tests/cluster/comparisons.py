@@ -2,7 +2,7 @@
 
 import json
 
-from mmvae_cli.disk.files import SEAL
+from mmvae_cli.disk.sealed import SEAL
 
 
 def timeless(content):

@@ -16,7 +16,7 @@ import typer
 from mmvae_cli import __version__
 from mmvae_cli import recipe as recipes
 from mmvae_cli.cli import app
-from mmvae_cli.disk import files
+from mmvae_cli.disk import sealed
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import Failure, Stopped, UsageProblem
 from mmvae_cli.run import result
@@ -425,8 +425,8 @@ def test_runs_one_after_the_other_skips_the_finished_and_goes_on_after_a_diverge
     assert Run(Path(good)).evaluation_path().is_file()
     last = mmvae("train", "mopoe.yaml", "--grid", "training.learning_rate=1e-3,1e-4", "--evaluate")
     assert last.stderr.count("is finished: skipped; scores: runs/mopoe-") == 2
-    measured = files.read_json(Run(Path(good)).evaluation_path())
-    files.write_json(Run(Path(good)).evaluation_path(), measured | {"coherence": None})
+    measured = sealed.read_json(Run(Path(good)).evaluation_path())
+    sealed.write_json(Run(Path(good)).evaluation_path(), measured | {"coherence": None})
     partly = mmvae("train", "mopoe.yaml", "--grid", "training.learning_rate=1e-3,1e-4", "--evaluate")
     assert partly.stderr.count("is finished: skipped") == 1
     assert result.load(Run(Path(good)).evaluation_path()).coherence

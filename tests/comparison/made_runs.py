@@ -11,7 +11,7 @@ from typing import Any
 
 from mmvae_cli.comparison.collect import Collection, collect
 from mmvae_cli.comparison.measures import subsets
-from mmvae_cli.disk.files import write_json
+from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.recipe import Recipe, validate
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import EvaluationResult

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mmvae_cli.comparison.collect import collect, find_runs
-from mmvae_cli.disk.files import write_json
+from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.process.errors import DataProblem
 
 from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, study

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmvae_cli.disk import files
+from mmvae_cli.disk import sealed
 from mmvae_cli.evaluation import classifier_training, classifiers
 from mmvae_cli.evaluation.encoding import Setting
 from mmvae_cli.model.vae import MultimodalVAE
@@ -82,7 +82,7 @@ def test_evaluating_again_gives_the_same_bytes(world):
     before = path.read_bytes()
     done = mmvae("evaluate", "--ckpt", world / "runs" / "mopoe", "--data-dir", world, "--force", "--json")
     assert path.read_bytes() == before
-    assert json.loads(done.stdout) == files.read_json(path)
+    assert json.loads(done.stdout) == sealed.read_json(path)
 
 
 def test_one_metric_keeps_the_others(world):
@@ -108,7 +108,7 @@ def test_the_papers_judges_on_request_are_another_setting(world, tmp_path):
     run = shutil.copytree(world / "runs" / "mvae", tmp_path / "mvae")
     done = mmvae("evaluate", "--ckpt", run, "--data-dir", world, "--classifiers", "released", "--metrics", "coherence",
                  "--force")  # fmt: skip
-    found = files.read_json(run / "evaluation.json")
+    found = sealed.read_json(run / "evaluation.json")
     assert (found["protocol"], found["settings"]["classifier_mode"]) == ("default", "eval")
     assert found["settings"]["classifiers"].startswith("released, ")
     assert found["latent"] is None, "what other judges' evaluation had is in a file of its own"

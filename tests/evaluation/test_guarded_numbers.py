@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmvae_cli import store
-from mmvae_cli.disk.files import read_json
+from mmvae_cli.disk.sealed import read_json
 from mmvae_cli.evaluation import classifier_training
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.run import checkpoint, result

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from hypothesis import strategies as st
 
-from mmvae_cli.disk.files import read_json
+from mmvae_cli.disk.sealed import read_json
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.run import result
 from mmvae_cli.store import Store

@@ -98,6 +98,7 @@ def rewrite_checkpoint(path: Path, change: Any) -> None:
     """A checkpoint with a valid digest over changed content: ``change(tensors, progress)``."""
     from safetensors.torch import save_file
 
+    from mmvae_cli.disk import sealed
     from mmvae_cli.run import checkpoint
 
     found = checkpoint.load(path)
@@ -107,7 +108,7 @@ def rewrite_checkpoint(path: Path, change: Any) -> None:
     )
     change(tensors, progress)
     text = json.dumps(progress)
-    digest = checkpoint.digest(tensors, text)
+    digest = sealed.digest(tensors, text)
     save_file(tensors, path, {"format": "mmvae-checkpoint", "progress": text, "digest": digest})
 
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 from driving import Ended, few_steps, mmvae
 
+from mmvae_cli.disk import sealed
 from mmvae_cli.process.errors import Failure
 from mmvae_cli.run import checkpoint, result
 from mmvae_cli.run.layout import Run
@@ -33,7 +34,7 @@ def _checkpoint(w: SimpleNamespace) -> Any:
     """What training and evaluating go on from: the step, and the numbers as text."""
     found = checkpoint.newest(Run(w.run))
     assert found is not None
-    return found.path.name, checkpoint.digest(found.tensors, "")
+    return found.path.name, sealed.digest(found.tensors, "")
 
 
 def _array(name: str) -> Callable[[SimpleNamespace], Any]:
@@ -212,7 +213,7 @@ def weights(w: SimpleNamespace) -> str:
     found = checkpoint.newest(Run(w.run))
     assert found is not None
     assert found.position.step == 6
-    return checkpoint.digest(dict(found.tensors.items()), "")
+    return sealed.digest(dict(found.tensors.items()), "")
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 from driving import few_steps, listing, mmvae
 
+from mmvae_cli.disk import sealed
 from mmvae_cli.run import checkpoint
 from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
@@ -55,7 +56,7 @@ def begun(world) -> SimpleNamespace:
 def weights(folder: Path) -> tuple[int, str]:
     found = checkpoint.newest(Run(folder))
     assert found is not None
-    return found.position.step, checkpoint.digest(found.tensors, "")
+    return found.position.step, sealed.digest(found.tensors, "")
 
 
 def essentials(root: Path) -> dict[str, object]:

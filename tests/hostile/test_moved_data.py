@@ -6,7 +6,7 @@ import shutil
 import pytest
 from driving import mmvae
 
-from mmvae_cli.disk import files
+from mmvae_cli.disk import sealed
 from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
 
@@ -38,7 +38,7 @@ def test_a_run_finds_its_data_under_the_data_dir(moved):
     for command in commands(moved):
         found = mmvae(*command, "--data-dir", "here", cwd=moved.root)
         assert found.code == 0, f"{command}: {found.err}"
-    environment = files.read_json(moved.root / "r" / "environment.json")
+    environment = sealed.read_json(moved.root / "r" / "environment.json")
     assert environment["dataset"] == {
         "folder": "here/tiny",
         "fingerprint": Store(moved.root / "here" / "tiny").fingerprint,

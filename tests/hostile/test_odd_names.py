@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmvae_cli import store
 from mmvae_cli.comparison.content import plain
-from mmvae_cli.disk import files
+from mmvae_cli.disk import sealed
 from mmvae_cli.process import paths
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.study import slurm
@@ -50,14 +50,14 @@ def test_every_verb_knows_them(odd):
         found = mmvae(*command, cwd=odd, first=few_steps)
         assert found.code == 0, f"{command}: {found.err}"
         assert "damaged" not in found.err
-    assert files.read_json(odd / run / "environment.json")["dataset"]["folder"] == f"{ODD}/tiny"
+    assert sealed.read_json(odd / run / "environment.json")["dataset"]["folder"] == f"{ODD}/tiny"
     assert r"newr\xe9s" in (odd / ODD / "comparison.html").read_text(encoding="utf-8")  # among those left out
     assert json.loads(found.out)["format"] == "mmvae-comparison"
 
 
 def test_a_run_that_failed_says_so_and_can_be_taken_up_again(odd):
     run = odd / "runs" / ODD
-    files.write_json(run / "status.json", {"state": "failed", "step": 6, "reason": f"cannot write {run}: full"})
+    sealed.write_json(run / "status.json", {"state": "failed", "step": 6, "reason": f"cannot write {run}: full"})
     found = mmvae("train", "tiny.yaml", "--run", run, "--data-dir", ODD, cwd=odd)
     assert found.code == 0, found.err
 
@@ -114,10 +114,10 @@ def test_other_halves_of_surrogates_are_refused_as_before(tmp_path):
     for half, fine in (("\\udce9", True), ("\\ud83d\\ude00", True), ("\\ud83d", False), ("\\udc00", False)):
         (tmp_path / "x.json").write_text(f'["{half}"]')
         if fine:
-            files.read_json(tmp_path / "x.json")
+            sealed.read_json(tmp_path / "x.json")
         else:
             with pytest.raises(DataProblem, match="not valid JSON"):
-                files.read_json(tmp_path / "x.json")
+                sealed.read_json(tmp_path / "x.json")
     assert plain(f"{ODD}\ud83d") == r"r\xe9s "
     assert paths.shown({ODD: [ODD, 1, ("é",)]}) == {r"r\xe9s": [r"r\xe9s", 1, ["é"]]}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from mmvae_cli import store
-from mmvae_cli.disk import files
+from mmvae_cli.disk import files, sealed
 from mmvae_cli.store import text
 
 
@@ -33,14 +33,14 @@ def image_store(
 def describe_anyway(folder: Path) -> None:
     """Make dataset.json agree with the bytes, shapes and types of its files, right or wrong: what ``store.finish``
     refuses to write, another program may have written."""
-    content = files.read_json(folder / "dataset.json")
+    content = sealed.read_json(folder / "dataset.json")
     for name in content["files"]:
         array = np.load(folder / name, mmap_mode="r")
         content["files"][name] = {
             "bytes": (folder / name).stat().st_size, "sha256": files.sha256(folder / name),
             "shape": array.shape, "dtype": str(array.dtype),
         }  # fmt: skip
-    files.write_json(folder / "dataset.json", content)
+    sealed.write_json(folder / "dataset.json", content)
 
 
 def word_store(folder: Path, shape=(3, 8, 8)) -> Path:
