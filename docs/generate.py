@@ -65,7 +65,25 @@ def methods() -> str:
         "by itself. [equations.md](equations.md) has the formula that the keys belong to, [recipes.md](recipes.md) "
         "says what they mean."
     )
-    return "\n\n".join(["# Methods", MADE, about, *map(_method, METHODS)]) + "\n"
+    columns = {"components": "model.subsets", "fusion": "model.fusion", "a component decodes": "objective.decode",
+               "prior": "objective.prior", "regulariser": "objective.kl", "bound": "objective.estimator"}  # fmt: skip
+    rows = [[f"[`{name}`](#{_anchor(_heading(name))})", str(row.year or ""), *(str(row.settings.get(key, "")) for key in
+             columns.values())] for name, row in METHODS.items()]  # fmt: skip
+    short = (
+        "An empty cell is the usual choice: a product of experts, a component decodes `all` modalities, the prior is "
+        "`standard`, the regulariser is the mean KL of the `components`, and the bound is the `elbo` of one sample."
+    )
+    table = _table(["method", "year", *columns], rows)
+    return "\n\n".join(["# Methods", MADE, about, table, short, *map(_method, METHODS)]) + "\n"
+
+
+def _anchor(title: str) -> str:
+    """How a page's heading is linked to: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9_ -]", "", title.lower()).replace(" ", "-")
+
+
+def _heading(name: str) -> str:
+    return f"{METHODS[name].title} (`{name}`)"
 
 
 def _method(name: str) -> str:
@@ -78,7 +96,7 @@ def _method(name: str) -> str:
         "components": _components(name),
         "recipes": ", ".join(f"`{recipe}`" for recipe in listing.recipes_of(name)),
     }
-    return f"## {row.title}\n\n" + _table([f"`{name}`", ""], [[what, text] for what, text in said.items() if text])
+    return f"## {_heading(name)}\n\n" + _table(["", ""], [[what, text] for what, text in said.items() if text])
 
 
 def _components(name: str) -> str:

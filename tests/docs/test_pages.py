@@ -16,14 +16,20 @@ BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PLACEHOLDERS = {"RECIPE", "RUN"}
 
 
+def lines(page):
+    """The words of every line in a block of commands, comments cut off and broken lines joined."""
+    for block in BLOCK.findall(page.read_text(encoding="utf-8")):
+        for line in block.replace("\\\n", " ").splitlines():
+            if words := shlex.split(line, comments=True):
+                yield words
+
+
 def commands():
-    """(page, words after mmvae) of every command in a block, comments cut off and broken lines joined."""
+    """(page, words after mmvae) of every command of ours."""
     for page in PAGES:
-        for block in BLOCK.findall(page.read_text(encoding="utf-8")):
-            for line in block.replace("\\\n", " ").splitlines():
-                words = shlex.split(line, comments=True)
-                if "mmvae" in words:
-                    yield page.name, words[words.index("mmvae") + 1 :]
+        for words in lines(page):
+            if "mmvae" in words:
+                yield page.name, words[words.index("mmvae") + 1 :]
 
 
 def test_the_readme_is_short():
