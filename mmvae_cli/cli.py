@@ -128,7 +128,6 @@ def train(
     mmvae train my.yaml objective.beta=5 --run runs/mine
     mmvae train polymnist_mopoe polymnist_mvae --seeds 0-4 --grid objective.beta=1,2.5 --launch slurm
     """
-    console.set_quiet(quiet)
     from mmvae_cli.study.plan import split_words
 
     names, changes = split_words([recipe, *(overrides or [])])
@@ -188,7 +187,6 @@ def evaluate(
     mmvae evaluate --ckpt runs/polymnist_mopoe-seed0
     mmvae evaluate --ckpt runs/polymnist_mopoe-seed0 --metrics latent --json
     """
-    console.set_quiet(quiet)
     _require_run(ckpt)
     from mmvae_cli.evaluation import command
 
@@ -235,7 +233,6 @@ def sample(
     mmvae sample --ckpt runs/polymnist_mopoe-seed0 --given m1,m2 --target m0
     mmvae sample --ckpt runs/celeba_mopoe-seed0 --text "smiling, blond hair" --text "male, eyeglasses"
     """
-    console.set_quiet(quiet)
     from mmvae_cli.sampling import command
     from mmvae_cli.sampling.plan import Wish
 
@@ -289,7 +286,6 @@ def compare(
     """
     from mmvae_cli.comparison import compare as comparison
 
-    console.set_quiet(quiet)
     console.result(comparison.compare(runs, comparison.known_format(format, as_json), out, force, protocol))
 
 

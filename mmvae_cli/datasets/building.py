@@ -1,18 +1,23 @@
-"""The folder of a dataset: built under a hidden name, in its place when it is complete."""
+"""The folder of a dataset: built under a hidden name, in its place when it is complete. How arrays are filled."""
 
 import errno
 import glob
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from mmvae_cli.disk.files import is_abandoned, own_mark, short_name
+import numpy as np
+
+from mmvae_cli.disk.files import hidden_folder, is_abandoned, leftovers, marked, short_name
+from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import Failure, UsageProblem, cannot_read, cannot_write
 from mmvae_cli.process.paths import refuse_dangling
 
 MOUNTS = Path("/proc/self/mountinfo")
+_AT_ONCE = 512
 _OURS_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -32,36 +37,36 @@ def dataset_folder(folder: Path, *, force: bool) -> Iterator[Path]:
     if place.exists() and not inside:
         _refuse_to_replace(folder, place, force)
     hidden = place / ".new" if inside else beside
-    temporary = hidden.with_name(f"{hidden.name}.tmp-{own_mark()}")
     try:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        for stale in _leftovers(hidden):
-            shutil.rmtree(stale, ignore_errors=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        yield temporary
-        if inside:
-            _fill(place, temporary)
-        else:
-            _take_place(temporary, place, hidden, force)
+        with hidden_folder(hidden) as temporary:
+            yield temporary
+            if inside:
+                _fill(place, temporary)
+            else:
+                _take_place(temporary, place, hidden, force)
     except OSError as error:
-        raise _explained(error, folder, temporary) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        raise _explained(error, folder, marked(hidden, "tmp")) from error
+
+
+def fill(
+    array: np.ndarray, rows: Callable[[np.ndarray], Any], items: np.ndarray, bar: console.Progress | None = None,
+    note: str = "",
+) -> None:  # fmt: skip
+    """Fill an array with the ``rows`` of ``items``, some at a time: memory stays small, and signals are heard."""
+    for start in range(0, len(items), _AT_ONCE):
+        signals.leave_if_requested("nothing was written")
+        some = items[start : start + _AT_ONCE]
+        array[start : start + len(some)] = rows(some)
+        if bar:
+            bar.advance(len(some), note)
 
 
 def _is_empty(folder: Path) -> bool:
     """Whether nothing is in ``folder`` but what a file system or a killed process leaves there."""
     if not folder.is_dir():
         return False
-    left = {path.name for path in _leftovers(folder / ".new")} | {"lost+found"}
+    left = {path.name for path in leftovers(folder / ".new")} | {"lost+found"}
     return all(entry.name in left for entry in folder.iterdir())
-
-
-def _leftovers(hidden: Path) -> list[Path]:
-    """Temporary folders of processes that no longer run."""
-    patterns = (f"{glob.escape(hidden.name)}.{kind}-*" for kind in ("tmp", "old"))
-    return [path for pattern in patterns for path in hidden.parent.glob(pattern) if is_abandoned(path)]
 
 
 def _refuse_to_replace(folder: Path, place: Path, force: bool) -> None:
@@ -129,7 +134,7 @@ def _fill(folder: Path, new: Path) -> None:
 def _take_place(new: Path, folder: Path, hidden: Path, force: bool) -> None:
     """Put ``new`` where ``folder`` is. Another process may have finished a ``folder`` meanwhile: only ``force``
     replaces it. If the second rename fails, the old folder is put back."""
-    old = hidden.with_name(f"{hidden.name}.old-{own_mark()}")
+    old = marked(hidden, "old")
     if folder.exists():
         if not force:
             raise _exists(folder)

@@ -1,13 +1,12 @@
 """``mmvae make-dataset``: a command for each dataset. Nothing heavy at import time."""
 
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mmvae_cli.process import console, paths
+from mmvae_cli.process import paths
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.options import DATA_DIR, DataDir, Debug, Quiet, Seed, path_option, word_or_path
 
@@ -68,23 +67,24 @@ def make_polymnist(
     from mmvae_cli.datasets import placing
     from mmvae_cli.datasets.polymnist import build as polymnist
 
-    started = time.monotonic()
-    console.set_quiet(quiet)
     folder, png = out or data_dir / "polymnist", image_format is ImageFormat.png
-    if source is None:
-        options = polymnist.Options(digits, backgrounds, views, repeat, seed, limit, validation)
-        polymnist.build(options, folder, data_dir, png=png, force=force)
-    else:
-        _refuse_with_from(context, "digits", "backgrounds", "repeat", "seed", "validation")
-        polymnist.import_from(source, folder, views=views, limit=limit, png=png, force=force)
-    placing.report(folder, started, as_json=as_json)
+    with placing.reported(folder, as_json=as_json):
+        if source is None:
+            options = polymnist.Options(digits, backgrounds, views, repeat, seed, limit, validation)
+            polymnist.build(options, folder, data_dir, png=png, force=force)
+        else:
+            _refuse_with_from(context, "digits", "backgrounds", "repeat", "seed", "validation")
+            polymnist.import_from(source, folder, views=views, limit=limit, png=png, force=force)
 
 
 def _refuse_with_from(context: typer.Context, *names: str) -> None:
     """An imported dataset is taken as it is: a setting of its construction would be ignored in silence."""
-    given = [name for name in names if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"]
-    if given:
+    if given := [name for name in names if _is_given(context, name)]:
         raise UsageProblem(f"--{given[0]} has no effect with --from", "leave one of the two out")
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    return getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
 
 
 @make_dataset.command("mnist-svhn-text")
@@ -111,14 +111,12 @@ def make_mnist_svhn_text(
     from mmvae_cli.datasets import placing
     from mmvae_cli.datasets.mnist_svhn_text import build as mnist_svhn_text
 
-    started = time.monotonic()
-    console.set_quiet(quiet)
     folder = out or data_dir / mnist_svhn_text.NAME
-    mnist_svhn_text.build(
-        folder, data_dir, digits=digits, svhn_source=svhn, multiplier=multiplier, limit=limit, validation=validation,
-        seed=seed, force=force,
-    )  # fmt: skip
-    placing.report(folder, started, as_json=as_json)
+    with placing.reported(folder, as_json=as_json):
+        mnist_svhn_text.build(
+            folder, data_dir, digits=digits, svhn_source=svhn, multiplier=multiplier, limit=limit,
+            validation=validation, seed=seed, force=force,
+        )  # fmt: skip
 
 
 @make_dataset.command("celeba")
@@ -151,15 +149,13 @@ def make_celeba(
     from mmvae_cli.datasets import placing
     from mmvae_cli.datasets.celeba import build as celeba
 
-    started = time.monotonic()
-    console.set_quiet(quiet)
-    if source != "embedded" and getattr(context.get_parameter_source("count"), "name", "") == "COMMANDLINE":
+    if source != "embedded" and _is_given(context, "count"):
         raise UsageProblem("--count has no effect without --source embedded", "use --limit for a part of CelebA")
     folder = out or data_dir / celeba.NAME
-    celeba.build(
-        folder, data_dir, source=source, count=count, limit=limit, seed=seed, skip_damaged=skip_damaged, force=force
-    )
-    placing.report(folder, started, as_json=as_json)
+    with placing.reported(folder, as_json=as_json):
+        celeba.build(
+            folder, data_dir, source=source, count=count, limit=limit, seed=seed, skip_damaged=skip_damaged, force=force
+        )
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -209,12 +205,10 @@ def make_table(
     from mmvae_cli.datasets import placing
     from mmvae_cli.datasets.own import build, from_table
 
-    started = time.monotonic()
-    console.set_quiet(quiet)
     options = build.options(table, name, out, data_dir, test=test, seed=seed, raw=tuple(raw or ()), recipe=recipe,
                             size=_size(size) if size else None, force=force)  # fmt: skip
-    from_table.make(table, options, modalities=modality or [], label=label, group=group, key=key)
-    placing.report(options.out, started, as_json=as_json)
+    with placing.reported(options.out, as_json=as_json):
+        from_table.make(table, options, modalities=modality or [], label=label, group=group, key=key)
 
 
 @make_dataset.command("arrays")
@@ -232,9 +226,7 @@ def make_arrays(
     from mmvae_cli.datasets import placing
     from mmvae_cli.datasets.own import build, from_arrays
 
-    started = time.monotonic()
-    console.set_quiet(quiet)
     options = build.options(arrays, name, out, data_dir, test=test, seed=seed, raw=tuple(raw or ()), recipe=recipe,
                             force=force)  # fmt: skip
-    from_arrays.make(arrays, options)
-    placing.report(options.out, started, as_json=as_json)
+    with placing.reported(options.out, as_json=as_json):
+        from_arrays.make(arrays, options)

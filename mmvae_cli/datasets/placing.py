@@ -3,6 +3,8 @@
 import json
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,12 @@ def versions() -> dict[str, str]:
             "python": platform.python_version()}  # fmt: skip
 
 
-def report(folder: Path, started: float, *, as_json: bool) -> None:
-    """Say what lies in ``folder`` and print the product: its path, or one JSON document.
-
-    ``started``: ``time.monotonic()`` at the start of the command.
-    """
+@contextmanager
+def reported(folder: Path, *, as_json: bool) -> Iterator[None]:
+    """A block that builds the dataset in ``folder``. Afterwards what lies there is said, and the product printed: its
+    path, or one JSON document."""
+    started = time.monotonic()
+    yield
     opened = store.Store(folder, verify=False)
     info, seconds = opened.info, time.monotonic() - started
     counts = {name: split.count for name, split in info.splits.items()}

@@ -3,9 +3,7 @@
 import glob
 import hashlib
 import os
-import socket
 import struct
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli.datasets import idx
+from mmvae_cli.datasets.fetching import downloading
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, UsageProblem
@@ -179,33 +178,20 @@ def _download_mnist(data_dir: Path, fetch: Callable[[Path], None] | None = None)
     ``fetch`` downloads into a folder in torchvision's layout. Raises DataProblem naming the alternatives.
     """
     target = data_dir / "MNIST" / "raw"
+    elsewhere = "give --digits FOLDER with the four IDX files, or --digits embedded for the digits inside scikit-learn"
     console.say(f"digits: MNIST is not under {data_dir}; downloading it (11 MB)")
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=data_dir) as folder:
-            (fetch or _torchvision_mnist)(Path(folder))
-            target.mkdir(parents=True, exist_ok=True)
-            for name in idx.NAMES:
-                os.replace(Path(folder) / "MNIST" / "raw" / name, target / name)
-    except Exception as error:  # torchvision raises RuntimeError, URLError, OSError, HTTPException ...
-        signals.leave_if_requested("nothing was written")
-        reason = str(error).strip().rstrip(":").splitlines()
-        raise DataProblem(
-            f"MNIST is not in {target} and cannot be downloaded ({reason[0] if reason else type(error).__name__})",
-            "give --digits FOLDER with the four IDX files, or --digits embedded for the digits inside scikit-learn",
-        ) from error
+    with downloading(data_dir, f"MNIST is not in {target}", elsewhere) as folder:
+        (fetch or _torchvision_mnist)(folder)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in idx.NAMES:
+            os.replace(folder / "MNIST" / "raw" / name, target / name)
     return target
 
 
 def _torchvision_mnist(folder: Path) -> None:
     from torchvision.datasets import MNIST  # function-local: the only need for torch in this room
 
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30)  # seconds; a node without a route would otherwise wait for minutes per mirror
-    try:
-        MNIST(root=str(folder), train=True, download=True)
-    finally:
-        socket.setdefaulttimeout(before)
+    MNIST(root=str(folder), train=True, download=True)
 
 
 # embedded digits -----------------------------------------------------------------------------------------------------

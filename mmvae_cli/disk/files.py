@@ -1,7 +1,9 @@
 """Reading and writing files so that nothing half-written ever looks finished and nothing strange gets in."""
 
+import glob
 import hashlib
 import os
+import shutil
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -43,7 +45,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 def replacing(path: Path, kept: str = "") -> Iterator[Path]:
     """A path beside ``path`` to write to; what is written there takes its place, synced, when the block ends well, and
     vanishes otherwise. OSErrors become Failure, whose hint says what is ``kept``."""
-    temporary = path.with_name(f".{path.name}.tmp-{own_mark()}")
+    temporary = marked(path.with_name(f".{path.name}"), "tmp")
     try:
         temporary.touch()
         mode = stat.S_IMODE(temporary.stat().st_mode)  # what the umask allows
@@ -64,7 +66,7 @@ def require_writable(path: Path) -> None:
     """Raise Failure now if ``path`` could not be written later, after hours of work."""
     if path.is_dir():
         raise Failure(f"cannot write {path}: it is a folder", "remove it, or work on a copy of the run")
-    trial = path.with_name(f".{path.name}.tmp-{own_mark()}")
+    trial = marked(path.with_name(f".{path.name}"), "tmp")
     try:
         trial.write_bytes(b"a full disk takes a name, but no content")
     except OSError as error:
@@ -72,6 +74,32 @@ def require_writable(path: Path) -> None:
     finally:
         with suppress(OSError):
             trial.unlink(missing_ok=True)
+
+
+@contextmanager
+def hidden_folder(hidden: Path) -> Iterator[Path]:
+    """A folder to build in, named ``hidden`` and this process's mark, which vanishes with the block: what is complete
+    is moved out of it. Those that dead processes left go first."""
+    folder = marked(hidden, "tmp")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for stale in [*leftovers(hidden), folder]:
+        shutil.rmtree(stale, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def leftovers(hidden: Path) -> list[Path]:
+    """Hidden folders of processes that no longer run."""
+    patterns = (f"{glob.escape(hidden.name)}.{kind}-*" for kind in ("tmp", "old"))
+    return [path for pattern in patterns for path in hidden.parent.glob(pattern) if is_abandoned(path)]
+
+
+def marked(path: Path, kind: str) -> Path:
+    """What ``path`` is called while this process works on it."""
+    return path.with_name(f"{path.name}.{kind}-{own_mark()}")
 
 
 def reserve(path: Path, start: int) -> None:

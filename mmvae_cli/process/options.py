@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mmvae_cli.process import paths
+from mmvae_cli.process import console, paths
 
 
 def path_option(*names: str, **more: Any) -> Any:
@@ -19,10 +19,17 @@ def word_or_path(*words: str) -> Callable[[str], str]:
     return lambda text: text if text in words else str(paths.given(text))
 
 
+def _hushed(quiet: bool) -> bool:
+    console.set_quiet(quiet)
+    return quiet
+
+
 DataDir = Annotated[
     Path, path_option("--data-dir", envvar="MMVAE_DATA_DIR", help="Where datasets are.", show_default=True)
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No messages, no progress; warnings and errors stay.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No messages, no progress; warnings and errors stay.", callback=_hushed)
+]
 Debug = Annotated[bool, typer.Option("--debug", envvar="MMVAE_DEBUG", help="Show the traceback of an error.")]
 DATA_DIR = Path("data")
 Seed = Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")]

@@ -2,13 +2,12 @@
 that they can be made."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from mmvae_cli.disk.files import is_abandoned, own_mark
+from mmvae_cli.disk.files import hidden_folder
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem, cannot_write
 from mmvae_cli.process.paths import refuse_dangling
@@ -56,22 +55,18 @@ def run(
 @contextmanager
 def _staging(target: Path) -> Iterator[Path]:
     """A hidden folder inside ``target`` whose files move up when the block ends well; what is left of it vanishes."""
-    folder, ours = target / f".sample.tmp-{own_mark()}", not target.exists()
+    ours = not target.exists()
     refuse_dangling(target)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for stale in target.glob(".sample.tmp-*"):
-            if is_abandoned(stale):
-                shutil.rmtree(stale, ignore_errors=True)
-        yield folder
-        for path in sorted(folder.iterdir()):
-            os.replace(path, target / path.name)
+        with hidden_folder(target / ".sample") as folder:
+            yield folder
+            for path in sorted(folder.iterdir()):
+                os.replace(path, target / path.name)
     except OSError as error:
         failure = cannot_write(target, error)
         failure.hint += "; --out FOLDER draws elsewhere"
         raise failure from error
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):
             if ours:
                 target.rmdir()  # fails, as it should, where figures are in it

@@ -16,7 +16,7 @@ from mmvae_cli.datasets.celeba import cartoon_faces
 from mmvae_cli.datasets.celeba import decoding as celeba_decoding
 from mmvae_cli.datasets.celeba import files as celeba_files
 from mmvae_cli.datasets.celeba.files import SIDE, Damage, Faces
-from mmvae_cli.process import console, signals
+from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, attribute_text, text
 
@@ -29,7 +29,6 @@ MODALITIES = {
         kind="text", shape=(attribute_text.LENGTH,), alphabet=text.ALPHABET, placement="fixed", fill="*"
     ),
 }  # fmt: skip
-_BLOCK = 4096  # rows of text made, or of images moved, between two looks at the signals
 
 
 def build(
@@ -176,9 +175,7 @@ def _close_gaps(folder: Path, name: str, keep: np.ndarray) -> None:
     """Keep only the rows ``keep`` of an array."""
     old: Any = np.load(folder / name, mmap_mode="r")
     new: Any = store.new_array(folder, f"{name}.new", (len(keep), *old.shape[1:]))
-    for first in range(0, len(keep), _BLOCK):
-        signals.leave_if_requested("nothing was written")
-        new[first : first + _BLOCK] = old[keep[first : first + _BLOCK]]
+    building.fill(new, lambda rows: old[rows], keep)
     (folder / f"{name}.new").replace(folder / name)
 
 
@@ -187,10 +184,10 @@ def _write_text(folder: Path, split: str, faces: Faces, rows: np.ndarray, seed: 
     strings: Any = store.new_array(folder, f"{split}/text.npy", (len(rows), attribute_text.LENGTH))
     labels: Any = store.new_array(folder, f"{split}/labels.npy", (len(rows), len(attribute_text.ATTRIBUTES)))
     labels[...] = faces.attributes[rows]
+
+    def rendered(some: np.ndarray) -> np.ndarray:
+        texts = [attribute_text.render(faces.attributes[row], faces.names[row], seed) for row in some]
+        return text.encode(texts, attribute_text.LENGTH)
+
     with console.progress(f"writing {split}/text.npy", len(rows), "texts") as shown:
-        for first in range(0, len(rows), _BLOCK):
-            signals.leave_if_requested("nothing was written")
-            block = rows[first : first + _BLOCK]
-            rendered = [attribute_text.render(faces.attributes[row], faces.names[row], seed) for row in block]
-            strings[first : first + _BLOCK] = text.encode(rendered, attribute_text.LENGTH)
-            shown.advance(len(block))
+        building.fill(strings, rendered, rows, shown)

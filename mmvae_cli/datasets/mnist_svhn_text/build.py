@@ -30,7 +30,6 @@ MODALITIES = {
         kind="text", shape=(TEXT_LENGTH,), alphabet=text.ALPHABET, placement="random", fill=" "
     ),
 }  # fmt: skip
-_BLOCK = 1024  # rows copied between two looks at the signals
 
 
 def build(
@@ -174,8 +173,4 @@ def _copy(folder: Path, name: str, pictures: np.ndarray, used: np.ndarray, shape
     """The ``used`` rows of ``pictures`` into a new array, block by block."""
     array: Any = store.new_array(folder, name, (len(used), *shape))
     with console.progress(f"writing {name}", len(used), "images") as shown:
-        for first in range(0, len(used), _BLOCK):
-            signals.leave_if_requested("nothing was written")
-            chosen = used[first : first + _BLOCK]
-            array[first : first + _BLOCK] = pictures[chosen].reshape(-1, *shape)
-            shown.advance(len(chosen))
+        building.fill(array, lambda rows: pictures[rows].reshape(-1, *shape), used, shown)

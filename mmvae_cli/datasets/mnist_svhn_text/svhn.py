@@ -3,12 +3,8 @@
 A .mat file can hold anything; only two plain uint8 arrays are read from it, after their headers have been checked.
 """
 
-import contextlib
 import hashlib
 import os
-import socket
-import sys
-import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from mmvae_cli.datasets.fetching import downloading
 from mmvae_cli.datasets.mnist_svhn_text import mat_headers
 from mmvae_cli.datasets.sources import Digits
 from mmvae_cli.process import console, signals
-from mmvae_cli.process.errors import DataProblem, Stopped, cannot_read
+from mmvae_cli.process.errors import DataProblem, cannot_read
 
 FILES = {"train": "train_32x32.mat", "test": "test_32x32.mat"}
 OFFICIAL_MD5 = {"train": "e26dedcc434d2e4c54c9b2d4a06d8373", "test": "eb5a983be6a315427106f1b164d9cef3"}
@@ -143,34 +140,16 @@ def download(folder: Path, fetch: Callable[[str, Path], None] | None = None) -> 
     ``fetch(split, folder)`` downloads the file of a split. Raises DataProblem naming the alternatives.
     """
     console.say(f"SVHN: not under {folder}; downloading it from {_URL} (240 MB)")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as temporary:
-            for split, name in FILES.items():
-                signals.leave_if_requested("nothing was written")
-                (fetch or _torchvision_svhn)(split, Path(temporary))
-                os.replace(Path(temporary) / name, folder / name)
-    except Stopped:
-        raise
-    except Exception as error:  # urllib, ssl, sockets, checksums: all mean that there is no SVHN
-        with contextlib.suppress(OSError):
-            folder.rmdir()  # only where it is empty
-        signals.leave_if_requested("nothing was written")
-        reason = str(error).strip().splitlines()
-        raise DataProblem(
-            f"SVHN is not in {folder} and cannot be downloaded ({reason[0][:120] if reason else type(error).__name__})",
-            _ELSEWHERE,
-        ) from error
+    with downloading(folder.parent, f"SVHN is not in {folder}", _ELSEWHERE) as temporary:
+        for split, name in FILES.items():
+            signals.leave_if_requested("nothing was written")
+            (fetch or _torchvision_svhn)(split, temporary)
+            folder.mkdir(exist_ok=True)
+            os.replace(temporary / name, folder / name)
     return folder
 
 
 def _torchvision_svhn(split: str, folder: Path) -> None:
     from torchvision.datasets.utils import download_url  # function-local: brings torch
 
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30)  # seconds; a node without a route would otherwise wait for minutes
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # stdout is for the result
-            download_url(_URL + FILES[split], str(folder), FILES[split], OFFICIAL_MD5[split])
-    finally:
-        socket.setdefaulttimeout(before)
+    download_url(_URL + FILES[split], str(folder), FILES[split], OFFICIAL_MD5[split])

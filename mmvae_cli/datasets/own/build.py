@@ -9,19 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli.datasets import placing
-from mmvae_cli.datasets.building import dataset_folder
+from mmvae_cli.datasets import building, placing
 from mmvae_cli.datasets.own.parts import Part
 from mmvae_cli.datasets.own.splits import Splits
 from mmvae_cli.disk.files import write_atomic
-from mmvae_cli.process import console, signals
+from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.process.paths import shown
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.schema import NAME
 from mmvae_cli.store import LabelInfo, SplitInfo, StoreInfo, new_array
-
-_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -72,18 +69,14 @@ def build(
         labels=labels[1] if labels else None,
         provenance={"source": shown(str(source)), **placing.versions()},
     )  # fmt: skip
-    with dataset_folder(options.out, force=options.force) as folder:
+    with building.dataset_folder(options.out, force=options.force) as folder:
         _check_room(folder, parts, splits)
         with console.progress(options.name, sum(map(len, splits.values())) * len(parts), "rows") as bar:
             for split, items in splits.items():
                 for name, part in parts.items():
                     dtype = np.dtype(KINDS[part.info.kind].dtype)
                     array = new_array(folder, f"{split}/{name}.npy", (len(items), *part.info.shape), dtype)
-                    for start in range(0, len(items), _AT_ONCE):
-                        signals.leave_if_requested("nothing was written")
-                        some = items[start : start + _AT_ONCE]
-                        array[start : start + len(some)] = part.rows(some)
-                        bar.advance(len(some))
+                    building.fill(array, part.rows, items, bar)
                 if labels:
                     new_array(folder, f"{split}/labels.npy", (len(items),), np.int64)[:] = labels[0][items]
         placing.finish(folder, info)

@@ -2,6 +2,7 @@
 view's background. Built here from digits and backgrounds, or imported (official.py, tensors.py)."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from mmvae_cli.datasets import building, official, placing, repeats, sources
 from mmvae_cli.datasets.polymnist import backgrounds, tensors, trees
 from mmvae_cli.datasets.sources import SIDE, Digits, digits
 from mmvae_cli.datasets.spread import spread
-from mmvae_cli.process import console, signals
+from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, new_array
 
@@ -23,7 +24,6 @@ OFFICIAL_COUNTS = {  # tuples per label 0..9 (equations 7.1), those of MNIST
     "train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
     "test": (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
 }
-_CHUNK = 2000  # tuples made at a time: a few MB, and a stop signal is heard within a blink
 
 
 @dataclass(frozen=True)
@@ -137,15 +137,17 @@ def _write_split(
     new_array(folder, f"{split}/labels.npy", rows.shape[1:], np.int64)[:] = labels[rows[0]]
     for view, (chosen, picture) in enumerate(zip(rows, pictures, strict=True)):
         array = new_array(folder, f"{split}/m{view}.npy", (len(chosen), *SHAPE))
-        rng = _stream(seed, split, view, 1)
-        # The upper end is exclusive at H - 28, W - 28: the last possible corner is never used (equations 7.1).
-        top = rng.integers(0, picture.shape[1] - SIDE, len(chosen))
-        left = rng.integers(0, picture.shape[2] - SIDE, len(chosen))
-        for start in range(0, len(chosen), _CHUNK):
-            signals.leave_if_requested("nothing was written")
-            part = slice(start, start + _CHUNK)
-            array[part] = fuse(images[chosen[part]], picture, top[part], left[part])
-            bar.advance(len(array[part]), f"{split} m{view}")
+        views = _views(images, chosen, picture, _stream(seed, split, view, 1))
+        building.fill(array, views, np.arange(len(chosen)), bar, f"{split} m{view}")
+
+
+def _views(
+    images: np.ndarray, chosen: np.ndarray, picture: np.ndarray, rng: np.random.Generator
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Numbers of tuples -> the ``chosen`` digits in crops of ``picture``. The upper end of a corner is exclusive at
+    H - 28, W - 28: the last possible one is never used (equations 7.1)."""
+    top, left = (rng.integers(0, side - SIDE, len(chosen)) for side in picture.shape[1:])
+    return lambda some: fuse(images[chosen[some]], picture, top[some], left[some])
 
 
 def _stream(seed: int, split: str, view: int, use: int) -> np.random.Generator:

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
+from mmvae_cli.datasets import building
 from mmvae_cli.datasets.official import Read, count_views
 from mmvae_cli.datasets.polymnist.trees import Tree
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.disk.files import require_readable
-from mmvae_cli.process import console, signals
+from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.process.paths import openable
 from mmvae_cli.store import new_array
 
 _SPLITS = ("train", "test")
-_CHUNK = 2000  # tuples
 _NUMBERS = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "bool")
 
 
@@ -53,11 +53,7 @@ def _copy_view(
             shape = tuple(images.shape)
             raise DataProblem(f"{tree.place(name)} holds {shape}, not ({total}, 3, 28, 28)", "fetch it again")
         array = new_array(folder, f"{split}/m{view}.npy", (len(keep), 3, 28, 28))
-        for start in range(0, len(keep), _CHUNK):
-            signals.leave_if_requested("nothing was written")
-            part = keep[start : start + _CHUNK]
-            array[start : start + _CHUNK] = _to_bytes(images[part].numpy(), tree.place(name))
-            bar.advance(len(part), f"m{view}")
+        building.fill(array, lambda rows: _to_bytes(images[rows].numpy(), tree.place(name)), keep, bar, f"m{view}")
 
 
 def _to_bytes(values: np.ndarray, place: str) -> np.ndarray:
