@@ -1,6 +1,5 @@
 """The verb: read runs, and print the comparison or write it into a folder with its plots."""
 
-import difflib
 import re
 from pathlib import Path
 from typing import Literal, get_args
@@ -9,6 +8,7 @@ from mmvae_cli.comparison import collect, content, formats, plots, report
 from mmvae_cli.disk.files import reading, write_atomic
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.nearest import did_you_mean, nearest
 from mmvae_cli.process.paths import make_folder
 from mmvae_cli.run import result
 
@@ -50,9 +50,8 @@ def known_format(name: str | None, as_json: bool = False) -> Format:
     for known in FORMATS:
         if chosen == known:
             return known  # type: ignore[return-value]
-    near = difflib.get_close_matches(chosen, FORMATS, n=1)
-    also = f"did you mean {near[0]}? " if near else ""
-    raise UsageProblem(f"--format {content.plain(chosen)[:40]!r} is unknown", f"{also}one of {', '.join(FORMATS)}")
+    meant = did_you_mean(nearest(chosen, FORMATS))
+    raise UsageProblem(f"--format {content.plain(chosen)[:40]!r} is unknown", f"{meant}one of {', '.join(FORMATS)}")
 
 
 def _target(out: Path, kind: str) -> Path:

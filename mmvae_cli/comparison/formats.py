@@ -13,6 +13,7 @@ from mmvae_cli.comparison.latex import latex
 from mmvae_cli.comparison.measures import DDOF, METRICS, Key, Stat, unmeasured
 from mmvae_cli.comparison.plots import Plot
 from mmvae_cli.comparison.tables import Row, Table, cell_text, headings, without_details
+from mmvae_cli.process import console
 from mmvae_cli.run.result import CHANCE
 
 _MARKS = ("*", CHANCE)
@@ -69,15 +70,12 @@ def _aligned(title: str, header: list[str], rows: list[list[str]], width: int) -
     """The orientation that fits; where neither does, the narrower one in pieces, first column repeated."""
     upright, turned = [header, *rows], [list(line) for line in zip(header, *rows, strict=True)]
     fits = _width(upright) <= width or _width(upright) <= _width(turned)
-    pieces = []
-    for piece in _pieces(upright if fits else turned, width):
-        lines = _columns(piece)
-        pieces.append("\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]]))
+    pieces = [console.ruled(_padded(piece)) for piece in _pieces(upright if fits else turned, width)]
     return f"{title}\n" + "\n\n".join(pieces)
 
 
 def _width(rows: list[list[str]]) -> int:
-    return max(map(len, _columns(rows)))
+    return max(map(len, console.aligned(_padded(rows))))
 
 
 def _pieces(rows: list[list[str]], width: int) -> list[list[list[str]]]:
@@ -92,22 +90,11 @@ def _pieces(rows: list[list[str]], width: int) -> list[list[list[str]]]:
     return pieces
 
 
-def _columns(rows: list[list[str]]) -> list[str]:
+def _padded(rows: list[list[str]]) -> list[list[str]]:
+    """A mark after a number must not push the digits out of line."""
     rows = [[plain(cell) for cell in row] for row in rows]
-    # A mark after the number must not push the digits out of line.
-    padded = [
-        [(c if c.endswith(_MARKS) or not _marked(rows, i) else c + " ") for i, c in enumerate(row)] for row in rows
-    ]
-    widths = [max(len(row[i]) for row in padded) for i in range(len(rows[0]))]
-    cells = [
-        [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-        for row in padded
-    ]
-    return ["  ".join(row).rstrip() for row in cells]
-
-
-def _marked(rows: list[list[str]], column: int) -> bool:
-    return any(row[column].endswith(_MARKS) for row in rows)
+    marked = [any(cell.endswith(_MARKS) for cell in column) for column in zip(*rows, strict=True)]
+    return [[f"{c} " if m and not c.endswith(_MARKS) else c for c, m in zip(row, marked, strict=True)] for row in rows]
 
 
 # Markdown ------------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import IO, cast
 import numpy as np
 
 from mmvae_cli.disk.files import reading
-from mmvae_cli.process.errors import DataProblem, Unreadable, cannot_read
+from mmvae_cli.process.errors import DataProblem, Unreadable
 
 NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 _LARGEST = 512 << 20  # bytes, 680,000 digits: what a damaged or hostile header may ask for at most
@@ -23,7 +23,7 @@ def read(path: Path) -> np.ndarray:
     """The uint8 array of an IDX file (two zero bytes, type 8, number of dimensions; each size as big-endian uint32;
     then the bytes). Raises DataProblem naming the file where it is truncated or anything else."""
     try:
-        with _open(path) as file:
+        with reading(path), _open(path) as file:
             shape = _shape(file, path)
             wanted = int(np.prod([int(side) for side in shape], dtype=object))
             if not 0 < wanted <= _LARGEST:
@@ -38,8 +38,6 @@ def read(path: Path) -> np.ndarray:
         raise DataProblem(f"{path}: is truncated", "fetch the file again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataProblem(f"{path}: cannot be read ({error})", "fetch the file again") from error
-    except OSError as error:
-        raise cannot_read(path, error) from error
     if found < wanted:
         header = 4 + 4 * len(shape)
         raise _truncated(path, header + found, header + wanted)

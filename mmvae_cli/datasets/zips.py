@@ -4,7 +4,8 @@
 import zipfile
 from pathlib import Path
 
-from mmvae_cli.process.errors import DataProblem, cannot_read
+from mmvae_cli.disk.files import reading
+from mmvae_cli.process.errors import DataProblem
 
 _PACKINGS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _OTHER_PACKINGS = {9: "Deflate64, as Windows packs large files", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
@@ -18,9 +19,8 @@ _UNPACK = "unpack it with the program that made it, or with 7-Zip, and give the 
 def opened(path: Path, called: str) -> zipfile.ZipFile:
     """The zip at ``path``, all of whose files can be read; messages say ``called``. Raises DataProblem otherwise."""
     try:
-        archive = zipfile.ZipFile(path)
-    except OSError as error:
-        raise cannot_read(path, error) from error
+        with reading(path):
+            archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         if other := _other_archive(path):
             raise DataProblem(f"{called} is packed by {other}, it is no zip", _UNPACK) from error

@@ -184,8 +184,18 @@ def duration(seconds: float) -> str:
 
 def table(title: str, header: list[str], rows: list[list[str]]) -> str:
     """A plain text table: first column left, others right; fit for a log, a terminal and grep alike."""
-    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
-    cells = [[c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
-             for row in [header, *rows]]  # fmt: skip
-    lines = ["  ".join(row).rstrip() for row in cells]
-    return "\n".join([title, lines[0], "-" * max(len(line) for line in lines), *lines[1:]])
+    return f"{title}\n{ruled([header, *rows])}"
+
+
+def ruled(rows: list[list[str]]) -> str:
+    """The rows as lines, the first one with a rule below it."""
+    lines = aligned(rows)
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """The rows as lines, first column left, others right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    cells = [[c.rjust(w) if i else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
+             for row in rows]  # fmt: skip
+    return ["  ".join(row).rstrip() for row in cells]

@@ -1,6 +1,5 @@
 """Recipes from files: shipped ones by name, others by path, ``KEY=VALUE`` overrides, and how two recipes differ."""
 
-import difflib
 import os
 import re
 import shlex
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 from mmvae_cli.disk import plain_yaml
 from mmvae_cli.disk.files import visible
 from mmvae_cli.process.errors import UsageProblem, cannot_read
+from mmvae_cli.process.nearest import did_you_mean, nearest
 from mmvae_cli.process.paths import expanded, given
 from mmvae_cli.recipe import earlier
 from mmvae_cli.recipe.choices import CHOICES
@@ -43,8 +43,7 @@ def find(name: str) -> Path:
         return known[name]
     if key := setting(name.partition("=")[0]):
         raise UsageProblem(f"{name[:200]!r} is a setting, not a recipe", f"mmvae train RECIPE {key}=VALUE")
-    near = _nearest_files(name) or difflib.get_close_matches(Path(name).stem, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(_nearest_file(name) or nearest(Path(name).stem, known))
     if "/" in name or name.endswith(_ENDINGS) or os.path.isdir(name):
         what = "is a folder" if os.path.isdir(name) else "no such file"
         raise UsageProblem(f"{name[:200]}: {what}", f"{hint}give a path to a .yaml, or the name of a shipped recipe")
@@ -53,17 +52,16 @@ def find(name: str) -> Path:
     )
 
 
-def _nearest_files(name: str) -> list[str]:
-    """Recipe files that ``name`` may stand for: itself with an ending, its own recipe.yaml, one spelt like it."""
+def _nearest_file(name: str) -> str | None:
+    """A recipe file that ``name`` may stand for: itself with an ending, its own recipe.yaml, one spelt like it."""
     likely = [*(f"{name}{ending}" for ending in _ENDINGS), os.path.join(name, "recipe.yaml")]
-    if found := [path for path in likely if os.path.isfile(path)]:
+    if found := next((path for path in likely if os.path.isfile(path)), None):
         return found
     folder = os.path.dirname(name)
     with suppress(OSError, ValueError):
         names = [file for file in os.listdir(folder or ".") if file.endswith(_ENDINGS) and not file.startswith(".")]
-        there = [os.path.join(folder, file) for file in names]
-        return difflib.get_close_matches(name, there, n=1, cutoff=0.8)
-    return []
+        return nearest(name, [os.path.join(folder, file) for file in names], alike=0.8)
+    return None
 
 
 def load(name: str, overrides: list[str] | None = None) -> Recipe:

@@ -1,10 +1,11 @@
 """What all sections of a recipe have in common, and the wording of a wrong choice."""
 
-import difflib
 from collections.abc import Iterable
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+
+from mmvae_cli.process.nearest import nearest
 
 
 class Section(BaseModel):
@@ -29,8 +30,8 @@ class Problems(ValueError):
 
 def choice(given: str, allowed: Iterable[str]) -> str:
     """``'given' is not one of ...``, with the nearest match."""
-    near = difflib.get_close_matches(given, allowed := list(allowed), n=1)
-    return f"{given!r} is not one of {', '.join(allowed)}" + (f" (did you mean {near[0]!r}?)" if near else "")
+    near = nearest(given, allowed := list(allowed))
+    return f"{given!r} is not one of {', '.join(allowed)}" + (f" (did you mean {near!r}?)" if near else "")
 
 
 def one_of(given: str, allowed: Iterable[str]) -> str:

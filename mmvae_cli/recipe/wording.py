@@ -1,15 +1,18 @@
 """What is wrong with a recipe, or with another document of ours, in our own words: where, what, the nearest match."""
 
-import difflib
 import re
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.process.nearest import nearest
 from mmvae_cli.recipe.families import SizeLimit
 from mmvae_cli.recipe.schema import NAME, ModalitySpec, Recipe
 from mmvae_cli.recipe.section import Problems, choice
 
+Document = TypeVar("Document", bound=BaseModel)
 _WANTED = {
     "int_type": "a whole number", "int_parsing": "a whole number", "int_from_float": "a whole number",
     "int_parsing_size": "a whole number of fewer digits", "float_type": "a number", "float_parsing": "a number",
@@ -25,6 +28,14 @@ _WANTED = {
 }  # fmt: skip
 """What a value has to be, by the kind of pydantic's error; the braces are filled from the error's context."""
 _LONGEST_SHOWN = 60
+
+
+def believed(kind: type[Document], content: Any, where: Path, hint: str) -> Document:
+    """A document that a program wrote, read from ``where``. Raises DataProblem in one line."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        raise DataProblem(f"{where}: {first_problem(error)}", hint) from error
 
 
 def first_problem(error: ValidationError) -> str:
@@ -115,7 +126,7 @@ def nearest_key(location: tuple[str, ...]) -> str | None:
     word, sections = location[-1].replace("-", "_").lower(), _sections()
     here = {key: key for key in sections.get(_section_of(location[:-1]), [])}
     everywhere = {f"{section}.{key}" if section else key: key for section, keys in sections.items() for key in keys}
-    for near in (_same, _initials, _one_word, _spelling):
+    for near in (_same, _initials, _one_word, nearest):
         for keys in (here, everywhere):
             if found := near(word, list(keys.values())):
                 return next(path for path, key in keys.items() if key == found)
@@ -140,10 +151,6 @@ def _initials(word: str, keys: list[str]) -> str | None:
 
 def _one_word(word: str, keys: list[str]) -> str | None:
     return next((key for key in keys if word in key.split("_")), None)
-
-
-def _spelling(word: str, keys: list[str]) -> str | None:
-    return next(iter(difflib.get_close_matches(word, keys, n=1)), None)
 
 
 def _sections() -> dict[str, list[str]]:

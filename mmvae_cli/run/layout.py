@@ -119,12 +119,7 @@ class Run:
                     "of two",
                     "evaluate, sample and compare it as it is, or train anew into another folder with --run",
                 )
-            if changes := self.differences(recipe):
-                raise UsageProblem(
-                    f"{self.folder} was trained with another recipe: {'; '.join(changes)}",
-                    "give --run for another folder, or the same recipe",
-                )
-            return
+            return self.refuse_another(recipe, "give --run for another folder, or the same recipe")
         if self.checkpoint_paths():
             raise DataProblem(
                 f"{self.recipe_path} is missing, but there are checkpoints", "restore it, or choose another --run"
@@ -132,13 +127,14 @@ class Run:
         make_folder(self.checkpoints)
         sealed.write_yaml(self.recipe_path, recipe.dump())
 
-    def differences(self, recipe: Recipe) -> list[str]:
-        """Where ``recipe`` differs from this run's; more epochs than before are the same run made longer, unless the
-        learning rate's schedule depends on their number."""
+    def refuse_another(self, recipe: Recipe, hint: str) -> None:
+        """Raise UsageProblem where ``recipe`` differs from this run's; more epochs than before are the same run made
+        longer, unless the learning rate's schedule depends on their number."""
         known = self.recipe()
         if known.training.schedule == "constant":
             known = known.with_epochs(max(recipe.training.epochs, known.training.epochs))
-        return recipes.difference(known, recipe)
+        if changes := recipes.difference(known, recipe):
+            raise UsageProblem(f"{self.folder} was trained with another recipe: {'; '.join(changes)}", hint)
 
     def lengthen(self, recipe: Recipe) -> None:
         """Note that the run now has ``recipe``'s epochs; to be called with the lock held, after :meth:`prepare`."""

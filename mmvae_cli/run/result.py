@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from mmvae_cli.disk.sealed import read_json
-from mmvae_cli.process.errors import DataProblem
-from mmvae_cli.recipe.wording import first_problem
+from mmvae_cli.recipe.wording import believed
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,4 @@ def first(names: list[str]) -> str:
 
 def load(path: Path) -> EvaluationResult:
     """Read and check an evaluation.json. Raises DataProblem in one line, Unreadable where it may not be read."""
-    try:
-        return EvaluationResult.model_validate(read_json(path))
-    except ValidationError as error:
-        raise DataProblem(f"{path}: {first_problem(error)}", "run mmvae evaluate again") from error
+    return believed(EvaluationResult, read_json(path), path, "run mmvae evaluate again")

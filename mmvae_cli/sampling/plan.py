@@ -1,12 +1,12 @@
 """Which figures a ``mmvae sample`` makes: a function of what is asked for and of the run's modalities. No torch."""
 
-import difflib
 import re
 from dataclasses import dataclass
 from itertools import combinations
 
 from mmvae_cli.disk.files import short_name
 from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.nearest import did_you_mean, nearest
 from mmvae_cli.store import attribute_text
 
 KINDS = ("reconstruction", "prior", "conditional", "swap")
@@ -72,9 +72,8 @@ def _chosen(option: str, value: str | None, names: list[str]) -> tuple[str, ...]
     wanted = [part.strip() for part in re.split(r"[,+]", value) if part.strip()]
     for name in wanted:
         if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            also = f"did you mean {near[0]}? " if near else ""
-            raise UsageProblem(f"{option}: no modality {name[:64]!r} in this run", f"{also}it has {', '.join(names)}")
+            meant = did_you_mean(nearest(name, names))
+            raise UsageProblem(f"{option}: no modality {name[:64]!r} in this run", f"{meant}it has {', '.join(names)}")
     if not wanted:
         raise UsageProblem(f"{option} names no modality", f"this run has {', '.join(names)}")
     return tuple(name for name in names if name in wanted)
@@ -177,9 +176,8 @@ def attributes_in(text: str) -> tuple[int, ...]:
         raise UsageProblem("--text names no attribute", f"such as: smiling, blond hair; {_known()}")
     for word in wanted:
         if word not in attribute_text.WORDS:
-            near = difflib.get_close_matches(word, attribute_text.WORDS, n=1)
-            also = f"did you mean {near[0]!r}? " if near else ""
-            raise UsageProblem(f"--text: no attribute {word[:64]!r}", f"{also}{_known()}")
+            near = nearest(word, attribute_text.WORDS)
+            raise UsageProblem(f"--text: no attribute {word[:64]!r}", f"{did_you_mean(near and repr(near))}{_known()}")
     return tuple(sorted({attribute_text.WORDS.index(word) for word in wanted}))
 
 

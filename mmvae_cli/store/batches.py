@@ -1,7 +1,5 @@
 """From a store to batches: uint8 on the device (or in host memory where it does not fit), items by index."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -135,8 +133,3 @@ def permutation(count: int, seed: int, epoch: int, device: torch.device) -> Tens
     """The order (count,) of the items in an epoch: a function of (seed, epoch), so resuming needs no sampler state."""
     generator = torch.Generator().manual_seed(derive(seed, "order", epoch))
     return torch.randperm(count, generator=generator).to(device)
-
-
-def chunks(order: Tensor, size: int) -> Iterator[Tensor]:
-    """Consecutive parts of ``order``; the last one may be shorter."""
-    yield from order.split(size)

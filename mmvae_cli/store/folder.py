@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.disk.files import reading, reserve, sha256, visible
@@ -29,7 +28,7 @@ from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.process.paths import look, refuse_dangling
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.kinds import KINDS
-from mmvae_cli.recipe.wording import first_problem
+from mmvae_cli.recipe.wording import believed
 from mmvae_cli.store.info import FileInfo, StoreInfo
 from mmvae_cli.store.rows import Rows, parts
 
@@ -194,10 +193,7 @@ def _read_info(folder: Path) -> StoreInfo:
             raise DataProblem(f"no dataset at {folder}", "build it with mmvae make-dataset, or give --data-dir")
         if path.stat().st_size > 16 << 20:
             raise DataProblem(f"{path} is larger than any dataset.json", "build the dataset again")
-    try:
-        return StoreInfo.model_validate(read_json(path))
-    except ValidationError as error:
-        raise DataProblem(f"{path}: {first_problem(error)}", "build the dataset again") from error
+    return believed(StoreInfo, read_json(path), path, "build the dataset again")
 
 
 def new_array(folder: Path, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:

@@ -127,7 +127,8 @@ def plan(
     _check_distinct(runs, problems)
     for run in runs:
         with _noted(problems, str(run.folder)):
-            _check_folder(run)
+            if (known := Run(run.folder)).recipe_path.is_file():
+                known.refuse_another(run.recipe, "move it away")
     _raise_any(problems)
     return runs
 
@@ -155,12 +156,6 @@ def _check_distinct(runs: list[PlannedRun], problems: list[Problem]) -> None:
 
 def _shown(run: PlannedRun) -> str:
     return " ".join(run.arguments())
-
-
-def _check_folder(run: PlannedRun) -> None:
-    known = Run(run.folder)
-    if known.recipe_path.is_file() and (changes := known.differences(run.recipe)):
-        raise UsageProblem(f"{run.folder} was trained with another recipe: {'; '.join(changes)}", "move it away")
 
 
 def is_done(run: PlannedRun, *, evaluate: bool) -> bool:

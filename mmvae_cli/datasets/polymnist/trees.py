@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmvae_cli.datasets import zips
-from mmvae_cli.process.errors import DataProblem, advice, cannot_read
+from mmvae_cli.disk.files import reading
+from mmvae_cli.process.errors import DataProblem, advice
 
 ROOTS = ("PolyMNIST", "MMNIST")
 _SPLITS = ("train", "test")
@@ -103,11 +104,9 @@ def _folder(path: Path) -> Tree:
     if root is None:
         raise DataProblem(f"--from {path}: no train and test folders there, nor under {' or '.join(ROOTS)}", _LAYOUT)
     base = path / root
-    try:
+    with reading(path):
         names = [f"{s}/{p.relative_to(base / s).as_posix()}" for s in _SPLITS for d in ("*", "*/*")
                  for p in (base / s).glob(d)]  # fmt: skip
-    except OSError as error:
-        raise cannot_read(path, error) from error
     return Tree(path, root, [name for name in names if not zips.is_hidden(name)])
 
 

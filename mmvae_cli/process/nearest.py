@@ -1,0 +1,14 @@
+"""What somebody may have meant by a word that is none."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def nearest(word: str, known: Iterable[str], alike: float = 0.6) -> str | None:
+    """The known word that is spelt most like ``word``; None where none is ``alike``, a share of 1."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=alike)), None)
+
+
+def did_you_mean(near: str | None) -> str:
+    """The beginning of a hint; "" for None."""
+    return f"did you mean {near}? " if near else ""
