@@ -50,7 +50,8 @@ def test_a_resolved_recipe_shows_the_choices_that_matter_and_no_other(method, tm
     content = recipe.model_dump(mode="json", exclude_none=True)
     shown = recipes.flatten({"model": content["model"], "objective": content["objective"]})
     keys = {"model.subsets" if key.startswith("model.subsets.") else key for key in shown}
-    assert keys - {"objective.beta_private"} == ALWAYS | SHOWN[method]
+    of_private = {"objective.beta_private"} if recipe.model.private_dim else set()
+    assert keys == ALWAYS | SHOWN[method] | of_private
     assert {key: shown[key] for key in METHODS[method].settings} == METHODS[method].settings
     (tmp_path / "again.yaml").write_text(recipe.dump())
     assert recipes.load(str(tmp_path / "again.yaml")) == recipe
@@ -94,6 +95,9 @@ REFUSED = [
      "model.posterior: .*needs model.prior_expert=none"),
     ({"model__method": "mmjsd", "model__posterior": "laplace"}, "model.posterior: KLs between two Laplace"),
     ({"model__fusion": "average"}, "model.fusion: only a product has a prior expert: give model.prior_expert=none"),
+    ({"model__method": "mmvae", "model__prior_expert": "full"},
+     "model.prior_expert: would do nothing: the full set is not in the family"),
+    ({"model__method": "mmvm", "model__learn_prior": True}, "model.learn_prior: would do nothing: .* nothing against"),
     ({"model__correlation": 0.4}, "model.correlation: would do nothing: only model.fusion: consensus"),
     ({"model__fusion": "consensus", "model__prior_expert": "none", "model__correlation": 1.0},
      "model.correlation: has to be less than 1, not 1.0"),

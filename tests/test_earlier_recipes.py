@@ -41,6 +41,17 @@ def run_of(content: dict[str, Any], folder: Path) -> Run:
     return Run(folder)
 
 
+def test_keys_that_say_nothing_are_left_out_of_a_resolved_recipe_that_has_them(tmp_path):
+    """Earlier versions wrote them out."""
+    recipe = tiny(2, modalities__word={"network": "text8"}, model__subsets={"max_size": 2})
+    content = recipe.model_dump(mode="json", exclude_none=True)
+    for spec in content["modalities"].values():
+        spec.update(scale=0.75, private_weight=1.0)
+    content["objective"]["beta_private"], content["model"]["prior_expert"] = 1.0, "full"
+    assert run_of(content, tmp_path / "run").recipe() == recipe
+    assert recipe.model.prior_expert == "none"
+
+
 @pytest.mark.parametrize("method", ["mvae", "mmvae", "mopoe"])
 def test_a_run_of_version_0_1_is_read_as_the_same_method(method, tmp_path):
     found = run_of(as_0_1(method), tmp_path / "run").recipe()

@@ -137,7 +137,8 @@ def test_the_settings_of_other_papers(method, network, latent, beta, training):
         ("modalities.m0=", r"model.subsets: unknown modality 'm0'; the recipe has m1"),
         ("modalities.*.scale=-1", r"1 error\(s\)\n  modalities.m0.scale: has to be greater than 0"),
         ("modalities.*.sclae=1", r"1 error\(s\)\n  modalities.m0.sclae: unknown key \(did you mean 'scale'"),
-        ("modalities.*.private_weight=2", r"modalities.\*.private_weight changes nothing"),
+        ("modalities.*.private_weight=2", r"5 error\(s\)\n  modalities.m0.private_weight: would do nothing: there"),
+        ("objective.beta_private=2", r"objective.beta_private: would do nothing: there are no private latents"),
         ("modalities.*=null", r"modalities.\*=... sets no key"),
         ("objective.likelihood_weights={m0: 1}", r"objective.likelihood_weights: no weight for m1, m2, m3, m4"),
         ("objective.likelihood_weights={m0: 1, m8: 1}", r"weights: 'm8' is not one of m0, m1.*; no weight for m1, m2"),
@@ -159,12 +160,11 @@ def test_null_drops_a_modality():
 
 
 def test_a_key_of_every_modality_is_set_where_it_matters():
-    plain = recipes.load("mst_mopoe").modalities
     scaled = recipes.load("mst_mopoe", ["modalities.*.scale=0.5", "modalities.svhn.scale=0.1"]).modalities
     assert {name: spec.scale for name, spec in scaled.items()} == {
         "mnist": 0.5,
         "svhn": 0.1,
-        "text": plain["text"].scale,
+        "text": None,
     }
     normal = recipes.load("mst_mopoe", ["modalities.*.likelihood=normal"]).modalities
     assert [spec.likelihood for spec in normal.values()] == ["normal", "normal", "categorical"]
@@ -172,6 +172,8 @@ def test_a_key_of_every_modality_is_set_where_it_matters():
     assert {spec.private_weight for spec in weighed.values()} == {2.0}
     with pytest.raises(UsageProblem, match="has one size only"):
         recipes.load("mst_mopoe", ["modalities.*.width=8"])
+    with pytest.raises(UsageProblem, match=r"text.scale: would do nothing: likelihood 'categorical' has none"):
+        recipes.load("mst_mopoe", ["modalities.text.scale=0.5"])
 
 
 def test_all_errors_come_at_once():

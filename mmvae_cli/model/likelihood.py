@@ -18,7 +18,7 @@ class Likelihood:
     """
 
     family: str
-    scale: float | str = 0.75
+    scale: float | str | None = 0.75
 
     @property
     def has_parameter(self) -> bool:

@@ -43,7 +43,7 @@ class Objective:
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Objective":
-        private = {name: modality.private_weight for name, modality in recipe.modalities.items()}
+        private = {name: modality.private_weight or 0.0 for name, modality in recipe.modalities.items()}
         return cls(recipe, recipe.objective, recipe.weights(), private)
 
     @property
@@ -67,7 +67,7 @@ class Objective:
 
     def of_private(self, name: str) -> Weight:
         """What a nat of a modality's private latent costs."""
-        return self.beta * self.spec.beta_private * self.private_weights[name]
+        return self.beta * (self.spec.beta_private or 0.0) * self.private_weights[name]
 
     def holds(self, part: Family) -> bool:
         """Every component of the part is there for every item; else one component, or one for each row."""

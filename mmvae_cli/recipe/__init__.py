@@ -9,7 +9,6 @@ from mmvae_cli.recipe.methods import METHODS
 from mmvae_cli.recipe.reading import (
     dataset_folder,
     difference,
-    effective,
     find,
     how_to_make,
     load,
@@ -36,7 +35,7 @@ from mmvae_cli.recipe.wording import setting
 
 __all__ = [
     "MAX_SUBSETS", "METHODS", "NETWORKS", "SCALABLE", "DatasetSpec", "EvaluationSpec", "ModalitySpec", "ModelSpec",
-    "ObjectiveSpec", "Recipe", "Subsets", "TrainingSpec", "dataset_folder", "difference", "effective", "find",
+    "ObjectiveSpec", "Recipe", "Subsets", "TrainingSpec", "dataset_folder", "difference", "find",
     "flatten", "how_to_make", "is_earlier", "load", "load_resolved", "read", "setting", "shipped", "size_of",
     "subset_list", "that_matter", "validate",
 ]  # fmt: skip

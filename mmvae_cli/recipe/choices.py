@@ -118,6 +118,30 @@ CHOICES: dict[str, Choice] = {
 """In the order of settling: what a key depends on comes before it."""
 
 
+class Idle(NamedTuple):
+    """A value that says no more than the usual one of its key: which, when, and why, in words."""
+
+    key: str
+    value: Any
+    when: Callable[[Chosen], bool]
+    why: str
+
+
+IDLE: list[Idle] = [
+    Idle(
+        "model.prior_expert", "full", lambda c: tuple(range(c.modalities)) not in c.subsets,
+        "the full set is not in the family, so that none of the components has the prior expert",
+    ),
+    Idle(
+        "model.learn_prior", True,
+        lambda c: c.says("model.prior_expert", "none")
+        and ((c.says(_PRIOR, "mixture", "pairwise") and c.says("objective.prior_share", "auto", 0.0))
+             or c.says("objective.alpha", 1.0)),
+        "the components are held against one another, and nothing against p(z)",
+    ),
+]  # fmt: skip
+
+
 class Refusal(NamedTuple):
     """What does not go together: the key that is named, when, and why, in words."""
 
@@ -265,6 +289,10 @@ def settle(given: dict[str, Any], preset: dict[str, Any], chosen: Chosen) -> tup
         elif key in given:
             problems.append(f"{key}: would do nothing: {choice.otherwise}")
         chosen.keys[key] = None if value is NEEDED else value
+    for idle in IDLE:
+        if chosen.says(idle.key, idle.value) and idle.when(chosen):
+            problems += [f"{idle.key}: would do nothing: {idle.why}"] if idle.key in given else []
+            chosen.keys[idle.key] = CHOICES[idle.key].usual
     problems += [f"{refusal.key}: {refusal.why}" for refusal in REFUSALS if refusal.when(chosen)]
     return {key: chosen.keys[key] for key in CHOICES}, problems
 

@@ -1,9 +1,11 @@
-"""Recipes in the words of version 0.1, as the folders of its runs hold them: they are read as ever."""
+"""Resolved recipes as the folders of earlier runs hold them: they are read as ever."""
 
+from contextlib import suppress
 from math import prod
 from typing import Any
 
 from mmvae_cli.recipe.families import SizeLimit, subset_list
+from mmvae_cli.recipe.kinds import SCALED
 
 UNIMODAL = "unimodal_elbos"
 """The key that every resolved recipe of version 0.1 has, and no later one."""
@@ -34,6 +36,28 @@ def translated(content: dict[str, Any]) -> dict[str, Any]:
         del objective["unimodal_weights"]
     objective["likelihood_weights"] = _weights(objective["likelihood_weights"], content["modalities"])
     return content | {"model": model, "objective": objective}
+
+
+def without_idle(content: Any) -> Any:
+    """A resolved recipe without the keys that say nothing, which earlier versions wrote out: the scale of a likelihood
+    that has none, the weights of private latents that are not there, a prior expert of no component."""
+    with suppress(KeyError, TypeError, ValueError, AttributeError):  # validation says what is wrong
+        model, private = content["model"], content["model"]["private_dim"]
+        content = content | {"modalities": {
+            name: {key: value for key, value in spec.items() if not _says_nothing(key, spec, private)}
+            for name, spec in content["modalities"].items()
+        }}  # fmt: skip
+        if not private:
+            content["objective"] = {k: v for k, v in content["objective"].items() if k != "beta_private"}
+        names, subsets = list(content["modalities"]), model["subsets"]
+        listed = subset_list(SizeLimit(**subsets) if isinstance(subsets, dict) else _tuples(subsets), names)
+        if model["prior_expert"] == "full" and tuple(range(len(names))) not in listed:
+            content["model"] = model | {"prior_expert": "none"}
+    return content
+
+
+def _says_nothing(key: str, spec: dict[str, Any], private: int) -> bool:
+    return (key == "scale" and spec["likelihood"] not in SCALED) or (key == "private_weight" and not private)
 
 
 def _tuples(subsets: Any) -> Any:

@@ -21,6 +21,8 @@ from mmvae_cli.recipe.methods import METHODS
 from mmvae_cli.recipe.reading import read, shipped, validate
 from mmvae_cli.recipe.schema import MLP, NETWORKS, SCALABLE, ModalitySpec, Recipe
 
+OF_PRIVATE = ("modalities.*.private_weight", "objective.beta_private")
+UNSAID = ("modalities.*.scale", *OF_PRIVATE)
 METHODS_OWN, NEEDED = "the method's", "has to be given"
 _BOUNDS = {"gt": "> {}", "ge": ">= {}", "lt": "< {}", "le": "<= {}"}
 _TYPES = {int: "whole number", float: "number", str: "text", bool: "true | false"}
@@ -58,7 +60,7 @@ def _values(name: str, field: FieldInfo) -> str:
     values = named.get(name) or _of_type(field.annotation, field.metadata)
     if name == "modalities.*.likelihood":
         values = [likelihood for kind in KINDS.values() for likelihood in kind.likelihoods]
-    if name in CHOICES:  # null is for a key that says nothing beside the others, and nobody writes it
+    if name in (*CHOICES, *UNSAID):  # null is for a key that says nothing beside the others, and nobody writes it
         values = [value for value in values if value != "null"]
     return " | ".join(dict.fromkeys(values))
 
@@ -95,6 +97,8 @@ def _default(name: str, field: FieldInfo) -> str:
         return f"{METHODS_OWN}, else {written(usual)}" if isinstance(usual, str | int | float) else NEEDED
     if name == "model.subsets":
         return METHODS_OWN
+    if name in OF_PRIVATE:
+        return written(1.0)
     if name.startswith("modalities.*.") and name.rpartition(".")[2] in ("likelihood", "shape", "scale", *MLP):
         return "the network's"
     return NEEDED if field.is_required() else written(field.default)

@@ -16,7 +16,7 @@ MEANINGS: dict[str, str] = {
     "modalities.*.depth": "Hidden layers of the network mlp, usually 2.",
     "modalities.*.dropout": "Dropout between the layers of the network mlp, usually 0.",
     "modalities.*.layer_norm": "Whether the network mlp normalises its layers, usually not.",
-    "modalities.*.private_weight": "Weight of its private latent's KL, s_m of Eq. (34).",
+    "modalities.*.private_weight": "Weight of its private latent's KL, s_m of Eq. (34), where it has one.",
     "model.method": "The row of the table of methods that settles what the recipe leaves open.",
     "model.latent_dim": "Dimensions of the shared latent z.",
     "model.private_dim": "Dimensions of each modality's private latent; 0: there are none (equations 3.4).",
@@ -33,7 +33,7 @@ MEANINGS: dict[str, str] = {
     "objective.beta": "Weight of all KL terms against the likelihoods.",
     "objective.beta_warmup": "Epochs over which beta rises from 0 to its value, step by step.",
     "objective.beta_content": "Weight of the shared latent's KL, times beta.",
-    "objective.beta_private": "Weight of the private latents' KL, times beta.",
+    "objective.beta_private": "Weight of the private latents' KL, times beta, where there are any.",
     "objective.likelihood_weights": "by_size: largest modality / own size, the paper's rule; equal: 1; or a number for "
     "each modality (equations 4.3).",
     "objective.kl": "components: mean of the components' KLs, as released; mixture: a Monte Carlo estimate of the "

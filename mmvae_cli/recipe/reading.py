@@ -78,7 +78,7 @@ def load_resolved(path: Path) -> Recipe:
             content = earlier.translated(content)
         except (ValueError, KeyError, TypeError) as error:
             raise UsageProblem(f"{path}: a recipe of version 0.1 that this version cannot read: {error}") from error
-    return validate(content, str(path))
+    return validate(earlier.without_idle(content), str(path))
 
 
 def that_matter(name: str, overrides: list[str]) -> list[str]:
@@ -173,28 +173,18 @@ def _without(modalities: Any, name: str) -> dict[str, Any]:
 
 
 def _takers(content: dict[str, Any], parts: list[str], value: Any) -> list[str]:
-    """The modalities that can have this value and to which it matters; the first one where the value fits none, so
-    that validation says what is wrong with it. Raises UsageProblem where it matters to none."""
-    modalities, model = content.get("modalities"), content.get("model")
+    """The modalities that can have this value; the first one where the value fits none, so that validation says what is
+    wrong with it."""
+    modalities, able = content.get("modalities"), []
     if not parts:
         raise UsageProblem(f"{_ALL}=... sets no key", f"such as {_ALL}.scale=0.5, for every modality that has a scale")
     if not isinstance(modalities, dict) or not modalities:
         return ["*"]
-    able = {}
     for name, spec in modalities.items():
         with suppress(ValidationError):
-            able[name] = ModalitySpec.model_validate((spec if isinstance(spec, dict) else {}) | {parts[0]: value})
-    private_dim = model.get("private_dim") if isinstance(model, dict) else None
-    takers = [name for name, spec in able.items() if _matters(parts[0], spec, bool(private_dim))]
-    if able and not takers:
-        raise UsageProblem(f"{_ALL}.{parts[0]} changes nothing: no modality of this recipe has a use for it")
-    return takers or list(modalities)[:1]
-
-
-def _matters(key: str, spec: ModalitySpec, private: bool) -> bool:
-    """Whether a modality's key has an effect; ``private``: there are private latents."""
-    has_scale = spec.likelihood.startswith(("laplace", "normal"))
-    return {"scale": has_scale, "private_weight": private}.get(key, True)
+            ModalitySpec.model_validate((spec if isinstance(spec, dict) else {}) | {parts[0]: value})
+            able.append(name)
+    return able or list(modalities)[:1]
 
 
 def dataset_folder(recipe: Recipe, data_dir: Path) -> Path:
@@ -228,14 +218,3 @@ def difference(old: Recipe, new: Recipe) -> list[str]:
     before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
     keys = dict.fromkeys([*before, *after])
     return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]
-
-
-def effective(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as plain data, with null for what has no effect: two equal ones train the same model."""
-    content = recipe.model_dump(mode="json")
-    for name, spec in recipe.modalities.items():
-        idle = [key for key in content["modalities"][name] if not _matters(key, spec, recipe.model.private_dim > 0)]
-        content["modalities"][name] |= dict.fromkeys(idle)
-    if not recipe.model.private_dim:
-        content["objective"]["beta_private"] = None
-    return content

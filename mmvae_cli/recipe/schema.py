@@ -61,13 +61,13 @@ class ModalitySpec(Section):
 
     network: str
     likelihood: str
-    scale: Scale = 0.75
+    scale: Scale | None = None
     shape: tuple[Annotated[int, Field(ge=1, le=4096)], ...] | None = None
     width: int | None = Field(default=None, ge=1, le=1024)
     depth: int | None = Field(default=None, ge=0, le=64)
     dropout: float | None = Field(default=None, ge=0, lt=1)
     layer_norm: bool | None = None
-    private_weight: NonNegative = 1.0
+    private_weight: NonNegative | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -76,7 +76,8 @@ class ModalitySpec(Section):
         if not isinstance(network, str):
             return given
         kind, shape = NETWORKS.get(network, ("image", None))  # an unknown network is reported by its own field alone
-        usual = {"shape": shape, "likelihood": KINDS[kind].likelihoods[0], "scale": KINDS[kind].scale}
+        usual: dict[str, Any] = {"shape": shape, "likelihood": KINDS[kind].likelihoods[0]}
+        usual |= {"scale": KINDS[kind].scale} if (given.get("likelihood") or usual["likelihood"]) in SCALED else {}
         usual |= MLP if network == "mlp" else {}
         return given | {key: value for key, value in usual.items() if given.get(key) is None}
 
@@ -90,8 +91,10 @@ class ModalitySpec(Section):
         fixed, kind = NETWORKS[self.network][1], KINDS[self.kind]
         if self.likelihood not in kind.likelihoods:
             raise ValueError(f"likelihood: {choice(self.likelihood, kind.likelihoods)}, which suit {self.kind} data")
-        if self.scale == "learned" and self.likelihood not in SCALED:
-            raise ValueError(f"scale: likelihood {self.likelihood!r} has none to learn; {' and '.join(SCALED)} have")
+        if self.scale is not None and self.likelihood not in SCALED:
+            raise ValueError(
+                f"scale: would do nothing: likelihood {self.likelihood!r} has none; {' and '.join(SCALED)} have one"
+            )
         if self.shape is None:
             example = [3, 32, 32][: len(kind.sides)]
             raise ValueError(f"shape: network {self.network!r} needs one, such as {example} ({', '.join(kind.sides)})")
@@ -154,7 +157,7 @@ class ObjectiveSpec(MethodSection):
     beta: NonNegative = 1.0
     beta_warmup: NonNegative = Field(default=_SETTLED)
     beta_content: NonNegative = 1.0
-    beta_private: NonNegative = 1.0
+    beta_private: NonNegative | None = None
     likelihood_weights: Literal["by_size", "equal"] | dict[str, NonNegative] = "by_size"
     kl: Regulariser = Field(default=_SETTLED)
     prior: PriorInside | None = None
@@ -231,13 +234,28 @@ class Recipe(Section):
         values, problems = choices.settle(
             given, preset, Chosen({"model.private_dim": self.model.private_dim}, self.model.method, listed, len(names))
         )
-        if problems:
+        values["objective.beta_private"], spare = self._of_private_latents()
+        if problems := problems + spare:
             raise Problems(problems)
         for part in said:
             own = {key.removeprefix(f"{part}."): value for key, value in values.items() if key.startswith(part)}
             self.__dict__[part] = getattr(self, part).model_copy(update=own)
         self.__dict__["model"] = self.model.model_copy(update={"subsets": subsets})
         return self
+
+    def _of_private_latents(self) -> tuple[float | None, list[str]]:
+        """``objective.beta_private``, and what is wrong. It and every ``private_weight`` are 1 unless something else is
+        said, and None where there are no private latents."""
+        keys = {f"modalities.{name}.private_weight": spec.private_weight for name, spec in self.modalities.items()}
+        keys["objective.beta_private"] = self.objective.beta_private
+        if not self.model.private_dim:
+            why = "would do nothing: there are no private latents (model.private_dim: 0)"
+            return None, [f"{key}: {why}" for key, value in keys.items() if value is not None]
+        self.__dict__["modalities"] = {
+            name: spec if spec.private_weight is not None else spec.model_copy(update={"private_weight": 1.0})
+            for name, spec in self.modalities.items()
+        }
+        return 1.0 if self.objective.beta_private is None else self.objective.beta_private, []
 
     def families(self) -> list[tuple[int, ...]]:
         """The admitted subsets as tuples of modality positions, by size, then lexicographic; the full set last."""

@@ -5,7 +5,6 @@ extended, repeated and continued run by run.
 """
 
 import itertools
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -143,7 +142,7 @@ def _check_distinct(runs: list[PlannedRun], problems: list[Problem]) -> None:
     folders: dict[Path, PlannedRun] = {}
     contents: dict[str, PlannedRun] = {}
     for run in runs:
-        content = json.dumps(recipes.effective(run.recipe))
+        content = run.recipe.model_dump_json()
         if content in contents:
             message = f"{_shown(contents[content])} and {_shown(run)} are the same run"
             problems.append(Problem(message, "name each once"))

@@ -179,7 +179,7 @@ def test_twins_and_shared_folders_are_refused(place):
         study.plan(["mopoe.yaml", "mopoe.yaml"], [], [], None)
     with pytest.raises(UsageProblem, match="are the same run"):
         study.plan(["mopoe.yaml"], [], ["objective.beta=1,1.0"], None)
-    with pytest.raises(UsageProblem, match="are the same run"):  # there are no private latents
+    with pytest.raises(UsageProblem, match="beta_private: would do nothing: there are no private latents"):
         study.plan(["mopoe.yaml"], [], ["objective.beta_private=1,2"], None)
     (place / "other.yaml").write_text(tiny(2, name="mopoe", shape=SHAPE).dump())
     with pytest.raises(UsageProblem, match="would share the folder runs/mopoe-seed0"):

@@ -114,7 +114,7 @@ def test_a_learned_scale_finds_the_noise():
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"likelihood": "categorical"}, "categorical"),
-    ({"likelihood": "poisson", "scale": "learned"}, "likelihood 'poisson' has none to learn"),
+    ({"likelihood": "poisson", "scale": "learned"}, "scale: would do nothing: likelihood 'poisson' has none"),
     ({"network": "conv", "shape": [3, 8, 8], "depth": 3}, "only network 'mlp' takes one, not 'conv'"),
     ({"shape": [5, 5]}, r"\[features\] for vector data"),
     ({"shape": None}, r"network 'mlp' needs one, such as \[3\] \(features\)"),
