@@ -102,7 +102,6 @@ INCONSISTENT = [
     ("train/word.npy", np.full((2, 4), 4, np.uint8), "outside the alphabet"),
     ("train/word.index.npy", np.array([0, 1, 2, 0, 0], np.int32), "outside the 2 rows"),
     ("train/word.index.npy", np.array([0, 1, -2, 0, 0], np.int32), "outside the 2 rows"),
-    ("train/word.index.npy", np.array([0, 1, -1, 0, 0], np.int32), "incomplete data are not supported yet"),
     ("train/word.index.npy", np.array([0, 1, 0], np.int32), r"holds int32 \(3,\), not int32 \(5,\)"),
     ("train/word.index.npy", np.zeros(5, np.int64), "not int32"),
     ("train/labels.npy", np.array([0, 1, 2, 0, 0]), r"outside 0\.\.1"),
@@ -123,6 +122,35 @@ def test_inconsistent_arrays_are_named_by_whoever_writes_or_reads_them(folder, w
     assert name in str(problem.value)
     assert "store.finish" in problem.value.hint, "also for data that no make-dataset builds"
     assert who == "reader" or (folder / "dataset.json").read_bytes() == before
+
+
+def test_an_index_marks_items_as_absent(folder):
+    complete = Store(folder)
+    assert (complete.info.version, complete.present("train", ["photo", "word"])) == (1, None)
+    rewrite(folder, np.array([0, 1, -1, 0, -1], np.int32), "train/word.index.npy")
+    opened = Store(folder)
+    assert opened.info.version == 2, "readers of version 1 refuse it, in place of reading the last row"
+    assert opened.present("train", ["word", "photo"]).tolist() == [[i not in (2, 4), True] for i in range(5)]
+    assert opened.present("train", ["photo"]) is None
+    assert opened.present("test", ["word", "photo"]) is None
+
+
+def test_absent_items_in_data_of_version_1_are_damage(folder):
+    np.save(folder / "train" / "word.index.npy", np.array([0, 1, -1, 0, 0], np.int32))
+    describe_anyway(folder)
+    with pytest.raises(
+        DataProblem, match=r"word.index.npy marks items as absent \(-1\), which data of version 1 cannot"
+    ):
+        Store(folder).index("train", "word")
+
+
+def test_a_modality_may_be_absent_everywhere_and_an_item_may_not(folder):
+    np.save(folder / "train" / "word.npy", np.zeros((0, 4), np.uint8))
+    rewrite(folder, np.full(5, -1, np.int32), "train/word.index.npy")
+    assert Store(folder).array("train", "word").shape == (0, 4)
+    np.save(folder / "train" / "photo.npy", np.zeros((4, 1, 2, 3), np.uint8))
+    with pytest.raises(DataProblem, match="item 3 of train has no modality at all"):
+        rewrite(folder, np.array([0, 1, 2, -1, 3], np.int32), "train/photo.index.npy")
 
 
 def read(folder, split, file):
@@ -177,7 +205,7 @@ def test_pickled_arrays_are_never_loaded(folder):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (["version"], 2),
+        (["version"], 3),
         (["format"], "other"),
         (["name"], "../x"),
         (["splits"], {"train": {"count": 5}}),

@@ -4,20 +4,21 @@ Which way a step goes is in the :class:`Objective`; what it gives are terms (``t
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmvae_cli.model.distributions import Distribution, at
 from mmvae_cli.model.estimators import Path
-from mmvae_cli.model.latents import shared_latents
+from mmvae_cli.model.latents import Latents, shared_latents
 from mmvae_cli.model.objective import Noise, Objective, draw_noise
 from mmvae_cli.model.posterior import Family
 from mmvae_cli.model.terms import Decoded, Pass, Terms, of_importance_weights, of_single_samples
 from mmvae_cli.model.vae import Batch, Encoded, MultimodalVAE
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.kinds import KINDS
+from mmvae_cli.store.presence import Pattern
 
 _AS_THEY_ARE: AbstractContextManager[Any] = nullcontext()
 OUTLINE_ROWS = 2
@@ -31,22 +32,88 @@ def bound_terms(
     ``networks``: entered around encoders and decoders only (autocast); fusion, KL and densities stay in fp32."""
     with networks:
         encoded = model.encode(batch)
+    drawn = _draw(model, objective, encoded, noise)
+    decoded: dict[str, Decoded] = {}
+    for m in model.lanes(range(len(encoded.present))):
+        name = model.names[encoded.present[m]]
+        asked = _asked(model, objective, drawn, m)
+        with networks:  # one decoder pass for the latents of all parts
+            found = model.log_likelihood(name, asked.z, asked.private, batch[name])
+        decoded[name] = asked.answered(found)
+    return _terms(model, objective, drawn, decoded)
+
+
+def terms_by_pattern(
+    model: MultimodalVAE, batch: Batch, patterns: list[Pattern], objective: Objective, noises: list[Noise],
+    networks: AbstractContextManager[Any] = _AS_THEY_ARE,
+) -> list[Terms]:  # fmt: skip
+    """The forward pass of rows that differ in what they have (equations 2.5): the terms of every pattern, which are
+    those of a batch of its rows alone. Each network runs once, on all rows that have its modality."""
+    with networks:
+        encoded = model.encode_patterns(batch, patterns)
+    drawn = [_draw(model, objective, own, noise) for own, noise in zip(encoded, noises, strict=True)]
+    decoded: list[dict[str, Decoded]] = [{} for _ in patterns]
+    for position, name in enumerate(model.names):
+        those = [g for g, pattern in enumerate(patterns) if position in pattern.present]
+        if not those:
+            continue
+        asked = [_asked(model, objective, drawn[g], patterns[g].present.index(position)) for g in those]
+        with networks:
+            outputs = model.decode_rows(name, [(one.z, one.private) for one in asked])
+            rows = batch[name].split([patterns[g].rows for g in those])
+            for g, one, output, x in zip(those, asked, outputs, rows, strict=True):
+                decoded[g][name] = one.answered(model.likelihoods[name].log_prob(output, x))
+    return [_terms(model, objective, *pair) for pair in zip(drawn, decoded, strict=True)]
+
+
+class _Drawn(NamedTuple):
+    """The latents of rows that have the same modalities, before anything is decoded."""
+
+    encoded: Encoded
+    parts: list[Family]
+    latents: list[Latents]
+    noise: Noise
+    log_weights: Tensor | None
+    path: Path
+
+
+def _draw(model: MultimodalVAE, objective: Objective, encoded: Encoded, noise: Noise) -> _Drawn:
     parts, path = model.parts(encoded.present), Path()
-    names = [model.names[position] for position in encoded.present]
     log_weights = model.component_log_weights(parts[0])
     latents = model.region(shared_latents)(encoded.shared, parts, objective, model.prior, noise, log_weights)
     if objective.spec.estimator == "dreg":
         latents = [one._replace(z=path(one.z)) for one in latents]
-    decoded: dict[str, Decoded] = {}
-    for m in model.lanes(range(len(names))):
-        rows = [objective.decoding(part, m) for part in parts] + [None] * (noise.random is not None)
-        z = [_picked(one.z, some) for one, some in zip(latents, rows, strict=True)]
-        private, kl, own, used = _private_latents(model, objective, parts, noise, encoded, m, path)
-        with networks:  # one decoder pass for the latents of all parts
-            found = model.log_likelihood(names[m], _joined(z), _joined(used) if used else None, batch[names[m]])
-        decoded[names[m]] = Decoded(list(found.split([len(one) for one in z])), private, kl, own)
-    whole = Pass(model, objective, parts, latents, decoded, noise, log_weights)
-    return of_single_samples(whole) if objective.spec.estimator == "elbo" else of_importance_weights(whole, path)
+    return _Drawn(encoded, parts, latents, noise, log_weights, path)
+
+
+class _Asked(NamedTuple):
+    """What a modality's decoder is asked for: latents (Z_m, B, D) of all parts, ``sizes`` of them each, and private
+    ones (Z_m, B, P). ``own``, ``posterior``, ``kl``: of its private posterior."""
+
+    z: Tensor
+    private: Tensor | None
+    sizes: list[int]
+    posterior: Distribution | None
+    kl: Tensor | None
+    own: list[Tensor]
+
+    def answered(self, log_likelihoods: Tensor) -> Decoded:
+        return Decoded(list(log_likelihoods.split(self.sizes)), self.posterior, self.kl, self.own)
+
+
+def _asked(model: MultimodalVAE, objective: Objective, drawn: _Drawn, m: int) -> _Asked:
+    """Of the modality at position ``m`` among the present ones."""
+    rows = [objective.decoding(part, m) for part in drawn.parts] + [None] * (drawn.noise.random is not None)
+    z = [_picked(one.z, some) for one, some in zip(drawn.latents, rows, strict=True)]
+    private, kl, own, used = _private_latents(
+        model, objective, drawn.parts, drawn.noise, drawn.encoded, m, drawn.path
+    )  # fmt: skip
+    return _Asked(_joined(z), _joined(used) if used else None, [len(one) for one in z], private, kl, own)
+
+
+def _terms(model: MultimodalVAE, objective: Objective, drawn: _Drawn, decoded: dict[str, Decoded]) -> Terms:
+    whole = Pass(model, objective, drawn.parts, drawn.latents, decoded, drawn.noise, drawn.log_weights)
+    return of_single_samples(whole) if objective.spec.estimator == "elbo" else of_importance_weights(whole, drawn.path)
 
 
 def _private_latents(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mmvae_cli.model.fusion import product
-from mmvae_cli.model.posterior import Family, stratified
+from mmvae_cli.model.posterior import Family, evenly, stratified
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.recipe import ObjectiveSpec, Recipe
 
@@ -119,10 +119,11 @@ class Objective:
 
 def draw_noise(
     model: MultimodalVAE, objective: Objective, modalities: Collection[str], batch: int, rows: slice,
-    device: torch.device | str,
+    device: torch.device | str, *, mixed: bool = False,
 ) -> Noise:  # fmt: skip
     """Draw for all ``batch`` rows of the global batch and keep ``rows``: any split of it sees the same noise.
-    ``modalities``: names of those that are present (a batch of them will do)."""
+    ``modalities``: names of those that are present (a batch of them will do). ``mixed``: the rows are those of a
+    batch that have these modalities, often too few to be dealt out to the components in blocks (:func:`evenly`)."""
     parts, choice = model.parts(model.positions(modalities)), None
     spec, samples, shared, private = objective.spec, objective.samples, [], []
     everyone = range(parts[0].modalities if model.private_dim else 0)
@@ -132,8 +133,10 @@ def draw_noise(
 
     if not objective.holds(parts[0]):
         blocks, spread = spec.component_choice != "random", spec.component_choice == "balanced"
-        choice = (stratified(batch, len(parts[0]), device, spread=spread) if blocks
-                  else torch.randint(len(parts[0]), (batch,), device=device))[rows]  # fmt: skip
+        count = len(parts[0])
+        choice = (torch.randint(count, (batch,), device=device) if not blocks
+                  else evenly(batch, count, device) if mixed
+                  else stratified(batch, count, device, spread=spread))[rows]  # fmt: skip
     for part in parts:
         shared.append(noise(objective.components(part) * samples, batch, model.latent_dim))
         private.append(tuple(noise(objective.components(part, m) * samples, batch, model.private_dim)

@@ -138,6 +138,13 @@ def stratified(batch: int, components: int, device: torch.device | str = "cpu", 
     return (rows // (batch // components)).clamp(max=components - 1)
 
 
+def evenly(rows: int, components: int, device: torch.device | str = "cpu") -> Tensor:
+    """(B,) component of every one of ``rows`` that are a part of a batch, however few they are: blocks that differ by
+    one row at most, from a start drawn at random, so that every component is as likely."""
+    places = torch.arange(rows, device=device) + torch.rand((), device=device)
+    return (places * components / rows).long().clamp(max=components - 1)
+
+
 def mixture_log_prob(components: Latent, z: Tensor, log_weights: Tensor | None = None) -> Tensor:
     """log of the mixture of ``components`` (S, B, D), uniform or with ``log_weights`` (S,): z (..., B, D) -> (..., B).
     What is kept for the gradient grows with S plus the number of z, not with their product."""

@@ -15,6 +15,7 @@ from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.families import Subset
 from mmvae_cli.recipe.kinds import COUNTS
+from mmvae_cli.store.presence import Pattern
 
 Batch = dict[str, Tensor]
 """modality -> images (B, C, H, W) in [0, 1] or text codes (B, L); a missing modality is a missing key."""
@@ -44,6 +45,15 @@ def decode_one(decoder: nn.Module, latent: Tensor) -> Tensor:
 def judge_one(decoder: nn.Module, likelihood: Likelihood, latent: Tensor, x: Tensor) -> Tensor:
     """log p(x_m | z, s_m) of one modality: latents (Z, B, D + P), x (B, *shape) -> (Z, B): a region."""
     return likelihood.log_prob(decode_one(decoder, latent), x)
+
+
+def two_at_least(network: nn.Module, x: Tensor) -> Any:
+    """What a network says of x (n, ...). In training a single row is taken twice, as batch normalisation of one row is
+    none: where rows differ in what they have, one row of a batch may be all there is of a modality."""
+    if len(x) > 1 or not network.training:
+        return network(x)
+    output = network(x.expand(2, *x.shape[1:]))
+    return output[:1] if isinstance(output, Tensor) else tuple(part[:1] for part in output)
 
 
 def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -95,6 +105,7 @@ class MultimodalVAE(nn.Module):
         self.private_prior = Prior(spec.posterior, spec.private_dim)
         self.auxiliary = AuxiliaryPriors(len(self.names), spec.private_dim) if spec.private == "auxiliary" else None
         self.family, self.unimodal = _parts(recipe)
+        self._restricted: dict[Subset, list[Family]] = {}
         learned = recipe.objective.component_weights == "learned"
         self.component_logits = nn.Parameter(torch.zeros(len(self.family))) if learned else None
         self.likelihoods = {n: Likelihood(m.likelihood, m.scale) for n, m in recipe.modalities.items()}
@@ -125,7 +136,11 @@ class MultimodalVAE(nn.Module):
 
     def parts(self, present: Subset) -> list[Family]:
         """The parts of the family of a model of the ``present`` modalities alone, the joint posterior's first."""
-        return [part.restrict(present) for part in (self.family, self.unimodal) if part is not None]
+        known = self._restricted.get(present)
+        if known is None or known[0].table.device != self.family.table.device:
+            known = [part.restrict(present) for part in (self.family, self.unimodal) if part is not None]
+            self._restricted[present] = known
+        return known
 
     def posteriors(self, experts: Latent, subsets: list[Subset], *, spread: bool = True) -> Latent:
         """q(z | X_A) for every A in ``subsets``, as :meth:`Family.given` has it: experts (M, B, D) -> (S, B, D)."""
@@ -145,6 +160,22 @@ class MultimodalVAE(nn.Module):
         present = self.positions(batch)
         encode, names = self.region(encode_one), [self.names[i] for i in present]
         outputs = [encode(self.encoders[names[i]], batch[names[i]]) for i in self.lanes(range(len(names)))]
+        return self._encoded(present, outputs)
+
+    def encode_patterns(self, batch: Batch, patterns: list[Pattern]) -> list[Encoded]:
+        """The same for rows that differ in what they have. Each encoder runs once, on the rows that ``batch`` holds of
+        its modality; what it says of them is dealt out to the ``patterns``."""
+        dealt: list[list[tuple[Tensor, ...]]] = [[] for _ in patterns]
+        for m, name in enumerate(self.names):
+            having = [one for one, pattern in zip(dealt, patterns, strict=True) if m in pattern.present]
+            if having:
+                sizes = [pattern.rows for pattern in patterns if m in pattern.present]
+                outputs = [part.split(sizes) for part in two_at_least(self.encoders[name], batch[name])]
+                for own, output in zip(having, zip(*outputs, strict=True), strict=True):
+                    own.append(output)
+        return [self._encoded(pattern.present, own) for pattern, own in zip(patterns, dealt, strict=True)]
+
+    def _encoded(self, present: Subset, outputs: list[tuple[Tensor, ...]]) -> Encoded:
         mean, raw, private_mean, private_raw = (torch.stack(parts) for parts in zip(*outputs, strict=True))
         private = posterior(self.latent_family, private_mean, private_raw) if self.private_dim else None
         return Encoded(present, posterior(self.latent_family, mean, raw), private)
@@ -152,6 +183,14 @@ class MultimodalVAE(nn.Module):
     def decode(self, name: str, z: Tensor, private: Tensor | None = None) -> Tensor:
         """Decoder output of one modality: z (..., D), private (..., P) -> (..., *shape)."""
         return decode_one(self.decoders[name], _latent(z, private))
+
+    def decode_rows(self, name: str, latents: list[tuple[Tensor, Tensor | None]]) -> list[Tensor]:
+        """The same for latents of several patterns, z (Z, B, D) and private ones (Z, B, P), in one pass of the decoder:
+        -> (Z, B, *shape) of each."""
+        every = [_latent(*pair) for pair in latents]
+        outputs = two_at_least(self.decoders[name], torch.cat([latent.flatten(0, -2) for latent in every])).float()
+        parts = outputs.split([latent.shape[:-1].numel() for latent in every])
+        return [part.unflatten(0, latent.shape[:-1]) for part, latent in zip(parts, every, strict=True)]
 
     def log_likelihood(self, name: str, z: Tensor, private: Tensor | None, x: Tensor) -> Tensor:
         """log p(x_m | z, s_m): z (Z, B, D), x (B, *shape) -> (Z, B)."""

@@ -23,6 +23,7 @@ from mmvae_cli.recipe.schema import (
     SCALABLE,
     DatasetSpec,
     EvaluationSpec,
+    MissingSpec,
     ModalitySpec,
     ModelSpec,
     ObjectiveSpec,
@@ -34,8 +35,8 @@ from mmvae_cli.recipe.section import flatten
 from mmvae_cli.recipe.wording import setting
 
 __all__ = [
-    "MAX_SUBSETS", "METHODS", "NETWORKS", "SCALABLE", "DatasetSpec", "EvaluationSpec", "ModalitySpec", "ModelSpec",
-    "ObjectiveSpec", "Recipe", "Subsets", "TrainingSpec", "dataset_folder", "difference", "find",
+    "MAX_SUBSETS", "METHODS", "NETWORKS", "SCALABLE", "DatasetSpec", "EvaluationSpec", "MissingSpec", "ModalitySpec",
+    "ModelSpec", "ObjectiveSpec", "Recipe", "Subsets", "TrainingSpec", "dataset_folder", "difference", "find",
     "flatten", "how_to_make", "is_earlier", "load", "load_resolved", "read", "setting", "shipped", "size_of",
     "subset_list", "that_matter", "validate",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.meanings import MEANINGS
 from mmvae_cli.recipe.methods import METHODS
 from mmvae_cli.recipe.reading import read, shipped, validate
-from mmvae_cli.recipe.schema import MLP, NETWORKS, SCALABLE, ModalitySpec, Recipe
+from mmvae_cli.recipe.schema import MLP, NETWORKS, SCALABLE, MissingSpec, ModalitySpec, Recipe
 
 OF_PRIVATE = ("modalities.*.private_weight", "objective.beta_private")
 UNSAID = ("modalities.*.scale", *OF_PRIVATE)
@@ -45,9 +45,13 @@ def settings() -> list[Key]:
     ]
 
 
+_INNER: dict[str, Any] = {"modalities": ModalitySpec, "missing": MissingSpec}
+"""Sections that come several times, or need not be there."""
+
+
 def _fields(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in section.model_fields.items():
-        inner = ModalitySpec if name == "modalities" else field.annotation
+        inner = _INNER.get(name, field.annotation)
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from _fields(inner, f"{prefix}{name}.*." if name == "modalities" else f"{prefix}{name}.")
         else:
@@ -106,9 +110,9 @@ def _default(name: str, field: FieldInfo) -> str:
 
 def written(value: Any) -> str:
     """A value as a recipe would write it."""
-    return (
-        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
-    )
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return str(list(value) if isinstance(value, tuple) else value)
 
 
 def recipes() -> dict[str, str]:

@@ -71,6 +71,12 @@ MEANINGS: dict[str, str] = {
     "training.keep_checkpoints": "How many checkpoints stay.",
     "training.log_every": "Steps that a line of metrics.jsonl averages.",
     "training.tensorboard": "Also write TensorBoard's files; needs the extra of that name.",
+    "training.missing.rate": "The probability with which each modality is taken from a training item, the same ones in "
+    "every epoch. No item loses everything (equations 2.5).",
+    "training.missing.keep": "Modalities that are never taken.",
+    "training.missing.rows": "keep: items train with what is left of them; drop: those that lost something are left "
+    "out; published: the first (1 - rate)^k N of N items, complete, where k modalities can be taken.",
+    "training.missing.seed": "Of what is taken.",
     "evaluation.protocol": "default, or released: the behaviour of the authors' code (equations 6.4).",
     "evaluation.split": "What is measured. The paper's CelebA numbers are of the validation split.",
     "evaluation.latent_samples": "Labelled training items that the latent classifiers see.",

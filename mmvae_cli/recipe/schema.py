@@ -174,6 +174,15 @@ class ObjectiveSpec(MethodSection):
     unimodal_weights: Literal["same", "one"] | None = None
 
 
+class MissingSpec(Section):
+    """What is taken from the training items, to see what a method makes of incomplete ones."""
+
+    rate: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+    keep: tuple[Name, ...] = ()
+    rows: Literal["keep", "drop", "published"] = "keep"
+    seed: int = Field(default=0, ge=0, lt=2**63)
+
+
 class TrainingSpec(Section):
     """The optimisation and what is kept of it. Adam with torch's defaults, as in the paper."""
 
@@ -189,6 +198,7 @@ class TrainingSpec(Section):
     keep_checkpoints: int = Field(default=2, ge=1)
     log_every: int = Field(default=50, ge=1)
     tensorboard: bool = False
+    missing: MissingSpec | None = None
 
 
 class EvaluationSpec(Section):
@@ -223,6 +233,8 @@ class Recipe(Section):
         names, weights = list(self.modalities), self.objective.likelihood_weights
         if isinstance(weights, dict) and set(weights) != set(names):
             raise ValueError(f"objective.likelihood_weights: {_uneven(list(weights), names)}")
+        if self.training.missing is not None:
+            self._check_kept(self.training.missing)
         preset = METHODS[self.model.method].settings
         said = {part: getattr(self, part).model_dump(exclude_unset=True) for part in ("model", "objective")}
         given = {key: value for key, value in flatten(said).items() if value is not None}
@@ -256,6 +268,11 @@ class Recipe(Section):
             for name, spec in self.modalities.items()
         }
         return 1.0 if self.objective.beta_private is None else self.objective.beta_private, []
+
+    def _check_kept(self, missing: MissingSpec) -> None:
+        for name in missing.keep:
+            if name not in self.modalities:
+                raise ValueError(f"training.missing.keep: {choice(name, self.modalities)}")
 
     def families(self) -> list[tuple[int, ...]]:
         """The admitted subsets as tuples of modality positions, by size, then lexicographic; the full set last."""

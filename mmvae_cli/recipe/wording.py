@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.process.nearest import nearest
 from mmvae_cli.recipe.families import SizeLimit
-from mmvae_cli.recipe.schema import NAME, ModalitySpec, Recipe
+from mmvae_cli.recipe.schema import NAME, MissingSpec, ModalitySpec, Recipe
 from mmvae_cli.recipe.section import Problems, choice
 
 Document = TypeVar("Document", bound=BaseModel)
@@ -160,7 +160,7 @@ def _sections() -> dict[str, list[str]]:
         section = info.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             found[name] = list(section.model_fields)
-    return found | {"model.subsets": list(SizeLimit.model_fields)}
+    return found | {"model.subsets": list(SizeLimit.model_fields), "training.missing": list(MissingSpec.model_fields)}
 
 
 def _section_of(path: tuple[str, ...]) -> str:

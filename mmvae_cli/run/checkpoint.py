@@ -42,9 +42,13 @@ class Checkpoint:
         model.load_state_dict(weights)
 
     def load_optimizer(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
-        """Give every parameter its optimiser state back."""
+        """Give every parameter its optimiser state back. A parameter without any has never been trained: its modality
+        was in no row so far."""
+        moved = any(key.startswith("optimizer.") for key in self.tensors)
         for name, parameter in model.named_parameters():
             keys = [key for key in self.tensors if key.startswith("optimizer.") and key.endswith(f"/{name}")]
+            if moved and not keys:
+                continue
             state = {key.partition("/")[0].removeprefix("optimizer."): self.tensors[key] for key in keys}
             moments = dict.fromkeys(("exp_avg", "exp_avg_sq"), parameter) | {"step": torch.zeros(())}
             _check_fit(self.path, {f"{key} of {name}": value for key, value in state.items()},

@@ -7,6 +7,7 @@ from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.paths import is_odd
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.store import Store
+from mmvae_cli.store.presence import of_training
 
 _WITHOUT = "or leave training.tensorboard out: metrics.jsonl has the same numbers"
 
@@ -25,11 +26,18 @@ def check(recipe: Recipe, store: Store, run: Path) -> None:
 
 
 def steps_per_epoch(recipe: Recipe, store: Store) -> int:
-    """Whole batches of the training split. Raises UsageProblem where there is none."""
-    count, batch = store.count("train"), recipe.training.batch_size
+    """Whole batches of the items that are trained on. Raises UsageProblem where there is none."""
+    count, batch = trained_items(recipe, store), recipe.training.batch_size
     if batch > count:
+        left = " that training.missing leaves" if recipe.training.missing else ""
         raise UsageProblem(
-            f"training.batch_size {batch} is more than the {count:,} training items of {store.folder}",
+            f"training.batch_size {batch} is more than the {count:,} training items of {store.folder}{left}",
             f"use training.batch_size={count} or fewer",
         )
     return count // batch
+
+
+def trained_items(recipe: Recipe, store: Store) -> int:
+    """How many items of the training split are trained on."""
+    presence = of_training(store, recipe)
+    return store.count("train") if presence is None else len(presence.items)

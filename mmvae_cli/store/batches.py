@@ -10,6 +10,7 @@ from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import ModalitySpec, Recipe
 from mmvae_cli.recipe.kinds import COUNTS, KINDS
 from mmvae_cli.store import ModalityInfo, Store, text
+from mmvae_cli.store.presence import Pattern, Presence, by_pattern
 from mmvae_cli.store.rows import Rows, parts
 
 DEVICE_SHARE = 0.6
@@ -70,11 +71,15 @@ def _strange(rows: np.ndarray, likelihood: str) -> np.ndarray | None:
 class Split:
     """One split of a store, ready to give batches of the wanted modalities on ``device``. ``place``: where the data
     lie, and where the numbers of items are best kept: fetching them from a GPU for every batch would wait for it.
-    ``seed``: says where randomly placed text stands."""
+    ``seed``: says where randomly placed text stands.
+
+    ``present`` bool (items, M): which of the modalities each item has; None where every item has all. ``used`` (n,):
+    the items that are trained on, None for all; a ``presence`` other than the store's own says both."""
 
     def __init__(
-        self, store: Store, split: str, names: list[str], device: torch.device, seed: int, data_on: str = "auto"
-    ) -> None:
+        self, store: Store, split: str, names: list[str], device: torch.device, seed: int, data_on: str = "auto",
+        presence: Presence | None = None,
+    ) -> None:  # fmt: skip
         self.count, self.device, self._seed = store.count(split), device, seed
         self.info: dict[str, ModalityInfo] = {name: store.info.modalities[name] for name in names}
         arrays = {name: store.array(split, name) for name in names}
@@ -87,6 +92,8 @@ class Split:
                        if i is not None}  # fmt: skip
         self._lengths = {name: _word_lengths(arrays[name], info, place) for name, info in self.info.items()
                          if info.placement == "random"}  # fmt: skip
+        self.present = store.present(split, names) if presence is None else presence.needed
+        self.used = None if presence is None else torch.from_numpy(presence.items).to(place)
         self._starts = {name: torch.zeros(self.count, dtype=torch.int64, device=place) for name in self._lengths}
         self.begin(text.FIXED_EPOCH)
 
@@ -95,14 +102,26 @@ class Split:
         evaluation always finds them. The starts stay in the same tensors, so that a batch is nothing but looking up."""
         for name, starts in self._starts.items():
             items = torch.arange(self.count, device=self.place)
-            lengths = self._lengths[name][self._index.get(name, items)]
+            rows = self._index.get(name, items).clamp(min=0)  # a row that is absent has a place that nobody asks for
+            lengths = self._lengths[name][rows] if len(self._lengths[name]) else torch.zeros_like(items)
             draws = text.uniforms(derive(self._seed, "text", name), epoch, items)
             starts.copy_(text.starts(lengths, self.info[name].shape[0], draws))
 
     def batch(self, items: Tensor) -> dict[str, Tensor]:
-        """The ``items`` (B,) int64 as images (B, C, H, W) in [0, 1], text codes (B, L) int64, vectors (B, F)."""
-        items = items.to(self.place)
-        return {name: self._modality(name, items) for name in self.info}
+        """The ``items`` (B,) int64 as images (B, C, H, W) in [0, 1], text codes (B, L) int64, vectors (B, F). Of a
+        modality those that have it, in their order; one that none of them has is left out."""
+        if self.present is None:
+            items = items.to(self.place)
+            return {name: self._modality(name, items) for name in self.info}
+        has = torch.from_numpy(self.present[items.cpu().numpy()])
+        theirs = {name: items[has[:, m].to(items.device)].to(self.place) for m, name in enumerate(self.info)}
+        return {name: self._modality(name, own) for name, own in theirs.items() if len(own)}
+
+    def by_pattern(self, items: Tensor) -> tuple[Tensor, list[Pattern]]:
+        """The ``items`` (B,) of incomplete data in the order of their patterns, and these."""
+        assert self.present is not None
+        order, patterns = by_pattern(self.present[items.cpu().numpy()])
+        return items[torch.from_numpy(order).to(items.device)], patterns
 
     def _modality(self, name: str, items: Tensor) -> Tensor:
         rows = self._index[name][items] if name in self._index else items
@@ -126,7 +145,7 @@ def _rows(array: np.ndarray | Rows, place: torch.device) -> Tensor | Rows:
 def _word_lengths(array: np.ndarray | Rows, info: ModalityInfo, place: torch.device) -> Tensor:
     fill, alphabet = info.fill or " ", info.alphabet or text.ALPHABET
     lengths = [text.word_lengths(part, fill=fill, alphabet=alphabet) for part in parts(array)]
-    return torch.from_numpy(np.concatenate(lengths)).to(place)
+    return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *lengths])).to(place)
 
 
 def permutation(count: int, seed: int, epoch: int, device: torch.device) -> Tensor:

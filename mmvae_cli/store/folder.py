@@ -6,14 +6,14 @@ Layout of a store (docs/own-data.md says the same for people who write their own
     preview.png                  a look at it
     {split}/{modality}.npy       image: uint8 (N, C, H, W); text: uint8 (N, L), positions in the modality's alphabet;
                                  vector: float32 (N, F)
-    {split}/{modality}.index.npy optional int32 (items,): row of the array that belongs to item i
+    {split}/{modality}.index.npy optional int32 (items,): row of the array that belongs to item i; -1: it has none
     {split}/labels.npy           int64 (items,) classes, or uint8 (items, A) attributes in 0/1
 """
 
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -84,7 +84,8 @@ class Store:
         return array
 
     def index(self, split: str, modality: str) -> np.ndarray | None:
-        """int32 (items,): which row of :meth:`array` belongs to item i; None where row i is item i."""
+        """int32 (items,): which row of :meth:`array` belongs to item i, -1 where it has none; None where row i is item
+        i."""
         name = f"{split}/{modality}.index.npy"
         if name not in self.info.files:
             return None
@@ -92,11 +93,30 @@ class Store:
         rows = len(self._load(f"{split}/{modality}.npy"))
         if index.dtype != np.int32 or index.shape != (self.count(split),):
             raise self._damaged(name, f"holds {index.dtype} {index.shape}, not int32 ({self.count(split)},)")
-        if index.min() == -1:
-            raise self._damaged(name, "marks items as absent (-1): incomplete data are not supported yet")
-        if index.min() < 0 or index.max() >= rows:
+        if index.min() == -1 and self.info.version == 1:
+            raise self._damaged(name, "marks items as absent (-1), which data of version 1 cannot")
+        if index.min() < -1 or index.max() >= rows:
             raise self._damaged(name, f"points outside the {rows} rows of {modality}.npy")
         return index
+
+    def present(self, split: str, modalities: Iterable[str]) -> np.ndarray | None:
+        """bool (items, M): which of the ``modalities`` each item has; None where every item has them all. Raises
+        DataProblem for an item that has none of the whole store."""
+        table = self._table(split, list(modalities))
+        if table.all():
+            return None
+        nothing = np.flatnonzero(~table.any(1))
+        if len(nothing) and len(empty := np.flatnonzero(~self._table(split, list(self.info.modalities)).any(1))):
+            raise DataProblem(f"{self.folder}: item {empty[0]} of {split} has no modality at all", _AGAIN)
+        return table
+
+    def _table(self, split: str, modalities: list[str]) -> np.ndarray:
+        """bool (items, M)."""
+        table = np.ones((self.count(split), len(modalities)), bool)
+        for m, name in enumerate(modalities):
+            if (index := self.index(split, name)) is not None:
+                table[:, m] = index >= 0
+        return table
 
     def labels(self, split: str) -> np.ndarray:
         """int64 (items,) classes or uint8 (items, A) attributes; zeros where the data have no labels."""
@@ -113,10 +133,11 @@ class Store:
             raise self._damaged(f"{split}/labels.npy", f"has a label outside 0..{top}")
         return labels
 
-    def check(self, split: str, modalities: Iterable[str]) -> None:
+    def check(self, split: str, modalities: Collection[str]) -> None:
         """Read and check the arrays now, so that damage is seen before anything is done; a file is hashed once."""
         for modality in modalities:
             self.array(split, modality)
+        self.present(split, modalities)
 
     def _load(self, name: str) -> np.ndarray | Rows:
         if name not in self._loaded:
@@ -215,13 +236,30 @@ def finish(folder: Path, info: StoreInfo, *, replace: bool = False) -> StoreInfo
     if description.exists() and not replace:
         raise UsageProblem(f"{description} exists", "write into another folder, or call finish(..., replace=True)")
     files = {path.relative_to(folder).as_posix(): _describe(path) for path in visible(folder.glob("[!.]*/*.npy"))}
-    complete = StoreInfo.model_validate(info.model_dump() | {"files": {k: v.model_dump() for k, v in files.items()}})
+    known = {"files": {k: v.model_dump() for k, v in files.items()}, "version": _version(folder, info)}
+    complete = StoreInfo.model_validate(info.model_dump() | known)
     for split in complete.splits:
         for modality in complete.modalities:
             _check_written(folder, complete, split, modality)
-        Store(folder, verify=False, info=complete).labels(split)
+        written = Store(folder, verify=False, info=complete)
+        written.labels(split)
+        written.present(split, complete.modalities)
     write_json(description, complete.model_dump(mode="json"))
     return complete
+
+
+def _version(folder: Path, info: StoreInfo) -> int:
+    """The oldest that says all there is to say."""
+    indices = [folder / split / f"{name}.index.npy" for split in info.splits for name in info.modalities]
+    return 2 if any(path.is_file() and _marks_absent(path) for path in indices) else 1
+
+
+def _marks_absent(path: Path) -> bool:
+    try:
+        index = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError, OSError):
+        return False  # whoever reads it next says what it is
+    return index.dtype == np.int32 and bool((index == -1).any())
 
 
 def _describe(path: Path) -> FileInfo:
@@ -237,6 +275,9 @@ def _check_written(folder: Path, info: StoreInfo, split: str, modality: str) -> 
     """Raise DataProblem for what a reader would refuse, and for pictures that were fractions before they became bytes:
     all of them black. The folder is opened anew, so that no more than one array is held in memory."""
     array = Store(folder, verify=False, info=info).array(split, modality)
-    if info.modalities[modality].kind == "image" and 0 < max(int(part.max()) for part in parts(array)) <= 1:
+    if (
+        info.modalities[modality].kind == "image"
+        and 0 < max((int(part.max()) for part in parts(array)), default=0) <= 1
+    ):
         path = folder / split / f"{modality}.npy"
         raise DataProblem(f"{path} has no value above 1: pictures are bytes, 0 to 255", "multiply fractions by 255")

@@ -17,7 +17,7 @@ from mmvae_cli.process.paths import shown
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.wording import first_problem
 
-FORMAT, VERSION = "mmvae-dataset", 1
+FORMAT, VERSION = "mmvae-dataset", 2
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
@@ -97,10 +97,11 @@ UNLABELLED = LabelInfo(kind="class", names=("unlabelled",))
 
 
 class StoreInfo(_Part):
-    """The content of dataset.json. ``labels``: None for data without any."""
+    """The content of dataset.json. ``labels``: None for data without any. ``version``: 2 where an index marks items as
+    absent (-1), which readers of version 1 alone do not know; else 1."""
 
     format: Literal["mmvae-dataset"] = "mmvae-dataset"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1
     name: str = Field(pattern=_NAME)
     modalities: dict[str, ModalityInfo] = Field(min_length=1)
     splits: dict[str, SplitInfo] = Field(min_length=1)

@@ -30,11 +30,16 @@ class Way(NamedTuple):
     lanes: bool = False  # modalities side by side
 
 
-def way_of(device: torch.device, settings: TrainingSpec, world: World, steps: int, *, on_device: bool) -> Way:
+def way_of(
+    device: torch.device, settings: TrainingSpec, world: World, steps: int, *, on_device: bool, complete: bool = True
+) -> Way:
     """The way for ``steps`` steps on ``device``; ``on_device``: the data lie there. Under torchrun neither the graph
-    nor the lanes: the processes' exchange of gradients is not made for them. Warns where torch.compile does not work.
-    """
+    nor the lanes: the processes' exchange of gradients is not made for them. Nor where rows differ in what they have
+    (not ``complete``): so do the sizes of a step's tensors. Warns where torch.compile does not work."""
     if device.type != "cuda" or settings.compile == "off":
+        return Way()
+    if not complete:
+        console.say("incomplete data: each step is called, not recorded, as its rows differ in what they have")
         return Way()
     compiled = steps > WORTH_COMPILING
     if compiled and (fault := compiler_fault(device)):
@@ -69,7 +74,8 @@ class Engine:
         self, step: Step, optimizer: torch.optim.Optimizer, data: Split, settings: TrainingSpec, world: World, way: Way,
         *, start: int, total: int,
     ) -> None:  # fmt: skip
-        self.data, self.per_epoch = data, data.count // settings.batch_size
+        self.data, self._count = data, data.count if data.used is None else len(data.used)
+        self.per_epoch = self._count // settings.batch_size
         self._step, self._optimizer, self._settings, self._world, self._total = step, optimizer, settings, world, total
         self._rows, self._device = world.rows(settings.batch_size), data.device
         count = self._rows.stop - self._rows.start
@@ -86,7 +92,8 @@ class Engine:
         size, seed = self._settings.batch_size, self._settings.seed
         epoch, within = divmod(at, self.per_epoch)
         if epoch != self._epoch:
-            self._order, self._epoch = permutation(self.data.count, seed, epoch, self.data.place), epoch
+            order = permutation(self._count, seed, epoch, self.data.place)
+            self._order, self._epoch = order if self.data.used is None else self.data.used[order], epoch
             self.data.begin(epoch)
         self._at = at
         self._items.copy_(self._order[within * size : (within + 1) * size][self._rows])
@@ -103,11 +110,29 @@ class Engine:
         """The next step. Whatever changes from step to step lies in tensors or in the generator: it may be recorded."""
         model, goal, rows = self._step.model, self._step.goal, self._rows
         self._optimizer.zero_grad(set_to_none=True)
+        if self.data.present is not None:
+            return self._end(*self._by_pattern())
         batch = self.data.batch(self._items)
         noise = objective.draw_noise(model, goal, model.names, self._settings.batch_size, rows, self._device)
         if self._world.size > 1:  # each row its own dropout mask, not the same ones in every process
             runtime.seed(self._device, derive(self._settings.seed, "step", self._at, "rows from", rows.start))
-        loss, terms = self._forward(batch, noise)
+        self._end(*self._forward(batch, noise))
+
+    def _by_pattern(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss and terms where rows differ in what they have."""
+        model, whole = self._step.model, slice(None)
+        items, patterns = self.data.by_pattern(self._items)
+        noises = [
+            objective.draw_noise(
+                model, self._step.goal, [model.names[m] for m in own.present], own.rows, whole, self._device,
+                mixed=len(patterns) > 1,
+            )
+            for own in patterns
+        ]  # fmt: skip
+        found: tuple[torch.Tensor, torch.Tensor] = self._forward(self.data.batch(items), noises, patterns)
+        return found
+
+    def _end(self, loss: torch.Tensor, terms: torch.Tensor) -> None:
         self.meter.add(terms)
         if self._device.type == "cpu":
             self.meter.check()  # before the weights are touched

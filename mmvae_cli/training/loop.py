@@ -23,6 +23,7 @@ from mmvae_cli.run import prepare as needs
 from mmvae_cli.run.checkpoint import Position
 from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store, batches
+from mmvae_cli.store.presence import Presence, of_training
 from mmvae_cli.training import plan
 from mmvae_cli.training.engine import Engine, way_of
 from mmvae_cli.training.meter import Log
@@ -97,10 +98,13 @@ def _train_locked(
             _note_state(run, "finished", position, recipe, total)  # killed between the last checkpoint and its note
         console.say(f"{run.folder} is finished ({settings.epochs} epochs); nothing to do")
         return
-    data = batches.Split(store, "train", model.names, device, seed, settings.data_on)
+    presence = of_training(store, recipe)
+    refuse_processes(presence, world)
+    data = batches.Split(store, "train", model.names, device, seed, settings.data_on, presence)
     if world.rank == 0:
         _open_run(recipe, request, run, store, device, world, position, total)
-    way = way_of(device, settings, world, total - position.step, on_device=data.on_device)
+    left, complete = total - position.step, data.present is None
+    way = way_of(device, settings, world, left, on_device=data.on_device, complete=complete)
     engine = Engine(step, optimizer, data, settings, world, way, start=position.step, total=total)
     log, saving, pace, started = Log(run, settings.tensorboard, world), Saving(), Pace(device), time.monotonic()
     asked_every = settings.log_every if world.size > 1 and device.type == "cuda" else 1  # asking all makes a GPU wait
@@ -145,6 +149,15 @@ def _train_locked(
     console.say(f"trained {settings.epochs} epochs in {console.duration(here(total).seconds)}")
 
 
+def refuse_processes(presence: Presence | None, world: World) -> None:
+    """Raise UsageProblem where several processes would share rows that differ in what they have."""
+    if world.size > 1 and presence is not None and presence.needed is not None:
+        raise UsageProblem(
+            f"{world.size} processes share batches of complete rows; here rows differ in what they have",
+            "train incomplete data in one process",
+        )
+
+
 class Saving:
     """Entered around each saving of a checkpoint. Where one takes its time, the next at an epoch's end waits for
     ``SAVING_SHARE`` times that time, so that saving takes a twentieth of the run at most."""
@@ -168,9 +181,16 @@ def _note(record: dict[str, Any], terms: Terms) -> str:
     """What the line of progress says of the joint posterior: its likelihoods and its KLs, each summed. The loss weighs
     them (beta, likelihood weights) and has more terms (unimodal ones), so that it is not their difference."""
     shares = {name: term.share for name, term in terms.items() if term.role == "log-likelihood"}  # or by component
-    likelihood = sum(record[name] * (share if isinstance(share, float) else 1) for name, share in shares.items())
+    likelihood = sum(_of_all_rows(record, name) * (share if isinstance(share, float) else 1)
+                     for name, share in shares.items())  # fmt: skip
     return (f"loss {record['loss']:,.1f} (weighted), log-likelihood {likelihood:,.1f}, "
             f"KL {likelihood - record['elbo']:,.2f}, {record['items_per_second']:,.0f} items/s")  # fmt: skip
+
+
+def _of_all_rows(record: dict[str, Any], name: str) -> float:
+    """A likelihood as a mean over all rows: those without the modality count 0."""
+    present: float = record.get(f"present.{name.rpartition('log_likelihood.')[2]}", 1.0)
+    return present * record[name] if present else 0.0
 
 
 def _check_rows(recipe: Recipe, world: World) -> None:

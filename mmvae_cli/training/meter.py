@@ -13,6 +13,7 @@ from mmvae_cli.run.checkpoint import Position
 from mmvae_cli.run.layout import Run
 from mmvae_cli.training.step import RESULTS
 
+_OF_A_MODALITY = "log_likelihood."
 FLUSHED_EVERY = 0.5
 """Seconds between two looks at a GPU's numbers."""
 
@@ -25,15 +26,21 @@ class Meter:
     def __init__(self, names: list[str], device: torch.device, world: World, rows: int, step: int = 0) -> None:
         self.names, self.world, self.rows = names, world, rows
         self._sum = torch.zeros(len(names), device=device)
+        self._counts: Tensor | None = None  # of the rows that had each term, where not all have all of them
         self._bad = torch.full((len(names),), torch.inf, device=device, dtype=torch.double)
         self._step = torch.full((), step, device=device, dtype=torch.double)
         self._flushed, self._since = step, time.monotonic()
 
     def add(self, terms: Tensor) -> None:
-        """The terms (T,) of the next step. It counts the steps in a tensor, as it may be recorded."""
+        """The terms (T,) of the next step, or (2, T) with how many rows each is the mean of. It counts the steps in a
+        tensor, as it may be recorded."""
+        rows: Tensor | int = self.rows
+        if terms.dim() == 2:
+            terms, counts = terms
+            self._counts, rows = counts if self._counts is None else self._counts + counts, counts
         self._step += 1
         self._bad.copy_(torch.where(torch.isfinite(terms), self._bad, self._bad.minimum(self._step)))
-        self._sum += terms * self.rows
+        self._sum += terms * rows
 
     def is_due(self) -> bool:
         """Whether the time since the last flush is worth a flush: a GPU has to be waited for."""
@@ -58,20 +65,26 @@ class Meter:
 
     def flush(self, step: int, epoch: int, batch_size: int, rate: float) -> dict[str, Any]:
         """The means of the ``steps`` since the last flush, over all ranks, and the speed; ``epoch`` counts from 0 as
-        the data order does, in the record from 1."""
+        the data order does, in the record from 1. Where rows differ in what they have, a mean is over the rows that
+        have the term, and ``present.m0`` is the share of rows that have m0."""
         steps = step - self._flushed
         if self.world.size > 1:
             torch.distributed.all_reduce(self._bad, torch.distributed.ReduceOp.MIN)
             torch.distributed.all_reduce(self._sum)
-        found = torch.cat([(self._sum / (batch_size * steps)).double(), self._bad]).tolist()  # one wait
-        values, bad = found[: len(self.names)], found[len(self.names) :]
+        rows = torch.full_like(self._sum, batch_size * steps) if self._counts is None else self._counts
+        found = torch.stack([(self._sum / rows).double(), self._bad, rows.double()]).tolist()  # one wait
+        values, bad, counts = found
         if min(bad) < math.inf:
             self._diverged(bad)
         now = time.monotonic()
         speed = steps * batch_size / (now - self._since)
         self._sum.zero_()
-        self._flushed, self._since = step, now
-        means = dict(zip(self.names, values, strict=True))
+        differ = self._counts is not None
+        self._counts, self._flushed, self._since = None, step, now
+        means = {name: value for name, value, count in zip(self.names, values, counts, strict=True) if count}
+        for name, count in zip(self.names, counts, strict=True) if differ else ():
+            if name.startswith(_OF_A_MODALITY):
+                means[f"present.{name.removeprefix(_OF_A_MODALITY)}"] = count / (batch_size * steps)
         record = {"step": step, "steps": steps, "epoch": epoch + 1, "learning_rate": rate, "items_per_second": speed}
         return record | means
 

@@ -36,7 +36,7 @@ def describe(recipe: Recipe, dataset: Path) -> list[str]:
 
         store = Store(dataset, verify=False)
         check_store(store, recipe)
-        count, per_epoch = store.count("train"), needs.steps_per_epoch(recipe, store)
+        count, per_epoch = needs.trained_items(recipe, store), needs.steps_per_epoch(recipe, store)
         data_bytes = sum(info.bytes for name, info in store.info.files.items() if name.startswith("train/"))
         lines.append(f"{'dataset':<32} {dataset} ({count:,} training items, fingerprint {store.fingerprint})")
         steps = recipe.training.epochs * per_epoch

@@ -14,12 +14,16 @@ from mmvae_cli.model.objective import Noise, Objective
 from mmvae_cli.model.terms import Terms, elbo, weigh
 from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.recipe import TrainingSpec
+from mmvae_cli.store.presence import Pattern
 
 RESULTS = ("loss", "elbo")
 
 
 class Step(nn.Module):
-    """Forward: batch and noise -> loss (scalar, nats per item), and the batch means of RESULTS and all terms (T,)."""
+    """Forward: batch and noise -> loss (scalar, nats per item), and the batch means of RESULTS and all terms (T,).
+
+    Where rows differ in what they have, there is a noise for each of the ``patterns``; the means are over the rows that
+    have a term, and a second row (2, T) says of how many."""
 
     def __init__(self, model: MultimodalVAE, goal: Objective, precision: str) -> None:
         super().__init__()
@@ -27,12 +31,29 @@ class Step(nn.Module):
         device = next(model.parameters()).device
         self.goal = replace(goal, warmth=torch.ones((), device=device)) if goal.spec.beta_warmup else goal
 
-    def forward(self, batch: Batch, noise: Noise) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, batch: Batch, noise: Noise | list[Noise], patterns: list[Pattern] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        if isinstance(noise, list):
+            return self._by_pattern(batch, noise, patterns or [])
         networks = runtime.autocast(self.precision, noise.shared[0].device)
         terms = bound.bound_terms(self.model, batch, self.goal, noise, networks)
         loss = weigh(terms).mean()
         values = torch.stack([elbo(terms), *(term.shown() for term in terms.values())]).detach()
         return loss, torch.cat([loss.detach()[None], values.mean(1)])
+
+    def _by_pattern(self, batch: Batch, noises: list[Noise], patterns: list[Pattern]) -> tuple[Tensor, Tensor]:
+        networks = runtime.autocast(self.precision, noises[0].shared[0].device)
+        if len(patterns) == 1:
+            found = [bound.bound_terms(self.model, batch, self.goal, noises[0], networks)]
+        else:
+            found = bound.terms_by_pattern(self.model, batch, patterns, self.goal, noises, networks)
+        losses = torch.cat([weigh(terms) for terms in found])
+        values = [[losses], [elbo(terms) for terms in found]]
+        values += [[terms[name].shown() for terms in found if name in terms] for name in self.terms]
+        means = [torch.cat(parts).mean() if parts else losses.new_zeros(()) for parts in values]
+        counts = [float(sum(map(len, parts))) for parts in values]
+        return losses.mean(), torch.stack([torch.stack(means).detach(), losses.new_tensor(counts)])
 
     @cached_property
     def terms(self) -> Terms:
