@@ -70,10 +70,10 @@ def test_a_batch_holds_what_is_there_in_the_order_of_patterns(tmp_path):
     store = Store(image_store(tmp_path / "tiny"))
     table = np.array([[1, 1, 0], [0, 1, 0], [1, 1, 0], [0, 1, 0], *[[1, 1, 1]] * 36], bool)
     data = batches.Split(store, "train", NAMES, CPU, 0, presence=presence.Presence(np.arange(40), table))
-    items, patterns = data.by_pattern(torch.arange(4))
+    order, patterns = data.by_pattern(items := torch.tensor([3, 0, 1, 2]))
     assert patterns == [Pattern((1,), 2), Pattern((0, 1), 2)]
-    assert items.tolist() == [1, 3, 0, 2]
-    batch = data.batch(items)
+    assert items[order].tolist() == [3, 1, 0, 2]
+    batch = data.batch(items[order])
     assert {name: len(x) for name, x in batch.items()} == {"m0": 2, "m1": 4}, "m2 is not there at all"
     pictures = torch.from_numpy(store.array("train", "m0")[[0, 2]]) / 255
     torch.testing.assert_close(batch["m0"], pictures)

@@ -87,6 +87,8 @@ def _items(labels: np.ndarray, by_class: bool) -> list[int]:
 def _cell(folder: Path, name: str, known: ModalityInfo, item: int) -> np.ndarray | str:
     index = folder / "test" / f"{name}.index.npy"
     row = int(np.load(index, mmap_mode="r", allow_pickle=False)[item]) if index.is_file() else item
+    if row < 0:
+        return "absent"
     content = np.array(np.load(folder / "test" / f"{name}.npy", mmap_mode="r", allow_pickle=False)[row])
     if known.kind == "image":
         return content if content.shape[0] in (1, 3) else content[:1]

@@ -14,6 +14,7 @@ from mmvae_cli.compute.runtime import derive
 from mmvae_cli.evaluation.encoding import Setting
 from mmvae_cli.evaluation.scores import average_precision
 from mmvae_cli.process import console, signals
+from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.store import batches
 
@@ -49,6 +50,10 @@ def train(name: str, network: nn.Module, setting: Setting) -> Score:
     for module in network.modules():
         if callable(reset := getattr(module, "reset_parameters", None)):
             reset()
+    for split in ("train", "test"):
+        if not len(batches.Split(setting.store, split, [name], setting.device, seed).having(all_of_them=True)):
+            raise DataProblem(f"no item of {split} has {name}, so nothing can learn to judge it",
+                              "measure without coherence: --metrics latent,likelihood")  # fmt: skip
     data = batches.Split(setting.store, "train", [name], setting.device, seed)
     labels = torch.from_numpy(setting.store.labels("train").astype("int64")).to(setting.device)
     learned, held_out = _divided(name, setting, seed)
@@ -112,8 +117,9 @@ def _divided(name: str, setting: Setting, seed: int) -> tuple[Tensor, Tensor]:
     """Training items to learn from, and others to see how well: a tenth of the stored rows, at most HELD_OUT, none of
     which is learned from by way of another item. Where there are too few rows, as of ten words, the same items."""
     index = setting.store.index("train", name)
+    items = np.arange(setting.store.count("train")) if index is None else np.flatnonzero(index >= 0)
     moving = setting.store.info.modalities[name].placement == "random"  # each item then has its own text of a row
-    rows = np.arange(setting.store.count("train")) if index is None or moving else index
+    rows = items if index is None or moving else index[items]
     used, first = np.unique(rows, return_index=True)
     mixed = batches.permutation(len(used), seed, 0, torch.device("cpu")).numpy()
     enough = len(used) >= ROWS_A_LABEL * len(setting.labels.names)
@@ -121,7 +127,7 @@ def _divided(name: str, setting: Setting, seed: int) -> tuple[Tensor, Tensor]:
     learned = np.flatnonzero(~np.isin(rows, used[chosen]))
     learned = np.resize(learned, max(2, len(learned)))  # batch normalisation needs two
     held_out = first[chosen] if enough else first[mixed[:HELD_OUT]]
-    return torch.from_numpy(learned), torch.from_numpy(held_out)
+    return torch.from_numpy(items[learned]), torch.from_numpy(items[held_out])
 
 
 def _loss(logits: Tensor, labels: Tensor) -> Tensor:
@@ -142,7 +148,7 @@ def score(name: str, network: nn.Module, setting: Setting, split: str) -> Score:
     """The score on all items of a split; leaves the network in eval mode."""
     data = batches.Split(setting.store, split, [name], setting.device, setting.spec.seed)
     labels = torch.from_numpy(setting.store.labels(split).astype("int64"))
-    return _score(name, network, data, torch.arange(data.count), labels, setting)
+    return _score(name, network, data, data.having(all_of_them=True), labels, setting)
 
 
 @torch.no_grad()

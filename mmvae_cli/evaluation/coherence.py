@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmvae_cli.evaluation.classifier_training import judged
 from mmvae_cli.evaluation.encoding import (
     BLOCK,
+    NOBODY_HAS_ALL,
     Data,
     Experts,
     Setting,
@@ -34,68 +35,89 @@ def measure(setting: Setting, data: Data, test: Experts, classifiers: dict[str, 
         joint = _joint(setting, mine, classifiers, shown)
         found = from_all(setting, _conditional(setting, mine, classifiers, shown))
     real = from_all(setting, _real(setting, data, mine, classifiers))
-    labels = [block.labels.cpu() for block in blocks(test, BLOCK, setting)]
+    tested = list(blocks(test, BLOCK, setting))
+    labels = [block.labels.cpu() for block in tested]
     scored = _accuracies if setting.labels.kind == "class" else _average_precisions
     ceiling = _real_accuracies if setting.labels.kind == "class" else _real_average_precisions
-    return joint | scored(setting, found, labels) | ceiling(setting, real, labels)
+    return joint | scored(setting, found, tested) | ceiling(setting, real, labels)
 
 
 @torch.no_grad()
 def _real(
     setting: Setting, data: Data, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module]
 ) -> dict[int, Tensor]:
-    """What the classifiers say of real items, (M, b, labels) for every block of ours, by its number and on the CPU."""
+    """What the classifiers say of real items, (M, b, labels) for every block of ours, by its number and on the CPU; nan
+    where an item lacks a modality."""
     own = {}
     for number, part in mine:
         signals.leave_if_requested("no evaluation was written")
         torch.manual_seed(setting.seed(f"real data {number}"))  # train mode drops at random
-        batch = data.batch(part.items)
-        own[number] = torch.stack([classifier(judged(batch[name], setting, name)).cpu()
-                                   for name, classifier in classifiers.items()])  # fmt: skip
+        batch, verdicts = data.batch(part.items), []
+        for m, (name, classifier) in enumerate(classifiers.items()):
+            has, said = part.has((m,)), torch.full((len(part.items), len(setting.labels.names)), math.nan)
+            if has.any():
+                said[has] = classifier(judged(batch[name], setting, name)).cpu()
+            verdicts.append(said)
+        own[number] = torch.stack(verdicts)
     return own
 
 
 def _real_accuracies(setting: Setting, real: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
     """The result's fields that no coherence can exceed but by luck, from logits (M, b, classes)."""
-    given = torch.cat(real, 1).argmax(-1)
-    right_ones, agree = (given == torch.cat(labels)).double().mean(1), (given == given[0]).all(0).double().mean()
-    ceiling = dict(zip(setting.model.names, right_ones.tolist(), strict=True))
-    return {"classifiers": ceiling, "joint_ceiling": _no_joint(setting) or float(agree)}
+    logits, truth = torch.cat(real, 1), torch.cat(labels)
+    given, has = logits.argmax(-1), ~logits.isnan().any(-1)
+    ceiling = {name: _share((given[m] == truth)[has[m]]) for m, name in enumerate(setting.model.names)}
+    agree = (given == given[0]).all(0)[has.all(0)]
+    return {"classifiers": ceiling, "joint_ceiling": _no_joint(setting) or _share(agree)}
+
+
+def _share(right_ones: Tensor) -> Value:
+    """The share of bool (n,) that is true."""
+    return float(right_ones.double().mean()) if len(right_ones) else NOBODY_HAS_ALL
 
 
 def _real_average_precisions(setting: Setting, real: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
     """The same from scores (M, b, A)."""
     per_label, ceiling = {}, {}
     for m, name in enumerate(setting.model.names):
-        per_label[name] = average_precisions([block[m] for block in real], labels, setting)
+        scores, theirs = [block[m] for block in real], labels
+        if any(block.isnan().any() for block in scores):
+            has = [~block.isnan().any(-1) for block in scores]
+            scores, theirs = _picked(scores, has), _picked(labels, has)
+        per_label[name] = average_precisions(scores, theirs, setting)
         ceiling[name] = mean_of(per_label[name].values())
     return {"classifiers": ceiling, "classifiers_per_label": per_label, "joint_ceiling": _no_joint(setting)}
 
 
-def _accuracies(setting: Setting, found: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
+def _picked(blocks: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
+    return [block[some] for block, some in zip(blocks, rows, strict=True)]
+
+
+def _accuracies(setting: Setting, found: list[Tensor], tested: list[Experts]) -> dict[str, Any]:
     """The result's fields for classes: blocks of counts (M, S, 1 + classes)."""
-    total, count = torch.stack(found).sum(0), sum(map(len, labels))
+    total = torch.stack(found).sum(0)
     values: dict[str, dict[str, Value]] = {}
     always: dict[str, dict[str, str]] = {}
     for s, subset in enumerate(setting.subsets):
-        source = setting.name_of(subset)
+        source, count = setting.name_of(subset), sum(int(block.has(subset).sum()) for block in tested)
         for name, (right_ones, *_), given in zip(
             setting.model.names, total[:, s].tolist(), total[:, s, 1:], strict=True
         ):
-            values.setdefault(source, {})[name] = value = right_ones / count
-            if math.isfinite(value) and (label := constant(given, setting)):
+            values.setdefault(source, {})[name] = value = right_ones / count if count else NOBODY_HAS_ALL
+            if isinstance(value, float) and math.isfinite(value) and (label := constant(given, setting)):
                 always.setdefault(source, {})[name] = label
     return {"metric": "accuracy", "conditional": values, "constant": always}
 
 
-def _average_precisions(setting: Setting, found: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
+def _average_precisions(setting: Setting, found: list[Tensor], tested: list[Experts]) -> dict[str, Any]:
     """The result's fields for attributes: blocks of scores (M, S, b, A)."""
     per_label: dict[str, dict[str, dict[str, Value]]] = {}
     means: dict[str, dict[str, Value]] = {}
     for s, subset in enumerate(setting.subsets):
-        source = setting.name_of(subset)
+        source, has = setting.name_of(subset), [block.has(subset) for block in tested]
+        labels = [block.labels.cpu()[own] for block, own in zip(tested, has, strict=True)]
         for m, name in enumerate(setting.model.names):
-            values = average_precisions([block[m, s] for block in found], labels, setting)
+            values = average_precisions(_picked([block[m, s] for block in found], has), labels, setting)
             per_label.setdefault(source, {})[name] = values
             means.setdefault(source, {})[name] = mean_of(values.values())
     return {"metric": "average_precision", "conditional": means, "per_label": per_label}
@@ -158,8 +180,12 @@ def _conditional(
         shape = (1 + len(setting.labels.names),) if by_class else part.labels.shape
         found = torch.zeros(len(names), len(subsets), *shape, dtype=torch.double if by_class else torch.float)
         for m, chunk, logits in _generated(setting, part, classifiers):
-            if by_class:
+            if by_class and part.present is None:
                 logits = torch.cat([right(logits, part.labels)[:, None], answers(logits)], -1)
+            elif by_class:
+                has = [part.has(setting.subsets[s]).to(logits.device) for s in chunk]
+                logits = torch.stack([torch.cat([right(own[rows], part.labels[rows])[None], answers(own[rows])])
+                                      for own, rows in zip(logits, has, strict=True)])  # fmt: skip
             found[m, chunk.start : chunk.stop] = logits.cpu()
         own[number] = found
         shown.advance(len(subsets))

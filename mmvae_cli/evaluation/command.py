@@ -9,7 +9,7 @@ from mmvae_cli.compute import runtime
 from mmvae_cli.disk.files import require_readable, require_writable, sha256, write_atomic
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.evaluation import attributes, classifiers, coherence, guessing, latent, likelihood
-from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Setting, measured_rows
+from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Experts, Setting, measured_rows, rows_having
 from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import Failure, UsageProblem
@@ -78,31 +78,39 @@ def _metrics(text: str) -> list[str]:
 def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], force: bool) -> EvaluationResult:
     spec, store, recipe = setting.spec, setting.store, setting.recipe
     data = Data(setting, spec.split, "evaluated items", spec.items)
+    if data.split.present is not None and spec.protocol == "released":
+        raise UsageProblem(f"protocol released measures complete data; {store.folder} lacks modalities in {spec.split}",
+                           "use the default protocol: --protocol default")  # fmt: skip
     everything = data.encode(data.order)
     test = measured_rows(everything, BLOCK, setting)
+    complete = everything.having(tuple(range(len(setting.model.names))))
     metrics: dict[str, Callable[[], dict[str, Any]]] = {
         "latent": lambda: latent.measure(setting, test),
         "coherence": lambda: coherence.measure(setting, data, test, classifiers.ready(setting, force=force)),
-        "likelihood": lambda: likelihood.measure(setting, data, everything.block(slice(0, spec.likelihood_items))),
+        "likelihood": lambda: likelihood.measure(setting, data, complete.block(slice(0, spec.likelihood_items))),
     }
-    measured = {name: _undefined(name, setting) or measure() for name, measure in metrics.items() if name in wanted}
+    measured = {
+        name: _undefined(name, setting, complete) or measure() for name, measure in metrics.items() if name in wanted
+    }
     values, reasons = result.with_reasons(measured)
     return EvaluationResult(
         protocol=spec.protocol, modalities=setting.model.names, settings=_settings(setting),
         run=result.RunFacts(recipe=recipe.name, method=recipe.model.method, seed=recipe.training.seed,
                             checkpoint=found.path.name, step=found.position.step, epoch=found.position.epoch),
         dataset=result.DatasetFacts(name=store.name, fingerprint=store.fingerprint, split=spec.split,
-                                    count=len(test.items), stand_in=store.info.stand_in),
+                                    count=len(test.items), stand_in=store.info.stand_in,
+                                    rows=rows_having(setting, test)),
         base_rates=attributes.base_rates(setting, test),
         chance=chance(setting, test.labels) if store.info.labels else None, reasons=reasons, **values,
     )  # fmt: skip
 
 
-def _undefined(metric: str, setting: Setting) -> NotMeasured | None:
-    """Why a metric has no meaning for these data or this recipe, if so."""
+def _undefined(metric: str, setting: Setting, complete: Experts) -> NotMeasured | None:
+    """Why a metric has no meaning for these data or this recipe, if so; ``complete``: the items with all modalities."""
     if metric in _OF_LABELS:
         return NotMeasured("no labels") if setting.store.info.labels is None else None
-    return NotMeasured(why) if (why := setting.recipe.has_no_likelihood) else None
+    why = setting.recipe.has_no_likelihood or ("" if len(complete.items) else "no item has all modalities")
+    return NotMeasured(why) if why else None
 
 
 def _settings(setting: Setting) -> dict[str, Any]:
@@ -150,6 +158,11 @@ def report(found: EvaluationResult) -> str:
     trained = f"{found.run.recipe} seed {found.run.seed}, epoch {found.run.epoch}"
     measured = f"{about.count:,} {about.split} items of {about.name} ({about.fingerprint})"
     parts = [f"{trained}, on {measured}; protocol: {found.protocol}{stand_in}"]
+    if about.rows:
+        samples = found.latent.samples if found.latent else {}
+        rows = [[subset, f"{count:,}", f"{samples.get(subset, 0):,}"] for subset, count in about.rows.items()]
+        parts.append(console.table("incomplete data: what the scores of a source rest on",
+                                   ["source", f"{about.split} items", "labelled samples"], rows))  # fmt: skip
     if found.latent:
         rows = [[subset, guessing.score(found, value)] for subset, value in found.latent.values.items()]
         parts.append(console.table(f"latent representation ({found.latent.metric})", ["subset", "score"], rows))

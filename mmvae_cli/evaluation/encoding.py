@@ -13,13 +13,14 @@ from torch import Tensor
 from mmvae_cli.compute import runtime
 from mmvae_cli.compute.runtime import ALONE, World, derive
 from mmvae_cli.evaluation.protocol import Protocol, protocol_of
-from mmvae_cli.model.distributions import Distribution, at, joined
+from mmvae_cli.model.distributions import Distribution, at, joined, placed
 from mmvae_cli.model.posterior import powerset
-from mmvae_cli.model.vae import Batch, MultimodalVAE
+from mmvae_cli.model.vae import Batch, Encoded, MultimodalVAE
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import MAX_SUBSETS, EvaluationSpec, Recipe
 from mmvae_cli.recipe.families import Subset
+from mmvae_cli.run.result import NotMeasured
 from mmvae_cli.store import UNLABELLED, LabelInfo, Store, batches
 
 BLOCK = 256
@@ -31,6 +32,7 @@ _LATENTS_AT_ONCE = 1024
 _MOST_AT_ONCE, _LARGEST_LAYERS = 1 << 13, 4
 """On a GPU: the number from which on more together is no faster; and how many outputs of the largest layer are held
 at the same time, in half of the memory that is left."""
+NOBODY_HAS_ALL = NotMeasured("no item has all of it")
 T = TypeVar("T")
 
 
@@ -103,17 +105,33 @@ def sampled_subsets(modalities: int, most: int, seed: int) -> list[Subset]:
 
 
 class Experts(NamedTuple):
-    """Encoded items: shared (M, N, D), private (M, N, P) or None, labels (N,) or (N, A), and the items (N,)."""
+    """Encoded items: shared (M, N, D), private (M, N, P) or None, labels (N,) or (N, A), and the items (N,).
+
+    ``present`` bool (N, M): which modalities each item has, None where every item has all; experts of others are zeros,
+    for nobody to read."""
 
     shared: Distribution
     private: Distribution | None
     labels: Tensor
     items: Tensor
+    present: Tensor | None = None
 
-    def block(self, rows: slice) -> "Experts":
-        every = slice(None)
+    def block(self, rows: slice | Tensor) -> "Experts":
+        """Some of the items, by a slice or bool (N,)."""
+        every, has = slice(None), self.present
         private = self.private and at(self.private, (every, rows))
-        return Experts(at(self.shared, (every, rows)), private, self.labels[rows], self.items[rows])
+        return Experts(at(self.shared, (every, rows)), private, self.labels[rows], self.items[rows],
+                       None if has is None else has[rows])  # fmt: skip
+
+    def has(self, subset: Subset) -> Tensor:
+        """bool (N,): whether an item has all of the subset."""
+        if self.present is None:
+            return torch.ones_like(self.items, dtype=torch.bool)
+        return self.present[:, list(subset)].all(1)
+
+    def having(self, subset: Subset) -> "Experts":
+        """The items that have all of the subset."""
+        return self if self.present is None else self.block(self.has(subset))
 
 
 class Data:
@@ -123,7 +141,8 @@ class Data:
         self.setting = setting
         self.split = batches.Split(setting.store, split, setting.model.names, setting.device, setting.spec.seed)
         generator = torch.Generator().manual_seed(setting.seed(f"order of {purpose}"))
-        self.order = torch.randperm(self.split.count, generator=generator)[:limit]
+        able = self.split.having(all_of_them=False)
+        self.order = able[torch.randperm(len(able), generator=generator)][:limit]
         self.labels = torch.from_numpy(setting.store.labels(split).astype("int64"))
 
     def batch(self, items: Tensor) -> Batch:
@@ -132,14 +151,35 @@ class Data:
     @torch.no_grad()
     def encode(self, items: Tensor) -> Experts:
         """Every modality of ``items`` through its encoder, once."""
-        shared, private = [], []
+        shared, private, has = [], [], self.split.present
         for part in items.split(1024):
             signals.leave_if_requested("no evaluation was written")
-            encoded = self.setting.model.encode(self.batch(part))
+            encoded = self.setting.model.encode(self.batch(part)) if has is None else self._encode_rows(part)
             shared.append(encoded.shared)
             private.append(encoded.private)
         own = None if private[0] is None else joined([p for p in private if p is not None], 1)
-        return Experts(joined(shared, 1), own, self.labels[items].to(self.setting.device), items)
+        present = None if has is None else torch.from_numpy(has[items.numpy()])
+        return Experts(joined(shared, 1), own, self.labels[items].to(self.setting.device), items, present)
+
+    def _encode_rows(self, items: Tensor) -> Encoded:
+        """Rows that differ in what they have: zeros stand for what is not there."""
+        order, patterns = self.split.by_pattern(items)
+        found = self.setting.model.encode_patterns(self.batch(items[order]), patterns)
+        back, everyone = order.argsort().to(self.setting.device), range(len(self.setting.model.names))
+        shared, private = (
+            None if parts[0] is None
+            else at(joined([placed(q, one.present, len(everyone)) for q, one in zip(parts, found, strict=True)], 1),
+                    (slice(None), back))
+            for parts in zip(*((one.shared, one.private) for one in found), strict=True)
+        )  # fmt: skip
+        return Encoded(tuple(everyone), shared, private)
+
+
+def rows_having(setting: Setting, experts: Experts) -> dict[str, int]:
+    """How many items have all of each subset; empty for complete data."""
+    if experts.present is None:
+        return {}
+    return {setting.name_of(subset): int(experts.has(subset).sum()) for subset in setting.subsets}
 
 
 def numbered_blocks(experts: Experts, size: int, setting: Setting) -> list[tuple[int, Experts]]:

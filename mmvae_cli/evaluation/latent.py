@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmvae_cli.evaluation.encoding import BLOCK, Data, Experts, Setting, blocks, from_all
+from mmvae_cli.evaluation.encoding import BLOCK, NOBODY_HAS_ALL, Data, Experts, Setting, blocks, from_all, rows_having
 from mmvae_cli.evaluation.scores import answers, average_precisions, constant, mean_of, right
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
@@ -31,12 +31,12 @@ def measure(setting: Setting, test: Experts) -> dict[str, Any]:
             shown.advance()
     found = from_all(setting, own)
     names = [setting.name_of(subset) for subset in setting.subsets]
-    values = {name: one.value for name, one in zip(names, found, strict=True)}
+    values, samples = {name: one.value for name, one in zip(names, found, strict=True)}, rows_having(setting, pool)
     if setting.labels.kind == "class":
         constant = {name: one.constant for name, one in zip(names, found, strict=True) if one.constant}
-        return {"metric": "accuracy", "values": values, "constant": constant}
+        return {"metric": "accuracy", "values": values, "constant": constant, "samples": samples}
     per_label = {name: one.per_label for name, one in zip(names, found, strict=True)}
-    return {"metric": "average_precision", "values": values, "per_label": per_label}
+    return {"metric": "average_precision", "values": values, "per_label": per_label, "samples": samples}
 
 
 def _warn_of_unseen(setting: Setting, known: Tensor, asked: Tensor) -> None:
@@ -56,6 +56,9 @@ class _Tested(NamedTuple):
 
 
 def _test_subset(setting: Setting, subset: Subset, pool: Experts, tested: list[Experts]) -> _Tested:
+    pool, tested = pool.having(subset), [own for block in tested if len((own := block.having(subset)).items)]
+    if not len(pool.items) or not tested:
+        return _Tested(NOBODY_HAS_ALL, {})
     by_attribute = setting.labels.kind == "attributes"
     features, labels = _means(setting, pool, subset), [block.labels for block in tested]
     x, y = features.cpu().double().numpy(), pool.labels.cpu().numpy()

@@ -25,9 +25,8 @@ def right(logits: Tensor, labels: Tensor) -> Tensor:
 def answers(logits: Tensor) -> Tensor:
     """How often each class is the answer: logits (..., b, classes) -> (..., classes)."""
     given = logits.argmax(-1)
-    return torch.zeros_like(logits[..., 0, :], dtype=torch.double).scatter_add_(
-        -1, given, torch.ones_like(given).double()
-    )
+    none = logits.new_zeros(*logits.shape[:-2], logits.shape[-1], dtype=torch.double)
+    return none.scatter_add_(-1, given, torch.ones_like(given).double())
 
 
 def constant(counts: Tensor, setting: Setting) -> str | None:

@@ -53,17 +53,21 @@ class DatasetFacts(_Part):
     split: str
     count: int
     stand_in: str | None = None
+    rows: dict[str, int] = Field(default_factory=dict)
+    """Incomplete data: how many of the items have all of each subset, which scores of that source rest on."""
 
 
 class Latent(_Part):
     """Linear classification of the representation (Table 2, Figure 3 left). ``values``: subset -> score;
     ``per_label``: subset -> attribute -> average precision, where labels are attributes; ``constant``: subset whose
-    classifier gives all items one class -> that class."""
+    classifier gives all items one class -> that class; ``samples``, of incomplete data: subset -> how many labelled
+    training items have all of it."""
 
     metric: Literal["accuracy", "average_precision"]
     values: BySubset
     per_label: dict[str, dict[str, Score]] = Field(default_factory=dict)
     constant: dict[str, str] = Field(default_factory=dict)
+    samples: dict[str, int] = Field(default_factory=dict)
 
 
 class Coherence(_Part):

@@ -233,12 +233,26 @@ def as_strings(codes: np.ndarray, info: ModalityInfo) -> list[str]:
 # --- what is observed ------------------------------------------------------------------------------------------------
 
 
+def complete_items(sampler: Sampler) -> np.ndarray:
+    """int64 (n,): the items of the split that have every modality of the model."""
+    present = sampler.trained.store.present(sampler.split, sampler.model.names)
+    return np.arange(sampler.trained.store.count(sampler.split)) if present is None else np.flatnonzero(present.all(1))
+
+
 def choose_items(sampler: Sampler, count: int) -> np.ndarray:
-    """int64 (count,) test items drawn by the seed: with classes one of each class in turn (0, 1, ..., 9, 0, ...)."""
-    store, total = sampler.trained.store, sampler.trained.store.count(sampler.split)
+    """int64 (count,) test items drawn by the seed: with classes one of each class in turn (0, 1, ..., 9, 0, ...). Of
+    incomplete data those that have every modality."""
+    store, able = sampler.trained.store, complete_items(sampler)
+    total = len(able)
     if count > total:
-        raise UsageProblem(f"--count {count}: the {sampler.split} split has {total:,} items", "give a smaller --count")
-    order = np.random.default_rng(derive(sampler.seed, "sample", "items")).permutation(total)
+        has = "has" if total == store.count(sampler.split) else "has, complete,"
+        raise UsageProblem(
+            f"--count {count}: the {sampler.split} split {has} {total:,} items", "give a smaller --count"
+        )
+    if not total:
+        raise UsageProblem(f"no item of {sampler.split} has every modality", "samples from the prior need none: "
+                           "--kind prior")  # fmt: skip
+    order = able[np.random.default_rng(derive(sampler.seed, "sample", "items")).permutation(total)]
     if store.info.labels and store.info.labels.kind == "class":
         labels = store.labels(sampler.split)[order]
         grouped = np.argsort(labels, kind="stable")

@@ -20,7 +20,7 @@ from mmvae_cli.sampling.plan import Figure
 def usual_count(sampler: Sampler, figure: Figure) -> int:
     """The usual number, or as many test items as a small split has."""
     usual = plan.DEFAULT_COUNT[figure.kind]
-    return usual if figure.kind == "prior" else min(usual, sampler.trained.store.count(sampler.split))
+    return usual if figure.kind == "prior" else min(usual, len(generation.complete_items(sampler)))
 
 
 def make(sampler: Sampler, figure: Figure, count: int, run: Path, folder: Path) -> None:

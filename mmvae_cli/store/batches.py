@@ -118,10 +118,17 @@ class Split:
         return {name: self._modality(name, own) for name, own in theirs.items() if len(own)}
 
     def by_pattern(self, items: Tensor) -> tuple[Tensor, list[Pattern]]:
-        """The ``items`` (B,) of incomplete data in the order of their patterns, and these."""
+        """Of ``items`` (B,) of incomplete data: the order (B,) in which rows of one pattern stand together, and the
+        patterns."""
         assert self.present is not None
         order, patterns = by_pattern(self.present[items.cpu().numpy()])
-        return items[torch.from_numpy(order).to(items.device)], patterns
+        return torch.from_numpy(order).to(items.device), patterns
+
+    def having(self, *, all_of_them: bool) -> Tensor:
+        """int64 (n,): the items that have all, or any, of the modalities."""
+        if self.present is None:
+            return torch.arange(self.count)
+        return torch.from_numpy(np.flatnonzero(self.present.all(1) if all_of_them else self.present.any(1)))
 
     def _modality(self, name: str, items: Tensor) -> Tensor:
         rows = self._index[name][items] if name in self._index else items

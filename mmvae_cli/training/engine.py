@@ -121,7 +121,7 @@ class Engine:
     def _by_pattern(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and terms where rows differ in what they have."""
         model, whole = self._step.model, slice(None)
-        items, patterns = self.data.by_pattern(self._items)
+        order, patterns = self.data.by_pattern(self._items)
         noises = [
             objective.draw_noise(
                 model, self._step.goal, [model.names[m] for m in own.present], own.rows, whole, self._device,
@@ -129,7 +129,7 @@ class Engine:
             )
             for own in patterns
         ]  # fmt: skip
-        found: tuple[torch.Tensor, torch.Tensor] = self._forward(self.data.batch(items), noises, patterns)
+        found: tuple[torch.Tensor, torch.Tensor] = self._forward(self.data.batch(self._items[order]), noises, patterns)
         return found
 
     def _end(self, loss: torch.Tensor, terms: torch.Tensor) -> None:

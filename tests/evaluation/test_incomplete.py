@@ -1,0 +1,120 @@
+"""Evaluation of incomplete data: which rows each number rests on."""
+
+import numpy as np
+import pytest
+import torch
+
+from mmvae_cli.compute import runtime
+from mmvae_cli.evaluation import classifier_training, command, encoding, latent
+from mmvae_cli.evaluation.encoding import Data, Setting
+from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.store import Store
+from mmvae_cli.store import folder as store
+from mmvae_cli.training.loop import Request, train
+
+from recipes import tiny
+from stores import image_store
+
+SHAPE = (3, 8, 8)
+
+
+@pytest.fixture(autouse=True)
+def quick_judges(monkeypatch):
+    monkeypatch.setattr(classifier_training, "MOST", 100)
+
+
+def take(folder, split, name, absent):
+    rows = np.load(folder / split / f"{name}.npy")
+    np.save(folder / split / f"{name}.npy", rows[~absent])
+    np.save(folder / split / f"{name}.index.npy", np.where(absent, -1, np.cumsum(~absent) - 1).astype(np.int32))
+
+
+def incomplete(folder, train=0.2, test=0.25):
+    """m1 and m2 are missing here and there, never both."""
+    image_store(folder, shape=SHAPE, counts=(160, 80))
+    for split, share, count in (("train", train, 160), ("test", test, 80)):
+        drawn = np.random.default_rng(0).random(count)
+        take(folder, split, "m1", drawn < share)
+        take(folder, split, "m2", drawn > 1 - share)
+    store.finish(folder, Store(folder, verify=False).info, replace=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    place = tmp_path_factory.mktemp("holes")
+    recipe = tiny(3, shape=SHAPE, dataset__name=str(incomplete(place / "data")), training__epochs=20,
+                  training__learning_rate=3e-3)  # fmt: skip
+    train(recipe, Request(place / "run", place / "data", "cpu"))
+    return place, recipe
+
+
+def evaluated(place, **more):
+    settings = {"metrics": "latent,coherence,likelihood", "protocol": None, "chosen": None, "device": "cpu",
+                "force": True, "verify": True, "data_dir": place, "out": place / "out.json"}  # fmt: skip
+    return command.run(place / "run", **settings | more)[1]
+
+
+def test_every_number_says_on_which_rows_it_rests(world):
+    place, _ = world
+    found = evaluated(place)
+    table = Store(place / "data").present("test", ["m0", "m1", "m2"])
+    rows = found.dataset.rows
+    assert found.dataset.count == 80
+    assert (rows["m0"], rows["m1"], rows["m2"]) == (80, *table[:, 1:].sum(0))
+    assert rows["m0+m1+m2"] == rows["m1+m2"] == table.all(1).sum() == found.likelihood.count
+    assert found.latent.samples["m0"] == 40
+    assert found.latent.samples["m1+m2"] < 40
+    assert all(value is not None for row in found.coherence.conditional.values() for value in row.values())
+    assert min(found.latent.values.values()) > 0.5, "brightness follows the label"
+    text = command.report(found)
+    assert "incomplete data: what the scores of a source rest on" in text
+    assert f"{rows['m1']}" in text
+
+
+def test_scores_are_those_of_the_rows_that_have_the_source(world):
+    """The latent score of m1 is that of data from which the rows without m1 were left out."""
+    place, recipe = world
+    model = MultimodalVAE(recipe).eval()
+    setting = Setting(model, recipe, Store(place / "data"), runtime.pick_device("cpu"))
+    data = Data(setting, "test", "evaluated items")
+    experts = data.encode(data.order)
+    own = experts.having((1,))
+    alone = model.encode({"m1": data.batch(own.items)["m1"]})
+    torch.testing.assert_close(own.shared.mean[1], alone.shared.mean[0], rtol=1e-5, atol=1e-5)
+    assert torch.equal(own.labels, data.labels[own.items])
+    whole = latent._test_subset(setting, (1,), own, [own])
+    assert latent._test_subset(setting, (1,), experts, [experts]) == whole
+    assert encoding.rows_having(setting, experts)["m1"] == len(own.items) < 80
+
+
+def test_what_nobody_has_is_not_measured(tmp_path):
+    data = image_store(tmp_path / "data", shape=SHAPE, counts=(160, 80))
+    half = np.arange(80) < 40
+    take(data, "test", "m1", half)
+    take(data, "test", "m2", ~half)
+    store.finish(data, Store(data, verify=False).info, replace=True)
+    recipe = tiny(3, shape=SHAPE, dataset__name=str(data), training__epochs=1)
+    train(recipe, Request(tmp_path / "run", data, "cpu"))
+    found = evaluated(tmp_path)
+    assert found.reasons["likelihood"] == "no item has all modalities"
+    assert found.reasons["latent.values.m1+m2"] == found.reasons["coherence.conditional.m1+m2.m0"]
+    assert found.latent.values["m0+m1"] is not None
+    assert found.latent.values["m0+m1+m2"] is None
+    assert found.reasons["coherence.joint_ceiling"] == "no item has all of it"
+    assert "not measured: likelihood" in command.report(found)
+
+
+def test_what_cannot_be_measured_on_incomplete_data_is_refused(world, tmp_path):
+    place, _ = world
+    with pytest.raises(UsageProblem, match=r"protocol released measures complete data; .* lacks modalities in test"):
+        evaluated(place, protocol="released")
+    data = image_store(tmp_path / "data", shape=SHAPE, counts=(160, 80))
+    take(data, "train", "m2", np.ones(160, bool))
+    store.finish(data, Store(data, verify=False).info, replace=True)
+    recipe = tiny(3, shape=SHAPE, dataset__name=str(data), training__epochs=1)
+    train(recipe, Request(tmp_path / "run", data, "cpu"))
+    with pytest.raises(DataProblem, match="no item of train has m2, so nothing can learn to judge it"):
+        evaluated(tmp_path)
+    assert evaluated(tmp_path, metrics="latent").latent.values["m0"] is not None
