@@ -106,6 +106,13 @@ class Likelihood(_Part):
     per_modality: ByTarget
 
 
+NAMED_LATER = {
+    "default": {"attribute_scores": "scores", "attribute_average": "items"},
+    "released": {"attribute_scores": "predictions", "attribute_average": "blocks"},
+}
+"""Settings that evaluation.json did not always name, and what they were by then: an older file reads as a newer one."""
+
+
 class EvaluationResult(_Part):
     """``base_rates``: the share of the evaluated items that have each attribute, which is the average precision of a
     guess (empty for classes). ``chance``: what a guess scores: the share of the most frequent class, or the mean base
@@ -182,4 +189,5 @@ def first(names: list[str]) -> str:
 
 def load(path: Path) -> EvaluationResult:
     """Read and check an evaluation.json. Raises DataProblem in one line, Unreadable where it may not be read."""
-    return believed(EvaluationResult, read_json(path), path, "run mmvae evaluate again")
+    found = believed(EvaluationResult, read_json(path), path, "run mmvae evaluate again")
+    return found.model_copy(update={"settings": NAMED_LATER[found.protocol] | found.settings})

@@ -7,6 +7,7 @@ import pytest
 from mmvae_cli.comparison.collect import collect, find_runs
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.run.result import NAMED_LATER
 
 from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, study
 
@@ -65,6 +66,13 @@ def test_runs_measured_differently_are_named_not_mixed(
 def test_a_limit_above_the_number_of_items_is_no_difference(tmp_path: Path) -> None:
     for seed, limit in enumerate((None, 20_000)):
         settings = {"latent_samples": 500, "seed": 0, "items": limit, "likelihood_items": limit}
+        make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=seed), "polymnist", settings=settings)
+    assert collect([tmp_path]).left_out == []
+
+
+def test_an_evaluation_of_before_a_setting_had_a_name_stands_beside_one_of_today(tmp_path: Path) -> None:
+    for seed, named in enumerate(({}, NAMED_LATER["default"])):
+        settings = {"latent_samples": 500, **named}
         make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=seed), "polymnist", settings=settings)
     assert collect([tmp_path]).left_out == []
 
