@@ -128,8 +128,8 @@ def _differences(
         remarks.append(f"at most {settings['subsets_per_size']} subsets of each size here, all of them there")
     if "coherence" in metric and not settings.get("classifiers", "released").startswith("released"):
         remarks.append("judged by other networks than the paper's")
-    if evaluation.protocol != "released":
-        remarks.append(_protocol_remark(metric, entry["dataset"]))
+    if evaluation.protocol != entry.get("protocol", "released"):
+        remarks.append(_protocol_remark(metric, entry))
     likelihood, samples = evaluation.likelihood, 12 if evaluation.protocol == "released" else 15
     if metric.startswith("log_likelihood") and likelihood and likelihood.importance_samples != samples:
         there = "the released code takes 12" if samples == 12 else "15 there"
@@ -173,11 +173,14 @@ def _recipe_differences(known: dict[str, Any], expected: dict[str, Any]) -> list
     return remarks
 
 
-def _protocol_remark(metric: str, dataset: str) -> str:
-    """What protocol ``default`` does otherwise than the released code, on which the paper's numbers presumably rest."""
+def _protocol_remark(metric: str, entry: dict[str, Any]) -> str:
+    """What protocol ``default`` does otherwise than the released code, on which the paper's numbers presumably rest;
+    or ``released`` otherwise than the source of the entry."""
+    if entry.get("protocol") == "default":
+        return "protocol released leaves the classifiers in train mode; there they are in eval mode"
     if metric.startswith("log_likelihood"):
         return "protocol default weighs importance samples per item; the released code groups them across items"
-    if metric == "latent" and dataset == "celeba":
+    if metric == "latent" and entry["dataset"] == "celeba":
         return "protocol default scores average precision by probabilities; the released code by hard predictions"
     if "coherence" in metric:
         return "protocol default judges with classifiers in eval mode; the released code leaves them in train mode"

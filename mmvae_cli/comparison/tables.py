@@ -122,12 +122,11 @@ class _Maker:
         return table
 
     def _add_published(self, table: Table, one: Group, sources: str) -> None:
-        """A row per kind of source: the paper's values of several metrics share one, another paper's have their own."""
-        for external in (False, True):
-            mine = [p for p in self.published if p.group is one and p.external == external and sources in p.source]
-            mine = [p for p in mine if any(c.key in p.values for c in table.columns)]
-            if not mine:
-                continue
+        """A row for each of those whose numbers they are, the paper first: values of several metrics share it."""
+        known = [p for p in self.published if p.group is one and sources in p.source]
+        known = [p for p in known if any(c.key in p.values for c in table.columns)]
+        for label in dict.fromkeys(p.label for p in sorted(known, key=lambda p: p.external)):
+            mine = [p for p in known if p.label == label]
             values = {key: stat for p in mine for key, stat in p.values.items()}
             places = {key: digits for p in mine for key, digits in p.decimals.items()}
             cells = [Cell(values.get(c.key), places.get(c.key, (2, 2))) for c in table.columns]

@@ -49,7 +49,7 @@ def evaluation(made: Recipe, data: str, **changes: Any) -> dict[str, Any]:
     names, seed = list(made.modalities), made.training.seed
     noise = random.Random(f"{seed}{made.model.method}{made.objective.beta}")
     top = len(names)
-    skill = SKILL[made.model.method]
+    skill = SKILL.get(made.model.method, SKILL["mopoe"])
 
     def score(size: int) -> float:
         return min(0.99, 0.5 + skill + 0.2 * size / top + noise.uniform(-0.02, 0.02))

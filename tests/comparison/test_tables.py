@@ -137,6 +137,27 @@ def test_every_setting_that_is_not_the_papers_is_told(tmp_path: Path, changes: d
     assert bool(set(latent.differences) - always) == bool(told)
 
 
+@pytest.mark.parametrize(("name", "by", "coherence", "told"), [
+    ("polymnist_mvtcae", "MVTCAE paper", "0.590", set()), ("polymnist_mmjsd", "MVTCAE paper", "0.692", set()),
+    ("polymnist_mmvaeplus", "MMVAE+ paper", "0.869", set()), ("polymnist_mopoe", "MultiVae", "0.67", set()),
+    ("polymnist_mvtcae", "MultiVae", "0.64", {"model.latent_dim 512 here, 128 there",
+     "modalities.*.network image28 here, resnet28 there", "modalities.*.scale 0.75 here, 1 there",
+     "training.batch_size 256 here, 128 there"}),
+])  # fmt: skip
+def test_numbers_of_other_papers_stand_beside_their_methods_with_what_differs(
+    tmp_path: Path, name: str, by: str, coherence: str, told: set[str]
+) -> None:
+    """MVTCAE's authors left the classifiers in train mode, the others did not."""
+    make_run(tmp_path, load(name), "polymnist")
+    found = collection(tmp_path)
+    (one,) = [p for p in published.beside(found) if p.by == by and p.key_metrics == {"coherence_by_size"}]
+    train = {"protocol default judges with classifiers in eval mode; the released code leaves them in train mode"}
+    items = {remark for remark in one.differences if "items evaluated" in remark}
+    assert set(one.differences) - items == told | (train if by == "MVTCAE paper" else set())
+    centre = table(build(found), "centre")
+    assert row(centre, one.label)[0] == coherence
+
+
 def test_beta_counts_as_it_acts(tmp_path: Path) -> None:
     make_run(tmp_path, recipe("polymnist", VIEWS, objective__beta_content=0.5), "polymnist")
     assert published.beside(collection(tmp_path)) == [], "2.5 * 0.5 is not the paper's beta"
