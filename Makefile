@@ -1,5 +1,6 @@
 # make demo   the main job on embedded data, no download     make test   all tests
 # make check  format, lint, types, quick tests               make bench  the benchmark of docs/performance.md
+# make methods  all methods of the field on embedded data, side by side: 20 minutes of processor time
 # make docs   writes the pages that are made from the code: command line, recipes, methods; make pictures draws the pictures
 # make test-oldest  quick tests with the oldest dependencies allowed
 # make growth time and memory by items, batch, modalities and processes
@@ -11,7 +12,7 @@ MMVAE := $(BIN)/mmvae
 METHODS := quickstart quickstart_mvae quickstart_mmvae
 QUICK := not slow and not slurm and not network and not gpu and not browser
 
-.PHONY: demo test quick check docs pictures bench growth gpu format test-slurm test-oldest clean
+.PHONY: demo methods test quick check docs pictures bench growth gpu format test-slurm test-oldest clean
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mmvae needs Python >= 3.11; set PYTHON=..."; exit 1; }
@@ -28,6 +29,21 @@ demo: .venv/installed
 	  $(MMVAE) sample --ckpt $(DEMO)/runs/$$recipe-seed0 --data-dir $(DEMO)/data --force || exit $$?; done
 	@$(MMVAE) compare $(DEMO)/runs --format table
 	@$(MMVAE) compare $(DEMO)/runs --format html --out $(DEMO)/report --force
+
+# three views and four epochs, so that those who decode every view from every subset are done in time, too
+STUDY := $(DEMO)/methods
+FEWER := modalities.m3=null modalities.m4=null training.epochs=4
+TRAIN := "$(CURDIR)/$(MMVAE)" train quickstart $(FEWER) --data-dir ../data --jobs 2 --evaluate
+ONE_SAMPLE := mvae,mvae_original,mmvae,mmjsd,mopoe,mvtcae,dmvae,crmvae,mmvm,codevae,barycenter,hellinger,average,independent
+methods: .venv/installed
+	@test -f $(DEMO)/data/polymnist_embedded/dataset.json || \
+	  $(MMVAE) make-dataset polymnist --digits embedded --repeat 4 --out $(DEMO)/data/polymnist_embedded
+	@mkdir -p $(STUDY)
+	@cd $(STUDY) && $(TRAIN) --grid model.method=$(ONE_SAMPLE)
+	@cd $(STUDY) && $(TRAIN) model.private_dim=16 --grid model.method=mmvaeplus
+	@cd $(STUDY) && $(TRAIN) objective.samples=3 --grid model.method=mmvae_iwae,mmvae_dreg
+	@$(MMVAE) compare $(STUDY)/runs --format table
+	@$(MMVAE) compare $(STUDY)/runs --format html --out $(STUDY)/report --force
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slurm and not network and not gpu"
