@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import typer
+from driving import completed
 
 from mmvae_cli import __version__
 from mmvae_cli import recipe as recipes
@@ -43,8 +44,7 @@ def place(tmp_path, monkeypatch):
 
 
 def mmvae(*words, code=0, **environment):
-    done = subprocess.run([*MMVAE, *words], capture_output=True, text=True, check=False, timeout=300,
-                          env=os.environ | {"COLUMNS": "300"} | environment)  # fmt: skip
+    done = completed(*words, **{"COLUMNS": "300"} | environment)
     assert done.returncode == code, f"{done.returncode}: {done.stderr}\n{done.stdout}"
     assert "Traceback" not in done.stderr
     return done
@@ -220,6 +220,7 @@ def test_wrong_studies_end_with_one_message(words, code, message, place):
 
 def test_a_study_under_torchrun_is_refused(place, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
     with pytest.raises(UsageProblem, match="starts its own processes"):
         app(["train", "mopoe.yaml", "--seeds", "0-1"], standalone_mode=False)
 

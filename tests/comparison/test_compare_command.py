@@ -3,13 +3,13 @@
 import csv
 import io
 import json
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from driving import completed
 
 from mmvae_cli.comparison import content, plots
 from mmvae_cli.comparison.compare import compare, known_format
@@ -22,8 +22,7 @@ HOSTILE = '<script>alert("x")</script>$x_'
 
 
 def mmvae(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mmvae_cli", "compare", *map(str, arguments)]
-    return subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=120)
+    return completed("compare", *arguments, cwd=cwd, **environment)
 
 
 @pytest.fixture(scope="module")

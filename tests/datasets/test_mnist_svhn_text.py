@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from driving import completed
 from scipy.io import savemat
 
 from mmvae_cli.datasets import sources
@@ -277,9 +278,7 @@ def test_the_complete_store_is_below_400_mib(tmp_path, monkeypatch):
 
 def mmvae(*arguments, cwd, **environment) -> subprocess.CompletedProcess:
     """Run ``make-dataset mnist-svhn-text`` as a user does."""
-    command = [sys.executable, "-m", "mmvae_cli", "make-dataset", "mnist-svhn-text", *map(str, arguments)]
-    clean = {key: value for key, value in os.environ.items() if not key.startswith("MMVAE_")}
-    return subprocess.run(command, cwd=cwd, env=clean | environment, capture_output=True, text=True, check=False)
+    return completed("make-dataset", "mnist-svhn-text", *arguments, cwd=cwd, without="MMVAE_", **environment)
 
 
 def test_the_command_prints_the_path_or_a_document(svhn_folder, tmp_path):

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from driving import completed
 
 from mmvae_cli.store import Store
 
@@ -17,7 +18,7 @@ COMMAND = [sys.executable, "-m", "mmvae_cli", "make-dataset", "polymnist"]
 
 
 def mmvae(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=120)
+    return completed("make-dataset", "polymnist", *arguments, cwd=cwd)
 
 
 def test_the_last_line_is_the_path_and_messages_go_elsewhere(tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from driving import completed
 
 from mmvae_cli.training.loop import Request, train
 
@@ -51,8 +52,6 @@ def test_one_two_and_three_processes_measure_the_same(tmp_path):
 
 @pytest.mark.parametrize("verb", [["sample", "--ckpt", "x"], ["compare", "x"], ["make-dataset", "polymnist"]])
 def test_the_other_verbs_refuse_to_run_several_times_at_once(verb):
-    environment = os.environ | {"RANK": "0", "WORLD_SIZE": "2"}
-    done = subprocess.run([sys.executable, "-m", "mmvae_cli", *verb], capture_output=True, text=True, check=False,
-                          env=environment)  # fmt: skip
+    done = completed(*verb, RANK="0", WORLD_SIZE="2")
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {verb[0]} is the work of one process\n")

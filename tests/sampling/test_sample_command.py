@@ -2,11 +2,11 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from driving import completed
 from PIL import Image
 
 from mmvae_cli.process import signals
@@ -201,8 +201,7 @@ def test_a_vector_is_drawn_in_the_grids_of_pictures():
 
 
 def mmvae(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "mmvae_cli", "sample", *map(str, arguments)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=120)
+    return completed("sample", *arguments)
 
 
 @pytest.mark.slow

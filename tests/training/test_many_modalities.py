@@ -40,7 +40,7 @@ def test_more_subsets_than_the_limit_are_refused_with_the_way_out():
 
 @pytest.mark.parametrize(("setting", "culprit"), [
     ({"objective__component_choice": "all"}, "activations"),
-    ({"objective__kl": "mixture", "model__latent_dim": 4096}, "components"),
+    ({"objective__kl": "mixture", "model__latent_dim": 1024}, "components"),
 ])  # fmt: skip
 def test_a_step_that_does_not_fit_is_refused_before_anything_is_written(
     setting, culprit, twelve, tmp_path, monkeypatch

@@ -6,6 +6,7 @@ import fcntl
 import os
 import resource
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch  # noqa: F401 - loaded once: the children have it
 
 MIB = 1 << 20
 
@@ -62,6 +65,22 @@ def mmvae(
     took = time.monotonic() - started
     out, err = (_all_of(*pipe) for pipe in pipes)
     return Ended(os.waitstatus_to_exitcode(status), out, err, max(0.0, used.ru_maxrss / 1024 - before), took)
+
+
+def completed(
+    *arguments: object, cwd: Path | None = None, without: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """``mmvae ARGUMENTS`` as :func:`subprocess.run` would give it, in the current folder, for tests of what the command
+    does; how a process starts and ends is for real ones. ``without``: the beginning of variables that it does not
+    get."""
+
+    def changed() -> None:
+        for name in [name for name in os.environ if without and name.startswith(without)]:
+            del os.environ[name]
+        os.environ.update(environment)
+
+    done = mmvae(*arguments, cwd=cwd or Path.cwd(), memory=8000, seconds=300, first=changed)
+    return subprocess.CompletedProcess(arguments, done.code, done.out, done.err)
 
 
 def _pipe() -> tuple[int, int]:
