@@ -1,11 +1,10 @@
 """Pages that are made from the code are fresh, and every key of a recipe has its meaning."""
 
 import importlib.util
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from driving import completed
 
 from mmvae_cli.recipe import METHODS, NETWORKS, listing, shipped
 from mmvae_cli.recipe.meanings import MEANINGS
@@ -48,9 +47,8 @@ def test_every_key_has_its_meaning_and_no_other():
 
 
 def test_list_prints_what_can_be_typed_without_a_recipe():
-    command = [sys.executable, "-m", "mmvae_cli", "train", "--list"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    said = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ") and line[2] != " "}
+    listed = completed("train", "--list").stdout
+    said = {line.split()[0] for line in listed.splitlines() if line.startswith("  ") and line[2] != " "}
     assert said >= {*shipped(), *METHODS, *NETWORKS, *MEANINGS}
 
 

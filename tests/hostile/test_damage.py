@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from driving import Ended, few_steps, mmvae
+from verbs import COMPARE, EVALUATE, JUDGE, NEW, TRAIN
 
 from mmvae_cli.disk import sealed
 from mmvae_cli.process.errors import Failure
@@ -133,11 +134,6 @@ def test_the_seals_see_every_bit_of_every_number(world):
 # commands ------------------------------------------------------------------------------------------------------------
 
 SAMPLE = ["sample", "--ckpt", "runs/a", "--kind", "reconstruction", "--count", "2", "--out", "x"]
-TRAIN = ["train", "tiny.yaml", "--run", "runs/a"]
-NEW = ["train", "tiny.yaml", "--run", "runs/new"]
-EVALUATE = ["evaluate", "--ckpt", "runs/a", "--metrics", "latent"]
-JUDGE = ["evaluate", "--ckpt", "runs/a", "--metrics", "coherence", "--force"]
-COMPARE = ["compare", "runs/a"]
 NEWEST = "runs/a/checkpoints/step-00000006.safetensors"
 USES = [  # file, a command that needs it, what it does with each way of damage ("go on": says nothing, or warns)
     ("runs/a/recipe.yaml", SAMPLE, "refuse"),

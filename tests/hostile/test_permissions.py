@@ -8,15 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 from driving import few_steps, mmvae
+from verbs import COMPARE, EVALUATE, JUDGE, NEW, TRAIN
 
 import celeba_source
 
 SAMPLE = ["sample", "--ckpt", "runs/a", "--kind", "prior", "--count", "1", "--out", "x"]
-TRAIN = ["train", "tiny.yaml", "--run", "runs/a"]
-NEW = ["train", "tiny.yaml", "--run", "runs/new"]
-EVALUATE = ["evaluate", "--ckpt", "runs/a", "--metrics", "latent"]
-JUDGE = ["evaluate", "--ckpt", "runs/a", "--metrics", "coherence", "--force"]
-COMPARE = ["compare", "runs/a"]
 
 
 def told(command, world, code=3, about=""):
