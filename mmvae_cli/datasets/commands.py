@@ -180,7 +180,9 @@ StartingRecipe = Annotated[
 
 @make_dataset.command("table")
 def make_table(
-    table: Annotated[Path, typer.Argument(metavar="TABLE", parser=paths.given, help="A .csv, .tsv or .jsonl file.")],
+    table: Annotated[
+        Path, typer.Argument(metavar="TABLE", parser=paths.given, help="A .csv, .tsv, .jsonl or .parquet file.")
+    ],
     modality: Annotated[
         list[str] | None, typer.Option(metavar="NAME=KIND:COLUMNS", help="As photo=image:photo_file, note=text:note, "
                                        "lab=vector:age,bmi; may be repeated. Default: guessed, and said.")
@@ -188,6 +190,9 @@ def make_table(
     label: Annotated[str | None, typer.Option(help="Column of the classes; default: label.")] = None,
     key: Annotated[str | None, typer.Option(help="Column that names an item once; default: key or id.")] = None,
     group: Annotated[str | None, typer.Option(help="Column whose groups are not parted between splits.")] = None,
+    skip_damaged: Annotated[
+        bool, typer.Option("--skip-damaged", help="Leave rows that cannot be read out, and name them.")
+    ] = False,
     size: Annotated[
         str | None, typer.Option(metavar="HxW", help="Pictures are cropped to the middle and resized to it.")
     ] = None,
@@ -208,7 +213,8 @@ def make_table(
     options = build.options(table, name, out, data_dir, test=test, seed=seed, raw=tuple(raw or ()), recipe=recipe,
                             size=_size(size) if size else None, force=force)  # fmt: skip
     with placing.reported(options.out, as_json=as_json):
-        from_table.make(table, options, modalities=modality or [], label=label, group=group, key=key)
+        from_table.make(table, options, modalities=modality or [], label=label, group=group, key=key,
+                        skip_damaged=skip_damaged)  # fmt: skip
 
 
 @make_dataset.command("arrays")

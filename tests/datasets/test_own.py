@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -168,11 +169,8 @@ def test_splits_are_drawn_alike_for_a_seed_and_evenly_over_labels():
 
 
 @pytest.mark.parametrize(("row", "column", "cell", "message"), [
-    (4, 4, "", r"items.csv line 6, column age: is empty: incomplete data are not supported yet"),
-    (4, 3, "", r"items.csv line 6, column note: is empty: incomplete data"),
-    (4, 1, "", r"items.csv line 6, column photo_file_name: is empty: incomplete data"),
-    (4, 6, "", r"items.csv line 6, column label: is empty"),
-    (4, 1, "pics/none.png", r"items.csv line 6, column photo_file_name: .*none.png is not there: incomplete data"),
+    (4, 4, "", r"items.csv line 6, column age: is empty, and other numbers of the item are there"),
+    (4, 6, "", r"items.csv line 6, column label: is empty, and every item has one"),
     (4, 4, "old", r"items.csv line 6, column age: 'old' is no number"),
     (4, 4, "nan", r"items.csv line 6, column age: 'nan' is not a finite number"),
     (4, 4, "1e999", r"items.csv line 6, column age: '1e999' is not a finite number"),
@@ -186,6 +184,113 @@ def test_a_bad_cell_is_named_and_nothing_written(items, tmp_path, row, column, c
         make("--recipe", "mine.yaml")
     assert not (tmp_path / "data").exists()
     assert not (tmp_path / "mine.yaml").exists()
+
+
+HOLES = {1: (1, 3), 2: (2,), 3: (4, 5), 7: (1, 2, 3)}
+"""Row -> columns that are empty."""
+
+
+def with_holes(items):
+    for row, columns in HOLES.items():
+        for column in columns:
+            items[row][column] = ""
+    items[9][1] = "pics/gone.png"
+    return items
+
+
+def test_empty_cells_and_missing_files_are_what_an_item_lacks(items, tmp_path):
+    write(with_holes(items), [*HEADER[:4], "age", "bmi", "label"])
+    said = make("--recipe", "mine.yaml").stderr
+    store = Store(tmp_path / "data" / "items")
+    assert store.info.version == 2
+    assert "photo: 1 of 30 pictures are not there, and their items lack it (line 11: pics/gone.png)" in said
+    assert "note: incomplete items: photo 90%, scan 93%, note 93%, numbers 97% are there; 25 of 30 are complete" in said
+    seen = {}
+    for split in ("train", "test"):
+        table = store.present(split, ["photo", "scan", "note", "numbers"])
+        table = np.ones((store.count(split), 4), bool) if table is None else table
+        known = store.info.modalities["numbers"]
+        for row, has in enumerate(table):
+            if has[3]:
+                numbers = store.array(split, "numbers")[
+                    store.index(split, "numbers")[row] if not table[:, 3].all() else row
+                ]
+                seen[round(numbers[0] * known.deviations[0] + known.means[0]) - 20] = has.tolist()
+    assert [row for row, has in seen.items() if not has[0]] == sorted([1, 7, 9], key=list(seen).index)
+    assert seen[2] == [True, False, True, True]
+    assert set(range(30)) - set(seen) == {3}
+    np.testing.assert_allclose(store.array("train", "numbers")[:].mean(0), 0, atol=1e-5)
+    recipe = recipes.validate(yaml.safe_load((tmp_path / "mine.yaml").read_text()), "mine.yaml")
+    batches.check_store(store, recipe)
+
+
+def test_a_row_with_nothing_is_refused_by_its_key(items, tmp_path):
+    for column in (1, 2, 3, 4, 5):
+        items[4][column] = ""
+    write(items)
+    with pytest.raises(
+        DataProblem, match=r"items.csv line 6 \(id 4\): has nothing: photo and scan and note and numbers"
+    ):
+        make()
+    make("--skip-damaged")
+    assert sum(Store(tmp_path / "data" / "items").count(split) for split in ("train", "test")) == 29
+
+
+def test_pictures_that_are_all_missing_are_a_mistake(items):
+    for row in items:
+        row[1] = row[1].replace("pics", "picture")
+    write(items)
+    with pytest.raises(DataProblem, match=r"line 2, column photo_file_name: .* is not there, nor is any other"):
+        make()
+
+
+def test_a_modality_that_no_training_item_has_is_named(items):
+    rows = [[*row, "test" if int(row[0]) < 4 else "train"] for row in items]
+    for row in rows[4:]:
+        row[3] = ""
+    write(rows, [*HEADER, "split"])
+    with pytest.raises(DataProblem, match=r"items.csv: no training item has note"):
+        make("--modality", "note=text:note", "--modality", "numbers=vector:age,bmi")
+
+
+def test_damaged_rows_are_left_out_and_named(items, tmp_path):
+    whole = (tmp_path / "pics/p3.png").read_bytes()
+    (tmp_path / "pics/p3.png").write_bytes(whole[: len(whole) // 2])
+    items[5][4], items[8][6], items[9][1] = "old", "", "items.csv"
+    write(items)
+    said = make("--skip-damaged").stderr
+    store = Store(tmp_path / "data" / "items")
+    assert sum(store.count(split) for split in ("train", "test")) == 26
+    assert "left out: 4 of 30 rows" in said
+    for what in ("line 5, column photo_file_name", "line 7, column age: 'old'", "line 10, column label", "line 11"):
+        assert what in said
+    with pytest.raises(DataProblem, match="line 10, column label"):
+        make("--force")
+
+
+def test_parquet_is_read_like_a_table(items, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    write(with_holes(items))
+    make("--out", "first")
+    columns = {name: [row[c] or None for row in items] for c, name in enumerate(HEADER)}
+    columns |= {"age": [float(age) if age else float("nan") for age in columns["age"]]}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "items.parquet")
+    make("--out", "second", source="items.parquet")
+    first, second = (Store(tmp_path / name) for name in ("first", "second"))
+    assert first.info.files == second.info.files
+    (tmp_path / "items.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(DataProblem, match="cannot be read as Parquet"):
+        make("--out", "third", source="items.parquet")
+
+
+def test_parquet_without_its_package_is_one_line(items, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    (tmp_path / "items.parquet").write_bytes(b"")
+    with pytest.raises(UsageProblem, match="needs the package pyarrow") as problem:
+        make(source="items.parquet")
+    assert "pip install 'mmvae-cli[parquet]'" in problem.value.hint
 
 
 ODD = {
@@ -240,7 +345,7 @@ def test_what_is_no_table(tmp_path, monkeypatch, content, message):
     ('{"a": 1}\n{"a": \n', "line 2 is no JSON"), ("[1]\n", "line 1 is no JSON object"),
     ('{"a": ' + "9" * 5000 + "}\n", "line 1 is no JSON"),
     ('{"a": 1}\n{"a": [2]}\n', r"line 2, column a: \[2\] is neither text nor a number"),
-    ('{"a": 1}\n' * 20 + '{"b": 2}\n', "line 21, column a: is empty"),
+    ('{"a": 1}\n' * 20 + '{"b": 2}\n', "line 1, column b: is empty, and other numbers"),
 ])  # fmt: skip
 def test_what_are_no_json_lines(tmp_path, monkeypatch, content, message):
     monkeypatch.chdir(tmp_path)
@@ -315,6 +420,27 @@ def test_arrays_become_a_dataset(arrays, tmp_path):
     batches.check_store(store, recipe)
 
 
+def test_arrays_say_what_is_missing(arrays, tmp_path):
+    """By a mask, nan in a whole row, or an empty string."""
+    there = np.arange(40) % 3 > 0
+    arrays["rna"] = np.where(np.arange(40)[:, None] % 5, arrays["rna"], np.nan)
+    arrays["word"][7:9] = ""
+    np.savez("data.npz", **arrays, m0_present=there)
+    assert "m0 65%, rna 80%, word 95% are there" in make("--raw", "rna", verb="arrays", source="data.npz").stderr
+    store = Store(tmp_path / "data" / "data")
+    tables = [store.present(split, ["m0", "rna", "word"]) for split in ("train", "test")]
+    assert sum(np.ones((store.count("test"), 3)).sum(0) if t is None else t.sum(0) for t in tables).tolist() == [
+        26,
+        32,
+        38,
+    ]
+    assert store.array("train", "m0").shape[0] == tables[0][:, 0].sum()
+    arrays["word"][0] = ""
+    np.savez("data.npz", **arrays, m0_present=there)
+    with pytest.raises(DataProblem, match=r"data.npz, row 0: has nothing: m0 and rna and word are missing"):
+        make("--force", verb="arrays", source="data.npz")
+
+
 def test_a_folder_of_arrays_is_the_same(arrays, tmp_path):
     np.savez("data.npz", **arrays)
     (tmp_path / "folder").mkdir()
@@ -336,7 +462,8 @@ def test_an_array_says_the_splits(arrays, tmp_path):
 @pytest.mark.parametrize(("change", "message"), [
     ({"rna": np.ones((39, 6))}, "every array has a row for each item, here: .*rna 39"),
     ({"rna": np.ones((40, 2, 2, 2, 2))}, "array rna: .* is no data of a known kind"),
-    ({"rna": np.full((40, 2), np.nan)}, "array rna, row 0, column 0: nan is not finite"),
+    ({"rna": np.where(np.arange(80).reshape(40, 2) == 5, np.nan, 1.5)}, "array rna, row 2, column 1: nan is not fin"),
+    ({"rna": np.full((40, 2), np.nan)}, "column 0: no training item has a number"),
     ({"rna": np.ones((40, 6))}, "array rna, column 0: is 1 in every training item"),
     ({"m0": np.zeros((40, 8, 8, 3), np.uint8)}, r"looks like \(N, H, W, C\)"),
     ({"labels": np.ones((40, 2))}, "array labels: .* are no classes"),

@@ -3,6 +3,7 @@
 import math
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,13 +75,33 @@ def build(
         with console.progress(options.name, sum(map(len, splits.values())) * len(parts), "rows") as bar:
             for split, items in splits.items():
                 for name, part in parts.items():
-                    dtype = np.dtype(KINDS[part.info.kind].dtype)
-                    array = new_array(folder, f"{split}/{name}.npy", (len(items), *part.info.shape), dtype)
-                    building.fill(array, part.rows, items, bar)
+                    has, dtype = part.present[items], np.dtype(KINDS[part.info.kind].dtype)
+                    if not has.all():
+                        index = np.where(has, np.cumsum(has) - 1, -1)
+                        new_array(folder, f"{split}/{name}.index.npy", index.shape, np.int32)[:] = index
+                    array = new_array(folder, f"{split}/{name}.npy", (has.sum(), *part.info.shape), dtype)
+                    building.fill(array, part.rows, items[has], bar)
+                    bar.advance(len(items) - len(array))
                 if labels:
                     new_array(folder, f"{split}/labels.npy", (len(items),), np.int64)[:] = labels[0][items]
         placing.finish(folder, info)
     _offer(options, recipe_for(options, parts, splits))
+
+
+def check_present(
+    parts: dict[str, Part], train: np.ndarray, where: str, problem: Callable[[int, str], DataProblem]
+) -> None:
+    """Raise DataProblem for an item that has nothing (``problem``: of an item, in its source's words) and for a
+    modality that no training item has; say what share of the items has each, where it is not all."""
+    has = np.stack([part.present for part in parts.values()], 1)
+    if len(bare := np.flatnonzero(~has.any(1))):
+        raise problem(int(bare[0]), f"has nothing: {' and '.join(parts)} are missing")
+    for name, column in zip(parts, has.T, strict=True):
+        if not column[train].any():
+            raise DataProblem(f"{where}: no training item has {name}", "leave the modality out, or mend its column")
+    if not has.all():
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in zip(parts, has.mean(0), strict=True))
+        console.say(f"note: incomplete items: {shares} are there; {has.all(1).sum():,} of {len(has):,} are complete")
 
 
 def _check_room(folder: Path, parts: dict[str, Part], splits: Splits) -> None:

@@ -1,6 +1,10 @@
-"""``make-dataset arrays``: an .npz, or a folder of .npy files, becomes a dataset. Row i of every array is item i."""
+"""``make-dataset arrays``: an .npz, or a folder of .npy files, becomes a dataset. Row i of every array is item i.
+
+An item lacks a modality where ``NAME_present`` (N,) is false, a row of numbers is all nan, or a string is empty.
+"""
 
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +16,7 @@ from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo
 
-_LABELS, _SPLIT = "labels", "split"
+_LABELS, _SPLIT, _PRESENT = "labels", "split", "_present"
 _FORMS = "pictures are uint8 (N, C, H, W) or (N, H, W), vectors numbers (N, features), texts strings (N,)"
 
 
@@ -20,6 +24,7 @@ def make(path: Path, options: Options) -> None:
     """Read, check and write. Raises a Failure that names file and array; then nothing was written."""
     arrays = _read(path)
     _check_rows(path, arrays)
+    masks = {name: arrays.pop(f"{name}{_PRESENT}") for name in [*arrays] if _is_mask(arrays.get(f"{name}{_PRESENT}"))}
     labels, said = arrays.pop(_LABELS, None), arrays.pop(_SPLIT, None)
     if not arrays:
         raise DataProblem(f"{path} has no array of data", _FORMS)
@@ -34,11 +39,23 @@ def make(path: Path, options: Options) -> None:
         raise UsageProblem("--test has no effect: there is an array split", "leave one of them out")
     else:
         chosen = splits.named([str(word) for word in said.tolist()], f"{path}, array {_SPLIT}")
-    ready = {name: _part(path, name, array, kinds[name], chosen["train"], options) for name, array in arrays.items()}
+    ready = {
+        name: _part(path, name, array, kinds[name], masks.get(name, np.ones(count, bool)), chosen["train"], options)
+        for name, array in arrays.items()
+    }
+    build.check_present(ready, chosen["train"], str(path), partial(_bare, path))
     console.say(
         "read as: " + ", ".join(f"{name}: {kind} {list(ready[name].info.shape)}" for name, kind in kinds.items())
     )
     build.build(options, ready, chosen, known, path)
+
+
+def _bare(path: Path, row: int, what: str) -> DataProblem:
+    return DataProblem(f"{path}, row {row}: {what}", "leave the row out of every array")
+
+
+def _is_mask(array: np.ndarray | None) -> bool:
+    return array is not None and array.ndim == 1 and array.dtype == bool
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -77,7 +94,7 @@ def _check_rows(path: Path, arrays: dict[str, np.ndarray]) -> None:
     if len(set(rows.values())) != 1 or 0 in rows.values():
         said = ", ".join(f"{name} {count}" for name, count in rows.items())
         raise DataProblem(f"{path}: every array has a row for each item, here: {said or 'no array'}",
-                          "incomplete data are not supported yet")  # fmt: skip
+                          f"where an item lacks one: any row, and NAME{_PRESENT} (N,) that is false")  # fmt: skip
 
 
 def _kind(path: Path, name: str, array: np.ndarray) -> str:
@@ -98,7 +115,7 @@ def _labels(path: Path, labels: np.ndarray) -> tuple[np.ndarray, LabelInfo]:
 
 
 def _part(
-    path: Path, name: str, array: np.ndarray, kind: str, train: np.ndarray, options: Options
+    path: Path, name: str, array: np.ndarray, kind: str, present: np.ndarray, train: np.ndarray, options: Options
 ) -> parts.Part:  # fmt: skip
     if kind == "image":
         pictures = array[:, None] if array.ndim == 3 else array
@@ -106,14 +123,17 @@ def _part(
             raise DataProblem(
                 f"{path}, array {name}: {array.shape} looks like (N, H, W, C)", "transpose it: (N, C, H, W)"
             )
-        return parts.Part(ModalityInfo(kind="image", shape=pictures.shape[1:]), lambda items: pictures[items])
+        info = ModalityInfo(kind="image", shape=pictures.shape[1:])
+        return parts.Part(info, lambda items: pictures[items], present)
     if kind == "text":
-        return parts.texts([str(text) for text in array.tolist()], name)
-    values = np.asarray(array[:, None] if array.ndim == 1 else array, np.float64)
-    if len(wrong := np.argwhere(~(np.abs(values) <= np.finfo(np.float32).max))):
+        return parts.texts([str(text) * there for text, there in zip(array, present.tolist(), strict=True)], name)
+    values = np.array(array[:, None] if array.ndim == 1 else array, np.float64)
+    values[~present] = np.nan
+    odd = ~(np.abs(values) <= np.finfo(np.float32).max) & ~np.isnan(values).all(1, keepdims=True)
+    if len(wrong := np.argwhere(odd)):
         row, column = wrong[0].tolist()
         raise DataProblem(f"{path}, array {name}, row {row}, column {column}: {values[row, column]} is not finite",
-                          "incomplete data are not supported yet")  # fmt: skip
+                          "an item that lacks the vector has nan in all of its columns")  # fmt: skip
     return parts.vectors(
         values, [str(column) for column in range(values.shape[1])], train, raw=name in options.raw,
         problem=lambda feature, what: DataProblem(f"{path}, array {name}, column {feature}: {what}",

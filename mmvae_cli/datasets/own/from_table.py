@@ -1,6 +1,8 @@
 """``make-dataset table``: a table of paths, texts, numbers and labels becomes a dataset."""
 
 import shlex
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,25 +11,73 @@ from mmvae_cli.datasets.own import build, parts, roles, splits, table
 from mmvae_cli.datasets.own.build import Options
 from mmvae_cli.datasets.own.roles import Modality, Roles
 from mmvae_cli.datasets.own.table import Table
-from mmvae_cli.process import console
+from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, UsageProblem
+
+_MOST_NAMED = 20
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def make(
-    path: Path, options: Options, *, modalities: list[str], label: str | None, group: str | None, key: str | None
-) -> None:
-    """Read, check and write. Raises a Failure that names file, line and column; then nothing was written."""
+    path: Path, options: Options, *, modalities: list[str], label: str | None, group: str | None, key: str | None,
+    skip_damaged: bool = False,
+) -> None:  # fmt: skip
+    """Read, check and write. Raises a Failure that names file, line and column; then nothing was written.
+    ``skip_damaged``: rows with a cell that cannot be read are left out and named."""
     said = [roles.given(text) for text in modalities]
     found = table.read(path)
     known = roles.of_table(found, said, label, group, key)
     vectors = [modality.name for modality in known.modalities if modality.kind == "vector"]
     build.check(options, [modality.name for modality in known.modalities], vectors)
+    if skip_damaged:
+        found = _without_damaged(found, known)
     _check_keys(found, known.key)
     labels = splits.labels_of(found.filled(known.label)) if known.label else None
     chosen = _splits(found, known, options, None if labels is None else labels[0], group)
     ready = {m.name: _part(found, m, chosen["train"], options) for m in known.modalities}
+    build.check_present(ready, chosen["train"], str(path), partial(_bare, found, known.key))
     _tell(known, options, ready, group)
     build.build(options, ready, chosen, labels, path)
+
+
+def _bare(found: Table, key: str | None, row: int, what: str) -> DataProblem:
+    named = f" ({key} {found.columns[key][row][:40]})" if key else ""
+    return DataProblem(f"{found.path} line {found.lines[row]}{named}: {what}", "leave the row out: --skip-damaged")
+
+
+def _without_damaged(found: Table, known: Roles) -> Table:
+    """The rows in which everything can be read and something is there."""
+    damaged: dict[int, DataProblem] = {}
+    for row in range(len(found.lines)):
+        signals.leave_if_requested("nothing was written")
+        try:
+            there = [_read(found, modality, row) for modality in known.modalities]
+            if not any(there):
+                raise _bare(found, known.key, row, "has nothing")
+            for name in filter(None, (known.label, known.split, known.key)):
+                if not found.columns[name][row]:
+                    raise found.problem(row, name, "is empty")
+        except DataProblem as problem:
+            damaged[row] = problem
+    if damaged:
+        console.warn(f"left out: {len(damaged):,} of {len(found.lines):,} rows")
+        for named in [*damaged.values()][:_MOST_NAMED]:
+            console.say(f"  {named}")
+        if len(damaged) > _MOST_NAMED:
+            console.say(f"  and {len(damaged) - _MOST_NAMED:,} more")
+    return found.only([row for row in range(len(found.lines)) if row not in damaged])
+
+
+def _read(found: Table, modality: Modality, row: int) -> bool:
+    """Whether a row has a modality. Raises DataProblem where it cannot be read."""
+    cells = [found.columns[column][row] for column in modality.columns]
+    if modality.kind == "vector":
+        return not np.isnan(_numbers_of(found, modality.columns, row, cells)).all()
+    if modality.kind == "image" and (file := _file(found, cells[0])):
+        column = modality.columns[0]
+        parts.header(file, row, lambda item, what: found.problem(item, column, what), whole=True)
+        return True
+    return modality.kind == "text" and bool(cells[0])
 
 
 def _check_keys(found: Table, key: str | None) -> None:
@@ -54,11 +104,13 @@ def _splits(
 def _part(found: Table, modality: Modality, train: np.ndarray, options: Options) -> parts.Part:
     column = modality.columns[0]
     if modality.kind == "image":
-        files = [found.path.parent / cell for cell in found.filled(column)]
+        files = [_file(found, cell) for cell in found.columns[column]]
+        _tell_missing(found, modality, files)
         return parts.pictures(files, options.size, lambda item, what: found.problem(item, column, what))
     if modality.kind == "text":
-        return parts.texts(found.filled(column), modality.name)
-    values = np.stack([_numbers(found, name) for name in modality.columns], 1)
+        return parts.texts(found.columns[column], modality.name)
+    cells = zip(*(found.columns[name] for name in modality.columns), strict=True)
+    values = np.stack([_numbers_of(found, modality.columns, row, its) for row, its in enumerate(cells)])
     return parts.vectors(
         values, modality.columns, train, raw=modality.name in options.raw,
         problem=lambda feature, what: DataProblem(
@@ -67,15 +119,41 @@ def _part(found: Table, modality: Modality, train: np.ndarray, options: Options)
     )  # fmt: skip
 
 
-def _numbers(found: Table, name: str) -> np.ndarray:
-    """float64 (items,). Raises DataProblem for the first cell that is no finite number."""
-    values = np.empty(len(found.lines))
-    for row, cell in enumerate(found.filled(name)):
+def _file(found: Table, cell: str) -> Path | None:
+    """The picture that a cell names; None where there is none."""
+    file = found.path.parent / cell
+    return file if cell and file.is_file() else None
+
+
+def _tell_missing(found: Table, modality: Modality, files: list[Path | None]) -> None:
+    """Say which pictures are named and not there. Raises DataProblem where none of them is."""
+    cells = found.columns[modality.columns[0]]
+    missing = [row for row, (cell, file) in enumerate(zip(cells, files, strict=True)) if cell and not file]
+    if not missing:
+        return
+    first = f"line {found.lines[missing[0]]}: {found.path.parent / cells[missing[0]]}"
+    if not any(files):
+        raise found.problem(missing[0], modality.columns[0], f"{cells[missing[0]]} is not there, nor is any other "
+                            "picture of the column", "paths are relative to the table's own folder")  # fmt: skip
+    console.warn(f"{modality.name}: {len(missing):,} of {len(files):,} pictures are not there, and their items lack it "
+                 f"({first})")  # fmt: skip
+
+
+def _numbers_of(found: Table, columns: Sequence[str], row: int, cells: Sequence[str]) -> np.ndarray:
+    """float64 (F,), all nan for a row whose cells are all empty. Raises DataProblem for a cell that is no finite
+    number, or empty among others that are not."""
+    values = np.full(len(cells), np.nan)
+    if not any(cells):
+        return values
+    for feature, (name, cell) in enumerate(zip(columns, cells, strict=True)):
+        if not cell:
+            raise found.problem(row, name, "is empty, and other numbers of the item are there",
+                                "fill it, or make it a vector of its own: --modality NAME=vector:COLUMN")  # fmt: skip
         try:
-            values[row] = float(cell)
+            values[feature] = float(cell)
         except ValueError:
             raise found.problem(row, name, f"{cell[:40]!r} is no number, as others of the column are") from None
-        if not np.isfinite(values[row]) or abs(values[row]) > np.finfo(np.float32).max:
+        if not abs(values[feature]) <= _LARGEST:
             raise found.problem(row, name, f"{cell[:40]!r} is not a finite number of 32 bits")
     return values
 

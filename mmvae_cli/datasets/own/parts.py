@@ -20,40 +20,44 @@ _MODES = {"1": 1, "L": 1, "RGB": 3, "P": 3}
 
 
 class Part(NamedTuple):
-    """``rows``: numbers of items (n,) -> what the store holds of them, (n, *shape). ``counts``: whole numbers from 0,
-    not standardised."""
+    """``rows``: numbers of items (n,) -> what the store holds of them, (n, *shape). ``present`` bool (items,): whether
+    an item has the modality; of others nothing is asked. ``counts``: whole numbers from 0, not standardised."""
 
     info: ModalityInfo
     rows: Callable[[np.ndarray], np.ndarray]
+    present: np.ndarray
     counts: bool = False
 
 
-def pictures(files: Sequence[Path], size: tuple[int, int] | None, problem: Problem) -> Part:
+def pictures(files: Sequence[Path | None], size: tuple[int, int] | None, problem: Problem) -> Part:
     """Picture files, turned as they were held, cropped to the middle and resized: to ``size``, to the size that all
-    have, or to 64x64. Grey where all are. Raises DataProblem for one that is not there or no plain picture."""
-    seen = [_header(file, item, problem) for item, file in enumerate(files)]
+    have, or to 64x64. Grey where all are. None: the item has no picture. Raises DataProblem for one that is no plain
+    picture."""
+    there = {item: file for item, file in enumerate(files) if file is not None}
+    seen = [header(file, item, problem) for item, file in there.items()]
     sizes = {(height, width) for _, height, width in seen}
     common = next(iter(sizes)) if len(sizes) == 1 and max(next(iter(sizes))) <= _LARGEST_KEPT else _USUAL_SIZE
     height, width = size or common
-    channels = max(channels for channels, _, _ in seen)
+    channels = max((channels for channels, _, _ in seen), default=1)
 
     def rows(items: np.ndarray) -> np.ndarray:
-        return np.stack([_decoded(files[i], channels, (width, height), int(i), problem) for i in items])
+        return np.stack([_decoded(there[i], channels, (width, height), i, problem) for i in items.tolist()])
 
-    return Part(ModalityInfo(kind="image", shape=(channels, height, width)), rows)
+    info = ModalityInfo(kind="image", shape=(channels, height, width))
+    return Part(info, rows, np.array([file is not None for file in files]))
 
 
-def _header(file: Path, item: int, problem: Problem) -> tuple[int, int, int]:
-    """Channels, height and width."""
+def header(file: Path, item: int, problem: Problem, *, whole: bool = False) -> tuple[int, int, int]:
+    """Channels, height and width; ``whole``: its pixels are looked at, too."""
     from PIL import Image
 
-    if not file.is_file():
-        raise problem(item, f"{file} is not there: incomplete data are not supported yet")
     try:
         with Image.open(file) as picture:
             frames, mode = getattr(picture, "n_frames", 1), picture.mode
             turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             width, height = picture.size
+            if whole:
+                picture.load()
     except Exception as error:  # a damaged picture fails in more ways than Pillow has names for
         raise problem(item, f"{file} cannot be read as a picture ({str(error)[:80]})") from error
     if frames > 1:
@@ -78,7 +82,8 @@ def _decoded(file: Path, channels: int, size: tuple[int, int], item: int, proble
 
 
 def texts(strings: Sequence[str], name: str) -> Part:
-    """Strings in small letters, as long as the longest network for texts reads; what is cut or unknown is said."""
+    """Strings in small letters, as long as the longest network for texts reads; what is cut or unknown is said. An
+    empty one is none."""
     small = [" ".join(string.lower().split(" ")) for string in strings]
     length = next((some for some in TEXT_LENGTHS if max(map(len, small)) <= some), TEXT_LENGTHS[-1])
     unknown = set("".join(small)) - set(text.ALPHABET)
@@ -91,23 +96,28 @@ def texts(strings: Sequence[str], name: str) -> Part:
     blanks = str.maketrans(dict.fromkeys(unknown, " "))
     ready = [string.translate(blanks)[:length] for string in small]
     info = ModalityInfo(kind="text", shape=(length,), alphabet=text.ALPHABET, fill=" ")
-    return Part(info, lambda items: text.encode([ready[i] for i in items], length))
+    return Part(info, lambda items: text.encode([ready[i] for i in items], length), np.array([*map(bool, small)]))
 
 
 def vectors(
     values: np.ndarray, features: Sequence[str], train: np.ndarray, *, raw: bool, problem: Callable[[str, str], Any]
 ) -> Part:
-    """Numbers (items, F): as they are with ``raw``, else standardised by mean and deviation of the ``train`` items.
-    ``problem``: (feature, what) -> the error for a feature that is constant."""
+    """Numbers (items, F): as they are with ``raw``, else standardised by mean and deviation of the ``train`` items. An
+    item whose numbers are all nan has none. ``problem``: (feature, what) -> the error for a feature that is
+    constant."""
+    present = ~np.isnan(values).all(1)
     if raw:
         info = ModalityInfo(kind="vector", shape=values.shape[1:], features=tuple(features))
-        whole = bool((values >= 0).all() and (values == np.floor(values)).all())
-        return Part(info, lambda items: values[items].astype(np.float32), whole)
-    known = values[train]
+        there = values[present]
+        whole = bool((there >= 0).all() and (there == np.floor(there)).all())
+        return Part(info, lambda items: values[items].astype(np.float32), present, whole)
+    known = values[train[present[train]]]
+    if not len(known):
+        raise problem(features[0], "no training item has a number")
     means, deviations = known.mean(0), known.std(0)
     for feature, mean, deviation in zip(features, means, deviations, strict=True):
         if deviation <= 1e-9 * max(1.0, abs(mean)):
             raise problem(feature, f"is {mean:g} in every training item, and so says nothing")
     info = ModalityInfo(kind="vector", shape=values.shape[1:], features=tuple(features),
                         means=tuple(means.tolist()), deviations=tuple(deviations.tolist()))  # fmt: skip
-    return Part(info, lambda items: ((values[items] - means) / deviations).astype(np.float32))
+    return Part(info, lambda items: ((values[items] - means) / deviations).astype(np.float32), present)

@@ -1,8 +1,8 @@
-"""A table of items: CSV or JSON lines, all cells as text, every row with the line that it stands in."""
+"""A table of items: CSV, JSON lines or Parquet, all cells as text, every row with the line that it stands in."""
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,16 +32,21 @@ class Table:
         """The cells of a column. Raises DataProblem for the first empty one."""
         cells = self.columns[name]
         if "" in cells:
-            raise self.problem(cells.index(""), name, "is empty: incomplete data are not supported yet", "fill it, or "
-                               "leave the row or the column out")  # fmt: skip
+            hint = "fill it, or leave the row or the column out"
+            raise self.problem(cells.index(""), name, "is empty, and every item has one", hint)
         return cells
+
+    def only(self, rows: Sequence[int]) -> "Table":
+        """Some of the rows."""
+        columns = {name: [cells[row] for row in rows] for name, cells in self.columns.items()}
+        return Table(self.path, columns, [self.lines[row] for row in rows])
 
 
 def read(path: Path) -> Table:
     """Raises DataProblem, with file and line, for whatever is no table."""
-    kinds = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
+    kinds = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}
     if path.suffix.lower() not in kinds:
-        raise UsageProblem(f"{path}: a table is a .csv, .tsv or .jsonl file", "save it as one of these")
+        raise UsageProblem(f"{path}: a table is a .csv, .tsv, .jsonl or .parquet file", "save it as one of these")
     if not path.is_file():
         raise DataProblem(f"{path} is not there, or is no file", "give the path of the table itself")
     with reading(path):
@@ -93,6 +98,27 @@ def _jsonl(path: Path) -> Rows:
     _check_header(path, list(header))
     rows = [[_cell(path, line, name, item.get(name)) for name in header] for line, item in found]
     return list(header), rows, [line for line, _ in found]
+
+
+def _parquet(path: Path) -> Rows:
+    """A row is counted as a line; what is null or nan is empty."""
+    try:
+        from pyarrow import ArrowException, parquet
+    except ImportError as error:
+        hint = "pip install 'mmvae-cli[parquet]', or save it as .csv"
+        raise UsageProblem(f"{path}: to read Parquet needs the package pyarrow", hint) from error
+    try:
+        found = parquet.read_table(path)
+    except (ArrowException, OSError, ValueError) as error:
+        reason = str(error).partition("\n")[0][:100]
+        raise DataProblem(f"{path} cannot be read as Parquet ({reason})", "write it again") from error
+    header = list(found.column_names)
+    _check_header(path, header)
+    lines, columns = range(1, found.num_rows + 1), []
+    for position, name in enumerate(header):
+        values = zip(lines, found.column(position).to_pylist(), strict=True)
+        columns.append([_cell(path, line, name, None if value != value else value) for line, value in values])
+    return header, [list(row) for row in zip(*columns, strict=True)], [*lines]
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
