@@ -12,7 +12,7 @@ from mmvae_cli.recipe.methods import METHODS
 HERE = Path(__file__).parent
 COMMANDS = (
     "", "make-dataset", "make-dataset polymnist", "make-dataset mnist-svhn-text", "make-dataset celeba",
-    "make-dataset table", "make-dataset arrays",
+    "make-dataset table", "make-dataset arrays", "make-dataset anndata",
     "train", "evaluate", "sample", "compare",
 )  # fmt: skip
 MADE = "<!-- made by `make docs` from the code: change the code instead -->"

@@ -236,3 +236,31 @@ def make_arrays(
                             force=force)  # fmt: skip
     with placing.reported(options.out, as_json=as_json):
         from_arrays.make(arrays, options)
+
+
+@make_dataset.command("anndata")
+def make_anndata(
+    cells: Annotated[Path, typer.Argument(metavar="FILE", parser=paths.given, help="An .h5ad or .h5mu file.")],
+    modality: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=PLACE", help="As rna=X, rna=layers/counts, protein=obsm/"
+                                       "protein_expression; may be repeated. Default: guessed, and said.")
+    ] = None,
+    label: Annotated[str | None, typer.Option(help="Column of obs with the classes; default: label.")] = None,
+    split: Annotated[str | None, typer.Option(help="Column of obs with the splits; default: split.")] = None,
+    group: Annotated[str | None, typer.Option(help="Column whose groups are not parted between splits.")] = None,
+    raw: Raw = None, test: TestShare = None, seed: Seed = 0, name: OwnName = None, recipe: StartingRecipe = None,
+    out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
+    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Build a dataset of your own from single cells. Counts stay as they are; a cell may lack a modality of an .h5mu.
+
+    \b
+    mmvae make-dataset anndata cells.h5ad --modality rna=X --modality protein=obsm/protein_expression --label cell_type
+    """
+    from mmvae_cli.datasets import placing
+    from mmvae_cli.datasets.own import build, from_anndata
+
+    options = build.options(cells, name, out, data_dir, test=test, seed=seed, raw=tuple(raw or ()), recipe=recipe,
+                            force=force)  # fmt: skip
+    with placing.reported(options.out, as_json=as_json):
+        from_anndata.make(cells, options, modalities=modality or [], label=label, group=group, split=split)
