@@ -49,7 +49,7 @@ def ready(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ready")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        write_idx(folder / "data/MNIST/raw", train=60, test=40)
+        write_idx(folder / "data/MNIST/raw", train=140, test=40)
         write_idx(folder / "IDX_FILES", train=60, test=40)
         write_celeba(folder / "CELEBA")
         for place in ("SVHN", "data/svhn"):
