@@ -79,7 +79,7 @@ def build(
                     if not has.all():
                         index = np.where(has, np.cumsum(has) - 1, -1)
                         new_array(folder, f"{split}/{name}.index.npy", index.shape, np.int32)[:] = index
-                    array = new_array(folder, f"{split}/{name}.npy", (has.sum(), *part.info.shape), dtype)
+                    array = new_array(folder, f"{split}/{name}.npy", (int(has.sum()), *part.info.shape), dtype)
                     building.fill(array, part.rows, items[has], bar)
                     bar.advance(len(items) - len(array))
                 if labels:
