@@ -64,6 +64,17 @@ class Kind(StrEnum):
     swap = "swap"
 
 
+class Drawn(StrEnum):
+    """What z is drawn from when nothing is given."""
+
+    prior = "prior"
+    gmm = "gmm"
+
+
+DrawnFrom = Annotated[
+    Drawn | None, typer.Option("--sampler", help="What z is drawn from when nothing is given: prior, or gmm, a mixture "
+                               "fitted to encoded training items. Default: the recipe's.", show_default=False)
+]  # fmt: skip
 Run = Annotated[Path, path_option("--ckpt", help="Run folder.")]
 Checkpoint = Annotated[Path | None, path_option(help="A checkpoint file; default: the newest valid one.")]
 
@@ -171,6 +182,7 @@ def evaluate(
         int | None, typer.Option(min=1, help="Measure N items of the split; default: the recipe's, or all.",
                                  show_default=False)
     ] = None,
+    sampler: DrawnFrom = None,
     out: Annotated[
         Path | None, path_option("--out", help="File (.json) or folder of the result, for a run that may only be read; "
                                  "default: the run's folder.")
@@ -193,7 +205,7 @@ def evaluate(
     path, found = command.run(
         ckpt, metrics=metrics, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
         device=device, force=force, verify=verify, subsets_per_size=subsets_per_size,
-        judges=classifiers and classifiers.value, items=items, out=out,
+        judges=classifiers and classifiers.value, items=items, out=out, sampler=sampler and sampler.value,
     )  # fmt: skip
     console.result(json.dumps(found.model_dump(mode="json")) if as_json else f"{command.report(found)}\n\n{path}")
 
@@ -218,6 +230,7 @@ def sample(
         int | None, typer.Option(min=1, max=10_000, help="Latents with prior [100], else test items [10].",
                                  show_default=False)
     ] = None,
+    sampler: DrawnFrom = None,
     seed: Seed = 0,
     out: Annotated[Path | None, path_option(help="Folder of the figures; default: RUN/figures.")] = None,
     checkpoint: Checkpoint = None,
@@ -239,7 +252,7 @@ def sample(
     wish = Wish(kind and kind.value, given, target, tuple(text or ()))
     made = command.run(
         ckpt, wish, count=count, seed=seed, chosen=checkpoint, out=out, force=force, data_dir=data_dir, device=device,
-        verify=verify,
+        verify=verify, drawn_from=sampler and sampler.value,
     )  # fmt: skip
     console.result(json.dumps(made) if as_json else made["path"])
 
@@ -272,11 +285,15 @@ def compare(
     protocol: Annotated[
         str | None, typer.Option(help="default or released evaluations [default, where there are any].")
     ] = None,
+    sampler: Annotated[
+        Drawn | None, typer.Option(help="Evaluations with samples of the prior or of gmm [prior, where there are any].",
+                                   show_default=False)
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing comparison.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     quiet: Quiet = False,
     debug: Debug = False,
-) -> None:
+) -> None:  # fmt: skip
     """Put runs side by side, each data set by itself: mean and deviation over seeds, and the paper's numbers where the
     setting matches.
 
@@ -286,7 +303,8 @@ def compare(
     """
     from mmvae_cli.comparison import compare as comparison
 
-    console.result(comparison.compare(runs, comparison.known_format(format, as_json), out, force, protocol))
+    kind = comparison.known_format(format, as_json)
+    console.result(comparison.compare(runs, kind, out, force, protocol, sampler and sampler.value))
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ from mmvae_cli.run.result import EvaluationResult
 
 _RUN_FILES = ("recipe.yaml", "status.json", "evaluation.json", "checkpoints")
 _DEPTH = 4
-PROTOCOLS = ("default", "released")
+PROTOCOLS, SAMPLERS = ("default", "released"), ("prior", "gmm")
+Way = tuple[str, str]
+"""A protocol and a sampler: an evaluation for each is kept, and they are never mixed."""
+WAYS = list(product(PROTOCOLS, SAMPLERS))
 
 
 @dataclass(frozen=True)
@@ -61,22 +65,23 @@ class Found:
     left_out: list[LeftOut]
 
 
-def collect(paths: list[Path], protocol: str | None = None) -> Found:
+def collect(paths: list[Path], protocol: str | None = None, sampler: str | None = None) -> Found:
     """Read every run under ``paths``. Raises DataProblem naming each run's reason where none can be used.
 
-    Without ``protocol``: ``default``, or ``released`` on data where nothing but that was measured.
+    Of what ``protocol`` and ``sampler`` leave open: the first of WAYS that anything on the same data was measured in.
     """
+    ways = [way for way in WAYS if protocol in (None, way[0]) and sampler in (None, way[1])]
     members, left_out = [], list[LeftOut]()
     for folder in find_runs(paths):
         signals.leave_if_requested("nothing was written")
         try:
-            members.append(read_member(folder, protocol or _first_protocol(folder)))
+            members.append(read_member(folder, next((way for way in ways if _evaluated(folder, way)), ways[0])))
         except Failure as failure:
             left_out.append(LeftOut(folder, _without_path(str(failure), folder)))
     sets: dict[_Data, list[Member]] = {}
     for member in members:
         sets.setdefault(_data(member), []).append(member)
-    kept = {data: _drop_twins(_keep_majority(_keep_protocol(own, left_out), left_out), left_out)
+    kept = {data: _drop_twins(_keep_majority(_keep_way(own, left_out), left_out), left_out)
             for data, own in sets.items()}  # fmt: skip
     if not kept:
         lines = "\n".join(f"  {item.folder}: {item.reason}" for item in left_out)
@@ -131,7 +136,7 @@ def _runs_below(path: Path, depth: int) -> list[Path]:
     return [run for child in inside for run in _runs_below(child, depth - 1)] if depth else []
 
 
-def read_member(folder: Path, protocol: str = "default") -> Member:
+def read_member(folder: Path, way: Way = WAYS[0]) -> Member:
     """One run, finished and evaluated at its end. Raises DataProblem with the reason why it cannot be used."""
     run = Run(folder)
     try:
@@ -139,13 +144,13 @@ def read_member(folder: Path, protocol: str = "default") -> Member:
         recipe, status = run.recipe(), run.status()
         epochs = recipe.training.epochs
         _check_finished(status, epochs)
-        if not _evaluated(folder, protocol):
-            raise DataProblem(_not_evaluated(folder, protocol))
-        evaluation = result.load(run.evaluation_path(protocol))
+        if not _evaluated(folder, way):
+            raise DataProblem(_not_evaluated(folder, way))
+        evaluation = result.load(run.evaluation_path(*way))
     except OSError as error:
         raise DataProblem(f"cannot be read ({error.strerror})") from error
-    if evaluation.protocol != protocol:
-        raise DataProblem(f"{run.evaluation_path(protocol).name} was measured by protocol {evaluation.protocol}")
+    if _way(evaluation) != way:
+        raise DataProblem(f"{run.evaluation_path(*way).name} was measured by {_named(_way(evaluation))}")
     _check_belongs(evaluation, recipe)
     return Member(folder, recipe, evaluation, status)
 
@@ -161,23 +166,27 @@ def _check_run(folder: Path) -> None:
         raise DataProblem("is no run and holds none")
 
 
-def _evaluated(folder: Path, protocol: str) -> bool:
-    return os.path.isfile(Run(folder).evaluation_path(protocol))  # no error below a folder closed to us
+def _evaluated(folder: Path, way: Way) -> bool:
+    return os.path.isfile(Run(folder).evaluation_path(*way))  # no error below a folder closed to us
 
 
-def _first_protocol(folder: Path) -> str:
-    return next((protocol for protocol in PROTOCOLS if _evaluated(folder, protocol)), PROTOCOLS[0])
+def _way(evaluation: EvaluationResult) -> Way:
+    return evaluation.protocol, evaluation.sampler
 
 
-def _not_evaluated(folder: Path, protocol: str) -> str:
-    others = [name for name in PROTOCOLS if _evaluated(folder, name)]
+def _named(way: Way) -> str:
+    return f"protocol {way[0]}" + ("" if way[1] == "prior" else f" with samples of {way[1]}")
+
+
+def _not_evaluated(folder: Path, way: Way) -> str:
+    others = [other for other in WAYS if _evaluated(folder, other)]
     if others:
-        return _other_protocol(others[0], protocol)
+        return _other_way(others[0], way)
     return "finished, but not evaluated (mmvae evaluate --ckpt ...)"
 
 
-def _other_protocol(has: str, wanted: str) -> str:
-    return f"finished, but evaluated by protocol {has} only, not by {wanted}"
+def _other_way(has: Way, wanted: Way) -> str:
+    return f"finished, but evaluated by {_named(has)} only, not by {_named(wanted).removeprefix('protocol ')}"
 
 
 def _check_finished(status: dict[str, Any], epochs: int) -> None:
@@ -249,12 +258,12 @@ def metric_conditions(evaluation: EvaluationResult) -> dict[str, dict[str, Any]]
     return known
 
 
-def _keep_protocol(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
-    """Those with the first protocol of PROTOCOLS that any has."""
-    first = min((member.evaluation.protocol for member in members), key=PROTOCOLS.index)
-    others = [member for member in members if member.evaluation.protocol != first]
-    left_out += [LeftOut(m.folder, _other_protocol(m.evaluation.protocol, first)) for m in others]
-    return [member for member in members if member.evaluation.protocol == first]
+def _keep_way(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
+    """Those with the first of WAYS that any has."""
+    first = min((_way(member.evaluation) for member in members), key=WAYS.index)
+    others = [member for member in members if _way(member.evaluation) != first]
+    left_out += [LeftOut(m.folder, _other_way(_way(m.evaluation), first)) for m in others]
+    return [member for member in members if _way(member.evaluation) == first]
 
 
 def _keep_majority(members: list[Member], left_out: list[LeftOut]) -> list[Member]:

@@ -19,8 +19,9 @@ _SUFFIX = {"table": "txt"}
 
 
 def compare(
-    runs: list[Path], kind: Format = "table", out: Path | None = None, force: bool = False, protocol: str | None = None
-) -> str:
+    runs: list[Path], kind: Format = "table", out: Path | None = None, force: bool = False,
+    protocol: str | None = None, sampler: str | None = None,
+) -> str:  # fmt: skip
     """Compare ``runs`` (run folders, or folders of runs); returns what belongs on stdout.
 
     Without ``out`` that is the comparison itself; with it (``html`` always goes to a folder) the path of the file
@@ -33,7 +34,7 @@ def compare(
         out = DEFAULT_OUT
     if out is not None:
         _refuse(_target(out, kind), out, force)
-    found = collect.collect(runs, protocol)
+    found = collect.collect(runs, protocol, sampler)
     for why, folders in result.by_reason({str(item.folder): item.reason for item in found.left_out}).items():
         console.warn(f"left out: {content.plain(folders)}: {content.plain(why)}")
     comparison = content.build_all(found)

@@ -124,7 +124,7 @@ def _measured(collection: Collection) -> str:
     parts = [f"means by size over at most {most} drawn subsets of each"] if most else []
     evaluations = [member.evaluation for member in collection.members]
     if coherence := next((e.coherence for e in evaluations if e.coherence), None):
-        parts.append(f"{coherence.joint_samples:,} samples for the joint coherence")
+        parts.append(f"{coherence.joint_samples:,} samples of the {evaluations[0].sampler} for the joint coherence")
     if likelihood := next((e.likelihood for e in evaluations if e.likelihood), None):
         grouping = "grouped per item" if likelihood.grouping == "per_item" else "grouped across items as released"
         parts.append(f"{likelihood.importance_samples} importance samples {grouping} over {likelihood.count:,} items")

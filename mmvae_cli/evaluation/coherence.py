@@ -2,12 +2,12 @@
 from? A generated sample is the mean of the decoder's distribution at one drawn z."""
 
 import math
-from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from mmvae_cli.evaluation import generation, joint
 from mmvae_cli.evaluation.classifier_training import judged
 from mmvae_cli.evaluation.encoding import (
     BLOCK,
@@ -18,28 +18,28 @@ from mmvae_cli.evaluation.encoding import (
     blocks,
     from_all,
     numbered_blocks,
-    subset_chunks,
 )
-from mmvae_cli.evaluation.scores import answers, average_precisions, constant, mean_of, right
+from mmvae_cli.evaluation.scores import answers, average_precisions, classified, constant, mean_of, right_by_class
 from mmvae_cli.process import console, signals
-from mmvae_cli.run.result import NotMeasured, Value
+from mmvae_cli.recipe.families import Subset
+from mmvae_cli.run.result import Value
 
 
 def measure(setting: Setting, data: Data, test: Experts, classifiers: dict[str, nn.Module]) -> dict[str, Any]:
-    """The fields of result.Coherence: the joint coherence of as many prior samples as there are test items, the
-    conditional coherence from every subset to every modality, and what the test items of ``data`` themselves score."""
+    """The fields of result.Coherence: joint coherence, conditional coherence from every subset to every modality, and
+    what the test items of ``data`` themselves score."""
     for classifier in classifiers.values():
         classifier.train(setting.protocol.classifier_mode == "train")
     mine = numbered_blocks(test, BLOCK, setting)
-    with console.progress("coherence", len(mine) * (len(setting.subsets) + 1), "blocks x subsets") as shown:
-        joint = _joint(setting, mine, classifiers, shown)
+    together = joint.measure(setting, classifiers)
+    with console.progress("coherence", len(mine) * len(setting.subsets), "blocks x subsets") as shown:
         found = from_all(setting, _conditional(setting, mine, classifiers, shown))
     real = from_all(setting, _real(setting, data, mine, classifiers))
     tested = list(blocks(test, BLOCK, setting))
     labels = [block.labels.cpu() for block in tested]
     scored = _accuracies if setting.labels.kind == "class" else _average_precisions
     ceiling = _real_accuracies if setting.labels.kind == "class" else _real_average_precisions
-    return joint | scored(setting, found, tested) | ceiling(setting, real, labels)
+    return together | scored(setting, found, tested) | ceiling(setting, real, labels)
 
 
 @torch.no_grad()
@@ -68,7 +68,7 @@ def _real_accuracies(setting: Setting, real: list[Tensor], labels: list[Tensor])
     given, has = logits.argmax(-1), ~logits.isnan().any(-1)
     ceiling = {name: _share((given[m] == truth)[has[m]]) for m, name in enumerate(setting.model.names)}
     agree = (given == given[0]).all(0)[has.all(0)]
-    return {"classifiers": ceiling, "joint_ceiling": _no_joint(setting) or _share(agree)}
+    return {"classifiers": ceiling, "joint_ceiling": joint.undefined(setting) or _share(agree)}
 
 
 def _share(right_ones: Tensor) -> Value:
@@ -86,27 +86,45 @@ def _real_average_precisions(setting: Setting, real: list[Tensor], labels: list[
             scores, theirs = _picked(scores, has), _picked(labels, has)
         per_label[name] = average_precisions(scores, theirs, setting)
         ceiling[name] = mean_of(per_label[name].values())
-    return {"classifiers": ceiling, "classifiers_per_label": per_label, "joint_ceiling": _no_joint(setting)}
+    return {"classifiers": ceiling, "classifiers_per_label": per_label, "joint_ceiling": joint.undefined(setting)}
 
 
 def _picked(blocks: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
     return [block[some] for block, some in zip(blocks, rows, strict=True)]
 
 
-def _accuracies(setting: Setting, found: list[Tensor], tested: list[Experts]) -> dict[str, Any]:
-    """The result's fields for classes: blocks of counts (M, S, 1 + classes)."""
-    total = torch.stack(found).sum(0)
-    values: dict[str, dict[str, Value]] = {}
+class _Counts(NamedTuple):
+    """Of one block: how many items of each class are right (M, S, classes), nan where a logit is no number; how often
+    each class is the answer (M, S, classes); and the sum over the items of the share of pairs of targets outside the
+    source that have the same answer (S,). Items that lack a part of the source are not counted."""
+
+    right: Tensor
+    answers: Tensor
+    agree: Tensor
+
+
+def _accuracies(setting: Setting, found: list[_Counts], tested: list[Experts]) -> dict[str, Any]:
+    """The result's fields for classes."""
+    right_ones, given, agree = (torch.stack(parts).sum(0) for parts in zip(*found, strict=True))
+    conditional: dict[str, dict[str, Value]] = {}
+    balanced: dict[str, dict[str, Value]] = {}
     always: dict[str, dict[str, str]] = {}
+    agreement: dict[str, Value] = {}
     for s, subset in enumerate(setting.subsets):
-        source, count = setting.name_of(subset), sum(int(block.has(subset).sum()) for block in tested)
-        for name, (right_ones, *_), given in zip(
-            setting.model.names, total[:, s].tolist(), total[:, s, 1:], strict=True
-        ):
-            values.setdefault(source, {})[name] = value = right_ones / count if count else NOBODY_HAS_ALL
-            if isinstance(value, float) and math.isfinite(value) and (label := constant(given, setting)):
+        source, labels = setting.name_of(subset), torch.cat([block.having(subset).labels.cpu() for block in tested])
+        of_class = labels.bincount(minlength=len(setting.labels.names)).double()
+        there, count = of_class > 0, len(labels)
+        for m, name in enumerate(setting.model.names):
+            own = right_ones[m, s]
+            shares = own.sum() / count, (own[there] / of_class[there]).mean()
+            for table, share in zip((conditional, balanced), shares, strict=True):
+                table.setdefault(source, {})[name] = float(share) if count else NOBODY_HAS_ALL
+            if count and own.isfinite().all() and (label := constant(given[m, s], setting)):
                 always.setdefault(source, {})[name] = label
-    return {"metric": "accuracy", "conditional": values, "constant": always}
+        if len(setting.model.names) - len(subset) > 1:
+            agreement[source] = float(agree[s] / count) if count else NOBODY_HAS_ALL
+    return {"metric": "accuracy", "conditional": conditional, "balanced": balanced, "agreement": agreement,
+            "constant": always}  # fmt: skip
 
 
 def _average_precisions(setting: Setting, found: list[Tensor], tested: list[Experts]) -> dict[str, Any]:
@@ -123,107 +141,47 @@ def _average_precisions(setting: Setting, found: list[Tensor], tested: list[Expe
     return {"metric": "average_precision", "conditional": means, "per_label": per_label}
 
 
-def _no_joint(setting: Setting) -> NotMeasured | None:
-    """Why there is no joint coherence, if so."""
-    if setting.labels.kind != "class":
-        return NotMeasured("undefined for attributes: there is no single label to agree on")
-    return NotMeasured("needs two modalities") if len(setting.model.names) < 2 else None
-
-
 @torch.no_grad()
-def _joint(
-    setting: Setting, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module], shown: console.Progress
-) -> dict[str, Any]:
-    """Share of z ~ N(0, I) whose generated modalities are all given the same label, of how many z (as many as there are
-    items, a block at a time), and what that share would be by chance: the ``joint`` fields of the result."""
-    undefined, model = _no_joint(setting), setting.model
-    own: dict[int, tuple[float, int, Tensor]] = {}
-    for number, part in mine:
-        signals.leave_if_requested("no evaluation was written")
-        count = len(part.items)
-        agree, given = float(count), torch.zeros(len(model.names), len(setting.labels.names), dtype=torch.double)
-        if not undefined:
-            torch.manual_seed(setting.seed(f"joint coherence {number}"))
-            z = model.prior.sample(model.prior.noise(1, count, model.latent_dim, device=setting.device))
-            logits = torch.stack([classify(setting, classifiers[name], name, z, _prior_private(setting, count))
-                                  for name in model.names])  # (M, 1, b, classes)  # fmt: skip
-            found = logits.argmax(-1)
-            agree = float((found == found[0]).all(0).sum()) if logits.isfinite().all() else math.nan
-            given = answers(logits)[:, 0].cpu()
-        own[number] = agree, count, given
-        shown.advance()
-    found_by_all = from_all(setting, own)
-    samples = sum(count for _, count, _ in found_by_all)
-    if undefined:
-        return {"joint": undefined, "joint_samples": samples, "joint_chance": undefined}
-    share = sum(agree for agree, _, _ in found_by_all) / samples
-    if not math.isfinite(share):
-        return {"joint": share, "joint_samples": samples, "joint_chance": share}
-    counts = torch.stack([given for _, _, given in found_by_all]).sum(0)  # (M, classes)
-    always = {name: constant(row, setting) for name, row in zip(model.names, counts, strict=True)}
-    return {
-        "joint": share, "joint_samples": samples, "joint_chance": float((counts / samples).prod(0).sum()),
-        "joint_constant": {name: label for name, label in always.items() if label},
-    }  # fmt: skip
-
-
 def _conditional(
     setting: Setting, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module], shown: console.Progress
-) -> dict[int, Tensor]:
-    """For every block of ours, by its number and on the CPU: how many labels are right, then how often each class is
-    given, (M, S, 1 + classes); or scores (M, S, b, A)."""
-    names, subsets = setting.model.names, setting.subsets
-    by_class = setting.labels.kind == "class"
+) -> dict[int, Any]:
+    """For every block of ours, by its number and on the CPU: counts of classes, or scores (M, S, b, A)."""
     own = {}
     for number, part in mine:
-        torch.manual_seed(setting.seed(f"coherence {number}"))
-        shape = (1 + len(setting.labels.names),) if by_class else part.labels.shape
-        found = torch.zeros(len(names), len(subsets), *shape, dtype=torch.double if by_class else torch.float)
-        for m, chunk, logits in _generated(setting, part, classifiers):
-            if by_class and part.present is None:
-                logits = torch.cat([right(logits, part.labels)[:, None], answers(logits)], -1)
-            elif by_class:
-                has = [part.has(setting.subsets[s]).to(logits.device) for s in chunk]
-                logits = torch.stack([torch.cat([right(own[rows], part.labels[rows])[None], answers(own[rows])])
-                                      for own, rows in zip(logits, has, strict=True)])  # fmt: skip
-            found[m, chunk.start : chunk.stop] = logits.cpu()
-        own[number] = found
-        shown.advance(len(subsets))
+        own[number] = (_counts if setting.labels.kind == "class" else _scores)(setting, number, part, classifiers)
+        shown.advance(len(setting.subsets))
     return own
 
 
-@torch.no_grad()
-def _generated(
-    setting: Setting, part: Experts, classifiers: dict[str, nn.Module]
-) -> Iterator[tuple[int, range, Tensor]]:
-    """(target's position, positions of subsets, classifier output (s, b, labels)) for all subsets of one block. The
-    private latents are drawn from the prior, once per block and shared by all subsets, for observed modalities too
-    (equations 3.4, 6.2)."""
-    model, count = setting.model, len(part.items)
-    private = {name: _prior_private(setting, count) for name in model.names}
-    for chunk in subset_chunks(setting):
-        signals.leave_if_requested("no evaluation was written")
-        subsets = [setting.subsets[s] for s in chunk]
-        posteriors = setting.posteriors(part, subsets)
-        z = posteriors.sample(model.prior.noise(len(subsets), count, model.latent_dim, device=setting.device))
-        for m, name in enumerate(model.names):
-            yield m, chunk, classify(setting, classifiers[name], name, z, private[name])
+def _counts(setting: Setting, number: int, part: Experts, classifiers: dict[str, nn.Module]) -> _Counts:
+    names, classes = setting.model.names, len(setting.labels.names)
+    shape = len(names), len(setting.subsets)
+    right_ones, given = (torch.zeros(*shape, classes, dtype=torch.double) for _ in range(2))
+    said = torch.zeros(*shape, len(part.items), dtype=torch.int32)
+    rows = [part.has(subset) for subset in setting.subsets]
+    for m, positions, means in generation.conditional(setting, number, part):
+        for s, logits in zip(positions, classified(classifiers[names[m]], means), strict=True):
+            own = logits[rows[s].to(logits.device)]
+            right_ones[m, s] = right_by_class(own, part.labels[rows[s].to(part.labels.device)]).cpu()
+            given[m, s] = answers(own).cpu()
+            said[m, s] = logits.argmax(-1).int().cpu()
+    agree = [_agreeing(said[:, s, rows[s]], right_ones[:, s], subset) for s, subset in enumerate(setting.subsets)]
+    return _Counts(right_ones, given, torch.stack(agree))
 
 
-def _prior_private(setting: Setting, count: int) -> Tensor | None:
-    size, prior = setting.model.private_dim, setting.model.private_prior
-    return prior.sample(prior.noise(1, count, size, device=setting.device)) if size else None
+def _agreeing(said: Tensor, right_ones: Tensor, subset: Subset) -> Tensor:
+    """Sum over the items of the share of pairs outside ``subset`` with the same answer, of answers (M, b); nan where
+    one of them is no number, which is how ``right_ones`` (M, classes) tells it."""
+    outside = [m for m in range(len(said)) if m not in subset]
+    pairs = [(said[m] == said[n]).double().sum() for i, m in enumerate(outside) for n in outside[:i]]
+    valid = right_ones[outside].sum() * 0  # nan stays nan
+    return valid + (torch.stack(pairs).mean() if pairs else 0)
 
 
-def classify(setting: Setting, classifier: nn.Module, name: str, z: Tensor, private: Tensor | None) -> Tensor:
-    """Decode z (S, b, D) with one set of private latents (1, b, P) and classify the means: -> (S, b, labels).
-
-    In train mode (``released``) batch norm and dropout see one subset of one block at a time, as in the released code.
-    """
-    at_once = 1 if classifier.training else max(1, setting.latents_at_once // z.shape[1])
-    outputs = []
-    for part in z.split(at_once):
-        own = None if private is None else private.expand(len(part), -1, -1)
-        mean = setting.model.likelihoods[name].mean(setting.model.decode(name, part, own))
-        outputs.append(classifier(mean.flatten(0, 1)).unflatten(0, part.shape[:2]))
-    return torch.cat(outputs)
+def _scores(setting: Setting, number: int, part: Experts, classifiers: dict[str, nn.Module]) -> Tensor:
+    """Logits of attributes, (M, S, b, A)."""
+    names = setting.model.names
+    found = torch.zeros(len(names), len(setting.subsets), *part.labels.shape)
+    for m, positions, means in generation.conditional(setting, number, part):
+        found[m, positions] = classified(classifiers[names[m]], means).cpu()
+    return found

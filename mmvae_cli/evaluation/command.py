@@ -14,34 +14,40 @@ from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import Failure, UsageProblem
 from mmvae_cli.process.paths import make_folder
-from mmvae_cli.run import checkpoint, result, trained
+from mmvae_cli.recipe import EvaluationSpec
+from mmvae_cli.run import checkpoint, result, samplers, trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import EvaluationResult, NotMeasured
 
 METRICS = ("latent", "coherence", "likelihood")
 _OF_LABELS = ("latent", "coherence")
 """Metrics that compare with labels."""
+_DRAWING = {"coherence"}
+"""Metrics that look at samples of no item."""
 
 
 def run(
     folder: Path, *, metrics: str, protocol: str | None, chosen: Path | None, data_dir: Path, device: str, force: bool,
     verify: bool, subsets_per_size: int | None = None, judges: str | None = None, items: int | None = None,
-    out: Path | None = None,
+    out: Path | None = None, sampler: str | None = None,
 ) -> tuple[Path, EvaluationResult]:  # fmt: skip
     """Measure ``metrics`` (comma-separated) of a run and write its evaluation.json, or the file or into the folder
     ``out``; metrics measured before with the same checkpoint, data and settings are kept. ``protocol``,
-    ``subsets_per_size``, ``judges`` (its ``classifiers``) and ``items`` take the place of the recipe's."""
+    ``subsets_per_size``, ``judges`` (its ``classifiers``), ``items`` and ``sampler`` take the place of the recipe's."""
     wanted = _metrics(metrics)
     run_folder = Run(folder)
     recipe = run_folder.recipe()
-    asked = {"protocol": protocol, "subsets_per_size": subsets_per_size, "classifiers": judges, "items": items}
+    asked = {"protocol": protocol, "subsets_per_size": subsets_per_size, "classifiers": judges, "items": items,
+             "sampler": sampler}  # fmt: skip
     content = recipe.model_dump()
     content["evaluation"] |= {key: value for key, value in asked.items() if value is not None}
     recipe = recipes.validate(content, "the command line")
     opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify)
-    path = _place(run_folder.evaluation_path(recipe.evaluation.protocol), out)
+    path = _place(run_folder.evaluation_path(recipe.evaluation.protocol, recipe.evaluation.sampler), out)
     with runtime.together(opened.device, "evaluate") as world:
-        setting = Setting(opened.model, recipe, opened.store, opened.device, world)
+        drawn = recipe.evaluation if set(wanted) & _DRAWING else EvaluationSpec()
+        mixtures = samplers.of_run(run_folder, opened, drawn, world).mixtures
+        setting = Setting(opened.model, recipe, opened.store, opened.device, world, mixtures)
         complete = _measure(setting, opened.checkpoint, wanted, force)
         if world.rank == 0:
             complete = _merged(path, complete)

@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, TypeVar
 
@@ -14,6 +14,7 @@ from mmvae_cli.compute import runtime
 from mmvae_cli.compute.runtime import ALONE, World, derive
 from mmvae_cli.evaluation.protocol import Protocol, protocol_of
 from mmvae_cli.model.distributions import Distribution, at, joined, placed
+from mmvae_cli.model.mixture import Mixture
 from mmvae_cli.model.posterior import powerset
 from mmvae_cli.model.vae import Batch, Encoded, MultimodalVAE
 from mmvae_cli.process import signals
@@ -21,6 +22,7 @@ from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import MAX_SUBSETS, EvaluationSpec, Recipe
 from mmvae_cli.recipe.families import Subset
 from mmvae_cli.run.result import NotMeasured
+from mmvae_cli.run.samplers import Latents
 from mmvae_cli.store import UNLABELLED, LabelInfo, Store, batches
 
 BLOCK = 256
@@ -46,6 +48,12 @@ class Setting:
     store: Store
     device: torch.device
     world: World = ALONE
+    mixtures: dict[str, Mixture] = field(default_factory=dict)
+
+    @property
+    def latents(self) -> Latents:
+        """Latents that come from no item."""
+        return Latents(self.model, self.device, self.mixtures)
 
     @property
     def spec(self) -> EvaluationSpec:
@@ -80,6 +88,11 @@ class Setting:
             return _LATENTS_AT_ONCE
         each = 4 * _LARGEST_LAYERS * self.model.largest_output()
         return max(1, min(_MOST_AT_ONCE, int(runtime.memory_left(self.device) / 2 / each)))
+
+    def subsets_at_once(self, count: int) -> int:
+        """How many subsets of ``count`` rows are decoded together; in train mode batch norm and dropout of classifiers
+        see one at a time, as in the released code."""
+        return 1 if self.protocol.classifier_mode == "train" else max(1, self.latents_at_once // count)
 
     def posteriors(self, experts: "Experts", subsets: list[Subset]) -> Distribution:
         """q(z | X_A) for every subset A: (S, N, D), mixtures by the protocol's block rule."""

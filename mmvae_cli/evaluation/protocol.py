@@ -11,7 +11,8 @@ class Protocol(NamedTuple):
     is one item's or, as in the released code, holds one weight each of different items. ``attribute_scores``: whether
     the latent classifiers' average precision is that of their scores or of their 0/1 predictions;
     ``attribute_average``: whether it is one number of all items or the mean over blocks of them.
-    ``mixture_remainder``: which components get the rows that an even division of a block leaves (equations 3.2)."""
+    ``mixture_remainder``: which components get the rows that an even division of a block leaves (equations 3.2).
+    ``sampler``: what z is drawn from when nothing is given, ``joint_samples`` times."""
 
     latent_samples: int
     classifiers: str
@@ -24,21 +25,26 @@ class Protocol(NamedTuple):
     mixture_remainder: Literal["spread", "to the last component"]
     attribute_scores: Literal["scores", "predictions"]
     attribute_average: Literal["items", "blocks"]
+    sampler: str
+    joint_samples: int
 
 
 def protocol_of(spec: EvaluationSpec) -> Protocol:
     """``default``, the sound one, or ``released``, which repeats the authors' code (equations 6.4)."""
     classifiers = spec.classifiers or spec.protocol
+    sampler = "prior" if spec.sampler == "prior" else f"{spec.sampler} of {spec.gmm_components}"
     if spec.protocol == "released":
         return Protocol(
             spec.latent_samples, classifiers, spec.classifier_width, 12,
             latent_draw="with replacement, zero rows of the released code", classifier_mode="train",
             importance_grouping="released", incomplete_batches="dropped", mixture_remainder="to the last component",
             attribute_scores="predictions", attribute_average="blocks",
+            sampler=sampler, joint_samples=spec.joint_samples,
         )  # fmt: skip
     return Protocol(
         spec.latent_samples, classifiers, spec.classifier_width, spec.importance_samples,
         latent_draw="without replacement", classifier_mode="eval",
         importance_grouping="per_item", incomplete_batches="kept", mixture_remainder="spread",
         attribute_scores="scores", attribute_average="items",
+        sampler=sampler, joint_samples=spec.joint_samples,
     )  # fmt: skip

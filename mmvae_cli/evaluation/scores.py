@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmvae_cli.evaluation.encoding import Setting
 from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Value
@@ -20,6 +20,20 @@ def right(logits: Tensor, labels: Tensor) -> Tensor:
     ruled out has -inf."""
     count = (logits.argmax(-1) == labels).sum(-1).double()
     return count.masked_fill((logits.isnan() | logits.isposinf()).flatten(-2).any(-1), math.nan)
+
+
+def classified(classifier: nn.Module, means: Tensor) -> Tensor:
+    """What a classifier makes of generated means (S, b, *shape): (S, b, labels)."""
+    logits: Tensor = classifier(means.flatten(0, 1))
+    return logits.unflatten(0, means.shape[:2])
+
+
+def right_by_class(logits: Tensor, labels: Tensor) -> Tensor:
+    """The same for the items of each class: (..., classes), all nan where a logit is no number."""
+    ours = (logits.argmax(-1) == labels).double()  # (..., b)
+    of_class = nn.functional.one_hot(labels, logits.shape[-1]).double()  # (b, classes)
+    wrong = (logits.isnan() | logits.isposinf()).flatten(-2).any(-1)
+    return (ours @ of_class).masked_fill(wrong[..., None], math.nan)
 
 
 def answers(logits: Tensor) -> Tensor:

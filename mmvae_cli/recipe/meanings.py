@@ -86,5 +86,9 @@ MEANINGS: dict[str, str] = {
     "evaluation.subsets_per_size": "How many subsets of each size are measured at most, drawn by the seed; null: all.",
     "evaluation.classifiers": "The networks that judge coherence; released are the paper's; null: the protocol's.",
     "evaluation.classifier_width": "Size of the paper's attribute classifiers; null: its 128.",
+    "evaluation.sampler": "What z is drawn from when nothing is given: prior, or gmm, a mixture of Gaussians fitted to "
+    "encoded training items (equations 6.5).",
+    "evaluation.gmm_components": "Of that mixture. As many as there are classes is weak knowledge of the labels.",
+    "evaluation.joint_samples": "How many z are drawn so: for joint coherence and unconditional quality.",
     "evaluation.seed": "Of everything that evaluation draws.",
 }

@@ -213,6 +213,9 @@ class EvaluationSpec(Section):
     subsets_per_size: int | None = Field(default=None, ge=1)
     classifiers: Literal["default", "released"] | None = None
     classifier_width: int | None = Field(default=None, ge=1, le=1024)
+    sampler: Literal["prior", "gmm"] = "prior"
+    gmm_components: int = Field(default=10, ge=1, le=1024)
+    joint_samples: int = Field(default=10_000, ge=1)
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 

@@ -4,7 +4,7 @@
 
     recipe.yaml        the resolved recipe            metrics.jsonl   one JSON object a line
     environment.json   versions, device, command      checkpoints/    step-00002340.safetensors ...
-    status.json        running | stopped | finished   evaluation.json, figures/
+    status.json        running | stopped | finished   evaluation.json, figures/, samplers/
 """
 
 import json
@@ -60,9 +60,12 @@ class Run:
         self.metrics_path = folder / "metrics.jsonl"
         self.checkpoints = folder / "checkpoints"
         self.figures = folder / "figures"
+        self.sampler_path = folder / "samplers" / "gmm.safetensors"
 
-    def evaluation_path(self, protocol: str = "default") -> Path:
-        return self.folder / ("evaluation.json" if protocol == "default" else f"evaluation.{protocol}.json")
+    def evaluation_path(self, protocol: str = "default", sampler: str = "prior") -> Path:
+        """``evaluation.json``; of another protocol or sampler ``evaluation.released.gmm.json`` and the like."""
+        parts = [*([] if protocol == "default" else [protocol]), *([] if sampler == "prior" else [sampler])]
+        return self.folder / ".".join(["evaluation", *parts, "json"])
 
     def recipe(self) -> Recipe:
         """The resolved recipe of the run. Raises DataProblem where there is none."""

@@ -79,6 +79,9 @@ class Coherence(_Part):
 
     ``joint_chance``: the joint coherence that modalities without anything in common would have if each were given each
     class as often as here: near 0 where all classes are generated, 1 for a model that always generates the same one.
+    ``joint_at_least``: k -> share of prior samples of which at least k modalities agree. ``agreement``: source -> share
+    of pairs of modalities outside it that are generated from one z and agree, whatever the true label.
+    ``balanced``: the accuracy of ``conditional`` as a mean over the classes.
     ``constant`` and ``joint_constant``: what is always given one class -> that class, by source and target, and by
     modality among the prior samples."""
 
@@ -88,7 +91,10 @@ class Coherence(_Part):
     joint_chance: Score = None
     joint_ceiling: Score = None
     joint_constant: dict[str, str] = Field(default_factory=dict)
+    joint_at_least: BySubset = Field(default_factory=dict)
     conditional: ByTarget
+    balanced: ByTarget = Field(default_factory=dict)
+    agreement: BySubset = Field(default_factory=dict)
     constant: dict[str, dict[str, str]] = Field(default_factory=dict)
     per_label: dict[str, dict[str, dict[str, Score]]] = Field(default_factory=dict)
     classifiers: dict[str, Score]
@@ -131,6 +137,11 @@ class EvaluationResult(_Part):
     coherence: Coherence | None = None
     likelihood: Likelihood | None = None
     reasons: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def sampler(self) -> str:
+        """What z was drawn from when nothing was given: prior or gmm."""
+        return str(self.settings.get("sampler", "prior")).split()[0]
 
     @property
     def trials(self) -> float:

@@ -19,9 +19,10 @@ from mmvae_cli.store import of_recipe
 
 def run(
     folder: Path, wish: Wish, *, count: int | None, seed: int, chosen: Path | None, out: Path | None, force: bool,
-    data_dir: Path, device: str, verify: bool,
+    data_dir: Path, device: str, verify: bool, drawn_from: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Make the figures of ``wish`` for a run; returns what was made as plain JSON values.
+    """Make the figures of ``wish`` for a run; returns what was made as plain JSON values. ``drawn_from``: prior or gmm,
+    in place of the recipe's ``evaluation.sampler``.
 
     The same command makes the same bytes. Raises UsageProblem where a file exists and ``force`` is not given. Where
     anything goes wrong or a signal comes, nothing is written, so that the same command can be run again.
@@ -30,16 +31,22 @@ def run(
     recipe = run_folder.recipe()
     if count is not None and wish.texts:
         raise UsageProblem("--count has no effect with --text", "give --text once for every column")
+    if drawn_from is not None and wish.kind not in (None, "prior"):
+        raise UsageProblem(f"--sampler has no effect with --kind {wish.kind}", "use it with --kind prior")
     kinds = {name: spec.kind for name, spec in recipe.modalities.items()}
     labels = of_recipe(recipe, data_dir, verify=False, trained_on=run_folder.trained_on()).info.labels
     figures = plan.plan(wish, kinds, recipe.model.private_dim, labels.names if labels else ())
     target = out or run_folder.figures
     _refuse_existing(target, figures, force)
-    from mmvae_cli.run import trained
+    from mmvae_cli.run import samplers, trained
     from mmvae_cli.sampling import making
 
     opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify)
-    sampler = making.Sampler(opened, recipe, seed)
+    spec = recipe.evaluation.model_copy(update={"sampler": drawn_from} if drawn_from else {})
+    if all(figure.kind != "prior" for figure in figures):
+        spec = spec.model_copy(update={"sampler": "prior"})  # nothing to be drawn from a mixture
+    latents = samplers.of_run(run_folder, opened, spec)
+    sampler = making.Sampler(opened, recipe, seed, latents)
     counts = {figure.name: count or len(figure.texts) or making.usual_count(sampler, figure) for figure in figures}
     with _staging(target) as folder, console.progress("sampling", len(figures), "figures") as shown:
         for figure in figures:

@@ -22,6 +22,7 @@ from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import Recipe
+from mmvae_cli.run.samplers import Latents
 from mmvae_cli.run.trained import Trained
 from mmvae_cli.sampling.layout import SHOWN_CHANNELS
 from mmvae_cli.sampling.plan import Figure
@@ -36,11 +37,12 @@ Arrays = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Sampler:
-    """A trained model, where its items come from, and the seed of everything drawn."""
+    """A trained model, where its items come from, the seed of everything drawn, and latents that come from no item."""
 
     trained: Trained
     recipe: Recipe
     seed: int
+    latents: Latents
 
     @property
     def model(self) -> MultimodalVAE:
@@ -90,7 +92,9 @@ def remark(sampler: Sampler, figure: Figure) -> str:
         parts.append("each cell is encoded from a part of them, as the mixture has it")
     private = {"prior": "from the prior, one a column and modality", "conditional": "from the prior, one a row",
                "reconstruction": "each modality's own"}  # fmt: skip
-    if model.private_dim and figure.kind in private:
+    if figure.kind == "prior" and sampler.latents.mixtures:
+        parts.append("latents from the mixture fitted to encoded training items")
+    elif model.private_dim and figure.kind in private:
         parts.append(f"private latents: {private[figure.kind]}")
     info = sampler.trained.store.info.modalities
     if any(info[n].kind == "image" and info[n].shape[0] not in SHOWN_CHANNELS for n in (*figure.given, *figure.target)):
@@ -102,9 +106,14 @@ def remark(sampler: Sampler, figure: Figure) -> str:
 
 
 def _prior(sampler: Sampler, figure: Figure, count: int) -> Arrays:
-    """z ~ p(z), decoded by every modality (Figures 7, 9 and 14); private latents from their priors."""
-    z = sampler.model.prior.sample(sampler.noise(1, count, sampler.model.latent_dim, of="prior"))
-    private = {name: _prior_private(sampler, name, 1, count) for name in figure.target}
+    """z from the prior, or from the mixture in its place, decoded by every modality (Figures 7, 9 and 14); private
+    latents likewise."""
+
+    def seed(of: str) -> int:
+        return derive(sampler.seed, "sample", of)
+
+    z = sampler.latents.shared(count, seed("prior"))
+    private = {name: sampler.latents.private(name, count, seed(f"private {name}")) for name in figure.target}
     return _decoded(sampler, z, private)
 
 

@@ -56,7 +56,7 @@ def facts(sampler: Sampler) -> dict[str, Any]:
         "recipe": recipe.name, "method": recipe.model.method, "training_seed": recipe.training.seed,
         "checkpoint": found.path.name, "epoch": found.position.epoch, "step": found.position.step,
         "dataset": store.name, "fingerprint": store.fingerprint, "stand_in": store.info.stand_in,
-        "split": sampler.split, "seed": sampler.seed,
+        "split": sampler.split, "seed": sampler.seed, "sampler": "gmm" if sampler.latents.mixtures else "prior",
     }  # fmt: skip
 
 

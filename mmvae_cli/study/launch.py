@@ -57,7 +57,7 @@ def run(
     _check_data(planned, options.data_dir)
     for one in planned:
         if study.is_done(one, evaluate=options.evaluate):
-            scores = Run(one.folder).evaluation_path(one.recipe.evaluation.protocol)
+            scores = Run(one.folder).evaluation_path(one.recipe.evaluation.protocol, one.recipe.evaluation.sampler)
             console.say(f"{one.folder} is finished: skipped" + (f"; scores: {scores}" if options.evaluate else ""))
         else:
             todo.append(one)

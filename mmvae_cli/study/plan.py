@@ -170,7 +170,7 @@ def is_done(run: PlannedRun, *, evaluate: bool) -> bool:
 
 def _is_evaluated(known: Run, recipe: Recipe, epochs: int) -> bool:
     """By the recipe's protocol, at the end, every metric, on as many subsets and items as the recipe says."""
-    path = known.evaluation_path(recipe.evaluation.protocol)
+    path = known.evaluation_path(recipe.evaluation.protocol, recipe.evaluation.sampler)
     if not path.is_file():
         return False
     found = result.load(path)

@@ -94,16 +94,18 @@ def _spread(noise: random.Random, mean: float) -> dict[str, float]:
 
 def make_run(
     parent: Path, made: Recipe, data: str, *, state: str = "finished", evaluated: bool = True, figures: bool = False,
-    folder: str | None = None, **changes: Any,
+    folder: str | None = None, sampler: str = "prior", **changes: Any,
 ) -> Path:  # fmt: skip
     """One run folder below ``parent``; ``changes`` replace fields of its evaluation."""
+    if sampler != "prior":
+        changes["settings"] = {"latent_samples": 500, "seed": 0, "sampler": f"{sampler} of 10"}
     beta = made.objective.beta
     run = Run(parent / (folder or f"{made.name}-beta={beta:g}-seed{made.training.seed}"))
     run.prepare(made)
     epochs = made.training.epochs
     run.set_status(state, epoch=epochs if state == "finished" else 3, step=1000, seconds=754.2)
     if evaluated:
-        write_json(run.evaluation_path(changes.get("protocol", "default")), evaluation(made, data, **changes))
+        write_json(run.evaluation_path(changes.get("protocol", "default"), sampler), evaluation(made, data, **changes))
     if figures:
         run.figures.mkdir()
         (run.figures / "prior.png").write_bytes(png(120, 90, made.training.seed + len(made.model.method)))

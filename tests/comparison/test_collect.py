@@ -171,6 +171,24 @@ def test_every_data_set_has_a_collection_of_its_own(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_samplers_are_never_mixed(tmp_path: Path) -> None:
+    for seed in range(2):
+        make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=seed), "polymnist", sampler="gmm")
+    assert collection(tmp_path).reference.sampler == "gmm", "where nothing else was measured"
+    folder = next(path for path in sorted(tmp_path.iterdir()) if path.name.endswith("seed0"))
+    write_json(folder / "evaluation.json", evaluation(recipe("polymnist", VIEWS), "polymnist"))
+    default = collect([tmp_path])
+    (own,) = default.collections
+    assert (own.reference.sampler, own.groups[0].seeds) == ("prior", [0])
+    reason = "finished, but evaluated by protocol default with samples of gmm only, not by default"
+    assert default.left_out[0].reason == reason
+    (both,) = collect([tmp_path], sampler="gmm").collections
+    assert both.groups[0].seeds == [0, 1]
+    write_json(folder / "evaluation.gmm.json", evaluation(recipe("polymnist", VIEWS), "polymnist"))
+    wrong = collect([tmp_path], sampler="gmm")
+    assert wrong.left_out[0].reason == "evaluation.gmm.json was measured by protocol default"
+
+
 def test_each_data_set_has_its_own_protocol_and_its_own_twins(tmp_path: Path) -> None:
     make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", folder="a", protocol="released")
     make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", folder="b", dataset=other_data())

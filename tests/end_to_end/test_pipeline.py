@@ -113,6 +113,21 @@ def test_the_released_protocol_is_another_file_that_says_so(world):
         "incomplete_batches", "mixture_remainder", "attribute_scores", "attribute_average"}  # fmt: skip
 
 
+def test_samples_of_a_fitted_mixture_are_another_file(world):
+    run = world / "runs" / "mopoe"
+    mmvae("evaluate", "--ckpt", run, "--data-dir", world, "--sampler", "gmm", "--metrics", "coherence", "--force")
+    usual, drawn = (sealed.read_json(run / name) for name in ("evaluation.json", "evaluation.gmm.json"))
+    assert (usual["settings"]["sampler"], drawn["settings"]["sampler"]) == ("prior", "gmm of 10")
+    assert drawn["coherence"]["joint_samples"] == usual["coherence"]["joint_samples"] == 40
+    assert drawn["coherence"]["conditional"] == usual["coherence"]["conditional"]
+    done = mmvae("sample", "--ckpt", run, "--data-dir", world, "--kind", "prior", "--sampler", "gmm", "--json",
+                 "--out", world / "drawn")  # fmt: skip
+    assert json.loads(done.stdout)["sampler"] == "gmm"
+    assert "fitting" not in done.stderr, "the mixture of the evaluation is used again"
+    refused = mmvae("sample", "--ckpt", run, "--data-dir", world, "--kind", "swap", "--sampler", "gmm", code=2)
+    assert "--sampler has no effect with --kind swap" in refused.stderr
+
+
 def test_the_papers_judges_on_request_are_another_setting(world, tmp_path):
     run = shutil.copytree(world / "runs" / "mvae", tmp_path / "mvae")
     done = mmvae("evaluate", "--ckpt", run, "--data-dir", world, "--classifiers", "released", "--metrics", "coherence",

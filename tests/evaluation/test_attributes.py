@@ -10,7 +10,16 @@ import torch
 from torch import nn
 
 from mmvae_cli import store
-from mmvae_cli.evaluation import attributes, classifier_training, classifiers, coherence, command, latent, likelihood
+from mmvae_cli.evaluation import (
+    attributes,
+    classifier_training,
+    classifiers,
+    coherence,
+    command,
+    generation,
+    latent,
+    likelihood,
+)
 from mmvae_cli.evaluation.encoding import Data, Experts, Setting
 from mmvae_cli.evaluation.scores import average_precisions
 from mmvae_cli.model.distributions import Gaussian
@@ -134,9 +143,7 @@ def test_generation_draws_every_private_latent_from_its_prior(dataset):
         model.decoders[name] = recorder
         nn.init.constant_(model.encoders[name].head.bias.data[6:], 50.0)  # its posteriors are far from the prior
     data = Data(setting, "validation", "evaluated items")
-    judges = {name: Recorder((3,)).eval() for name in recorders}
-    torch.manual_seed(0)
-    list(coherence._generated(setting, data.encode(data.order), judges))
+    list(generation.conditional(setting, 0, data.encode(data.order)))
     private = {}
     for name, recorder in recorders.items():
         latents = torch.cat(recorder.seen).unflatten(0, (3, 40))

@@ -81,7 +81,7 @@ def test_conditional_coherence_counts_right_labels_and_joint_counts_agreement(se
         assert targets["m0"] == targets["m1"] == 1.0, source
         assert targets["m2"] == pytest.approx(0.25), "a black picture reads as label 0, a quarter of the items"
     assert found["joint"] == 1.0, "prior samples are dark: every judge reads label 0, and so they agree"
-    assert found["joint_samples"] == 24
+    assert found["joint_samples"] == 40
     assert found["joint_chance"] == 1.0, "three modalities that always show the same label agree by chance"
     assert found["joint_constant"] == {"m0": "0", "m1": "0", "m2": "0"}
     assert found["constant"] == {source: {"m2": "0"} for source in found["conditional"]}
@@ -148,3 +148,27 @@ def test_released_draws_with_replacement_and_keeps_empty_rows(setting):
     empty = (pool.shared.mean == 0).all(-1).all(0)
     assert empty.all(), "40 training items are less than one batch of 256: the released pool is empty rows only"
     assert (pool.labels == 0).all()
+
+
+def test_agreement_counts_pairs_of_targets_and_balanced_accuracy_weighs_classes_alike(setting):
+    data = Data(setting, "test", "evaluated items")
+    test = data.encode(data.order)
+    judges = dict.fromkeys(setting.model.names, Judge())
+    found = coherence.measure(setting, data, test, judges)
+    assert set(found["agreement"]) == {"m0", "m1", "m2"}, "one target alone has nobody to agree with"
+    assert found["agreement"]["m2"] == 1.0, "m0 and m1 show what m2 shows"
+    assert found["agreement"]["m0"] == pytest.approx(0.25), "m2 is black: label 0"
+    uneven = test.block(slice(0, len(test.items)))._replace(labels=torch.zeros(24, dtype=torch.long))
+    uneven.labels[:4] = 1  # 20 items said to be of class 0, 4 of class 1
+    judges = {"m0": Constant(), "m1": Constant(), "m2": Judge()}
+    other = coherence.measure(setting, data, uneven, judges)
+    assert other["conditional"]["m1"] == pytest.approx({"m0": 4 / 24, "m1": 4 / 24, "m2": 20 / 24})
+    assert other["balanced"]["m1"] == pytest.approx({"m0": 0.5, "m1": 0.5, "m2": 0.5})
+    assert other["agreement"]["m2"] == 1.0, "they agree, though both are wrong"
+
+
+def test_prior_samples_are_counted_by_how_many_modalities_agree(setting):
+    judges = {"m0": Judge(), "m1": Constant(), "m2": Judge()}  # dark: 0, always 1, black: 0
+    found = coherence.joint.measure(setting, judges)
+    assert found["joint"] == 0.0
+    assert found["joint_at_least"] == {"2": 1.0, "3": 0.0}

@@ -13,7 +13,7 @@ def tiny(views: int = 3, *, shape: tuple[int, ...] = (3, 28, 28), **changes: Any
         "modalities": {f"m{i}": {"network": "conv", "shape": list(shape)} for i in range(views)},
         "model": {"method": "mopoe", "latent_dim": 6}, "objective": {"beta": 1.5},
         "training": {"epochs": 2, "batch_size": 8, "learning_rate": 1e-3, "log_every": 3, "checkpoint_every": 1},
-        "evaluation": {"latent_samples": 40, "importance_samples": 4},
+        "evaluation": {"latent_samples": 40, "importance_samples": 4, "joint_samples": 40},
     }  # fmt: skip
     for key, value in changes.items():
         place, parts = content, key.split("__")

@@ -9,7 +9,7 @@ import torch
 from mmvae_cli import recipe as recipes
 from mmvae_cli import store
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.run import checkpoint, trained
+from mmvae_cli.run import checkpoint, samplers, trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.sampling.generation import Sampler
 from mmvae_cli.store import attribute_text, text
@@ -105,11 +105,13 @@ def runs(tmp_path_factory) -> dict[str, Path]:
 
 @pytest.fixture
 def sampler(data, runs):
-    """``sampler("mmvae", seed=1)``: a run opened for sampling."""
+    """``sampler("mmvae", seed=1)``: a run opened for sampling; ``drawn_from`` its prior or a mixture."""
 
-    def opened(name: str, seed: int = 0) -> Sampler:
+    def opened(name: str, seed: int = 0, drawn_from: str = "prior") -> Sampler:
         run = Run(runs[name])
         recipe = run.recipe()
-        return Sampler(trained.load(run, recipe, None, data_dir=data, device="cpu", verify=False), recipe, seed)
+        found = trained.load(run, recipe, None, data_dir=data, device="cpu", verify=False)
+        spec = recipe.evaluation.model_copy(update={"sampler": drawn_from, "gmm_components": 2})
+        return Sampler(found, recipe, seed, samplers.of_run(run, found, spec))
 
     return opened
