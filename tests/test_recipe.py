@@ -52,7 +52,7 @@ def test_shipped_recipes_say_what_their_preset_is(name):
     method = recipes.METHODS[recipes.load(name).model.method]
     resolved = recipes.flatten(recipes.load(name).model_dump())
     said = recipes.flatten(recipes.read(recipes.shipped()[name]))
-    wanted = method.preset | {key: said.get(key, value) for key, value in method.usual.items()}
+    wanted = recipes.flatten(method.preset) | {key: said.get(key, value) for key, value in method.usual.items()}
     assert {key: resolved[key] for key in wanted} == wanted
 
 

@@ -52,7 +52,7 @@ class Group:
     def method(self) -> str:
         """The recipe's method; ``custom`` where what the method presets was set otherwise."""
         name, keys = self.recipe.model.method, flatten(self.recipe.model_dump(mode="json"))
-        bent = any(keys[key] not in (value, None) for key, value in METHODS[name].preset.items())
+        bent = any(keys.get(key) not in (value, None) for key, value in flatten(METHODS[name].preset).items())
         return "custom" if bent else name
 
     @property
@@ -115,7 +115,7 @@ def _label(groups: list[Group]) -> None:
 
 def separating(one: Group, groups: list[Group]) -> list[str]:
     """The recipe keys in which groups of this one's kind differ, without those that its name already tells."""
-    told = {"model.method", *(METHODS[one.method].preset)}
+    told = {"model.method", *flatten(METHODS[one.method].preset)}
     if one.equation_5 or one.recipe.objective.component_choice == "stratified":
         told.add("objective.component_choice")
     kin = [other for other in groups if other.kind == one.kind]

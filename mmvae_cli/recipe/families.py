@@ -2,7 +2,7 @@
 
 from itertools import combinations
 from math import comb
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,11 @@ class SizeLimit(Section):
 
 
 Subsets = Literal["full", "singletons", "full_and_singletons", "all"] | SizeLimit | tuple[tuple[str, ...], ...]
+
+
+def of_a_row(subsets: Any, modalities: int) -> Any:
+    """A family as a row of the table of methods has it, for so many modalities: {"max_size": 2} of one is 1."""
+    return SizeLimit(max_size=min(subsets["max_size"], modalities)) if isinstance(subsets, dict) else subsets
 
 
 def check(subsets: Subsets, names: list[str]) -> None:

@@ -112,6 +112,8 @@ def written(value: Any) -> str:
     """A value as a recipe would write it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {written(own)}" for key, own in value.items()) + "}"
     return str(list(value) if isinstance(value, tuple) else value)
 
 

@@ -241,7 +241,8 @@ class Recipe(Section):
         preset = METHODS[self.model.method].settings
         said = {part: getattr(self, part).model_dump(exclude_unset=True) for part in ("model", "objective")}
         given = {key: value for key, value in flatten(said).items() if value is not None}
-        subsets = preset.get("model.subsets") if self.model.subsets is None else self.model.subsets
+        subsets = families.of_a_row(preset.get("model.subsets"), len(names))
+        subsets = subsets if self.model.subsets is None else self.model.subsets
         if subsets is None:
             raise ValueError("model.subsets: is required by method custom")
         families.check(subsets, names)

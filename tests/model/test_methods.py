@@ -1,10 +1,12 @@
 """Every method of the table on a model whose evidence is known: bounds, exact values, special cases, missing parts."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
 
+from mmvae_cli.comparison.groups import Group, Member
 from mmvae_cli.model import distributions, fusion, regularisers
 from mmvae_cli.model.bound import bound_terms, outline
 from mmvae_cli.model.distributions import Gaussian, at, kl
@@ -14,6 +16,7 @@ from mmvae_cli.model.terms import elbo, weigh
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import METHODS, choices
+from mmvae_cli.recipe.methods import Method
 
 from linear_gaussian import data, evidence, linear_model
 from recipes import NEEDS, of_method, tiny
@@ -75,6 +78,21 @@ def test_every_method_trains_everything_it_has(method):
     assert all(term.shown().shape == (14,) for term in terms.values())
     assert list(terms) == list(outline(recipe)), "what is logged is known without data"
     assert parameter_counts(model)["total"] == sum(p.numel() for p in model.parameters())
+
+
+def test_a_method_whose_choices_exist_is_one_row(monkeypatch):
+    """MoPoE over subsets of two at most with mmJSD's prior, as docs/CONTRIBUTING.md has it."""
+    preset = {"model.subsets": {"max_size": 2}, "model.prior_expert": "none", "objective.prior": "dynamic"}
+    monkeypatch.setitem(METHODS, "mopoe_pairs", Method("MoPoE over pairs", "an example", 2026, preset))
+    recipe = tiny(3, shape=(1, 4, 4), model__method="mopoe_pairs")
+    assert [len(subset) for subset in recipe.families()] == [1, 1, 1, 2, 2, 2]
+    said = {key.replace(".", "__"): value for key, value in preset.items()}
+    twin = tiny(3, shape=(1, 4, 4), model__method="custom", **said)
+    torch.manual_seed(0)
+    model, batch = MultimodalVAE(recipe), {f"m{i}": torch.rand(6, 1, 4, 4) for i in range(3)}
+    assert torch.equal(loss_of(recipe, model, batch), loss_of(twin, model, batch))
+    assert "kl.shared" in terms_of(recipe, model, {"m1": batch["m1"]})
+    assert Group("", [Member(Path("run"), recipe, None, {})]).name == "MoPoE over pairs"
 
 
 # --- bounds on the evidence ------------------------------------------------------------------------------------------
