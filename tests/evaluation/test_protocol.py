@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmvae_cli.evaluation import coherence, latent
+from mmvae_cli.evaluation import coherence, command, latent
 from mmvae_cli.evaluation.encoding import Data, Setting
 from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.model.vae import MultimodalVAE
@@ -62,6 +62,15 @@ def setting(tmp_path, request):
 
 
 METHODS = [{}, {"model__method": "mmvae"}, {"model__method": "mvae", "model__prior_expert": "none"}]
+
+
+@pytest.mark.parametrize(("setting", "why"), [
+    ({"model__method": "mmvm"}, "there is no joint generative model"), ({"model__method": "mmvae"}, None),
+], indirect=["setting"])  # fmt: skip
+def test_log_likelihood_is_null_with_the_reason_where_there_is_no_joint_model(setting, why):
+    data = Data(setting, "test", "evaluated items")
+    found = command._undefined("likelihood", setting, data.encode(data.order))
+    assert found is None if why is None else str(found.why).startswith(why)
 
 
 @pytest.mark.parametrize("setting", METHODS, indirect=True)
