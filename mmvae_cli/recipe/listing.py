@@ -19,7 +19,7 @@ from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.meanings import MEANINGS
 from mmvae_cli.recipe.methods import METHODS
 from mmvae_cli.recipe.reading import read, shipped, validate
-from mmvae_cli.recipe.schema import MLP, NETWORKS, SCALABLE, MissingSpec, ModalitySpec, Recipe
+from mmvae_cli.recipe.schema import MLP, NETWORKS, SCALABLE, TEXT, MissingSpec, ModalitySpec, Recipe
 
 OF_PRIVATE = ("modalities.*.private_weight", "objective.beta_private")
 UNSAID = ("modalities.*.scale", *OF_PRIVATE)
@@ -103,7 +103,7 @@ def _default(name: str, field: FieldInfo) -> str:
         return METHODS_OWN
     if name in OF_PRIVATE:
         return written(1.0)
-    if name.startswith("modalities.*.") and name.rpartition(".")[2] in ("likelihood", "shape", "scale", *MLP):
+    if name.startswith("modalities.*.") and name.rpartition(".")[2] in ("likelihood", "shape", "scale", *MLP, *TEXT):
         return "the network's"
     return NEEDED if field.is_required() else written(field.default)
 

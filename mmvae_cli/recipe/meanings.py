@@ -12,10 +12,12 @@ MEANINGS: dict[str, str] = {
     "learned: one number for the modality, trained with the decoder.",
     "modalities.*.shape": "Sides of one item: channels, height and width of an image, length of a text, features "
     "of a vector. Needed where the network leaves it open.",
-    "modalities.*.width": "Makes a network smaller or larger where it can be; null: the paper's size, 512 for mlp.",
+    "modalities.*.width": "Makes a network smaller or larger where it can be; null: the paper's size, 512 for mlp, "
+    "64 for text.",
     "modalities.*.depth": "Hidden layers of the network mlp, usually 2.",
     "modalities.*.dropout": "Dropout between the layers of the network mlp, usually 0.",
     "modalities.*.layer_norm": "Whether the network mlp normalises its layers, usually not.",
+    "modalities.*.characters": "Characters of the alphabet that the network text is for, usually 71.",
     "modalities.*.private_weight": "Weight of its private latent's KL, s_m of Eq. (34), where it has one.",
     "model.method": "The row of the table of methods that settles what the recipe leaves open.",
     "model.latent_dim": "Dimensions of the shared latent z.",

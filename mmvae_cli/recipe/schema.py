@@ -46,14 +46,17 @@ NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "text8": ("text", (8,)),
     "face64": ("image", (3, 64, 64)),
     "text256": ("text", (256,)),
+    "text": ("text", None),
     "mlp": ("vector", None),
 }
-SCALABLE = ("image28", "conv", "conv_bn", "face64", "text256", "mlp")
+SCALABLE = ("image28", "conv", "conv_bn", "face64", "text256", "text", "mlp")
 """Networks with a ``width``: hidden units of image28, conv and conv_bn (null: as many as latent dimensions, as in the
-released code), channels after the first convolution of face64 and text256 (null: the paper's 128), hidden units of each
-layer of mlp."""
+released code), channels after the first convolution of face64 and text256 (null: the paper's 128), channels of
+the characters of text, hidden units of each layer of mlp."""
 MLP = {"width": 512, "depth": 2, "dropout": 0.0, "layer_norm": False}
 """What the network mlp is where the recipe does not say it; depth, dropout and layer_norm are its alone."""
+TEXT = {"width": 64, "characters": 71}
+"""The same of the network text; characters is its alone."""
 
 
 class ModalitySpec(Section):
@@ -67,6 +70,7 @@ class ModalitySpec(Section):
     depth: int | None = Field(default=None, ge=0, le=64)
     dropout: float | None = Field(default=None, ge=0, lt=1)
     layer_norm: bool | None = None
+    characters: int | None = Field(default=None, ge=1, le=256)
     private_weight: NonNegative | None = None
 
     @model_validator(mode="before")
@@ -78,7 +82,7 @@ class ModalitySpec(Section):
         kind, shape = NETWORKS.get(network, ("image", None))  # an unknown network is reported by its own field alone
         usual: dict[str, Any] = {"shape": shape, "likelihood": KINDS[kind].likelihoods[0]}
         usual |= {"scale": KINDS[kind].scale} if (given.get("likelihood") or usual["likelihood"]) in SCALED else {}
-        usual |= MLP if network == "mlp" else {}
+        usual |= MLP if network == "mlp" else TEXT if network == "text" else {}
         return given | {key: value for key, value in usual.items() if given.get(key) is None}
 
     @field_validator("network")
@@ -106,10 +110,10 @@ class ModalitySpec(Section):
             raise ValueError(
                 f"width: network {self.network!r} has one size only; {' and '.join(SCALABLE)} take a width"
             )
-        if self.network != "mlp" and (
-            given := [key for key in MLP if key != "width" and getattr(self, key) is not None]
-        ):
-            raise ValueError(f"{given[0]}: only network 'mlp' takes one, not {self.network!r}")
+        for network, its in (("mlp", MLP), ("text", TEXT)):
+            given = [key for key in its if key != "width" and getattr(self, key) is not None]
+            if given and self.network != network:
+                raise ValueError(f"{given[0]}: only network {network!r} takes one, not {self.network!r}")
         return self
 
     @property

@@ -33,10 +33,11 @@ def check_store(store: Store, recipe: Recipe) -> None:
             )
         _check_range(store, name, spec)
         characters = len(known[name].alphabet or text.ALPHABET)
-        if characters != len(text.ALPHABET):
+        if spec.kind == "text" and characters != (spec.characters or len(text.ALPHABET)):
             raise UsageProblem(
                 f"modality {name!r}: {store.folder} has an alphabet of {characters} characters",
-                f"the text networks are made for {len(text.ALPHABET)}: leave the unused ones at its end",
+                f"give modalities.{name}.characters={characters} with network: text; the other text networks are made "
+                f"for {len(text.ALPHABET)}",
             )
 
 

@@ -55,7 +55,7 @@ def test_a_table_needs_no_flags(items, tmp_path):
     store = Store(tmp_path / "data" / "items")
     known = store.info.modalities
     assert {name: (m.kind, m.shape) for name, m in known.items()} == {
-        "photo": ("image", (3, 12, 16)), "scan": ("image", (1, 12, 16)), "note": ("text", (256,)),
+        "photo": ("image", (3, 12, 16)), "scan": ("image", (1, 12, 16)), "note": ("text", (13,)),
         "numbers": ("vector", (2,)),
     }  # fmt: skip
     assert store.info.labels.names == WORDS
@@ -74,7 +74,7 @@ def test_every_row_keeps_its_own_content(items, tmp_path):
     for split in ("train", "test"):
         known = store.info.modalities["numbers"]
         ages = store.array(split, "numbers")[:, 0] * known.deviations[0] + known.means[0]
-        notes = text.decode(store.array(split, "note")[:], alphabet=text.ALPHABET)
+        notes = text.decode(store.array(split, "note")[:], alphabet=store.info.modalities["note"].alphabet)
         for row, age in enumerate(np.round(ages).astype(int)):
             item = age - 20
             assert notes[row].strip() == items[item][3].lower()
@@ -389,11 +389,15 @@ def test_columns_of_any_name_are_guessed(items, tmp_path):
 
 
 def test_long_texts_and_foreign_letters_are_told(items, tmp_path):
-    items[2][3], items[5][3] = "x" * 300, "Käse"
+    items[2][3], items[5][3] = "x" * 5000, "Käse \t 大"
     write(items)
-    said = make().stderr
-    assert "note: 1 of 30 texts are cut to 256 characters" in said
-    assert "1 characters are not in the alphabet" in said
+    assert "note: 1 of 30 texts are cut to 4096 characters" in make().stderr
+    known = Store(tmp_path / "data" / "items").info.modalities["note"]
+    assert set("ä大") < set(known.alphabet)
+    assert known.alphabet[0] == known.fill == " "
+    items[3][3] = "".join(chr(0x4E00 + i) for i in range(300))
+    write(items)
+    assert "characters are beyond the 256 most frequent ones and become blanks" in make("--force").stderr
 
 
 # arrays --------------------------------------------------------------------------------------------------------------
@@ -412,7 +416,7 @@ def test_arrays_become_a_dataset(arrays, tmp_path):
     make("--raw", "rna", "--recipe", "mine.yaml", verb="arrays", source="data.npz")
     store = Store(tmp_path / "data" / "data")
     assert {name: (m.kind, m.shape) for name, m in store.info.modalities.items()} == {
-        "m0": ("image", (3, 8, 8)), "rna": ("vector", (6,)), "word": ("text", (8,))}  # fmt: skip
+        "m0": ("image", (3, 8, 8)), "rna": ("vector", (6,)), "word": ("text", (3,))}  # fmt: skip
     everything = np.concatenate([store.array(split, "rna")[:] for split in ("train", "test")])
     assert sorted(map(tuple, everything)) == sorted(map(tuple, arrays["rna"].astype(np.float32)))
     recipe = recipes.validate(yaml.safe_load((tmp_path / "mine.yaml").read_text()), "mine.yaml")

@@ -135,7 +135,7 @@ def _modality(part: Part) -> str:
     if kind == "image":
         return f"network: conv, shape: {list(shape)}, width: 128, likelihood: normal, scale: 0.3"
     if kind == "text":
-        return "network: text8" if shape == (8,) else "network: text256, width: 32"
+        return f"network: text, shape: {list(shape)}, characters: {len(part.info.alphabet or '')}, width: 32"
     likelihood = ", likelihood: negative_binomial" if part.counts else ""
     return f"network: mlp, shape: {list(shape)}, width: 128{likelihood}"
 

@@ -1,5 +1,6 @@
 """One modality of own data on its way into a store: what it is, and its rows as they will lie there."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,8 +14,9 @@ from mmvae_cli.store import ModalityInfo, text
 
 Problem = Callable[[int, str], DataProblem]
 """(item, what) -> the error to raise, with the item's place in its source."""
-TEXT_LENGTHS = (8, 256)
-"""Lengths that there are networks for."""
+LONG, LONGEST = 256, 4096
+"""Texts up to ``LONG`` characters are never cut, and no text is longer than ``LONGEST``."""
+MOST_CHARACTERS = 256
 _LARGEST_KEPT, _USUAL_SIZE = 128, (64, 64)
 _MODES = {"1": 1, "L": 1, "RGB": 3, "P": 3}
 
@@ -82,21 +84,23 @@ def _decoded(file: Path, channels: int, size: tuple[int, int], item: int, proble
 
 
 def texts(strings: Sequence[str], name: str) -> Part:
-    """Strings in small letters, as long as the longest network for texts reads; what is cut or unknown is said. An
-    empty one is none."""
-    small = [" ".join(string.lower().split(" ")) for string in strings]
-    length = next((some for some in TEXT_LENGTHS if max(map(len, small)) <= some), TEXT_LENGTHS[-1])
-    unknown = set("".join(small)) - set(text.ALPHABET)
-    cut = sum(len(string) > length for string in small)
-    if cut:
+    """Strings in small letters over the characters that they have, the blank first. They are as long as the longest,
+    or, where that is above ``LONG``, as 99 of 100 of them; what is cut or too rare is said. An empty one is none."""
+    small = [" ".join(string.lower().split()) for string in strings]
+    lengths = sorted(len(string) for string in small if string) or [1]
+    length = lengths[-1] if lengths[-1] <= LONG else min(lengths[(99 * len(lengths) - 1) // 100], LONGEST)
+    if cut := sum(one > length for one in lengths):
         console.warn(f"{name}: {cut:,} of {len(small):,} texts are cut to {length} characters")
-    if unknown:
-        console.warn(f"{name}: {len(unknown)} characters are not in the alphabet and become blanks, as "
-                     f"{''.join(sorted(unknown))[:8]!r}")  # fmt: skip
-    blanks = str.maketrans(dict.fromkeys(unknown, " "))
+    counts = Counter(character for string in small for character in string if character != " ")
+    known = [character for character, _ in counts.most_common(MOST_CHARACTERS - 1)]
+    if rare := set(counts) - set(known):
+        console.warn(f"{name}: {len(rare)} characters are beyond the {MOST_CHARACTERS} most frequent ones and become "
+                     f"blanks, as {''.join(sorted(rare))[:8]!r}")  # fmt: skip
+    blanks, alphabet = str.maketrans(dict.fromkeys(rare, " ")), " " + "".join(sorted(known))
     ready = [string.translate(blanks)[:length] for string in small]
-    info = ModalityInfo(kind="text", shape=(length,), alphabet=text.ALPHABET, fill=" ")
-    return Part(info, lambda items: text.encode([ready[i] for i in items], length), np.array([*map(bool, small)]))
+    info = ModalityInfo(kind="text", shape=(length,), alphabet=alphabet, fill=" ")
+    return Part(info, lambda items: text.encode([ready[i] for i in items], length, alphabet=alphabet),
+                np.array([*map(bool, small)]))  # fmt: skip
 
 
 def vectors(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from mmvae_cli.model.networks import image, judges, mlp, mst, residual, residual28
+from mmvae_cli.model.networks import halving, image, judges, mlp, mst, residual, residual28
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import ModalitySpec
 from mmvae_cli.store import ModalityInfo
@@ -25,6 +25,7 @@ BUILDERS: dict[str, Builder] = {
     "text8": mst.word_pair,
     "face64": residual.face_pair,
     "text256": residual.long_text_pair,
+    "text": halving.text_pair,
     "mlp": mlp.mlp_pair,
 }
 
