@@ -388,6 +388,13 @@ def test_columns_of_any_name_are_guessed(items, tmp_path):
     assert "A_note_free" in Store(tmp_path / "data" / "items").info.modalities
 
 
+def test_captions_that_come_again_are_texts(items):
+    for number, row in enumerate(items):
+        row[3] = ("A cat on a mat", "two dogs in snow")[number % 2]
+    write(items)
+    assert "--modality note=text:note" in make().stderr
+
+
 def test_long_texts_and_foreign_letters_are_told(items, tmp_path):
     items[2][3], items[5][3] = "x" * 5000, "Käse \t 大"
     write(items)

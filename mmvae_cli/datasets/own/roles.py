@@ -10,7 +10,7 @@ from mmvae_cli.recipe.kinds import KINDS
 PATH_SUFFIX = "_file_name"
 _MOST_LABELS, _ROWS_A_LABEL = 100, 5
 _KEYS = ("key", "id")
-_MOSTLY = 0.5
+_MOSTLY, _BLANKS = 0.5, 2
 _FORM = "NAME=KIND:COLUMN, as photo=image:photo_file or lab=vector:age,bmi"
 
 
@@ -69,6 +69,12 @@ def _plain(column: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", column).strip("_-") or "data"
 
 
+def _is_prose(cells: list[str]) -> bool:
+    """Whether the cells mostly have several words, as captions have and labels have not."""
+    filled = [cell for cell in cells if cell]
+    return sum(cell.count(" ") >= _BLANKS for cell in filled) > _MOSTLY * len(filled)
+
+
 def _guessed(table: Table, left: list[str], label: str | None, split: str | None, key: str | None) -> Roles:
     found, numbers, rest = [], list[str](), list[str]()
     for name in left:
@@ -79,7 +85,7 @@ def _guessed(table: Table, left: list[str], label: str | None, split: str | None
             )
         elif numeric_share(cells) > _MOSTLY:
             numbers.append(name)
-        elif (distinct := len(set(cells))) > _MOSTLY * len(cells):
+        elif (distinct := len(set(cells))) > _MOSTLY * len(cells) or _is_prose(cells):
             found.append(Modality(_plain(name), "text", (name,)))
         elif label is None and distinct <= min(_MOST_LABELS, len(cells) // _ROWS_A_LABEL):
             label = name
