@@ -76,6 +76,9 @@ DrawnFrom = Annotated[
                                "fitted to encoded training items. Default: the recipe's.", show_default=False)
 ]  # fmt: skip
 Run = Annotated[Path, path_option("--ckpt", help="Run folder.")]
+Code = Annotated[
+    Path | None, path_option("--code", help="File of your own networks (own.NAME in the recipe); it is run.")
+]
 Checkpoint = Annotated[Path | None, path_option(help="A checkpoint file; default: the newest valid one.")]
 
 
@@ -128,7 +131,7 @@ def train(
                                  "cores.", show_default=False)
     ] = None,
     evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Evaluate each run when it is trained.")] = False,
-    verify: Verify = True,
+    verify: Verify = True, code: Code = None,
     data_dir: DataDir = DATA_DIR, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Train a recipe into a run folder; the same command continues a stopped run. Several recipes, seeds or grid
@@ -145,14 +148,14 @@ def train(
     if len(names) > 1 or seeds is not None or grid or launch or slurm or evaluate_too or jobs:
         from mmvae_cli.study import launch as launcher
 
-        options = launcher.Options(data_dir, device, resume.value, verify, quiet, evaluate_too)
+        options = launcher.Options(data_dir, device, resume.value, verify, quiet, evaluate_too, code)
         wish = launcher.Wish(names, changes, grid or [], seeds, seed, run)
         return launcher.run(wish, options, (launch or Launch.local).value, slurm or [], dry_run=dry_run, jobs=jobs)
     from mmvae_cli.training import command
 
     console.result(command.run(
         recipe, changes, run=run, seed=seed, data_dir=data_dir, device=device, resume=resume.value,
-        dry_run=dry_run, verify=verify,
+        dry_run=dry_run, verify=verify, code=code,
     ))  # fmt: skip
 
 
@@ -189,7 +192,7 @@ def evaluate(
     ] = None,
     checkpoint: Checkpoint = None,
     force: Annotated[bool, typer.Option("--force", help="Accept classifiers that are too weak to judge.")] = False,
-    device: Device = "auto", verify: Verify = True, data_dir: DataDir = DATA_DIR,
+    device: Device = "auto", verify: Verify = True, code: Code = None, data_dir: DataDir = DATA_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json instead of tables.")] = False,
     quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
@@ -206,6 +209,7 @@ def evaluate(
         ckpt, metrics=metrics, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
         device=device, force=force, verify=verify, subsets_per_size=subsets_per_size,
         judges=classifiers and classifiers.value, items=items, out=out, sampler=sampler and sampler.value,
+        code=code,
     )  # fmt: skip
     console.result(json.dumps(found.model_dump(mode="json")) if as_json else f"{command.report(found)}\n\n{path}")
 
@@ -235,7 +239,7 @@ def sample(
     out: Annotated[Path | None, path_option(help="Folder of the figures; default: RUN/figures.")] = None,
     checkpoint: Checkpoint = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing figures.")] = False,
-    device: Device = "auto", verify: Verify = True, data_dir: DataDir = DATA_DIR,
+    device: Device = "auto", verify: Verify = True, code: Code = None, data_dir: DataDir = DATA_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the folder.")] = False,
     quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
@@ -252,7 +256,7 @@ def sample(
     wish = Wish(kind and kind.value, given, target, tuple(text or ()))
     made = command.run(
         ckpt, wish, count=count, seed=seed, chosen=checkpoint, out=out, force=force, data_dir=data_dir, device=device,
-        verify=verify, drawn_from=sampler and sampler.value,
+        verify=verify, drawn_from=sampler and sampler.value, code=code,
     )  # fmt: skip
     console.result(json.dumps(made) if as_json else made["path"])
 

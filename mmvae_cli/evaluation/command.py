@@ -29,7 +29,7 @@ _DRAWING = {"coherence"}
 def run(
     folder: Path, *, metrics: str, protocol: str | None, chosen: Path | None, data_dir: Path, device: str, force: bool,
     verify: bool, subsets_per_size: int | None = None, judges: str | None = None, items: int | None = None,
-    out: Path | None = None, sampler: str | None = None,
+    out: Path | None = None, sampler: str | None = None, code: Path | None = None,
 ) -> tuple[Path, EvaluationResult]:  # fmt: skip
     """Measure ``metrics`` (comma-separated) of a run and write its evaluation.json, or the file or into the folder
     ``out``; metrics measured before with the same checkpoint, data and settings are kept. ``protocol``,
@@ -42,7 +42,7 @@ def run(
     content = recipe.model_dump()
     content["evaluation"] |= {key: value for key, value in asked.items() if value is not None}
     recipe = recipes.validate(content, "the command line")
-    opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify)
+    opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify, code=code)
     path = _place(run_folder.evaluation_path(recipe.evaluation.protocol, recipe.evaluation.sampler), out)
     with runtime.together(opened.device, "evaluate") as world:
         drawn = recipe.evaluation if set(wanted) & _DRAWING else EvaluationSpec()

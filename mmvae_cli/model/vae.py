@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmvae_cli.model.distributions import Latent, posterior
 from mmvae_cli.model.likelihood import Likelihood
-from mmvae_cli.model.networks import BUILDERS, WithParameter
+from mmvae_cli.model.networks import WithParameter, pair
 from mmvae_cli.model.posterior import Family, fuse_of
 from mmvae_cli.model.prior import AuxiliaryPriors, Prior
 from mmvae_cli.process.errors import UsageProblem
@@ -113,10 +113,9 @@ class MultimodalVAE(nn.Module):
         for name, modality in recipe.modalities.items():
             if hasattr(self.encoders, name) and name not in self.encoders:
                 raise UsageProblem(f"modalities.{name}: torch keeps this name for itself", "rename the modality")
-            build = BUILDERS[modality.network]
-            trunk, decoder = build(modality, spec.latent_dim + spec.private_dim)
+            trunk, decoder = pair(modality, spec.latent_dim + spec.private_dim)
             if spec.private_dim and getattr(trunk, "apart", False):
-                other, _ = build(modality, spec.private_dim)
+                other, _ = pair(modality, spec.private_dim)
                 self.encoders[name] = Apart(Encoder(trunk, spec.latent_dim, 0), Encoder(other, spec.private_dim, 0))
             else:
                 self.encoders[name] = Encoder(trunk, spec.latent_dim, spec.private_dim)

@@ -6,7 +6,7 @@
 MEANINGS: dict[str, str] = {
     "name": "What the experiment is called; its run folder begins with it.",
     "dataset.name": "A folder under the data directory, or a path.",
-    "modalities.*.network": "How it is encoded and decoded.",
+    "modalities.*.network": "How it is encoded and decoded; own.NAME is a function of your own file, that of --code.",
     "modalities.*.likelihood": "How likely its data are, given the decoder's output (equations 4.2).",
     "modalities.*.scale": "The scale of a laplace or normal likelihood: a constant (usually 0.75, of a vector 1), or "
     "learned: one number for the modality, trained with the decoder.",

@@ -6,6 +6,7 @@ A method's name settles the keys of ``choices.py``; validation fills them in, so
 
 import hashlib
 import json
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -49,6 +50,8 @@ NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
     "text": ("text", None),
     "mlp": ("vector", None),
 }
+OWN = "own."
+"""What the names of the user's own networks begin with; the rest is a function of the file given by --code."""
 SCALABLE = ("image28", "conv", "conv_bn", "face64", "text256", "text", "mlp")
 """Networks with a ``width``: hidden units of image28, conv and conv_bn (null: as many as latent dimensions, as in the
 released code), channels after the first convolution of face64 and text256 (null: the paper's 128), channels of
@@ -80,6 +83,8 @@ class ModalitySpec(Section):
         if not isinstance(network, str):
             return given
         kind, shape = NETWORKS.get(network, ("image", None))  # an unknown network is reported by its own field alone
+        if network.startswith(OWN):
+            kind = _kind_of_own(given.get("shape"), given.get("likelihood"))
         usual: dict[str, Any] = {"shape": shape, "likelihood": KINDS[kind].likelihoods[0]}
         usual |= {"scale": KINDS[kind].scale} if (given.get("likelihood") or usual["likelihood"]) in SCALED else {}
         usual |= MLP if network == "mlp" else TEXT if network == "text" else {}
@@ -88,11 +93,11 @@ class ModalitySpec(Section):
     @field_validator("network")
     @classmethod
     def _known_network(cls, network: str) -> str:
-        return one_of(network, NETWORKS)
+        return network if re.fullmatch(rf"{OWN}[A-Za-z]\w*", network) else one_of(network, NETWORKS)
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModalitySpec":
-        fixed, kind = NETWORKS[self.network][1], KINDS[self.kind]
+        fixed, kind = None if self.is_own else NETWORKS[self.network][1], KINDS[self.kind]
         if self.likelihood not in kind.likelihoods:
             raise ValueError(f"likelihood: {choice(self.likelihood, kind.likelihoods)}, which suit {self.kind} data")
         if self.scale is not None and self.likelihood not in SCALED:
@@ -106,19 +111,32 @@ class ModalitySpec(Section):
             raise ValueError(f"shape: network {self.network!r} is made for {list(fixed)}")
         if len(self.shape) != len(kind.sides):
             raise ValueError(f"shape: [{', '.join(kind.sides)}] for {self.kind} data")
-        if self.width is not None and self.network not in SCALABLE:
+        if self.width is not None and self.network not in SCALABLE and not self.is_own:
             raise ValueError(
                 f"width: network {self.network!r} has one size only; {' and '.join(SCALABLE)} take a width"
             )
         for network, its in (("mlp", MLP), ("text", TEXT)):
             given = [key for key in its if key != "width" and getattr(self, key) is not None]
-            if given and self.network != network:
+            if given and self.network != network and not self.is_own:
                 raise ValueError(f"{given[0]}: only network {network!r} takes one, not {self.network!r}")
         return self
 
     @property
+    def is_own(self) -> bool:
+        """The network is a function of the user's own file."""
+        return self.network.startswith(OWN)
+
+    @property
     def kind(self) -> str:
-        return NETWORKS[self.network][0]
+        return _kind_of_own(self.shape, self.likelihood) if self.is_own else NETWORKS[self.network][0]
+
+
+def _kind_of_own(shape: Any, likelihood: Any) -> str:
+    """What a network of the user's own is for: three sides are an image's; one is a vector's, or a text's where the
+    likelihood is one of texts."""
+    if isinstance(shape, list | tuple) and len(shape) == 1:
+        return "text" if likelihood in KINDS["text"].likelihoods else "vector"
+    return "image"
 
 
 _SETTLED: Any = None

@@ -5,6 +5,7 @@
     recipe.yaml        the resolved recipe            metrics.jsonl   one JSON object a line
     environment.json   versions, device, command      checkpoints/    step-00002340.safetensors ...
     status.json        running | stopped | finished   evaluation.json, figures/, samplers/
+    code.py            of own networks, as it was run
 """
 
 import json
@@ -56,6 +57,7 @@ class Run:
         self.folder = folder
         self.recipe_path = folder / "recipe.yaml"
         self.environment_path = folder / "environment.json"
+        self.code_path = folder / "code.py"
         self.status_path = folder / "status.json"
         self.metrics_path = folder / "metrics.jsonl"
         self.checkpoints = folder / "checkpoints"
@@ -109,6 +111,20 @@ class Run:
                 f"{self.folder} was trained on other data ({known[:16]}) than {folder} now holds ({fingerprint})",
                 "build the dataset as it was, or train into another folder with --run",
             )
+
+    def check_code(self, content: bytes, name: str) -> None:
+        """Raise UsageProblem where the run keeps other code of the user's own networks, or none."""
+        with reading(self.code_path):
+            if not self.code_path.is_file() or self.code_path.read_bytes() != content:
+                hint = f"give --code {self.code_path}, or train into another folder with --run"
+                raise UsageProblem(f"{name} is not the code that {self.folder} was trained with", hint)
+
+    def keep_code(self, content: bytes, name: str) -> None:
+        """A copy of the code of the user's own networks, or a check that it is the same."""
+        if self.code_path.exists() or self.environment_path.exists():
+            self.check_code(content, name)
+        else:
+            write_atomic(self.code_path, content)
 
     def prepare(self, recipe: Recipe) -> None:
         """Make the folder and write recipe.yaml, or check that it is the same one, if with fewer epochs. Raises

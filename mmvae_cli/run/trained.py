@@ -10,6 +10,7 @@ from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run import checkpoint
+from mmvae_cli.run import code as own
 from mmvae_cli.run.checkpoint import Checkpoint
 from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store, batches, of_recipe
@@ -25,9 +26,15 @@ class Trained:
     device: torch.device
 
 
-def load(run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, device: str, verify: bool) -> Trained:
-    """The run's model with its ``chosen`` or newest valid checkpoint. Raises DataProblem for a checkpoint or dataset
-    that is missing or damaged, UsageProblem for a dataset or device that does not fit."""
+def load(
+    run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, device: str, verify: bool,
+    code: Path | None = None,
+) -> Trained:  # fmt: skip
+    """The run's model with its ``chosen`` or newest valid checkpoint; ``code``: the file of its own networks.
+
+    Raises DataProblem for a checkpoint or dataset that is missing or damaged, UsageProblem for a dataset, device or
+    code that does not fit."""
+    own.of_run(run, recipe, code)
     found = checkpoint.needed(run, chosen)
     store = of_recipe(recipe, data_dir, verify=verify, trained_on=run.trained_on())
     batches.check_store(store, recipe)

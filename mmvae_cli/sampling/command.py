@@ -20,6 +20,7 @@ from mmvae_cli.store import of_recipe
 def run(
     folder: Path, wish: Wish, *, count: int | None, seed: int, chosen: Path | None, out: Path | None, force: bool,
     data_dir: Path, device: str, verify: bool, drawn_from: str | None = None,
+    code: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Make the figures of ``wish`` for a run; returns what was made as plain JSON values. ``drawn_from``: prior or gmm,
     in place of the recipe's ``evaluation.sampler``.
@@ -41,7 +42,7 @@ def run(
     from mmvae_cli.run import samplers, trained
     from mmvae_cli.sampling import making
 
-    opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify)
+    opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify, code=code)
     spec = recipe.evaluation.model_copy(update={"sampler": drawn_from} if drawn_from else {})
     if all(figure.kind != "prior" for figure in figures):
         spec = spec.model_copy(update={"sampler": "prior"})  # nothing to be drawn from a mixture

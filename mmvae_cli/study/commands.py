@@ -23,6 +23,7 @@ class Options:
     verify: bool = True
     quiet: bool = False
     evaluate: bool = False
+    code: Path | None = None
 
     def train_flags(self) -> list[str]:
         return self._common() + ([] if self.resume == "auto" else ["--resume", self.resume])
@@ -33,6 +34,7 @@ class Options:
     def _common(self) -> list[str]:
         switches = [] if self.verify else ["--no-verify"]
         switches += ["--quiet"] if self.quiet else []
+        switches += [] if self.code is None else ["--code", str(self.code)]
         return ["--data-dir", str(self.data_dir), "--device", self.device, *switches]
 
 

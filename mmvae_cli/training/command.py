@@ -11,7 +11,7 @@ from mmvae_cli.run.layout import Run, default_folder
 
 def run(
     name: str, overrides: list[str], *, run: Path | None, seed: int | None, data_dir: Path, device: str, resume: str,
-    dry_run: bool, verify: bool,
+    dry_run: bool, verify: bool, code: Path | None = None,
 ) -> str:  # fmt: skip
     """Train a recipe, or describe it with ``dry_run``; returns the last line for stdout."""
     changes = overrides if seed is None else [*overrides, f"training.seed={seed}"]
@@ -20,14 +20,19 @@ def run(
     for caution in recipe.cautions:
         console.warn(caution)
     if dry_run:
+        from mmvae_cli.run import code as own
         from mmvae_cli.training import plan
 
+        own.of_recipe(recipe, code, Run(folder))
         for line in plan.describe(recipe, recipes.dataset_folder(recipe, data_dir)):
             console.say(line)
         console.say(f"{'run':<32} {folder}")
         return recipe.dump().rstrip()
     data = store.of_recipe(recipe, data_dir, verify=False, trained_on=Run(folder).trained_on())
     needs.check(recipe, data, folder)
+    from mmvae_cli.run import code as own
     from mmvae_cli.training.loop import Request, train
 
-    return str(train(recipe, Request(folder, data.folder, device, resume, verify)))
+    return str(
+        train(recipe, Request(folder, data.folder, device, resume, verify, own.of_recipe(recipe, code, Run(folder))))
+    )

@@ -21,6 +21,7 @@ from mmvae_cli.recipe import Recipe
 from mmvae_cli.run import checkpoint
 from mmvae_cli.run import prepare as needs
 from mmvae_cli.run.checkpoint import Position
+from mmvae_cli.run.code import Code
 from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store, batches
 from mmvae_cli.store.presence import Presence, of_training
@@ -44,6 +45,7 @@ class Request:
     device: str = "auto"
     resume: str = "auto"  # auto | never | must
     verify: bool = True
+    code: Code | None = None
 
 
 def train(recipe: Recipe, request: Request) -> Path:
@@ -66,6 +68,8 @@ def train(recipe: Recipe, request: Request) -> Path:
         return run.folder
     run.prepare(recipe)
     with run.lock() as lock:
+        if request.code is not None:
+            run.keep_code(request.code.content, str(request.code.path))
         try:
             with runtime.together(device, "train") as world:
                 _train_locked(recipe, request, run, store, device, world, lock)
@@ -265,6 +269,8 @@ def _open_run(
         "recipe": {"name": recipe.name, "fingerprint": recipe.fingerprint},
         "dataset": {"folder": str(request.dataset), "fingerprint": store.fingerprint}, "processes": world.size,
     }  # fmt: skip
+    if request.code is not None:
+        facts["code"] = {"file": str(request.code.path), "sha256": request.code.sha256}
     known = run.environment() if position.step else {}
     run.forget_after(position.step)
     run.lengthen(recipe)

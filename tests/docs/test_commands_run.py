@@ -43,6 +43,12 @@ def patch_classifiers(patch):
         patch.setattr(classifier_training, name, value)
 
 
+def block(language):
+    """The first block of a language on the page about networks of one's own."""
+    page = next(page for page in PAGES if page.name == "own-networks.md").read_text(encoding="utf-8")
+    return page.split(f"```{language}\n")[1].split("```")[0]
+
+
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory):
     """A folder as a user has it: files to build from, the datasets that recipes name, a finished run."""
@@ -60,6 +66,8 @@ def ready(tmp_path_factory):
         for seed in range(5):
             pixels = np.random.default_rng(seed).integers(0, 256, (64, 64, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(f"BACKGROUNDS/{seed}.png")
+        for language, name in (("python", "nets.py"), ("yaml", "own.yaml")):
+            Path(name).write_text(block(language))
         mmvae("make-dataset", "polymnist", "--format", "png")
         shutil.make_archive("PolyMNIST", "zip", "data/polymnist/png")
         mmvae("make-dataset", "mnist-svhn-text", "--limit", "40")
@@ -101,10 +109,11 @@ def trainings(said):
         kept = [override for override in overrides if override.partition("=")[0] not in SMALL]
         small = [f"{key}={value}" for key, value in SMALL.items()]
         seed = [] if said["seed"] is None else ["--seed", str(said["seed"])]
+        code = [] if said["code"] is None else ["--code", str(said["code"])]
         shutil.rmtree(folder, ignore_errors=True)
-        yield ["train", recipe, *kept, *small, *seed, "--run", str(folder)]
+        yield ["train", recipe, *kept, *small, *seed, *code, "--run", str(folder)]
         if said["evaluate_too"]:
-            yield ["evaluate", "--ckpt", str(folder), "--items", "20", "--force"]
+            yield ["evaluate", "--ckpt", str(folder), "--items", "20", "--force", *code]
 
 
 @pytest.mark.parametrize(

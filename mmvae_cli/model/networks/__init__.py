@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mmvae_cli.model.networks import halving, image, judges, mlp, mst, residual, residual28
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import ModalitySpec
+from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.store import ModalityInfo
 
 Builder = Callable[[ModalitySpec, int], tuple[nn.Module, nn.Module]]
@@ -28,6 +29,46 @@ BUILDERS: dict[str, Builder] = {
     "text": halving.text_pair,
     "mlp": mlp.mlp_pair,
 }
+
+
+OWN: dict[str, Builder] = {}
+"""The user's own: functions of the file that the command line names (run/code.py)."""
+
+
+def pair(spec: ModalitySpec, latent: int) -> tuple[nn.Module, nn.Module]:
+    """Trunk and decoder of a modality for a latent of size D + P. Raises UsageProblem for a network of the user's own
+    that is not there or does not fit."""
+    if not spec.is_own:
+        return BUILDERS[spec.network](spec, latent)
+    if (build := OWN.get(spec.network.removeprefix("own."))) is None:
+        raise unknown(spec.network)
+    try:
+        trunk, decoder = build(spec, latent)
+        _try(trunk, decoder, spec, latent)
+    except Exception as error:  # whatever a user's code raises
+        raise UsageProblem(f"network {spec.network}: {type(error).__name__}: {error}",
+                           "it returns a trunk with the attribute features, (B, *shape) -> (B, features), and a "
+                           "decoder, latents (B, D) -> (B, *shape)") from error  # fmt: skip
+    return trunk, decoder
+
+
+def unknown(network: str) -> UsageProblem:
+    there = f"; there are: {', '.join(OWN)}" if OWN else ""
+    return UsageProblem(f"network {network}: no such function of your own is known{there}",
+                        "give the file that defines it: --code nets.py")  # fmt: skip
+
+
+def _try(trunk: nn.Module, decoder: nn.Module, spec: ModalitySpec, latent: int) -> None:
+    """One pass of two rows of zeros, without a trace. Raises ValueError for an output of another shape."""
+    kind, shape = KINDS[spec.kind], spec.shape or ()
+    rows = kind.read(torch.zeros(2, *shape, dtype=getattr(torch, kind.dtype)))
+    output = (*shape, spec.characters) if spec.kind == "text" else shape
+    for network, x, wanted in ((trunk, rows, (int(trunk.features),)), (decoder, torch.zeros(2, latent), output)):  # type: ignore[arg-type]
+        with torch.no_grad():
+            found = network.eval()(x)
+        network.train()
+        if tuple(found.shape) != (2, *wanted):
+            raise ValueError(f"gives {tuple(found.shape)} for two rows, not {(2, *wanted)}")
 
 
 class WithParameter(nn.Module):

@@ -1,0 +1,90 @@
+"""A user's own networks: a Python file that is run only when the command line names it.
+
+Each public function of the file is a network ``own.NAME``. It takes what a recipe says of a modality and the number of
+latent dimensions, and returns two modules: one that turns data (B, *shape) into features (B, ``features``), and one
+that turns latents (B, D) into what the likelihood reads, (B, *shape), or (B, L, V) of a text.
+"""
+
+import hashlib
+import traceback
+from dataclasses import dataclass
+from inspect import isfunction
+from pathlib import Path
+from types import ModuleType
+
+from mmvae_cli.disk.files import reading
+from mmvae_cli.model import networks
+from mmvae_cli.process import console
+from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.recipe import Recipe
+from mmvae_cli.run.layout import Run
+
+
+@dataclass(frozen=True)
+class Code:
+    """A file that was run, as it was read."""
+
+    path: Path
+    content: bytes
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()
+
+
+def of_recipe(recipe: Recipe, path: Path | None, run: Run) -> Code | None:
+    """Run the file that ``recipe`` needs; None where it needs none. Where ``run`` was begun already, it is the code
+    that it keeps a copy of, and no other. Raises UsageProblem where recipe or file is there without the other, and for
+    code that does not run."""
+    if (code := _needed(recipe, path)) is not None:
+        if run.code_path.is_file():
+            run.check_code(code.content, str(code.path))
+        _run(code)
+    return code
+
+
+def of_run(run: Run, recipe: Recipe, path: Path | None) -> None:
+    """The same for a run that was trained."""
+    if path is None and (own := _own(recipe)):
+        raise UsageProblem(f"{run.folder} has networks of your own ({own[0]}), and their code is run only when asked",
+                           f"look at it and give --code {run.code_path}")  # fmt: skip
+    of_recipe(recipe, path, run)
+
+
+def _own(recipe: Recipe) -> list[str]:
+    return [spec.network for spec in recipe.modalities.values() if spec.is_own]
+
+
+def _needed(recipe: Recipe, path: Path | None) -> Code | None:
+    own = _own(recipe)
+    if path is None:
+        if own:
+            raise networks.unknown(own[0])
+        return None
+    if not own:
+        raise UsageProblem(f"--code {path} has no effect: no network of the recipe is one of your own",
+                           "name one: modalities.NAME.network=own.FUNCTION, or leave --code out")  # fmt: skip
+    if not path.is_file():
+        raise DataProblem(f"{path} is not there, or is no file", "--code names a Python file")
+    with reading(path):
+        return Code(path, path.read_bytes())
+
+
+def _run(code: Code) -> None:
+    module = ModuleType("own")
+    try:
+        exec(compile(code.content, str(code.path), "exec"), vars(module))
+    except Exception as error:  # whatever a user's code raises
+        where = f"{code.path}{_line(error, code.path)}"
+        raise UsageProblem(f"{where}: {type(error).__name__}: {error}", "mend the code") from error
+    networks.OWN.clear()
+    networks.OWN.update({name: found for name, found in vars(module).items()
+                         if isfunction(found) and found.__module__ == "own" and name[0] != "_"})  # fmt: skip
+    console.say(f"networks of your own: {code.path} was run (SHA-256 {code.sha256[:16]})")
+
+
+def _line(error: Exception, path: Path) -> str:
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return f" line {error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+    return f" line {lines[-1]}" if lines else ""
