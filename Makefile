@@ -1,6 +1,6 @@
 # make demo   the main job on embedded data, no download     make test   all tests
 # make check  format, lint, types, quick tests               make bench  the benchmark of docs/performance.md
-# make methods  all methods of the field on embedded data, side by side: 20 minutes of processor time
+# make methods  all methods of the field on embedded data, side by side: 18 minutes of processor time
 # make docs   writes the pages that are made from the code: command line, recipes, methods; make pictures draws the pictures
 # make test-oldest  quick tests with the oldest dependencies allowed
 # make growth time and memory by items, batch, modalities and processes
