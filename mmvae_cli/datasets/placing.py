@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli import __version__, drawing, store
+from mmvae_cli import __version__, store
 from mmvae_cli.datasets import repeats
+from mmvae_cli.drawing import grids
 from mmvae_cli.process import console
 from mmvae_cli.store import ModalityInfo, StoreInfo
 
@@ -23,7 +24,7 @@ def finish(folder: Path, info: StoreInfo) -> StoreInfo:
     training images too are warned of and make a stand-in of it."""
     notes = [info.stand_in, *repeats.in_store(folder, info)]
     info = info.model_copy(update={"stand_in": "; ".join(note for note in notes if note) or None})
-    drawing.save_png(preview(folder, info), folder / "preview.png")
+    grids.save_png(preview(folder, info), folder / "preview.png")
     return store.finish(folder, info)
 
 
@@ -69,7 +70,7 @@ def preview(folder: Path, info: StoreInfo) -> Any:
     names = info.labels.names if info.labels else ()
     heads = None if labels is None or not by_class else [names[labels[item]] for item in items]
     pixels = max((cell.shape[-1] for row in rows for cell in row if isinstance(cell, np.ndarray)), default=28)
-    return drawing.grid(rows, row_labels=list(info.modalities), column_labels=heads,
+    return grids.grid(rows, row_labels=list(info.modalities), column_labels=heads,
                         title="; ".join(filter(None, [f"{info.name}: test tuples, one a column", info.stand_in])),
                         scale=max(1, round(64 / pixels)))  # fmt: skip
 
@@ -93,8 +94,6 @@ def _cell(folder: Path, name: str, known: ModalityInfo, item: int) -> np.ndarray
     if known.kind == "image":
         return content if content.shape[0] in (1, 3) else content[:1]
     if known.kind == "vector":
-        return drawing.bars(
-            content, known.features or range(len(content)), drawing.STANDARDISED if known.means else None
-        )
+        return grids.bars(content, known.features or range(len(content)), grids.STANDARDISED if known.means else None)
     text = "".join((known.alphabet or "")[position] for position in content)
     return text.strip(f" {known.fill or ''}")

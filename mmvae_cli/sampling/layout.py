@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmvae_cli import drawing
-from mmvae_cli.drawing import Cell
+from mmvae_cli.drawing import grids
+from mmvae_cli.drawing.grids import Cell
 from mmvae_cli.sampling.plan import Figure
 from mmvae_cli.store import LabelInfo, ModalityInfo
 
@@ -112,7 +112,7 @@ def _cell(content: Any, info: ModalityInfo) -> Cell:
     if info.kind == "image":
         return content if content.shape[0] in SHOWN_CHANNELS else content[:1]
     values = np.ravel(content)
-    return drawing.bars(values, info.features or range(len(values)), drawing.STANDARDISED if info.means else None)
+    return grids.bars(values, info.features or range(len(values)), grids.STANDARDISED if info.means else None)
 
 
 def _columns(arrays: dict[str, np.ndarray], context: Context) -> list[str]:
@@ -140,6 +140,6 @@ def _grid(
     scale = math.ceil(_CELL_PIXELS / wide)
     if any(isinstance(cell, str) and len(cell) > _LONG_TEXT for cell in shown):
         scale = math.ceil(_LONG_TEXT_PIXELS / wide)
-    return drawing.grid(
+    return grids.grid(
         cells, row_labels=rows, column_labels=columns, title=f"{what}{context.remark}\n{context.about}", scale=scale
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli import drawing
+from mmvae_cli.drawing import grids
 from mmvae_cli.disk.files import write_atomic
 from mmvae_cli.process import signals
 from mmvae_cli.process.paths import shown
@@ -34,7 +34,7 @@ def make(sampler: Sampler, figure: Figure, count: int, run: Path, folder: Path) 
     signals.leave_if_requested(NOTHING_WRITTEN)
     write_atomic(folder / f"{figure.name}.npz", npz(arrays))
     for stem, image in images.items():
-        drawing.save_png(image, folder / f"{stem}.png")
+        grids.save_png(image, folder / f"{stem}.png")
 
 
 def npz(arrays: dict[str, np.ndarray]) -> bytes:

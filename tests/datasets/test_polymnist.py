@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvae_cli import drawing
+from mmvae_cli.drawing import grids
 from mmvae_cli.datasets import placing, sources
 from mmvae_cli.datasets.polymnist import build as polymnist
 from mmvae_cli.datasets.polymnist.build import OFFICIAL_COUNTS, Options, build, fuse, pairing
@@ -248,7 +248,7 @@ def test_missing_sources(tmp_path):
 
 def test_the_preview_has_a_row_per_view_and_a_column_per_class(built, monkeypatch):
     seen = {}
-    monkeypatch.setattr(drawing, "grid", lambda rows, **more: seen.update(rows=rows, **more))
+    monkeypatch.setattr(grids, "grid", lambda rows, **more: seen.update(rows=rows, **more))
     placing.preview(built.folder, built.info)
     assert seen["row_labels"] == ["m0", "m1", "m2"]
     assert seen["column_labels"] == list("0123456789")

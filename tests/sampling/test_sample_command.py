@@ -156,11 +156,11 @@ def test_pictures_that_show_fewer_than_were_drawn_say_so(
 ):
     titles = []
 
-    def noted(*cells, title, grid=layout.drawing.grid, **words):
+    def noted(*cells, title, grid=layout.grids.grid, **words):
         titles.append(title)
         return grid(*cells, title=title, **words)
 
-    monkeypatch.setattr(layout.drawing, "grid", noted)
+    monkeypatch.setattr(layout.grids, "grid", noted)
     (figure,) = sample(runs[name], data, tmp_path, wish, count=count)["figures"]
     *_, title = titles  # the first of the prior's shows one latent a column, ten of them
     assert ("the first" in title, part in title) == (bool(part), True)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mmvae_cli import drawing
+from mmvae_cli.drawing import grids
 from mmvae_cli.process.errors import Failure
 
 
@@ -15,18 +15,18 @@ def colours(image) -> set[tuple[int, ...]]:
 
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (1, 28, 28), (3, 28, 28)])
 def test_every_form_of_picture_is_enlarged_by_the_scale(shape):
-    pixels = np.asarray(drawing.grid([[picture(*shape, value=7)]], scale=3))
+    pixels = np.asarray(grids.grid([[picture(*shape, value=7)]], scale=3))
     assert np.count_nonzero((pixels == 7).all(-1)) == (28 * 3) ** 2
 
 
 def test_channels_first_keeps_its_colours():
     cell = picture(3, 8, 8)
     cell[1] = 200
-    assert (0, 200, 0) in colours(drawing.grid([[cell]]))
+    assert (0, 200, 0) in colours(grids.grid([[cell]]))
 
 
 def test_small_pictures_are_centred_and_enlarged_by_whole_factors():
-    pixels = np.asarray(drawing.grid([[picture(64, 64, value=9), picture(28, 28, value=77)]], scale=1))
+    pixels = np.asarray(grids.grid([[picture(64, 64, value=9), picture(28, 28, value=77)]], scale=1))
     rows, columns = np.nonzero((pixels == 77).all(-1))
     assert len(rows) == 56 * 56
     big = np.nonzero((pixels == 9).all(-1))[0]
@@ -39,15 +39,15 @@ def test_small_pictures_are_centred_and_enlarged_by_whole_factors():
 )
 def test_what_is_no_picture_is_refused(cell):
     with pytest.raises(ValueError, match="a picture is"):
-        drawing.grid([[cell]])
+        grids.grid([[cell]])
 
 
 def test_labels_must_match_the_cells():
     for labels in ({"row_labels": ["a", "b"]}, {"column_labels": ["a", "b"]}):
         with pytest.raises(ValueError, match="one label"):
-            drawing.grid([[None]], **labels)
+            grids.grid([[None]], **labels)
     with pytest.raises(ValueError, match="at least one cell"):
-        drawing.grid([])
+        grids.grid([])
 
 
 def ink(image) -> np.ndarray:
@@ -60,10 +60,10 @@ LONG = "supercalifragilistic " * 6
 @pytest.mark.parametrize("where", ["title", "row_labels", "column_labels", "cell"])
 def test_long_texts_are_never_cut_at_the_edge(where):
     image = {
-        "title": lambda: drawing.grid([[None, None]], title=LONG),
-        "row_labels": lambda: drawing.grid([[None]], row_labels=[LONG]),
-        "column_labels": lambda: drawing.grid([[None, None]], column_labels=[LONG, LONG]),
-        "cell": lambda: drawing.grid([[LONG]]),
+        "title": lambda: grids.grid([[None, None]], title=LONG),
+        "row_labels": lambda: grids.grid([[None]], row_labels=[LONG]),
+        "column_labels": lambda: grids.grid([[None, None]], column_labels=[LONG, LONG]),
+        "cell": lambda: grids.grid([[LONG]]),
     }[where]()
     places, (width, height) = ink(image), image.size
     assert len(places) > 500
@@ -75,14 +75,14 @@ def test_long_texts_are_never_cut_at_the_edge(where):
 def test_neighbouring_column_labels_do_not_overlap():
     """Each label alone has as much ink as its share of all together."""
     labels = ["Arched_Eyebrows", "5_o_Clock_Shadow", "Wearing_Necktie"]
-    together = len(ink(drawing.grid([[None] * 3], column_labels=labels)))
+    together = len(ink(grids.grid([[None] * 3], column_labels=labels)))
     single = [[one if one == label else "" for one in labels] for label in labels]
-    alone = [len(ink(drawing.grid([[None] * 3], column_labels=heads))) for heads in single]
+    alone = [len(ink(grids.grid([[None] * 3], column_labels=heads))) for heads in single]
     assert together == sum(alone)
 
 
 def test_wrapping_keeps_every_character():
-    block = drawing._wrap("Wearing_Necktie, 5 o'Clock Shadow\nx", 40, 12)
+    block = grids._wrap("Wearing_Necktie, 5 o'Clock Shadow\nx", 40, 12)
     assert "".join(block.lines).replace(" ", "") == "Wearing_Necktie,5o'ClockShadowx"
     assert all(block.font.getlength(line) <= 40 for line in block.lines)
 
@@ -90,17 +90,17 @@ def test_wrapping_keeps_every_character():
 def test_save_png_round_trip_and_failure(tmp_path):
     from PIL import Image
 
-    image = drawing.grid([[picture(28, 28, value=5), "five", None]])
-    drawing.save_png(image, tmp_path / "a.png")
+    image = grids.grid([[picture(28, 28, value=5), "five", None]])
+    grids.save_png(image, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as read:
         assert np.array_equal(np.asarray(read), np.asarray(image))
     assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
     with pytest.raises(Failure, match="cannot write"):
-        drawing.save_png(image, tmp_path / "missing" / "a.png")
+        grids.save_png(image, tmp_path / "missing" / "a.png")
 
 
 def test_a_vector_is_a_strip_of_bars_from_the_middle():
-    picture = drawing.bars(np.array([3.0, -1.5, 0.0]), ["age", "bmi", "crp"], 3.0)
+    picture = grids.bars(np.array([3.0, -1.5, 0.0]), ["age", "bmi", "crp"], 3.0)
     assert picture.shape[0] == 3
     assert picture.dtype == np.uint8
     height, middle = picture.shape[1] // 3, picture.shape[2] // 2
@@ -110,9 +110,9 @@ def test_a_vector_is_a_strip_of_bars_from_the_middle():
         picture[:, height + height // 2, middle + 3].tolist()
         == picture[:, 2 * height + height // 2, middle + 3].tolist()
     )
-    drawing.grid([[picture, np.zeros((3, 28, 28), np.uint8)]])
+    grids.grid([[picture, np.zeros((3, 28, 28), np.uint8)]])
 
 
 def test_a_vector_of_many_numbers_or_of_zeros_is_drawn():
-    assert drawing.bars(np.random.default_rng(0).normal(size=2000), range(2000)).shape[1] < 200
-    assert drawing.bars(np.zeros(1), ["x"]).shape == (3, 12, 96)
+    assert grids.bars(np.random.default_rng(0).normal(size=2000), range(2000)).shape[1] < 200
+    assert grids.bars(np.zeros(1), ["x"]).shape == (3, 12, 96)
