@@ -34,6 +34,10 @@ app = typer.Typer(
 app.add_typer(make_dataset, name="make-dataset")
 
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Paper = Annotated[
+    int | None, typer.Option(min=1, max=2, metavar="COLUMNS", show_default=False,
+                             help="Figures for a paper, 1 or 2 columns wide: PDF and SVG, no line about the data.")
+]  # fmt: skip
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Check the dataset's checksums before use.")]
 
 
@@ -62,6 +66,7 @@ class Kind(StrEnum):
     conditional = "conditional"
     reconstruction = "reconstruction"
     swap = "swap"
+    latent = "latent"
 
 
 class Drawn(StrEnum):
@@ -231,22 +236,24 @@ def sample(
                                             "repeated, a column each.", metavar="ATTRIBUTES")
     ] = None,
     count: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="Latents with prior [100], else test items [10].",
+        int | None, typer.Option(min=1, max=10_000, help="Latents with prior [100], else test items [10; latent: 500].",
                                  show_default=False)
     ] = None,
     sampler: DrawnFrom = None,
     seed: Seed = 0,
     out: Annotated[Path | None, path_option(help="Folder of the figures; default: RUN/figures.")] = None,
+    paper: Paper = None,
     checkpoint: Checkpoint = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing figures.")] = False,
     device: Device = "auto", verify: Verify = True, code: Code = None, data_dir: DataDir = DATA_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the folder.")] = False,
     quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Draw a run's samples: PNG grids, and beside each the arrays as .npz.
+    """Draw a run's samples and its latent space as PNG, and beside each figure its arrays as .npz.
 
     \b
     mmvae sample --ckpt runs/polymnist_mopoe-seed0
+    mmvae sample --ckpt runs/polymnist_mopoe-seed0 --paper 2 --out figures
     mmvae sample --ckpt runs/polymnist_mopoe-seed0 --given m1,m2 --target m0
     mmvae sample --ckpt runs/celeba_mopoe-seed0 --text "smiling, blond hair" --text "male, eyeglasses"
     """
@@ -256,7 +263,7 @@ def sample(
     wish = Wish(kind and kind.value, given, target, tuple(text or ()))
     made = command.run(
         ckpt, wish, count=count, seed=seed, chosen=checkpoint, out=out, force=force, data_dir=data_dir, device=device,
-        verify=verify, drawn_from=sampler and sampler.value, code=code,
+        verify=verify, drawn_from=sampler and sampler.value, code=code, paper=paper,
     )  # fmt: skip
     console.result(json.dumps(made) if as_json else made["path"])
 

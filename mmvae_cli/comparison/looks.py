@@ -1,36 +1,17 @@
-"""How figures look: colours and markers of the groups, and axes that neither zoom into noise nor leave the possible.
-
-matplotlib is used as it is shipped: a notebook's MPLBACKEND and a user's matplotlibrc change nothing.
-"""
+"""How figures look: colours and markers of the groups, and axes that neither zoom into noise nor leave the possible."""
 
 import math
-import os
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from mmvae_cli.comparison.groups import Group, family
 from mmvae_cli.comparison.measures import Stat, ceiling
 from mmvae_cli.comparison.tables import CEILING
-from mmvae_cli.process.errors import Failure
+from mmvae_cli.drawing import plots
+from mmvae_cli.drawing.plots import COLOURS, MARKERS, Page
 
-COLOURS = [
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F3C8D", "#5B5B5B", "#0000FF",
-    "#22DDAA", "#8877FF", "#BB0000", "#3300BB", "#880022", "#660088", "#CC22CC", "#77BB77", "#663355",
-]  # fmt: skip
-"""The first eight are Okabe and Ito's (two darkened); each other one is the colour farthest from all before it, the
-nearest of normal, deuteranopic and protanopic sight (OKLab distance) deciding."""
-MARKERS: list[Any] = [*"osD^vP*X<>phd8H", (3, 1, 0), (6, 1, 0)]
 _DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (2, 1)), (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (8, 2, 1, 2))]
 _HATCHES = ["", "////", "....", "xxx", "\\\\\\\\", "++", "oo"]
-_STYLE: Any = {
-    "text.parse_math": False, "svg.fonttype": "path", "font.size": 9.0, "axes.spines.top": False,
-    "axes.spines.right": False, "axes.grid": True, "grid.color": "#e5e7eb", "grid.linewidth": 0.7,
-    "axes.edgecolor": "#6b7280", "axes.titlesize": 10.0, "axes.titleweight": "bold", "axes.axisbelow": True,
-    "axes.labelcolor": "#374151", "xtick.color": "#374151", "ytick.color": "#374151", "legend.frameon": False,
-    "hatch.linewidth": 0.6,
-}  # fmt: skip
 CHANCE_COLOUR = "#6b7280"
 
 
@@ -44,49 +25,13 @@ class Look(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """A figure to be drawn: ``name`` of its files, a sentence for its caption, and the function that draws it (from a
-    Content; None where no group has the numbers)."""
+    """A figure to be drawn: ``name`` of its files, title, caption, and the function that draws it (from a Content, for
+    a Page; None where no group has the numbers)."""
 
     name: str
     title: str
     about: str
-    drawing: Callable[[Any], Any]
-
-
-@contextmanager
-def style() -> Iterator[None]:
-    """matplotlib's own defaults and our few changes of them, whatever the user has set for other programs."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a glyph that the font lacks is drawn as a box; defaults may be deprecated
-        matplotlib = _imported()
-        defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
-        with matplotlib.rc_context(defaults | _STYLE):
-            yield
-
-
-def _imported() -> Any:
-    """matplotlib reads MPLBACKEND and a matplotlibrc while it is imported, and a wrong one ends the import."""
-    mine = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
-    theirs = {name: os.environ.get(name) for name in mine}
-    os.environ.update(mine)
-    try:
-        import matplotlib
-    except UnicodeDecodeError as error:
-        raise Failure("the file matplotlibrc in this folder is no UTF-8 text", "remove it, or run elsewhere") from error
-    finally:
-        for name, value in theirs.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-    return matplotlib
-
-
-def figure(width: float, height: float) -> Any:
-    """An empty figure, drawn by Agg: no pyplot, no display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    made = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(made)
-    return made
+    drawing: Callable[[Any, Page], Any]
 
 
 def looks(groups: list[Group]) -> list[Look]:
@@ -107,12 +52,12 @@ def looks(groups: list[Group]) -> list[Look]:
 
 
 def _shades(count: int) -> list[str]:
-    """``count`` colours of viridis, light to dark, without the yellow that white paper swallows."""
+    """``count`` colours of plasma, light to dark, without the light half that white paper swallows."""
     import matplotlib
     from matplotlib.colors import to_hex
 
-    palette = matplotlib.colormaps["viridis"]
-    return [to_hex(palette(0.85 * (1 - i / max(count - 1, 1)))) for i in range(count)]
+    palette = matplotlib.colormaps["plasma"]
+    return [to_hex(palette(0.6 * (1 - i / max(count - 1, 1)))) for i in range(count)]
 
 
 def spread(stats: list[Stat], scores: bool = True) -> tuple[list[float], list[float]]:
@@ -160,14 +105,5 @@ def ceiling_line(axis: Any, scores: list[Stat]) -> None:
 
 
 def legend(made: Any, axes: Iterable[Any]) -> None:
-    """One legend for all axes, below them, each label once; as many columns as there is room for, and more height
-    where they are not enough."""
-    known: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            known.setdefault(label, handle)
-    known |= {name: known.pop(name) for name in (CEILING, "chance") if name in known}  # the last ones
-    room = made.get_figwidth() / (0.075 * max(map(len, known), default=1) + 0.7)
-    columns = max(1, min(len(known), 4, int(room)))
-    made.set_figheight(made.get_figheight() + 0.19 * (-(-len(known) // columns) - 1))
-    made.legend(known.values(), known.keys(), loc="outside lower center", ncols=columns)
+    """One legend for all axes; what is no group comes last."""
+    plots.legend(made, axes, last=(CEILING, "chance"))

@@ -12,7 +12,9 @@ import numpy as np
 
 from mmvae_cli import __version__, store
 from mmvae_cli.datasets import repeats
+from mmvae_cli.disk.files import write_atomic
 from mmvae_cli.drawing import grids
+from mmvae_cli.drawing.grids import Cell, Grid
 from mmvae_cli.process import console
 from mmvae_cli.store import ModalityInfo, StoreInfo
 
@@ -24,7 +26,7 @@ def finish(folder: Path, info: StoreInfo) -> StoreInfo:
     training images too are warned of and make a stand-in of it."""
     notes = [info.stand_in, *repeats.in_store(folder, info)]
     info = info.model_copy(update={"stand_in": "; ".join(note for note in notes if note) or None})
-    grids.save_png(preview(folder, info), folder / "preview.png")
+    write_atomic(folder / "preview.png", preview(folder, info).png())
     return store.finish(folder, info)
 
 
@@ -58,8 +60,8 @@ def reported(folder: Path, *, as_json: bool) -> Iterator[None]:
 # the preview ---------------------------------------------------------------------------------------------------------
 
 
-def preview(folder: Path, info: StoreInfo) -> Any:
-    """The paper's Figure 2 for any dataset: a row per modality, a column per tuple of the test split, as a PIL image.
+def preview(folder: Path, info: StoreInfo) -> Grid:
+    """The paper's Figure 2 for any dataset: a row per modality, a column per tuple of the test split.
 
     Reads the arrays in ``folder``; dataset.json need not be there yet.
     """
@@ -70,9 +72,9 @@ def preview(folder: Path, info: StoreInfo) -> Any:
     names = info.labels.names if info.labels else ()
     heads = None if labels is None or not by_class else [names[labels[item]] for item in items]
     pixels = max((cell.shape[-1] for row in rows for cell in row if isinstance(cell, np.ndarray)), default=28)
-    return grids.grid(rows, row_labels=list(info.modalities), column_labels=heads,
-                        title="; ".join(filter(None, [f"{info.name}: test tuples, one a column", info.stand_in])),
-                        scale=max(1, round(64 / pixels)))  # fmt: skip
+    return Grid(rows, list(info.modalities), heads, title=f"{info.name}: {len(items)} tuples of the test split",
+                about="Each column is one tuple, each row one modality.", origin=info.stand_in or "",
+                scale=max(1, round(64 / pixels)))  # fmt: skip
 
 
 def _items(labels: np.ndarray, by_class: bool) -> list[int]:
@@ -85,15 +87,12 @@ def _items(labels: np.ndarray, by_class: bool) -> list[int]:
     return [int(item) for item in np.linspace(0, len(labels) - 1, min(_COLUMNS, len(labels)))]
 
 
-def _cell(folder: Path, name: str, known: ModalityInfo, item: int) -> np.ndarray | str:
+def _cell(folder: Path, name: str, known: ModalityInfo, item: int) -> Cell:
     index = folder / "test" / f"{name}.index.npy"
     row = int(np.load(index, mmap_mode="r", allow_pickle=False)[item]) if index.is_file() else item
     if row < 0:
         return "absent"
-    content = np.array(np.load(folder / "test" / f"{name}.npy", mmap_mode="r", allow_pickle=False)[row])
-    if known.kind == "image":
-        return content if content.shape[0] in (1, 3) else content[:1]
-    if known.kind == "vector":
-        return grids.bars(content, known.features or range(len(content)), grids.STANDARDISED if known.means else None)
-    text = "".join((known.alphabet or "")[position] for position in content)
-    return text.strip(f" {known.fill or ''}")
+    content: Any = np.array(np.load(folder / "test" / f"{name}.npy", mmap_mode="r", allow_pickle=False)[row])
+    if known.kind == "text":
+        content = "".join((known.alphabet or "")[position] for position in content).strip(f" {known.fill or ''}")
+    return grids.cell(known.kind, content, known.features, bool(known.means))

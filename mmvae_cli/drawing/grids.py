@@ -1,101 +1,134 @@
-"""Grids of pictures and texts as one image: previews of datasets and figures of samples. Pillow only, no torch."""
+"""Grids of pictures and texts as one image: previews of datasets and figures of samples. No torch.
+
+For a screen Pillow draws, pixel by pixel; for paper matplotlib does, words as words and cells of any size. Both use the
+typeface of the other figures, DejaVu Sans, which matplotlib brings along.
+"""
 
 import io
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from mmvae_cli.disk.files import write_atomic
+from mmvae_cli.drawing import plots
+from mmvae_cli.drawing.plots import Page
 
 Cell = np.ndarray | str | None
 """A picture, uint8 (H, W), (H, W, 3) or (C, H, W) with C in {1, 3}; a text; or nothing."""
 
-_INK, _PAPER, _TEXT_PAPER = (20, 20, 20), (255, 255, 255), (242, 242, 242)
-_GAP, _MARGIN, _PAD = 3, 8, 4
-_FONT_SIZE, _TITLE_SIZE = 12, 15
-_LABEL_WIDTH = 220  # pixels; longer row labels are wrapped
-_LEAST_COLUMN = 24  # pixels; a column is never too narrow for a short label
-_LEAST_TEXT = 84  # pixels; a column of texts holds a usual word in one line
+_INK, _SOFT, _PAPER, _TEXT_PAPER = (20, 20, 20), (90, 90, 90), (255, 255, 255), (242, 242, 242)
 _UP, _DOWN = (140, 180, 230), (240, 170, 130)
 _BARS_WIDTH, _BAR, _BAR_NAMED = 96, 3, 12  # pixels: of a vector's picture, and the heights of its bars
 _NAMED_BARS, _MOST_BARS = 12, 64
 STANDARDISED = 3.0
 """The full length of a bar where numbers have mean 0 and deviation 1."""
+SHOWN_CHANNELS = (1, 3)
+_EMPTY = "(empty)"  # a text of padding alone
+
+
+class _Measures(NamedTuple):
+    """``label``: longer row labels are wrapped; ``least``: a column is never too narrow for a short label, nor, with
+    texts in it, for a usual word (``least_text``); ``most``: the widest cell on paper."""
+
+    font: float
+    title: float
+    gap: float
+    margin: float
+    pad: float
+    label: float
+    least: float
+    least_text: float
+    most: float = math.inf
+
+
+_SCREEN = _Measures(12, 15, 3, 8, 4, 220, 24, 84)  # pixels
+_ON_PAPER = _Measures(7, 8, 1.5, 1, 2, 58, 0, 0, 60)  # points
 
 
 class _Block(NamedTuple):
-    """Text broken into lines that are known to fit. ``width`` and ``height`` in pixels."""
+    """Text broken into lines that are known to fit."""
 
     lines: list[str]
-    font: Any
-    width: int
-    height: int
+    size: float
+    width: float
+
+    @property
+    def height(self) -> float:
+        return len(self.lines) * _step(self.size)
 
 
-def grid(
-    rows: Sequence[Sequence[Cell]],
-    *,
-    row_labels: Sequence[str] | None = None,
-    column_labels: Sequence[str] | None = None,
-    title: str = "",
-    scale: int = 2,
-) -> Any:
-    """Draw ``rows`` of cells as one ``PIL.Image``, labels at the left and on top.
+@dataclass
+class _Sheet:
+    """What stands where, from the top left corner: pictures as (x, y, width, height, pixels), boxes behind texts as
+    (x, y, width, height), lines as (x, y, text, size, colour)."""
 
-    Pictures are enlarged by whole factors (nearest neighbour) to the largest one's size times ``scale`` and centred.
-    Texts and labels are wrapped; a row grows with its longest text, so nothing is cut and nothing overlaps.
+    width: float = 0
+    height: float = 0
+    pictures: list[tuple[float, float, float, float, np.ndarray]] = field(default_factory=list)
+    boxes: list[tuple[float, float, float, float]] = field(default_factory=list)
+    lines: list[tuple[float, float, str, float, tuple[int, int, int]]] = field(default_factory=list)
+
+    def write(self, block: _Block, x: float, y: float, width: float, align: str = "left", colour: Any = _INK) -> None:
+        for number, line in enumerate(block.lines):
+            spare = width - _font(block.size).getlength(line)
+            shift = 0 if align == "left" else spare if align == "right" else spare / 2
+            self.lines.append((x + max(0, shift), y + number * _step(block.size), line, block.size, colour))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """``rows`` of cells, labels at the left and on top. ``title``: what is shown, in few words; ``about``: how to read
+    it; ``origin``: run and data, which a paper says in its caption. On a screen pictures are enlarged by whole factors
+    to the largest one's size times ``scale``. Texts and labels are wrapped; a row grows with its longest text, so
+    nothing is cut and nothing overlaps.
+
     Raises ValueError for a cell or a number of labels that does not fit.
     """
-    from PIL import Image, ImageDraw
 
-    columns = max((len(row) for row in rows), default=0)
-    if columns == 0 or scale < 1:
-        raise ValueError("a grid needs at least one cell and a scale of at least 1")
-    if len(row_labels or rows) != len(rows) or len(column_labels or range(columns)) != columns:
-        raise ValueError("one label per row and per column")
-    pictures = [[_as_picture(cell) if isinstance(cell, np.ndarray) else cell for cell in row] for row in rows]
-    tall, wide = _largest(pictures)
-    width, height = max(wide * scale, _LEAST_COLUMN), tall * scale
-    width = max(width, _LEAST_TEXT) if any(isinstance(cell, str) for row in pictures for cell in row) else width
+    rows: Sequence[Sequence[Cell]]
+    row_labels: Sequence[str] | None = None
+    column_labels: Sequence[str] | None = None
+    title: str = ""
+    about: str = ""
+    origin: str = ""
+    scale: int = 2
 
-    heads = [_wrap(text, width, _FONT_SIZE) for text in column_labels or []]
-    sides = [_wrap(text, _LABEL_WIDTH, _FONT_SIZE) for text in row_labels or []]
-    texts = [[_wrap(c, width - 2 * _PAD, _FONT_SIZE) if isinstance(c, str) else None for c in row] for row in pictures]
-    heights = [
-        max([height if any(isinstance(c, np.ndarray) for c in row) or not any(texts[r]) else 0]
-            + [block.height + 2 * _PAD for block in texts[r] if block] + [block.height for block in sides[r : r + 1]])
-        for r, row in enumerate(pictures)
-    ]  # fmt: skip
-    left = _MARGIN + (max(block.width for block in sides) + _PAD if sides else 0)
-    right = left + columns * (width + _GAP) - _GAP + _MARGIN
-    banner = _wrap(title, right - 2 * _MARGIN, _TITLE_SIZE) if title else None
-    head_top = _MARGIN + (banner.height + _PAD if banner else 0)
-    top = head_top + (max(block.height for block in heads) + _PAD if heads else 0)
-    bottom = top + sum(heights) + _GAP * (len(heights) - 1) + _MARGIN
+    def image(self) -> Any:
+        """For a screen, as ``PIL.Image``."""
+        return _painted(_laid(self, _SCREEN))
 
-    image = Image.new("RGB", (right, bottom), _PAPER)
-    pen = ImageDraw.Draw(image)
-    if banner:
-        _write(pen, banner, _MARGIN, _MARGIN, right - 2 * _MARGIN, "left")
-    for column, block in enumerate(heads):
-        _write(pen, block, left + column * (width + _GAP), top - _PAD - block.height, width, "centre")
-    for r, row in enumerate(pictures):
-        y = top + sum(heights[:r]) + _GAP * r
-        if sides:
-            _write(pen, sides[r], _MARGIN, y + (heights[r] - sides[r].height) // 2, left - _MARGIN - _PAD, "right")
-        for column, cell in enumerate(row):
-            x, text = left + column * (width + _GAP), texts[r][column]
-            if text:
-                pen.rectangle([x, y, x + width - 1, y + heights[r] - 1], fill=_TEXT_PAPER)
-                _write(pen, text, x + _PAD, y + (heights[r] - text.height) // 2, width - 2 * _PAD, "centre")
-            elif isinstance(cell, np.ndarray):
-                enlarged = _enlarge(cell, tall * scale, wide * scale)
-                spare_x, spare_y = width - enlarged.shape[1], heights[r] - enlarged.shape[0]
-                image.paste(Image.fromarray(enlarged), (x + spare_x // 2, y + spare_y // 2))
-    return image
+    def png(self) -> bytes:
+        """The same as a file, which carries title and explanation for whoever shows it."""
+        from PIL.PngImagePlugin import PngInfo
+
+        words = PngInfo()
+        words.add_text("Title", self.title)
+        words.add_text("Description", self.about)
+        out = io.BytesIO()
+        self.image().save(out, format="PNG", optimize=True, pnginfo=words)
+        return out.getvalue()
+
+    def paper(self, page: Page, ending: str) -> bytes:
+        """For a paper, ``ending`` pdf or svg: as wide as its column, without title and origin."""
+        sheet = _laid(self, _ON_PAPER, page)
+        with plots.style(page):
+            return plots.written(_plotted(sheet), ending, self.title)
+
+
+def cell(kind: str, content: Any, features: Sequence[Any] | None = None, standardised: bool = False) -> Cell:
+    """What one item holds as a cell: of an image with more channels than can be shown the first, of a vector (its
+    numbers' names: ``features``) bars, of a text its words."""
+    if kind == "text":
+        return str(content) or _EMPTY
+    if kind == "image":
+        return content if content.shape[0] in SHOWN_CHANNELS else content[:1]
+    values = np.ravel(content)
+    return bars(values, features or range(len(values)), STANDARDISED if standardised else None)
 
 
 def bars(values: np.ndarray, names: Sequence[Any], most: float | None = None) -> np.ndarray:
@@ -114,16 +147,74 @@ def bars(values: np.ndarray, names: Sequence[Any], most: float | None = None) ->
         pen.rectangle([min(middle, end), row * height, max(middle, end), (row + 1) * height - 2],
                       fill=_UP if value >= 0 else _DOWN)  # fmt: skip
         if named:
-            pen.text((2, row * height - 1), str(names[row])[:16], fill=_INK, font=_font(_BAR_NAMED - 2))
+            pen.text((2, row * height - 1), str(names[row])[:16], fill=_INK, font=_font(_BAR_NAMED - 3))
     pen.line([middle, 0, middle, image.height], fill=_INK)
     return np.asarray(image).transpose(2, 0, 1)
 
 
-def save_png(image: Any, path: Path) -> None:
-    """Write ``image`` as PNG, atomically. Raises Failure where it cannot be written."""
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
-    write_atomic(path, buffer.getvalue())
+# where everything stands ---------------------------------------------------------------------------------------------
+
+
+def _laid(grid: Grid, m: _Measures, page: Page | None = None) -> _Sheet:
+    """The sheet of a grid: in pixels for a screen, in points for a ``page`` of paper."""
+    columns = max((len(row) for row in grid.rows), default=0)
+    if columns == 0 or grid.scale < 1:
+        raise ValueError("a grid needs at least one cell and a scale of at least 1")
+    if len(grid.row_labels or grid.rows) != len(grid.rows) or len(grid.column_labels or range(columns)) != columns:
+        raise ValueError("one label per row and per column")
+    rows = [[_as_picture(cell) if isinstance(cell, np.ndarray) else cell for cell in row] for row in grid.rows]
+    tall, wide = _largest(rows)
+    sides = [_wrap(text, m.label, m.font) for text in grid.row_labels or []]
+    left = m.margin + (max(block.width for block in sides) + m.pad if sides else 0)
+    if page and page.width:
+        width = min((72 * page.width - left - m.margin + m.gap) / columns - m.gap, m.most)
+        box = (width, width * tall / wide)
+    else:
+        box = (wide * grid.scale, tall * grid.scale)
+        width = max(box[0], m.least, m.least_text if any(isinstance(c, str) for row in rows for c in row) else 0)
+
+    heads = [_wrap(text, width, m.font) for text in grid.column_labels or []]
+    texts = [[_wrap(c, width - 2 * m.pad, m.font) if isinstance(c, str) else None for c in row] for row in rows]
+    heights = [
+        max([box[1] if any(isinstance(c, np.ndarray) for c in row) or not any(texts[r]) else 0]
+            + [block.height + 2 * m.pad for block in texts[r] if block] + [block.height for block in sides[r : r + 1]])
+        for r, row in enumerate(rows)
+    ]  # fmt: skip
+    sheet = _Sheet(left + columns * (width + m.gap) - m.gap + m.margin)
+    y = m.margin if page else _banner(sheet, grid, m)
+    if heads:
+        deep = max(block.height for block in heads)
+        for column, block in enumerate(heads):
+            sheet.write(block, left + column * (width + m.gap), y + deep - block.height, width, "centre")
+        y += deep + m.pad
+    for r, row in enumerate(rows):
+        if sides:
+            down = y + (heights[r] - sides[r].height) / 2
+            sheet.write(sides[r], m.margin, down, left - m.margin - m.pad, "right")
+        for column, content in enumerate(row):
+            x, text = left + column * (width + m.gap), texts[r][column]
+            if text:
+                sheet.boxes.append((x, y, width, heights[r]))
+                sheet.write(text, x + m.pad, y + (heights[r] - text.height) / 2, width - 2 * m.pad, "centre")
+            elif isinstance(content, np.ndarray):
+                factor = min(box[0] / content.shape[1], box[1] / content.shape[0])
+                factor = factor if page else max(1, int(factor))
+                w, h = content.shape[1] * factor, content.shape[0] * factor
+                sheet.pictures.append((x + (width - w) / 2, y + (heights[r] - h) / 2, w, h, content))
+        y += heights[r] + m.gap
+    sheet.height = y - m.gap + m.margin
+    return sheet
+
+
+def _banner(sheet: _Sheet, grid: Grid, m: _Measures) -> float:
+    """Title, explanation and origin at the top; returns where the grid begins."""
+    y, width = m.margin, sheet.width - 2 * m.margin
+    for words, size, colour in ((grid.title, m.title, _INK), (grid.about, m.font, _INK), (grid.origin, m.font, _SOFT)):
+        if words:
+            block = _wrap(words, width, size)
+            sheet.write(block, m.margin, y, width, colour=colour)
+            y += block.height + m.pad / 2
+    return y + m.pad if y > m.margin else y
 
 
 def _as_picture(cell: np.ndarray) -> np.ndarray:
@@ -145,20 +236,23 @@ def _largest(pictures: list[list[Any]]) -> tuple[int, int]:
     return max((s[0] for s in shapes), default=8), max((s[1] for s in shapes), default=28)
 
 
-def _enlarge(picture: np.ndarray, height: int, width: int) -> np.ndarray:
-    factor = max(1, min(height // picture.shape[0], width // picture.shape[1]))
-    return picture.repeat(factor, axis=0).repeat(factor, axis=1)
-
-
 @cache
-def _font(size: int) -> Any:
+def _font(size: float) -> Any:
     from PIL import ImageFont
 
-    return ImageFont.load_default(size)
+    found = find_spec("matplotlib")
+    assert found is not None
+    assert found.origin is not None
+    return ImageFont.truetype(str(Path(found.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"), size)
 
 
-def _wrap(text: str, width: int, size: int) -> _Block:
-    """Break ``text`` at spaces, and inside a word only where the word alone is too wide for ``width`` pixels."""
+def _step(size: float) -> float:
+    """From line to line."""
+    return 1.25 * size
+
+
+def _wrap(text: str, width: float, size: float) -> _Block:
+    """Break ``text`` at spaces, and inside a word only where the word alone is too wide for ``width``."""
     font = _font(size)
     lines: list[str] = []
     for paragraph in text.split("\n"):
@@ -175,13 +269,39 @@ def _wrap(text: str, width: int, size: int) -> _Block:
                 lines.append(line[:fits])
                 line = line[fits:]
         lines.append(line)
-    widest = max(int(np.ceil(font.getlength(line))) for line in lines)
-    return _Block(lines, font, widest, len(lines) * (size + 3))
+    return _Block(lines, size, max(math.ceil(font.getlength(line)) for line in lines))
 
 
-def _write(pen: Any, block: _Block, x: int, y: int, width: int, align: str) -> None:
-    step = block.height // len(block.lines)
-    for number, line in enumerate(block.lines):
-        spare = width - block.font.getlength(line)
-        shift = 0 if align == "left" else spare if align == "right" else spare / 2
-        pen.text((x + max(0, shift), y + number * step), line, fill=_INK, font=block.font)
+# from the sheet to a picture -----------------------------------------------------------------------------------------
+
+
+def _painted(sheet: _Sheet) -> Any:
+    from PIL import Image, ImageDraw
+
+    image = Image.new("RGB", (math.ceil(sheet.width), math.ceil(sheet.height)), _PAPER)
+    pen = ImageDraw.Draw(image)
+    for x, y, w, h in sheet.boxes:
+        pen.rectangle([round(x), round(y), round(x + w) - 1, round(y + h) - 1], fill=_TEXT_PAPER)
+    for x, y, w, _, pixels in sheet.pictures:
+        factor = round(w) // pixels.shape[1]
+        image.paste(Image.fromarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1)), (int(x), int(y)))
+    for x, y, line, size, colour in sheet.lines:
+        pen.text((round(x), round(y)), line, fill=colour, font=_font(size))
+    return image
+
+
+def _plotted(sheet: _Sheet) -> Any:
+    """The sheet as a figure of matplotlib, 72 units an inch."""
+    from matplotlib.patches import Rectangle
+
+    made = plots.figure(sheet.width / 72, sheet.height / 72, None)
+    axis = made.add_axes((0, 0, 1, 1))
+    axis.axis("off")
+    for x, y, w, h in sheet.boxes:
+        axis.add_patch(Rectangle((x, y), w, h, color=[part / 255 for part in _TEXT_PAPER], linewidth=0))
+    for x, y, w, h, pixels in sheet.pictures:
+        axis.imshow(pixels, extent=(x, x + w, y + h, y), interpolation="none", aspect="auto")
+    for x, y, line, size, colour in sheet.lines:
+        axis.text(x, y + 0.93 * size, line, size=size, color=[part / 255 for part in colour])
+    axis.set(xlim=(0, sheet.width), ylim=(sheet.height, 0))
+    return made

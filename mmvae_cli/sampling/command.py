@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvae_cli.disk.files import hidden_folder
+from mmvae_cli.drawing.plots import PAPER
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem, cannot_write
 from mmvae_cli.process.paths import refuse_dangling
@@ -20,10 +21,10 @@ from mmvae_cli.store import of_recipe
 def run(
     folder: Path, wish: Wish, *, count: int | None, seed: int, chosen: Path | None, out: Path | None, force: bool,
     data_dir: Path, device: str, verify: bool, drawn_from: str | None = None,
-    code: Path | None = None,
+    code: Path | None = None, paper: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Make the figures of ``wish`` for a run; returns what was made as plain JSON values. ``drawn_from``: prior or gmm,
-    in place of the recipe's ``evaluation.sampler``.
+    in place of the recipe's ``evaluation.sampler``; ``paper``: for so many columns of a paper too.
 
     The same command makes the same bytes. Raises UsageProblem where a file exists and ``force`` is not given. Where
     anything goes wrong or a signal comes, nothing is written, so that the same command can be run again.
@@ -38,7 +39,8 @@ def run(
     labels = of_recipe(recipe, data_dir, verify=False, trained_on=run_folder.trained_on()).info.labels
     figures = plan.plan(wish, kinds, recipe.model.private_dim, labels.names if labels else ())
     target = out or run_folder.figures
-    _refuse_existing(target, figures, force)
+    endings = ("png", *plan.ON_PAPER) if paper else ("png",)
+    _refuse_existing(target, figures, endings, force)
     from mmvae_cli.run import samplers, trained
     from mmvae_cli.sampling import making
 
@@ -51,13 +53,15 @@ def run(
     counts = {figure.name: count or len(figure.texts) or making.usual_count(sampler, figure) for figure in figures}
     with _staging(target) as folder, console.progress("sampling", len(figures), "figures") as shown:
         for figure in figures:
-            making.make(sampler, figure, counts[figure.name], run_folder.folder, folder)
+            making.make(sampler, figure, counts[figure.name], run_folder.folder, folder, PAPER.get(paper or 0))
             shown.advance()
     for figure in figures:
-        part = layout.part(layout.SHOWN[figure.kind], counts[figure.name])
-        more = f"{part}; all are in {target / figure.name}.npz" if part else ""
+        part = layout.part(layout.SHOWN.get(figure.kind, counts[figure.name]), counts[figure.name])
+        more = f"; {part}; all are in {target / figure.name}.npz" if part else ""
         console.say(f"{figure.kind}: {', '.join(str(target / f'{stem}.png') for stem in figure.pictures)}{more}")
-    return _product(target, figures, making.facts(sampler))
+    if paper:
+        console.say(f"beside each PNG a PDF and an SVG for a paper, {PAPER[paper].width} inches wide")
+    return _product(target, figures, endings, making.facts(sampler))
 
 
 @contextmanager
@@ -80,10 +84,10 @@ def _staging(target: Path) -> Iterator[Path]:
                 target.rmdir()  # fails, as it should, where figures are in it
 
 
-def _refuse_existing(target: Path, figures: list[Figure], force: bool) -> None:
+def _refuse_existing(target: Path, figures: list[Figure], endings: tuple[str, ...], force: bool) -> None:
     if target.exists() and not target.is_dir():
         raise UsageProblem(f"{target} is a file", "give --out a folder")
-    wanted = [f"{stem}{end}" for figure in figures for stem, end in _files(figure)]
+    wanted = [name for figure in figures for name in _files(figure, endings)]
     there = [name for name in wanted if (target / name).exists()]
     if there and not force:
         more = f" (and {len(there) - 1} more of the files to be made)" if len(there) > 1 else ""
@@ -92,17 +96,15 @@ def _refuse_existing(target: Path, figures: list[Figure], force: bool) -> None:
         )
 
 
-def _files(figure: Figure) -> list[tuple[str, str]]:
-    return [(figure.name, ".npz"), *((stem, ".png") for stem in figure.pictures)]
+def _files(figure: Figure, endings: tuple[str, ...]) -> list[str]:
+    return [f"{figure.name}.npz", *(f"{stem}.{ending}" for ending in endings for stem in figure.pictures)]
 
 
-def _product(target: Path, figures: list[Figure], facts: dict[str, Any]) -> dict[str, Any]:
+def _product(target: Path, figures: list[Figure], endings: tuple[str, ...], facts: dict[str, Any]) -> dict[str, Any]:
     made = [
-        {
-            "kind": figure.kind, "given": list(figure.given), "target": list(figure.target),
-            "npz": str(target / f"{figure.name}.npz"),
-            "png": [str(target / f"{stem}.png") for stem in figure.pictures],
-        }
+        {"kind": figure.kind, "given": list(figure.given), "target": list(figure.target),
+         "npz": str(target / f"{figure.name}.npz"),
+         **{ending: [str(target / f"{stem}.{ending}") for stem in figure.pictures] for ending in endings}}
         for figure in figures
     ]  # fmt: skip
     return {"path": str(target), **facts, "figures": made}

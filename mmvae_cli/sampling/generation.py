@@ -4,10 +4,13 @@ What a figure needs and what its .npz holds are the same arrays. Keys, for a mod
 
     sample_m   (R, N, ...)  images uint8 (C, H, W); text as positions in the alphabet uint8 (L,)
     input_m    (N, ...)     the observed test items, or the text that was typed
-    string_sample_m, string_input_m   the same texts as strings, padding stripped
+    true_m     (N, ...)     what the test items have where the model generates, which it does not see
+    string_sample_m, string_input_m, string_true_m   the same texts as strings, padding stripped
     z          (R, N, D)    the shared latents that were decoded
     private_m  (R, N, P), (R, 1, P) where a row shares one, (1, N, P) where a column does
     items, labels           positions of the test items in their split (N,), and their labels
+    mean_m, point_m         the means of q(z | x_m) (N, D), and the same along their two principal directions (N, 2)
+    share                   of the variance of all means, what lies along each of the two directions (2,)
 """
 
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ import torch
 from torch import Tensor
 
 from mmvae_cli.compute.runtime import derive
+from mmvae_cli.drawing.grids import SHOWN_CHANNELS
 from mmvae_cli.model.distributions import Distribution, at, placed
 from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.process import signals
@@ -24,7 +28,7 @@ from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run.samplers import Latents
 from mmvae_cli.run.trained import Trained
-from mmvae_cli.sampling.layout import SHOWN_CHANNELS
+from mmvae_cli.sampling.latent_space import principal
 from mmvae_cli.sampling.plan import Figure
 from mmvae_cli.store import UNLABELLED, ModalityInfo, attribute_text, batches, text
 
@@ -73,33 +77,38 @@ def draw(sampler: Sampler, figure: Figure, count: int) -> Arrays:
         typed, found = _typed(sampler, figure)
         return found | _conditional(sampler, figure, typed)
     items = choose_items(sampler, count)
-    needed = list(dict.fromkeys([*figure.given, *(figure.target if figure.kind == "swap" else ())]))
+    needed = list(dict.fromkeys([*figure.given, *figure.target]))
     seed = sampler.recipe.evaluation.seed
     split = batches.Split(sampler.trained.store, sampler.split, needed, sampler.trained.device, seed)
     batch = split.batch(torch.from_numpy(items))
     found = {"items": items, "labels": np.array(sampler.trained.store.labels(sampler.split)[items])}
-    found |= _texts(sampler, {f"input_{name}": _observed(sampler.info(name).kind, x) for name, x in batch.items()})
+    if figure.kind == "latent":
+        return found | _latent(sampler, figure, batch)
+    seen = figure.given if figure.kind == "conditional" else needed
+    found |= _texts(sampler, {f"{'input' if name in seen else 'true'}_{name}": _observed(sampler.info(name).kind, x)
+                              for name, x in batch.items()})  # fmt: skip
     maker = {"reconstruction": _reconstruction, "conditional": _conditional, "swap": _swap}[figure.kind]
     return found | maker(sampler, figure, batch)
 
 
 def remark(sampler: Sampler, figure: Figure) -> str:
-    """What the title has to add: where private latents come from, that a mixture encodes each cell from a part of what
-    is given, that not all channels are shown."""
+    """What else a reader has to know, in sentences: where private latents come from, that a mixture encodes each cell
+    from a part of what is given, that not all channels are shown."""
     model, parts = sampler.model, []
     subset = tuple(sorted(model.names.index(name) for name in figure.given))
-    if figure.kind != "prior" and len(model.family.components_of(subset)) > 1:
-        parts.append("each cell is encoded from a part of them, as the mixture has it")
-    private = {"prior": "from the prior, one a column and modality", "conditional": "from the prior, one a row",
-               "reconstruction": "each modality's own"}  # fmt: skip
+    if figure.kind in ("reconstruction", "conditional", "swap") and len(model.family.components_of(subset)) > 1:
+        parts.append("Each cell is encoded from a part of what is given, as the mixture has it.")
+    private = {"prior": "Private latents come from the prior, one a column and modality.",
+               "conditional": "Private latents come from the prior, one a row.",
+               "reconstruction": "Each modality has its own private latent."}  # fmt: skip
     if figure.kind == "prior" and sampler.latents.mixtures:
-        parts.append("latents from the mixture fitted to encoded training items")
+        parts.append("Latents come from the mixture fitted to encoded training items.")
     elif model.private_dim and figure.kind in private:
-        parts.append(f"private latents: {private[figure.kind]}")
+        parts.append(private[figure.kind])
     info = sampler.trained.store.info.modalities
     if any(info[n].kind == "image" and info[n].shape[0] not in SHOWN_CHANNELS for n in (*figure.given, *figure.target)):
-        parts.append("the first channel only")
-    return "".join(f"; {part}" for part in parts)
+        parts.append("Of more than three channels the first is shown.")
+    return " ".join(parts)
 
 
 # --- the kinds -------------------------------------------------------------------------------------------------------
@@ -144,6 +153,23 @@ def _swap(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
     assert encoded.private is not None  # planned only where there are private latents
     z = content[:, None].expand(-1, len(content), -1)  # (N, N, D)
     return _decoded(sampler, z, {target: encoded.private.mean})
+
+
+def _latent(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
+    """The means of q(z | x_m) of every modality m, and the principal directions of all of them together."""
+    means = {name: _means(sampler, batch, name) for name in figure.given}
+    points, share = principal(np.concatenate(list(means.values())))
+    parts = zip(figure.given, np.split(points, len(means)), strict=True)
+    return {**{f"mean_{name}": mean for name, mean in means.items()},
+            **{f"point_{name}": part.astype(np.float32) for name, part in parts}, "share": share}  # fmt: skip
+
+
+def _means(sampler: Sampler, batch: Batch, name: str) -> np.ndarray:
+    found = []
+    for part in batch[name].split(_AT_ONCE.get(sampler.trained.device.type, 128)):
+        signals.leave_if_requested(NOTHING_WRITTEN)
+        found.append(_posterior(sampler.model, {name: part}, (name,)).mean.cpu().numpy())
+    return np.concatenate(found)
 
 
 # --- latents ---------------------------------------------------------------------------------------------------------
@@ -226,7 +252,7 @@ def _texts(sampler: Sampler, arrays: Arrays) -> Arrays:
     strings: Arrays = {}
     for key, codes in arrays.items():
         side, _, name = key.partition("_")
-        if side in ("sample", "input") and sampler.info(name).kind == "text":
+        if side in ("sample", "input", "true") and sampler.info(name).kind == "text":
             found = np.array(as_strings(codes.reshape(-1, codes.shape[-1]), sampler.info(name)))
             strings[f"string_{key}"] = found.reshape(codes.shape[:-1])
     return arrays | strings

@@ -1,83 +1,103 @@
-"""From the arrays of a figure to its PNG grids: which cell stands where, and what is written beside it. No torch."""
+"""From the arrays of a figure to its pictures: which cell stands where, and what is written beside it. No torch."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from mmvae_cli.drawing import grids
-from mmvae_cli.drawing.grids import Cell
+from mmvae_cli.drawing.grids import Grid
+from mmvae_cli.drawing.plots import Page
+from mmvae_cli.sampling.latent_space import LatentSpace
 from mmvae_cli.sampling.plan import Figure
 from mmvae_cli.store import LabelInfo, ModalityInfo
 
 COLUMNS = 20
 """Items side by side in one picture; a larger --count is complete in the .npz, and picture and command say so."""
-SHOWN_CHANNELS = (1, 3)
 PRIOR_COLUMNS, RANDOM_CELLS = 10, 100
 SHOWN = {"prior": RANDOM_CELLS, "reconstruction": COLUMNS, "conditional": COLUMNS, "swap": PRIOR_COLUMNS}
 """Latents, items or texts that the pictures of a kind show at most, all of them together."""
 _CELL_PIXELS = 80  # a picture is enlarged by the first whole factor that makes it at least so large
 _LONG_TEXT, _LONG_TEXT_PIXELS = 24, 150  # texts longer than this (characters) get a column as wide as this
-_EMPTY = "(empty)"  # a text of padding alone
 
 
 class Context(NamedTuple):
-    """What a figure says about its origin. ``split``: of its items; ``about``: run, epoch and dataset in one line;
-    ``remark``: what else a reader has to know of this figure."""
+    """What a figure says about its origin. ``split``: of its items; ``origin``: run, epoch and dataset in one line;
+    ``remark``: what else a reader has to know of this figure, in sentences."""
 
     modalities: dict[str, ModalityInfo]
     labels: LabelInfo | None
     split: str
-    about: str
+    origin: str
     remark: str = ""
 
 
-def pictures(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Any]:
-    """The PNG grids of a figure as PIL images, by file stem."""
+class Picture(Protocol):
+    """What can be written as a file: for a screen, and for a column of a paper (``ending`` pdf or svg)."""
+
+    def png(self) -> bytes: ...
+    def paper(self, page: Page, ending: str) -> bytes: ...
+
+
+def pictures(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Picture]:
+    """The pictures of a figure, by file stem."""
+    if figure.kind == "latent":
+        return {figure.name: LatentSpace(figure.given, arrays, context.labels, context.split, context.origin)}
     makers = {"prior": _prior, "reconstruction": _reconstruction, "conditional": _conditional, "swap": _swap}
-    return makers[figure.kind](figure, arrays, context)
+    return dict(makers[figure.kind](figure, arrays, context))
 
 
-def _prior(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Any]:
+def _prior(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Grid]:
     """Figure 9: one column is one latent, decoded by all modalities; Figures 7 and 14: a square of each modality."""
     cells = {name: _cells(arrays, f"sample_{name}", context)[0] for name in figure.target}
-    first = min(PRIOR_COLUMNS, len(arrays["z"][0]))
-    what = f"Samples from the prior, one latent a column{part(first, len(arrays['z'][0]))}"
-    found = {"prior": _grid([cells[name][:first] for name in figure.target], context, what, rows=list(figure.target))}
+    drawn = len(arrays["z"][0])
+    first = min(PRIOR_COLUMNS, drawn)
+    about = f"Each column is one latent, decoded into every modality{_of(first, drawn)}."
+    rows = [cells[name][:first] for name in figure.target]
+    found = {"prior": _grid(rows, context, "Samples from the prior", about, rows=list(figure.target))}
     for name in figure.target:
         shown = cells[name][:RANDOM_CELLS]
         side = math.ceil(math.sqrt(len(shown)))
         square = [shown[start : start + side] for start in range(0, len(shown), side)]
-        more = part(len(shown), len(cells[name]))
-        found[f"random_{name}"] = _grid(square, context, f"{len(shown)} samples of {name} from the prior{more}")
+        about = f"Each cell is one latent, decoded into {name}{_of(len(shown), drawn)}."
+        found[f"random_{name}"] = _grid(square, context, f"{len(shown)} samples of {name} from the prior", about)
     return found
 
 
-def _reconstruction(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Any]:
+def _reconstruction(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Grid]:
     """Figure 8: per modality a row of test items over a row of their reconstructions."""
     rows, labels = [], []
     for name in figure.target:
         rows += [_cells(arrays, f"input_{name}", context), _cells(arrays, f"sample_{name}", context)[0]]
         labels += [f"{name} input", "reconstruction"]
-    more = part(COLUMNS, len(arrays["items"]))
-    what = f"Reconstructions of {context.split} items, encoded from {_listed(figure.given)}{more}"
+    about = (
+        f"Each column is one item{_of(COLUMNS, len(arrays['items']))}. Below each input stands what the model makes of "
+        f"it, encoded from {_listed(figure.given)}."
+    )
+    what = f"Reconstructions of {context.split} items"
     columns = _columns(arrays, context)
-    return {figure.name: _grid([row[:COLUMNS] for row in rows], context, what, rows=labels, columns=columns)}
+    return {figure.name: _grid([row[:COLUMNS] for row in rows], context, what, about, rows=labels, columns=columns)}
 
 
-def _conditional(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Any]:
-    """Figures 4, 10 and 11: the inputs on top, then rows of samples; one column is one test item."""
+def _conditional(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Grid]:
+    """Figures 4, 10 and 11: the inputs on top, then what is true, then rows of samples; one column is one test item."""
     (target,) = figure.target
-    inputs = [_cells(arrays, f"input_{name}", context)[:COLUMNS] for name in figure.given]
-    samples = [row[:COLUMNS] for row in _cells(arrays, f"sample_{target}", context)]
-    labels = [f"{name} input" for name in figure.given] + [f"sample {row + 1}" for row in range(len(samples))]
+    rows = [_cells(arrays, f"input_{name}", context)[:COLUMNS] for name in figure.given]
+    labels = [f"{name} input" for name in figure.given]
     source, item = ("typed text", "text") if figure.texts else (_listed(figure.given), f"{context.split} item")
-    what = f"{target} generated from {source}; a column is one {item}{part(COLUMNS, arrays['z'].shape[1])}"
+    about = f"Each column is one {item}{_of(COLUMNS, arrays['z'].shape[1])}. On top stands what is given"
+    if f"true_{target}" in arrays:
+        rows.append(_cells(arrays, f"true_{target}", context)[:COLUMNS])
+        labels.append(f"true {target}")
+        about += f", below it the true {target}, which the model does not see"
+    samples = [row[:COLUMNS] for row in _cells(arrays, f"sample_{target}", context)]
+    labels += [f"sample {row + 1}" for row in range(len(samples))]
     columns = None if figure.texts else _columns(arrays, context)
-    return {figure.name: _grid(inputs + samples, context, what, rows=labels, columns=columns)}
+    what = f"{target} generated from {source}"
+    return {figure.name: _grid(rows + samples, context, what, f"{about}, then samples.", rows=labels, columns=columns)}
 
 
-def _swap(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Any]:
+def _swap(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Grid]:
     """Left column: the items that give the content; top row: the items that give the style (equations 6.2)."""
     (target,) = figure.target
     count = min(PRIOR_COLUMNS, len(arrays["z"]))
@@ -86,12 +106,13 @@ def _swap(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> di
     samples = _cells(arrays, f"sample_{target}", context)
     rows = [[None, *style], *([content[row], *samples[row][:count]] for row in range(count))]
     labels = ["style", *(f"content {row + 1}" for row in range(count))]
-    shown = f"; the left shows {figure.given[0]}" if len(figure.given) > 1 else ""
-    what = (
-        f"{target} with the style (private latent) of the top row and the content ({_listed(figure.given)}) of the left"
-        f"{shown}{part(count, len(arrays['z']))}"
+    shown = f" (the left shows {figure.given[0]} alone)" if len(figure.given) > 1 else ""
+    about = (
+        f"Each cell has the content of the item at the left, encoded from {_listed(figure.given)}{shown}, and the "
+        f"style (the private latent) of the item on top{_of(count, len(arrays['z']))}."
     )
-    return {figure.name: _grid(rows, context, what, rows=labels)}
+    what = f"{target}: content of one item in the style of another"
+    return {figure.name: _grid(rows, context, what, about, rows=labels)}
 
 
 # --- cells and words -------------------------------------------------------------------------------------------------
@@ -100,19 +121,12 @@ def _swap(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> di
 def _cells(arrays: dict[str, np.ndarray], key: str, context: Context) -> list[Any]:
     """The array ``key`` as a list, or a list of rows, of cells."""
     info = context.modalities[key.partition("_")[2]]
+
+    def cell(content: Any) -> grids.Cell:
+        return grids.cell(info.kind, content, info.features, bool(info.means))
+
     known = arrays.get(f"string_{key}", arrays[key])
-    if key.startswith("sample_"):
-        return [[_cell(content, info) for content in row] for row in known]
-    return [_cell(content, info) for content in known]
-
-
-def _cell(content: Any, info: ModalityInfo) -> Cell:
-    if info.kind == "text":
-        return str(content) or _EMPTY
-    if info.kind == "image":
-        return content if content.shape[0] in SHOWN_CHANNELS else content[:1]
-    values = np.ravel(content)
-    return grids.bars(values, info.features or range(len(values)), grids.STANDARDISED if info.means else None)
+    return [[cell(c) for c in row] for row in known] if key.startswith("sample_") else [cell(c) for c in known]
 
 
 def _columns(arrays: dict[str, np.ndarray], context: Context) -> list[str]:
@@ -123,8 +137,12 @@ def _columns(arrays: dict[str, np.ndarray], context: Context) -> list[str]:
 
 
 def part(shown: int, total: int) -> str:
-    """What to add where ``shown`` is not all."""
-    return f"; the first {shown} of {total}" if shown < total else ""
+    """What to say where ``shown`` is not all."""
+    return f"the first {shown} of {total}" if shown < total else ""
+
+
+def _of(shown: int, total: int) -> str:
+    return f"; shown are {part(shown, total)}" if shown < total else ""
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -132,14 +150,13 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def _grid(
-    cells: list[list[Any]], context: Context, what: str, *, rows: list[str] | None = None,
+    cells: list[list[Any]], context: Context, title: str, about: str, *, rows: list[str] | None = None,
     columns: list[str] | None = None,
-) -> Any:  # fmt: skip
+) -> Grid:  # fmt: skip
     shown = [cell for row in cells for cell in row]
     wide = max((cell.shape[-1] for cell in shown if isinstance(cell, np.ndarray)), default=28)
-    scale = math.ceil(_CELL_PIXELS / wide)
+    least = _CELL_PIXELS
     if any(isinstance(cell, str) and len(cell) > _LONG_TEXT for cell in shown):
-        scale = math.ceil(_LONG_TEXT_PIXELS / wide)
-    return grids.grid(
-        cells, row_labels=rows, column_labels=columns, title=f"{what}{context.remark}\n{context.about}", scale=scale
-    )
+        least = _LONG_TEXT_PIXELS
+    about = " ".join(filter(None, [about, context.remark]))
+    return Grid(cells, rows, columns, title, about, context.origin, math.ceil(least / wide))

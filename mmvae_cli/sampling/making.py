@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli.drawing import grids
 from mmvae_cli.disk.files import write_atomic
+from mmvae_cli.drawing.plots import Page
 from mmvae_cli.process import signals
 from mmvae_cli.process.paths import shown
 from mmvae_cli.sampling import generation, layout, plan
 from mmvae_cli.sampling.generation import NOTHING_WRITTEN, Sampler
-from mmvae_cli.sampling.plan import Figure
+from mmvae_cli.sampling.plan import ON_PAPER, Figure
 
 
 def usual_count(sampler: Sampler, figure: Figure) -> int:
@@ -23,18 +23,22 @@ def usual_count(sampler: Sampler, figure: Figure) -> int:
     return usual if figure.kind == "prior" else min(usual, len(generation.complete_items(sampler)))
 
 
-def make(sampler: Sampler, figure: Figure, count: int, run: Path, folder: Path) -> None:
-    """Draw one figure of ``run`` and write its arrays and its pictures into ``folder``."""
+def make(sampler: Sampler, figure: Figure, count: int, run: Path, folder: Path, page: Page | None = None) -> None:
+    """Draw one figure of ``run`` and write its arrays and its pictures into ``folder``, for a ``page`` of a paper
+    too."""
     info, remark = sampler.trained.store.info, generation.remark(sampler, figure)
-    context = layout.Context(info.modalities, info.labels, sampler.split, _about(run, sampler), remark)
+    context = layout.Context(info.modalities, info.labels, sampler.split, _origin(run, sampler), remark)
     arrays = generation.draw(sampler, figure, count)
     arrays["about"] = np.array(json.dumps(facts(sampler) | {"kind": figure.kind, "given": figure.given,
                                                              "target": figure.target}))  # fmt: skip
-    images = layout.pictures(figure, arrays, context)
+    pictures = layout.pictures(figure, arrays, context)
+    files = {f"{stem}.png": picture.png() for stem, picture in pictures.items()}
+    if page:
+        files |= {f"{stem}.{ending}": pictures[stem].paper(page, ending) for stem in pictures for ending in ON_PAPER}
     signals.leave_if_requested(NOTHING_WRITTEN)
     write_atomic(folder / f"{figure.name}.npz", npz(arrays))
-    for stem, image in images.items():
-        grids.save_png(image, folder / f"{stem}.png")
+    for name, content in files.items():
+        write_atomic(folder / name, content)
 
 
 def npz(arrays: dict[str, np.ndarray]) -> bytes:
@@ -60,8 +64,8 @@ def facts(sampler: Sampler) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _about(run: Path, sampler: Sampler) -> str:
-    """The second line of a figure's title."""
+def _origin(run: Path, sampler: Sampler) -> str:
+    """The last line of a figure's title."""
     known = facts(sampler)
     note = f"; stand-in: {known['stand_in']}" if known["stand_in"] else ""
     name = shown(run.resolve().name)

@@ -9,8 +9,10 @@ from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.nearest import did_you_mean, nearest
 from mmvae_cli.store import attribute_text
 
-KINDS = ("reconstruction", "prior", "conditional", "swap")
-DEFAULT_COUNT = {"reconstruction": 10, "prior": 100, "conditional": 10, "swap": 10}
+KINDS = ("reconstruction", "prior", "conditional", "swap", "latent")
+DEFAULT_COUNT = {"reconstruction": 10, "prior": 100, "conditional": 10, "swap": 10, "latent": 500}
+ON_PAPER = ("pdf", "svg")
+"""The files that a picture for a paper is written as, beside its PNG."""
 _ALL_SOURCES = 3
 """Up to so many modalities every conditional grid is made unasked; beyond it the paper's Figures 10 and 11 are."""
 _LONGEST_NAME = 80
@@ -18,7 +20,7 @@ _LONGEST_NAME = 80
 
 @dataclass(frozen=True)
 class Figure:
-    """One drawing of samples: ``name``.npz and the PNG grids ``pictures``.
+    """One drawing: ``name``.npz and the ``pictures`` made of it.
 
     ``given`` are the observed modalities and ``target`` the generated ones, in the recipe's order. ``texts``: what the
     user typed, as sets of attributes by position; then the one given modality is the text itself.
@@ -61,6 +63,7 @@ def plan(
         "prior": lambda: [_prior(names)],
         "conditional": lambda: _conditional(given, target, names),
         "swap": lambda: [_swap(given, name) for name in target or names] if private_dim else [],
+        "latent": lambda: [Figure("latent", "latent", ("latent",), tuple(names), ())],
     }
     return [figure for each in ([kind] if kind else KINDS) for figure in makers[each]()]
 
@@ -80,7 +83,7 @@ def _chosen(option: str, value: str | None, names: list[str]) -> tuple[str, ...]
 
 
 def _refuse_contradictions(wish: Wish, kind: str | None, private_dim: int) -> None:
-    if kind in ("prior", "reconstruction"):
+    if kind in ("prior", "reconstruction", "latent"):
         for option, value in (("--given", wish.given), ("--target", wish.target), ("--text", wish.texts)):
             if value:
                 raise UsageProblem(f"{option} has no effect with --kind {kind}", "use it with --kind conditional")

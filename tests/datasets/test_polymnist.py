@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvae_cli.drawing import grids
 from mmvae_cli.datasets import placing, sources
 from mmvae_cli.datasets.polymnist import build as polymnist
 from mmvae_cli.datasets.polymnist.build import OFFICIAL_COUNTS, Options, build, fuse, pairing
@@ -246,14 +245,12 @@ def test_missing_sources(tmp_path):
 # the preview ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_preview_has_a_row_per_view_and_a_column_per_class(built, monkeypatch):
-    seen = {}
-    monkeypatch.setattr(grids, "grid", lambda rows, **more: seen.update(rows=rows, **more))
-    placing.preview(built.folder, built.info)
-    assert seen["row_labels"] == ["m0", "m1", "m2"]
-    assert seen["column_labels"] == list("0123456789")
+def test_the_preview_has_a_row_per_view_and_a_column_per_class(built):
+    seen = placing.preview(built.folder, built.info)
+    assert seen.row_labels == ["m0", "m1", "m2"]
+    assert seen.column_labels == list("0123456789")
     labels = built.labels("test")
-    for view, row in zip(seen["row_labels"], seen["rows"], strict=True):
+    for view, row in zip(seen.row_labels, seen.rows, strict=True):
         for digit, cell in enumerate(row):
             of_class = built.array("test", view)[labels == digit]
             assert (of_class == cell).all((1, 2, 3)).any()

@@ -1,8 +1,16 @@
+import io
+import re
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from mmvae_cli.drawing import grids
-from mmvae_cli.process.errors import Failure
+from mmvae_cli.drawing import grids, plots
+
+
+def grid(rows, **words):
+    """The image of a grid."""
+    return grids.Grid(rows, **words).image()
 
 
 def picture(*shape: int, value: int = 0) -> np.ndarray:
@@ -15,18 +23,18 @@ def colours(image) -> set[tuple[int, ...]]:
 
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (1, 28, 28), (3, 28, 28)])
 def test_every_form_of_picture_is_enlarged_by_the_scale(shape):
-    pixels = np.asarray(grids.grid([[picture(*shape, value=7)]], scale=3))
+    pixels = np.asarray(grid([[picture(*shape, value=7)]], scale=3))
     assert np.count_nonzero((pixels == 7).all(-1)) == (28 * 3) ** 2
 
 
 def test_channels_first_keeps_its_colours():
     cell = picture(3, 8, 8)
     cell[1] = 200
-    assert (0, 200, 0) in colours(grids.grid([[cell]]))
+    assert (0, 200, 0) in colours(grid([[cell]]))
 
 
 def test_small_pictures_are_centred_and_enlarged_by_whole_factors():
-    pixels = np.asarray(grids.grid([[picture(64, 64, value=9), picture(28, 28, value=77)]], scale=1))
+    pixels = np.asarray(grid([[picture(64, 64, value=9), picture(28, 28, value=77)]], scale=1))
     rows, columns = np.nonzero((pixels == 77).all(-1))
     assert len(rows) == 56 * 56
     big = np.nonzero((pixels == 9).all(-1))[0]
@@ -39,15 +47,15 @@ def test_small_pictures_are_centred_and_enlarged_by_whole_factors():
 )
 def test_what_is_no_picture_is_refused(cell):
     with pytest.raises(ValueError, match="a picture is"):
-        grids.grid([[cell]])
+        grid([[cell]])
 
 
 def test_labels_must_match_the_cells():
     for labels in ({"row_labels": ["a", "b"]}, {"column_labels": ["a", "b"]}):
         with pytest.raises(ValueError, match="one label"):
-            grids.grid([[None]], **labels)
+            grid([[None]], **labels)
     with pytest.raises(ValueError, match="at least one cell"):
-        grids.grid([])
+        grid([])
 
 
 def ink(image) -> np.ndarray:
@@ -60,10 +68,10 @@ LONG = "supercalifragilistic " * 6
 @pytest.mark.parametrize("where", ["title", "row_labels", "column_labels", "cell"])
 def test_long_texts_are_never_cut_at_the_edge(where):
     image = {
-        "title": lambda: grids.grid([[None, None]], title=LONG),
-        "row_labels": lambda: grids.grid([[None]], row_labels=[LONG]),
-        "column_labels": lambda: grids.grid([[None, None]], column_labels=[LONG, LONG]),
-        "cell": lambda: grids.grid([[LONG]]),
+        "title": lambda: grid([[None, None]], title=LONG),
+        "row_labels": lambda: grid([[None]], row_labels=[LONG]),
+        "column_labels": lambda: grid([[None, None]], column_labels=[LONG, LONG]),
+        "cell": lambda: grid([[LONG]]),
     }[where]()
     places, (width, height) = ink(image), image.size
     assert len(places) > 500
@@ -75,28 +83,40 @@ def test_long_texts_are_never_cut_at_the_edge(where):
 def test_neighbouring_column_labels_do_not_overlap():
     """Each label alone has as much ink as its share of all together."""
     labels = ["Arched_Eyebrows", "5_o_Clock_Shadow", "Wearing_Necktie"]
-    together = len(ink(grids.grid([[None] * 3], column_labels=labels)))
+    together = len(ink(grid([[None] * 3], column_labels=labels)))
     single = [[one if one == label else "" for one in labels] for label in labels]
-    alone = [len(ink(grids.grid([[None] * 3], column_labels=heads))) for heads in single]
+    alone = [len(ink(grid([[None] * 3], column_labels=heads))) for heads in single]
     assert together == sum(alone)
 
 
 def test_wrapping_keeps_every_character():
     block = grids._wrap("Wearing_Necktie, 5 o'Clock Shadow\nx", 40, 12)
     assert "".join(block.lines).replace(" ", "") == "Wearing_Necktie,5o'ClockShadowx"
-    assert all(block.font.getlength(line) <= 40 for line in block.lines)
+    assert all(grids._font(12).getlength(line) <= 40 for line in block.lines)
 
 
-def test_save_png_round_trip_and_failure(tmp_path):
-    from PIL import Image
+def test_a_png_holds_the_image_and_its_words():
+    made = grids.Grid([[picture(28, 28, value=5), "five", None]], title="Cells → β", about="A cell each.")
+    with Image.open(io.BytesIO(made.png())) as read:
+        assert np.array_equal(np.asarray(read), np.asarray(made.image()))
+        assert (read.text["Title"], read.text["Description"]) == ("Cells → β", "A cell each.")
 
-    image = grids.grid([[picture(28, 28, value=5), "five", None]])
-    grids.save_png(image, tmp_path / "a.png")
-    with Image.open(tmp_path / "a.png") as read:
-        assert np.array_equal(np.asarray(read), np.asarray(image))
-    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
-    with pytest.raises(Failure, match="cannot write"):
-        grids.save_png(image, tmp_path / "missing" / "a.png")
+
+def test_a_grid_for_a_paper_fits_its_column_and_leaves_the_origin_out():
+    cells = [picture(3, 28, 28, value=value) for value in range(10)]
+    made = grids.Grid([cells, [str(value) for value in range(10)]], row_labels=["given", "what was generated of it"],
+                      column_labels=list("0123456789"), title="A title", origin="run of mine")  # fmt: skip
+    for columns, points in ((1, 234), (2, 486)):
+        drawn = made.paper(plots.PAPER[columns], "svg").decode()
+        width = float(re.search(r'width="([0-9.]+)pt"', drawn)[1])
+        assert 0.9 * points < width <= points
+        assert drawn.count("<image") == 10
+        assert "what was" in drawn, "words that can be searched for stand in comments"
+        assert "run of mine" not in drawn
+        assert "A title" not in drawn
+    pdf = made.paper(plots.PAPER[1], "pdf")
+    assert pdf.startswith(b"%PDF")
+    assert made.paper(plots.PAPER[1], "pdf") == pdf, "no dates"
 
 
 def test_a_vector_is_a_strip_of_bars_from_the_middle():
@@ -110,7 +130,7 @@ def test_a_vector_is_a_strip_of_bars_from_the_middle():
         picture[:, height + height // 2, middle + 3].tolist()
         == picture[:, 2 * height + height // 2, middle + 3].tolist()
     )
-    grids.grid([[picture, np.zeros((3, 28, 28), np.uint8)]])
+    grid([[picture, np.zeros((3, 28, 28), np.uint8)]])
 
 
 def test_a_vector_of_many_numbers_or_of_zeros_is_drawn():

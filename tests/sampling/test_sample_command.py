@@ -36,8 +36,14 @@ def test_all_figures_of_a_run_and_their_arrays(runs, data, tmp_path):
     made = sample(runs["private"], data, tmp_path / "figures", count=None)
     written = {path for figure in made["figures"] for path in [figure["npz"], *figure["png"]]}
     assert written == {str(path) for path in (tmp_path / "figures").iterdir()}
-    assert {figure["kind"] for figure in made["figures"]} == {"reconstruction", "prior", "conditional", "swap"}
-    assert len(made["figures"]) == 1 + 1 + 9 + 3
+    assert {figure["kind"] for figure in made["figures"]} == {
+        "reconstruction",
+        "prior",
+        "conditional",
+        "swap",
+        "latent",
+    }
+    assert len(made["figures"]) == 1 + 1 + 9 + 3 + 1
     assert all(size(path)[0] > 200 for path in written if path.endswith(".png"))
     with np.load(tmp_path / "figures" / "prior.npz", allow_pickle=False) as arrays:
         assert arrays["z"].shape == (1, 100, 6)
@@ -154,16 +160,16 @@ def test_a_small_split_gives_the_items_it_has(runs, data, tmp_path, monkeypatch)
 def test_pictures_that_show_fewer_than_were_drawn_say_so(
     runs, data, tmp_path, capsys, monkeypatch, name, wish, count, part
 ):
-    titles = []
+    drawn = []
 
-    def noted(*cells, title, grid=layout.grids.grid, **words):
-        titles.append(title)
-        return grid(*cells, title=title, **words)
+    def noted(*parts, grid=layout.Grid):
+        drawn.append(grid(*parts))
+        return drawn[-1]
 
-    monkeypatch.setattr(layout.grids, "grid", noted)
+    monkeypatch.setattr(layout, "Grid", noted)
     (figure,) = sample(runs[name], data, tmp_path, wish, count=count)["figures"]
-    *_, title = titles  # the first of the prior's shows one latent a column, ten of them
-    assert ("the first" in title, part in title) == (bool(part), True)
+    about = drawn[-1].about  # the first of the prior's shows one latent a column, ten of them
+    assert ("the first" in about, part in about) == (bool(part), True)
     said = capsys.readouterr().err
     assert said.endswith(f"; {part}; all are in {figure['npz']}\n") if part else "the first" not in said
 
@@ -198,6 +204,33 @@ def test_a_vector_is_drawn_in_the_grids_of_pictures():
     arrays = {"sample_s": np.random.default_rng(0).normal(size=(1, 4, 3)), "z": np.zeros((1, 4, 2))}
     drawn = layout.pictures(Figure("prior", "prior", ("prior", "random_s"), (), ("s",)), arrays, context)
     assert set(drawn) == {"prior", "random_s"}
+
+
+def test_for_a_paper_every_picture_is_a_pdf_and_an_svg_too(runs, data, tmp_path, capsys):
+    """Without run and data, which a caption says; replaced with --force only, as the others."""
+    made = sample(runs["mopoe"], data, tmp_path, Wish(given="m0", target="m1"), paper=1)
+    assert {path.name for path in tmp_path.iterdir()} == {f"m1_given_m0.{end}" for end in ("npz", "png", "pdf", "svg")}
+    assert made["figures"][0]["pdf"] == [str(tmp_path / "m1_given_m0.pdf")]
+    assert "random pixels" not in (tmp_path / "m1_given_m0.svg").read_text()
+    assert "for a paper, 3.25 inches wide" in capsys.readouterr().err
+    (tmp_path / "m1_given_m0.npz").unlink()
+    (tmp_path / "m1_given_m0.png").unlink()
+    with pytest.raises(UsageProblem, match=r"m1_given_m0\.pdf exists \(and 1 more"):
+        sample(runs["mopoe"], data, tmp_path, Wish(given="m0", target="m1"), paper=1)
+
+
+def test_the_latent_space_is_drawn_by_label_and_by_modality(runs, data, tmp_path):
+    """Classes, and of attributes the one that splits the items most evenly."""
+    for name, modalities, panels in (("mopoe", 3, "by label"), ("faces", 2, "by label: ")):
+        sample(runs[name], data, tmp_path / name, Wish(kind="latent"), count=10, paper=2)
+        with np.load(tmp_path / name / "latent.npz") as arrays:
+            points = [arrays[key] for key in arrays if key.startswith("point_")]
+        assert [point.shape for point in points] == [(10, 2)] * modalities
+        drawn = (tmp_path / name / "latent.svg").read_text()
+        assert f"<!-- {panels}" in drawn
+        assert "<!-- by modality -->" in drawn
+        with Image.open(tmp_path / name / "latent.png") as image:
+            assert image.text["Title"].startswith("The latent space")
 
 
 def mmvae(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

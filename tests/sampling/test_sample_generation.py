@@ -8,8 +8,9 @@ from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.sampling import generation
 from mmvae_cli.sampling.generation import ROWS, choose_items, draw
+from mmvae_cli.sampling.latent_space import principal
 from mmvae_cli.sampling.plan import Wish, plan
-from mmvae_cli.store import attribute_text, text
+from mmvae_cli.store import attribute_text, batches, text
 
 
 def figures(sampler, **wish):
@@ -51,13 +52,13 @@ def test_items_are_one_of_each_class_in_turn(sampler):
 
 
 @pytest.mark.parametrize(("name", "wish", "said"), [
-    ("mmvae", {"kind": "reconstruction"}, "; each cell is encoded from a part of them, as the mixture has it"),
+    ("mmvae", {"kind": "reconstruction"}, "Each cell is encoded from a part of what is given, as the mixture has it."),
     ("mopoe", {"kind": "reconstruction"}, ""),
-    ("faces", {"kind": "conditional", "given": "text"}, "; private latents: from the prior, one a row"),
-    ("faces", {"kind": "reconstruction"}, "; private latents: each modality's own"),
-    ("faces", {"kind": "prior"}, "; private latents: from the prior, one a column and modality"),
+    ("faces", {"kind": "conditional", "given": "text"}, "Private latents come from the prior, one a row."),
+    ("faces", {"kind": "reconstruction"}, "Each modality has its own private latent."),
+    ("faces", {"kind": "prior"}, "Private latents come from the prior, one a column and modality."),
 ])  # fmt: skip
-def test_a_title_says_where_the_latents_come_from(sampler, name, wish, said):
+def test_a_figure_says_where_the_latents_come_from(sampler, name, wish, said):
     opened = sampler(name)
     assert {generation.remark(opened, figure) for figure in figures(opened, **wish)} == {said}
 
@@ -125,7 +126,32 @@ def test_the_inputs_are_the_items_of_the_store(sampler):
     assert (arrays["input_m1"] == store.array("test", "m1")[arrays["items"]]).all()
     assert arrays["string_input_text"].tolist() == ["one", "two", "three", "four"] * 2
     assert arrays["labels"].tolist() == [0, 1, 2, 3] * 2
-    assert "input_m0" not in arrays
+    assert "input_m0" not in arrays, "the model does not see it"
+    assert (arrays["true_m0"] == store.array("test", "m0")[arrays["items"]]).all()
+    assert "true_m1" not in one(opened, given="m0,m1", target="m1")
+    assert one(opened, given="m0", target="text")["string_true_text"].tolist() == arrays["string_input_text"].tolist()
+
+
+def test_the_latent_space_is_the_principal_plane_of_all_means(sampler):
+    opened = sampler("mopoe")
+    arrays = one(opened, count=20, kind="latent")
+    with torch.no_grad():
+        store, items = opened.trained.store, torch.from_numpy(arrays["items"])
+        batch = batches.Split(store, "test", ["m0", "m1", "text"], torch.device("cpu"), 0).batch(items)
+        wanted = opened.model.posteriors(opened.model.encode(batch).shared, [(1,)]).mean[0]
+    np.testing.assert_allclose(arrays["mean_m1"], wanted.numpy(), rtol=1e-4, atol=1e-5)
+    means = np.concatenate([arrays[f"mean_{name}"] for name in ("m0", "m1", "text")]).astype(np.float64)
+    points = np.concatenate([arrays[f"point_{name}"] for name in ("m0", "m1", "text")])
+    variances = np.sort(np.linalg.eigvalsh(np.cov(means.T)))[::-1]
+    np.testing.assert_allclose(np.cov(points.T), np.diag(variances[:2]), atol=1e-3)
+    np.testing.assert_allclose(arrays["share"], variances[:2] / variances.sum(), rtol=1e-3)
+
+
+def test_a_latent_of_one_dimension_lies_on_a_line():
+    points, share = principal(np.array([[1.0], [2.0], [4.0]]))
+    assert points[:, 1].tolist() == [0, 0, 0]
+    assert share.tolist() == [1, 0]
+    assert principal(np.zeros((4, 3)))[1].tolist() == [0, 0]
 
 
 def test_a_row_shares_its_private_latent_when_generating(sampler):

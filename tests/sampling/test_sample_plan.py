@@ -16,7 +16,7 @@ def names(wish: Wish, kinds: dict[str, str], private_dim: int = 0) -> list[str]:
 
 
 def test_five_views_get_the_papers_figures():
-    assert names(Wish(), VIEWS) == ["reconstruction", "prior", "m0_given_m1", "m0_given_m1+m2+m3+m4"]
+    assert names(Wish(), VIEWS) == ["reconstruction", "prior", "m0_given_m1", "m0_given_m1+m2+m3+m4", "latent"]
 
 
 def test_prior_draws_one_picture_of_all_and_one_of_each():
@@ -31,12 +31,12 @@ def test_three_modalities_get_every_conditional_grid():
 
 
 def test_private_latents_add_the_swap_grids():
-    assert names(Wish(), PAIR, 3)[-2:] == ["swap_image", "swap_text"]
+    assert names(Wish(), PAIR, 3)[-3:-1] == ["swap_image", "swap_text"]
     assert not any(name.startswith("swap") for name in names(Wish(), PAIR, 0))
 
 
 def test_one_modality_has_no_conditional_grid_unless_asked_for():
-    assert names(Wish(), {"m0": "image"}) == ["reconstruction", "prior"]
+    assert names(Wish(), {"m0": "image"}) == ["reconstruction", "prior", "latent"]
     assert names(Wish(given="m0"), {"m0": "image"}) == ["m0_given_m0"]
     assert names(Wish(target="m0"), {"m0": "image"}) == ["m0_given_m0"]
 
@@ -77,6 +77,7 @@ def test_an_unknown_modality_is_refused_with_the_names_and_the_nearest():
     [
         (Wish(kind="prior", given="m0"), VIEWS, 0, "--given has no effect with --kind prior"),
         (Wish(kind="reconstruction", target="m0"), VIEWS, 0, "--target has no effect"),
+        (Wish(kind="latent", given="m0"), VIEWS, 0, "--given has no effect with --kind latent"),
         (Wish(kind="prior", texts=("smiling",)), PAIR, 0, "--text has no effect"),
         (Wish(kind="swap", texts=("smiling",)), PAIR, 2, "--text has no effect"),
         (Wish(kind="swap"), PAIR, 0, "no private latents"),
