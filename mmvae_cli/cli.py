@@ -290,7 +290,8 @@ def compare(
         list[Path], typer.Argument(metavar="RUN", parser=paths.expanded, help="Run folders, or folders of runs.")
     ],
     out: Annotated[
-        Path | None, path_option(help="Write into this folder, with the plots as PNG and SVG [html: reports].")
+        Path | None,
+        path_option(help="Write into this folder, with the plots as PNG and SVG [reports with html or --paper]."),
     ] = None,
     format: Annotated[str | None, typer.Option(help="table (default), md, csv, tex, json or html.")] = None,
     protocol: Annotated[
@@ -300,6 +301,7 @@ def compare(
         Drawn | None, typer.Option(help="Evaluations with samples of the prior or of gmm [prior, where there are any].",
                                    show_default=False)
     ] = None,
+    paper: Paper = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing comparison.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     quiet: Quiet = False,
@@ -311,11 +313,12 @@ def compare(
     \b
     mmvae compare runs
     mmvae compare runs/polymnist_* --format html --out reports
+    mmvae compare runs/polymnist_* --paper 2 --out figures
     """
     from mmvae_cli.comparison import compare as comparison
 
     kind = comparison.known_format(format, as_json)
-    console.result(comparison.compare(runs, kind, out, force, protocol, sampler and sampler.value))
+    console.result(comparison.compare(runs, kind, out, force, protocol, sampler and sampler.value, paper))
 
 
 def main() -> None:

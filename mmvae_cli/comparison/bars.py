@@ -7,7 +7,9 @@ from mmvae_cli.comparison import looks
 from mmvae_cli.comparison.content import Content
 from mmvae_cli.comparison.looks import Wanted
 from mmvae_cli.comparison.measures import Key, ceiling
-from mmvae_cli.comparison.tables import CEILING, CELEBA_LETTERS, letters
+from mmvae_cli.comparison.tables import CEILING
+from mmvae_cli.drawing import plots
+from mmvae_cli.drawing.plots import Page
 
 _MOST = 120
 """Attributes in one figure."""
@@ -26,11 +28,11 @@ def wanted(content: Content) -> list[Wanted]:
     paper = content.experiment == "celeba"
     found = []
     for name, number, title, about, panels in (
-        ("attributes-generation", "Figure 12", "coherence of generated samples per attribute",
-         "Average precision of the attribute classifiers on what was generated from the modalities in the caption.",
+        ("attributes-generation", 12, "How well generated samples show each attribute",
+         "Average precision of the attribute classifiers on what was generated from the modalities that a title names.",
          generated),
-        ("attributes-representation", "Figure 13", "latent representation per attribute",
-         "Average precision of linear classifiers on the latent representation of the modalities in the caption.",
+        ("attributes-representation", 13, "How well each attribute can be read off the latent representation",
+         "Average precision of linear classifiers on the representation of the modalities that a title names.",
          encoded),
     ):  # fmt: skip
         labels = list(dict.fromkeys(label for panel in panels for label in _labels(content, panel)))
@@ -39,8 +41,8 @@ def wanted(content: Content) -> list[Wanted]:
                 f" The first {_MOST} of {len(labels)} attributes; the tables have all." if len(labels) > _MOST else ""
             )
             drawing = partial(_draw, panels=panels, labels=labels[:_MOST])
-            words = f"{number}: {title}" if paper else title.capitalize()
-            found.append(Wanted(name, words, about + shown, drawing))
+            title += f" (the paper's Figure {number})" if paper else ""
+            found.append(Wanted(name, title, about + shown, drawing))
     return found
 
 
@@ -48,27 +50,25 @@ def _labels(content: Content, panel: Panel) -> list[str]:
     return list(dict.fromkeys(k.label for s in content.stats for k in s if (k.metric, k.subset, k.target) == panel))
 
 
-def _draw(content: Content, panels: list[Panel], labels: list[str]) -> Any:
+def _draw(content: Content, page: Page, panels: list[Panel], labels: list[str]) -> Any:
     """One row of bars per panel, attributes in the data's order."""
     chosen = [panel for panel in panels if _labels(content, panel)]
-    figure = looks.figure(max(6.0, 0.26 * len(labels) + 1.2), 1.75 * len(chosen) + 1.5)
+    figure = plots.figure(page.width or max(6.0, 0.26 * len(labels) + 1.2), 1.75 * len(chosen) + 1.5)
     axes = figure.subplots(len(chosen), 1, squeeze=False, sharex=True)[:, 0]
+    size = min(8.0, 40 * figure.get_figwidth() / max(len(labels), 1))
     for axis, panel in zip(axes, chosen, strict=True):
         _bars(axis, content, panel, labels)
         _, source, target = panel
-        given = _subset(content, source)
-        title = f"{_subset(content, target)} generated from {given}" if target else f"Representation of {given}"
+        given = source.replace("+", ", ")
+        title = f"{target} generated from {given}" if target else f"representation of {given}"
         axis.set(title=title, ylabel="AP", ylim=(0, 1))
         axis.grid(False, axis="x")
-    axes[-1].set_xticks(range(len(labels)), [name.replace("_", " ")[:28] for name in labels], rotation=90, fontsize=8)
+    axes[-1].set_xticks(
+        range(len(labels)), [name.replace("_", " ")[:28] for name in labels], rotation=90, fontsize=size
+    )
     axes[-1].set_xlim(-0.7, len(labels) - 0.3)
     looks.legend(figure, axes)
     return figure
-
-
-def _subset(content: Content, subset: str) -> str:
-    text = letters(subset, CELEBA_LETTERS) if content.experiment == "celeba" else subset.replace("+", ",")
-    return f"{{{text}}}" if "," in text else text
 
 
 def _bars(axis: Any, content: Content, panel: Panel, labels: list[str]) -> None:

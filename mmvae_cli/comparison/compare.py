@@ -20,17 +20,18 @@ _SUFFIX = {"table": "txt"}
 
 def compare(
     runs: list[Path], kind: Format = "table", out: Path | None = None, force: bool = False,
-    protocol: str | None = None, sampler: str | None = None,
+    protocol: str | None = None, sampler: str | None = None, paper: int | None = None,
 ) -> str:  # fmt: skip
     """Compare ``runs`` (run folders, or folders of runs); returns what belongs on stdout.
 
-    Without ``out`` that is the comparison itself; with it (``html`` always goes to a folder) the path of the file
-    written there, the plots beside it as PNG and SVG. Raises DataProblem (exit 3) where no run can be used, and
-    UsageProblem (exit 2) where a file to be written exists and ``force`` is not given; nothing is written then.
+    Without ``out`` that is the comparison itself; with it (``html`` and ``paper`` always go to a folder) the path of
+    the file written there, the plots beside it as PNG and SVG; for ``paper`` as PDF too, so many columns wide. Raises
+    DataProblem (exit 3) where no run can be used, and UsageProblem (exit 2) where a file to be written exists and
+    ``force`` is not given; nothing is written then.
     """
     if protocol not in (None, *collect.PROTOCOLS):
         raise UsageProblem(f"--protocol {content.plain(protocol)[:40]!r} is unknown", "default or released")
-    if kind == "html" and out is None:
+    if (kind == "html" or paper) and out is None:
         out = DEFAULT_OUT
     if out is not None:
         _refuse(_target(out, kind), out, force)
@@ -40,7 +41,7 @@ def compare(
     comparison = content.build_all(found)
     if out is None:
         return formats.json_line(comparison) if kind == "json" else formats.write(comparison, kind).rstrip("\n")
-    return str(_write(comparison, kind, out, force))
+    return str(_write(comparison, kind, out, force, paper))
 
 
 def known_format(name: str | None, as_json: bool = False) -> Format:
@@ -66,22 +67,21 @@ def _refuse(path: Path, out: Path, force: bool) -> None:
         raise UsageProblem(f"{path} exists", "give --force to replace it, or --out for another folder")
 
 
-def _draw(comparison: content.Comparison) -> list[list[plots.Plot]]:
+def _draw(comparison: content.Comparison, paper: int | None) -> list[list[plots.Plot]]:
     """The plots of each data set; of several, its name (or number) goes into those of the files."""
     if len(comparison.contents) == 1:
-        return [plots.draw(comparison.contents[0])]
+        return [plots.draw(comparison.contents[0], paper=paper)]
     names = [re.sub(r"[^A-Za-z0-9_.+]+", "-", one.name)[:60].strip("-") for one in comparison.contents]
     if len(set(map(str.lower, names))) < len(names) or "" in names:
         names = [str(i) for i in range(1, len(names) + 1)]
-    return [plots.draw(one, f"{name}-") for one, name in zip(comparison.contents, names, strict=True)]
+    return [plots.draw(one, f"{name}-", paper) for one, name in zip(comparison.contents, names, strict=True)]
 
 
-def _write(comparison: content.Comparison, kind: str, out: Path, force: bool) -> Path:
+def _write(comparison: content.Comparison, kind: str, out: Path, force: bool, paper: int | None) -> Path:
     """Plots first, the document that shows them last: where it lies, all of it lies. Each file is whole or absent."""
     signals.leave_if_requested("nothing was written")
-    drawn = _draw(comparison)
-    pictures = {plot.file(".png"): plot.png for own in drawn for plot in own}
-    pictures |= {plot.file(".svg"): plot.svg.encode() for own in drawn for plot in own}
+    drawn = _draw(comparison, paper)
+    pictures = {plot.file(ending): data for own in drawn for plot in own for ending, data in plot.files.items()}
     for name, data in pictures.items():
         with reading(out / name):
             other = (out / name).is_file() and (out / name).read_bytes() != data  # the same picture again is no loss

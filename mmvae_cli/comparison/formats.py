@@ -57,7 +57,7 @@ def _terminal_table(table: Table, width: int) -> str:
     rows = [[_row_label(row), *(cell_text(c) + ("*" if c.best else "") for c in row.cells)] for row in table.rows]
     lines = [_aligned(table.title, header, rows, width)]
     lines += [f"  [{i}] {note}" for i, note in enumerate(table.notes, 1)]
-    lines += [f"  {table.chance}"] if table.chance else []
+    lines += [f"  {remark}" for remark in table.remarks]
     return "\n".join(lines)
 
 
@@ -115,7 +115,7 @@ def _markdown(content: Content, plots: list[Plot]) -> list[str]:
     lines = [f"# {_md(content.title)}", ""]
     lines += [f"{_md(line)}  " for line in content.header[1:]]
     for plot in plots:
-        lines += ["", f"![{_md(plot.title)}]({plot.file('.png')})"]
+        lines += ["", f"![{_md(plot.title)}]({plot.file('png')})"]
     for table in content.tables:
         lines += ["", f"## {_md(table.title)}", "", *_md_table(table)]
     if content.differences:
@@ -137,7 +137,7 @@ def _md_table(table: Table) -> list[str]:
     if len(table.columns) > 12:
         header, *rows = [list(line) for line in zip(header, *rows, strict=True)]
     notes = [f"\\[{i}\\] {_md(note)}  " for i, note in enumerate(table.notes, 1)]
-    notes += [f"{_md(table.chance)}  "] if table.chance else []
+    notes += [f"{_md(remark)}  " for remark in table.remarks]
     return _md_rows(header, rows) + (["", *notes] if notes else [])
 
 

@@ -122,9 +122,20 @@ def separating(one: Group, groups: list[Group]) -> list[str]:
     return [k for k in one.differing if k not in told and len({repr(other.differing[k]) for other in kin}) > 1]
 
 
+def swept(groups: list[Group]) -> str | None:
+    """The recipe key whose values a sweep goes through: beta, or the one number in which groups of a kind differ."""
+    keys = {key for one in groups for key in separating(one, groups)}
+    if BETA in keys:
+        return BETA
+    numbers = all(isinstance(one.differing[key], int | float) for one in groups for key in keys)
+    return keys.pop() if len(keys) == 1 and numbers else None
+
+
 def family(one: Group, groups: list[Group]) -> str:
-    """What groups have in common that differ in beta alone: the method, and what else separates it from its kin."""
-    told = [f"{k.rpartition('.')[2]}={_short(one.differing[k])}" for k in separating(one, groups) if k != BETA]
+    """What groups have in common that differ in the swept key alone: the method, and what else separates it from its
+    kin."""
+    sweep = swept(groups)
+    told = [f"{k.rpartition('.')[2]}={_short(one.differing[k])}" for k in separating(one, groups) if k != sweep]
     return " ".join([one.name, ", ".join(told)]).strip()
 
 

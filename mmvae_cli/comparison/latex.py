@@ -49,7 +49,7 @@ def _tex_table(table: Table, about: str) -> list[str]:
         header = ["", *(_tex(heading) for heading in headings(table))]
         header, *rows = [list(line) for line in zip(header, *rows, strict=True)]
     notes = [f"\\textsuperscript{{{i}}} {_tex(note)}" for i, note in enumerate(table.notes, 1)]
-    notes += [f"{_tex(table.chance)}."] if table.chance else []
+    notes += [f"{_tex(remark)}." for remark in table.remarks]
     caption = [_tex(table.title) + f". Mean and standard deviation over seeds (ddof 1).{about}", *notes]
     columns = "l" + "r" * (len(header) - 1)
     spans = [] if turned else _tex_spans(table)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from mmvae_cli.comparison.groups import Group, family
+from mmvae_cli.comparison.groups import Group, family, swept
 from mmvae_cli.comparison.measures import Stat, ceiling
 from mmvae_cli.comparison.tables import CEILING
 from mmvae_cli.drawing import plots
@@ -35,17 +35,17 @@ class Wanted(NamedTuple):
 
 
 def looks(groups: list[Group]) -> list[Look]:
-    """A colour and a marker for each group. In a sweep over beta the colour, light to dark, says beta, and marker and
-    dashes say the method."""
+    """A colour and a marker for each group. In a sweep the colour, light to dark, says the value, and marker and dashes
+    say the method."""
     families = list(dict.fromkeys(family(one, groups) for one in groups))
-    swept = len(families) < len(groups)
-    betas = sorted({one.recipe.objective.beta for one in groups})
-    shades = _shades(len(betas))
+    sweep = swept(groups)
+    values = sorted({one.differing[sweep] for one in groups}) if sweep else []
+    shades = _shades(len(values))
     found = []
     for one in groups:
         at = families.index(family(one, groups))
-        colour = shades[betas.index(one.recipe.objective.beta)] if swept else COLOURS[at % len(COLOURS)]
-        pattern = at if swept else at // len(COLOURS)
+        colour = shades[values.index(one.differing[sweep])] if sweep else COLOURS[at % len(COLOURS)]
+        pattern = at if sweep else at // len(COLOURS)
         dash, hatch = _DASHES[pattern % len(_DASHES)], _HATCHES[pattern % len(_HATCHES)]
         found.append(Look(colour, MARKERS[at % len(MARKERS)], dash, hatch))
     return found

@@ -1,49 +1,50 @@
-"""The paper's figures from one's own runs: Figures 1, 3, 5, 6, 12 and 13. matplotlib on Agg, no pyplot, no display.
+"""The paper's figures from one's own runs: Figures 1, 3, 5, 6, 12 and 13, and the same items through all methods."""
 
-A plot is made twice from the same drawing: PNG for slides, SVG for the report. Both are functions of the numbers alone
-(no dates, no random identifiers), so that the same runs give the same bytes.
-"""
-
-import io
-import logging
 from dataclasses import dataclass
 from typing import Any
 
-from mmvae_cli.comparison import bars, looks, tradeoffs
+from mmvae_cli.comparison import bars, looks, same_items, tradeoffs
 from mmvae_cli.comparison.content import Content
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.looks import Look, Wanted
 from mmvae_cli.comparison.measures import METRICS, Key, Stat
+from mmvae_cli.drawing import plots
+from mmvae_cli.drawing.plots import PAPER, SCREEN, Page
 
 
 @dataclass(frozen=True)
 class Plot:
-    """``name``: of the files; ``about``: a sentence for the caption; ``width``: on the page, in CSS pixels."""
+    """``name``: of the files; ``about``: the caption; ``files``: its bytes as png, svg and pdf; ``width``: on the page,
+    in CSS pixels, of what stands there as SVG; 0: a grid of pictures, which stands there as PNG."""
 
     name: str
     title: str
     about: str
-    png: bytes
-    svg: str
-    width: int
+    files: dict[str, bytes]
+    width: int = 0
 
     def file(self, ending: str) -> str:
-        return f"comparison-{self.name}{ending}"
+        return f"comparison-{self.name}.{ending}"
 
 
-def draw(content: Content, prefix: str = "") -> list[Plot]:
-    """Every figure that these runs have the numbers for; ``prefix``: of their names."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports the building of its font cache as a warning
-    plots = []
-    with looks.style():
+def draw(content: Content, prefix: str = "", paper: int | None = None) -> list[Plot]:
+    """Every figure that these runs have the numbers for; ``prefix``: of their names; ``paper``: for so many columns
+    of a paper, whose caption and not the figure says that data are a stand-in."""
+    page, drawn = PAPER.get(paper or 0, SCREEN), []
+    with plots.style(page):
         for one in wanted(content):
-            figure = one.drawing(content)
+            figure = one.drawing(content, page)
             if figure is None:
                 continue
-            if content.warning:
+            if content.warning and not paper:
                 figure.suptitle(f"stand-in data: {content.warning}", fontsize=7.0, color="#b91c1c", wrap=True)
-            plots.append(_render(figure, one._replace(name=prefix + one.name)))
-    return plots
+            name, endings = prefix + one.name, ("png", "svg", "pdf") if paper else ("png", "svg")
+            files = {ending: plots.written(figure, ending, name) for ending in endings}
+            drawn.append(Plot(name, one.title, one.about, files, round(100 * figure.get_figwidth())))
+    for name, grid in same_items.grids(content):
+        files = {"png": grid.png()} | {ending: grid.paper(page, ending) for ending in ("svg", "pdf") if paper}
+        drawn.append(Plot(prefix + name, grid.title, grid.about, files))
+    return drawn
 
 
 def wanted(content: Content) -> list[Wanted]:
@@ -54,10 +55,11 @@ def wanted(content: Content) -> list[Wanted]:
 def _by_number(content: Content) -> list[Wanted]:
     if content.experiment == "celeba":
         return []
-    start = "Figure 3: performance" if content.experiment == "polymnist" else "Performance"
-    about = (f"Each point is the mean over {_averaged(content)} of that size. Bands: standard deviation over seeds."
-             f"{_faint(content)}")  # fmt: skip
-    return [Wanted("by-number-of-inputs", f"{start} by number of input modalities", about, _by_size)]
+    title = "How each method does with more and more input modalities"
+    title += " (the paper's Figure 3)" if content.experiment == "polymnist" else ""
+    about = (f"A point is the mean over {_averaged(content)} of so many modalities, a band the standard deviation over "
+             f"seeds.{_faint(content)}")  # fmt: skip
+    return [Wanted("by-number-of-inputs", title, about, _by_size)]
 
 
 def _averaged(content: Content) -> str:
@@ -67,22 +69,10 @@ def _averaged(content: Content) -> str:
 
 def _faint(content: Content) -> str:
     shown = any(p.key_metrics & {"coherence_by_size", "latent_by_size"} for p in content.published)
-    return " Faint: published values; their sources and what differs stand below the tables." if shown else ""
+    return " Faint lines are published values; their sources and what differs stand below the tables." if shown else ""
 
 
-def _render(figure: Any, one: Wanted) -> Plot:
-    import matplotlib
-
-    png, svg = io.BytesIO(), io.StringIO()
-    figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
-    with matplotlib.rc_context({"svg.hashsalt": one.name}):
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    text = svg.getvalue()
-    drawn = png.getvalue(), text[text.index("<svg") :], round(100 * figure.get_figwidth())
-    return Plot(one.name, one.title, one.about, *drawn)
-
-
-def _by_size(content: Content) -> Any:
+def _by_size(content: Content, page: Page) -> Any:
     count = len(content.collection.reference.modalities)
     panels = [
         ("Linear classification", "latent_by_size", count, _score_name(content, "latent")),
@@ -92,8 +82,8 @@ def _by_size(content: Content) -> Any:
     panels = [p for p in panels if any(Key(p[1], str(k)) in s for s in content.stats for k in range(1, p[2] + 1))]
     if not panels or count < 2:
         return None
-    figure = looks.figure(3.5 * len(panels) + 0.4, 3.5)
-    axes, chosen = figure.subplots(1, len(panels), squeeze=False)[0], looks.looks(content.collection.groups)
+    figure, axes = plots.panels(page, len(panels), 3, 3.5, 3.4)
+    chosen = looks.looks(content.collection.groups)
     for axis, (title, metric, top, label) in zip(axes, panels, strict=True):
         _panel(axis, content, chosen, metric, range(1, top + 1))
         axis.set(title=title, xlabel="number of input modalities |A|", ylabel=label, xticks=range(1, count + 1))

@@ -58,20 +58,22 @@ class Row:
 
 @dataclass
 class Table:
-    """``detail``: long, and left out of the terminal. ``notes`` are numbered from 1; rows point to them. ``chance``:
-    what CHANCE means, where a cell has it."""
+    """``detail``: long, and left out of the terminal. ``notes`` are numbered from 1; rows point to them. ``letters``:
+    what the letters in its headings mean. ``remarks``: sentences on letters, and on CHANCE where a cell has it."""
 
     title: str
     columns: list[Column]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
     detail: bool = False
+    letters: str = ""
 
     @property
-    def chance(self) -> str:
+    def remarks(self) -> list[str]:
         cells = [(c.key, cell.stat) for row in self.rows for c, cell in zip(self.columns, row.cells, strict=True)
                  if cell.stat and cell.at_chance]  # fmt: skip
-        return _at_chance([(key, stat.chance) for key, stat in cells if stat.chance is not None])
+        chance = _at_chance([(key, stat.chance) for key, stat in cells if stat.chance is not None])
+        return [remark for remark in (self.letters, chance) if remark]
 
 
 def build(collection: Collection, stats: Stats, published: list[Published]) -> list[Table]:
@@ -80,7 +82,11 @@ def build(collection: Collection, stats: Stats, published: list[Published]) -> l
         experiment(collection), _generic
     )
     maker = _Maker(collection, stats, published)
-    return [table for table in [_summary(maker), *layout(maker)] if table]
+    short = {"mnist-svhn-text": LETTERS, "celeba": CELEBA_LETTERS}.get(experiment(collection), {})
+    own = [table for table in layout(maker) if table]
+    for table in own:
+        table.letters = ", ".join(f"{letter}: {name}" for name, letter in short.items())
+    return [*filter(None, [_summary(maker)]), *own]
 
 
 class _Maker:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from driving import completed
 
-from mmvae_cli.comparison import content, plots
+from mmvae_cli.comparison import content, plots, report, sample_images
 from mmvae_cli.comparison.compare import compare, known_format
 from mmvae_cli.comparison.groups import family
 from mmvae_cli.process.errors import Stopped, UsageProblem
@@ -102,7 +102,13 @@ def test_report_is_self_contained_and_the_same_again(runs: Path, tmp_path: Path)
     first = Path(compare([runs], "html", tmp_path / "a")).read_text()
     second = Path(compare([runs], "html", tmp_path / "b")).read_text()
     assert first == second
-    for wanted in ("<svg", "data:image/png;base64,", "MoPoE-VAE", "seed 0", "Content-Security-Policy"):
+    for wanted in (
+        "data:image/svg+xml;base64,",
+        "data:image/png;base64,",
+        "MoPoE-VAE",
+        "seed 0",
+        "Content-Security-Policy",
+    ):
         assert wanted in first
     for unwanted in ("<script", 'src="http', 'href="http', "@import", "url(http"):
         assert unwanted not in first
@@ -200,7 +206,7 @@ def test_beta_sweep_draws_figures_1_5_and_6(tmp_path: Path) -> None:
     study(tmp_path / "runs", "mnist-svhn-text", MST, betas=(1.0, 2.5, 5.0), seeds=2)
     page = Path(compare([tmp_path / "runs"], "html", tmp_path / "out")).read_text()
     for number in (1, 5, 6):
-        assert f"Figure {number}:" in page
+        assert f"(the paper&#39;s Figure {number})" in page
     assert len(list((tmp_path / "out").glob("*.svg"))) == 4
 
 
@@ -221,7 +227,7 @@ def test_plots_of_stand_ins_say_so(tmp_path: Path) -> None:
         data = evaluation(made, "polymnist")["dataset"] | {"stand_in": stand_in, "name": "mine"}  # no published numbers
         make_run(tmp_path / str(stand_in), made, "mine", dataset=data)
         drawn.append(plots.draw(content.build(collection(tmp_path / str(stand_in))))[0])
-    assert drawn[0].svg.count('<g id="text_') + 1 == drawn[1].svg.count('<g id="text_')
+    assert drawn[0].files["svg"].count(b'<g id="text_') + 1 == drawn[1].files["svg"].count(b'<g id="text_')
 
 
 def test_latex_and_csv_say_what_the_other_formats_say(tmp_path: Path) -> None:
@@ -250,8 +256,8 @@ def test_latex_and_csv_say_what_the_other_formats_say(tmp_path: Path) -> None:
 def test_celeba_draws_figures_12_and_13(tmp_path: Path) -> None:
     study(tmp_path / "runs", "celeba", ["image", "text"], seeds=1)
     page = Path(compare([tmp_path / "runs"], "html", tmp_path / "out")).read_text()
-    assert "Figure 12:" in page
-    assert "Figure 13:" in page
+    assert "(the paper&#39;s Figure 12)" in page
+    assert "(the paper&#39;s Figure 13)" in page
 
 
 def test_compare_needs_no_torch(runs: Path, tmp_path: Path) -> None:
@@ -353,11 +359,11 @@ def test_the_report_of_several_data_sets_has_all_their_plots(mixed: Path, tmp_pa
     page = Path(compare([mixed], "html", tmp_path)).read_text()
     for number, name in enumerate(NAMES, 1):
         assert f'<a href="#data-{number}">{name}: ' in page
-        assert f'<h1 class="data" id="data-{number}">{name}: ' in page
+        assert f'<h2 class="data" id="data-{number}">{name}: ' in page
     assert "<title>3 data sets: mnist-svhn-text, own 01234567, own ffffffff</title>" in page
     names = {path.name for path in tmp_path.glob("*.svg")}
     assert names == {f"comparison-{name.replace(' ', '-')}-by-number-of-inputs.svg" for name in NAMES}
-    assert page.count("<svg") == 3
+    assert page.count("data:image/svg+xml;base64,") == 3
 
 
 def test_plots_of_data_sets_whose_names_make_no_file_names_are_numbered(tmp_path: Path) -> None:
@@ -376,7 +382,11 @@ def test_all_figures_are_on_the_page(tmp_path: Path) -> None:
             (folder / "figures" / f"b_given_a-{number:02d}.png").write_bytes(png(20, 20, number))
     page = Path(compare([tmp_path / "runs"], "html", tmp_path / "out")).read_text()
     assert page.count("data:image/png") == 42
-    assert page.index("<h3>prior</h3>") < page.index("<h3>b_given_a-00</h3>") < page.index("<h3>b_given_a-19</h3>")
+    assert (
+        page.index("<summary>prior: 2 pictures<")
+        < page.index("<summary>b given a-00: ")
+        < page.index("<summary>b given a-19: ")
+    )
     assert "not on this page" not in page
 
 
@@ -390,12 +400,12 @@ def test_figures_beyond_the_size_of_a_page_are_counted_and_found(
     for folder in folders:
         for number in range(6):
             (folder / "figures" / f"x{number}.png").write_bytes(png(90, 90, number))
-    monkeypatch.setattr(
-        "mmvae_cli.comparison.report.MAX_IMAGES_TOTAL", 2 * (folders[0] / "figures/prior.png").stat().st_size
-    )
+    kept = [len(sample_images.encoded((folder / "figures/prior.png").read_bytes()).uri) for folder in folders]
+    monkeypatch.setattr(sample_images, "of_svg", lambda svg, width: sample_images.Image("", width))
+    monkeypatch.setattr(report, "MAX_PAGE", sum(kept))
     page = Path(compare(folders, "html", tmp_path / "out")).read_text()
     assert page.count("data:image/png") == 2
-    assert "<h3>prior</h3>" in page
+    assert "<summary>prior: 2 pictures</summary>" in page
     for folder in folders:
         said = f"6 of {folder}/figures (this page would become too large): x0.png, x1.png, x2.png, x3.png and 2 more"
         assert said in page

@@ -111,7 +111,7 @@ def test_scores_at_chance_say_so_in_every_format(tmp_path: Path) -> None:
     summary = found.tables[0]
     assert [cell_text(row.cells[0]) for row in summary.rows] == ["0.102 ± 0.003°", "0.705 ± 0.007", "-"]
     assert [row.cells[0].best for row in summary.rows] == [False, True, False]
-    assert summary.chance == "° at chance: no better than a guess (0.100)"
+    assert summary.remarks == ["° at chance: no better than a guess (0.100)"]
     sentence = "at chance: no better than a guess (0.100)"
     for kind, mark in (("table", "0.102 ± 0.003° "), ("md", "0.102 ± 0.003°"), ("tex", r"0.003^{\circ}$")):
         text = compare([tmp_path], kind)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ def test_the_joint_coherence_of_a_collapsed_model_is_at_chance(tmp_path: Path) -
         ("0.500", False), ("0.980°", False), ("0.920", False)]  # fmt: skip
     assert (
         "a joint coherence no better than that of modalities without anything in common (0.980)"
-        in content.tables[0].chance
+        in content.tables[0].remarks[0]
     )
     assert content.notes == [
         "MoPoE-VAE, seed 0: samples from the prior are always judged to be of the same class (a: 7, b: 7)"

@@ -15,6 +15,8 @@ from mmvae_cli.comparison.content import Content, build
 from mmvae_cli.comparison.groups import Group, Member, group
 from mmvae_cli.comparison.measures import Stat
 from mmvae_cli.comparison.tables import CEILING
+from mmvae_cli.drawing import plots as drawing
+from mmvae_cli.drawing.plots import SCREEN
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.methods import Method
 
@@ -27,8 +29,8 @@ def content(folder: Path) -> Content:
 
 def drawn(found: Content, name: str) -> Any:
     """The matplotlib figure of that name."""
-    with looks.style():
-        return next(one for one in plots.wanted(found) if one.name == name).drawing(found)
+    with drawing.style():
+        return next(one for one in plots.wanted(found) if one.name == name).drawing(found, SCREEN)
 
 
 def grouped(recipes: list[Recipe]) -> list[Group]:
@@ -126,7 +128,7 @@ def test_sweeps_over_beta_are_drawn_for_any_data(
 ) -> None:
     found = plots.draw(content(study(tmp_path, data, modalities, betas=(1.0, 5.0), seeds=1)))
     assert {plot.name for plot in found} - {"by-number-of-inputs"} == names
-    assert any(plot.title.startswith("Figure 1:") for plot in found) == (data == "mnist-svhn-text")
+    assert any("(the paper's Figure 1)" in plot.title for plot in found) == (data == "mnist-svhn-text")
 
 
 def test_no_sweep_no_tradeoff(tmp_path: Path) -> None:
@@ -141,7 +143,8 @@ def test_attributes_of_any_data_are_drawn(tmp_path: Path) -> None:
     faces = evaluation(recipe("celeba", ["a", "b"]), "celeba")
     make_run(tmp_path, made, "mine", latent=faces["latent"], coherence=faces["coherence"])
     titles = [plot.title for plot in plots.draw(content(tmp_path))]
-    assert titles[1:] == ["Coherence of generated samples per attribute", "Latent representation per attribute"]
+    assert titles[1:] == ["How well generated samples show each attribute",
+                          "How well each attribute can be read off the latent representation"]  # fmt: skip
     for name, known in (("attributes-generation", True), ("attributes-representation", False)):
         marks = [one for one in drawn(content(tmp_path), name).axes[0].collections if one.get_label() == CEILING]
         assert bool(marks) == known
@@ -163,7 +166,7 @@ def test_score_axes_show_what_a_score_can_be(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("values", "top"), [([0.1, 0.102], 0.5), ([0.1, 0.6], 1.0), ([], 1.0)])
 def test_a_score_axis_is_not_zoomed_into_noise(values: list[float], top: float) -> None:
-    axis = looks.figure(3, 3).subplots()
+    axis = drawing.figure(3, 3).subplots()
     looks.score_axis(axis, [Stat(value, None, 1) for value in values])
     assert axis.get_ylim() == (0, top)
 
