@@ -8,7 +8,7 @@ PACKAGE = HERE.parent / "mmvae_cli"
 HOLDS = {
     "cli": "the verbs", "training": "loop and step", "study": "many runs", "evaluation": "what is measured",
     "sampling": "what is drawn", "comparison": "tables and report", "export": "ways out", "run": "the run folder",
-    "model": "experts to loss", "datasets": "make-dataset", "store": "the dataset folder", "drawing": "grids",
+    "model": "experts to loss", "datasets": "make-dataset", "store": "the dataset folder", "drawing": "pictures",
     "recipe": "keys and methods", "disk": "files", "compute": "device, recorded step", "process": "errors, signals",
 }  # fmt: skip
 WIDTH, HEIGHT, BOX = 960, 92, (142, 50)
