@@ -82,7 +82,7 @@ def _by_size(content: Content, page: Page) -> Any:
     panels = [p for p in panels if any(Key(p[1], str(k)) in s for s in content.stats for k in range(1, p[2] + 1))]
     if not panels or count < 2:
         return None
-    figure, axes = plots.panels(page, len(panels), 3, 3.5, 3.4)
+    figure, axes = plots.panels(page, len(panels), 3, 3.4, 3.4)
     chosen = looks.looks(content.collection.groups)
     for axis, (title, metric, top, label) in zip(axes, panels, strict=True):
         _panel(axis, content, chosen, metric, range(1, top + 1))
@@ -117,7 +117,7 @@ def _line(axis: Any, stats: dict[int, Stat], look: Look, label: str, scores: boo
         return
     known = list(stats.values())
     axis.plot(list(stats), [s.mean for s in known], color=look.colour, linestyle=look.dash, marker=look.marker,
-              markersize=5, linewidth=1.8, label=label, clip_on=not scores)  # fmt: skip
+              label=label, clip_on=not scores)  # fmt: skip
     low, high = looks.spread(known, scores)
     axis.fill_between(list(stats), low, high, color=look.colour, alpha=0.18, linewidth=0)
 

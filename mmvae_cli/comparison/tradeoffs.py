@@ -57,7 +57,7 @@ def wanted(content: Content) -> list[Wanted]:
         found.append(figure(
             "tradeoff-by-number-of-inputs", "Generating the modalities not given: coherence against log-likelihood",
             "Means over the subsets A of so many modalities, and over those outside A.", 0,
-            _by_size(len(names)), min(len(names) - 1, 4),
+            _by_size(len(names)), 2 if len(names) == 5 else 3,
         ))  # fmt: skip
     return found
 
@@ -111,7 +111,9 @@ def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
                       alpha=0.9, clip_on=False)  # fmt: skip
         for value, x, y in points:
             words = f"{'β' if symbol == 'beta' else symbol}={value:g}"
-            axis.annotate(words, (x.mean, y.mean), (4, 4), textcoords="offset points", fontsize=7)
+            axis.annotate(
+                words, (x.mean, y.mean), (3, -9 if i % 2 else 3), textcoords="offset points", fontsize="x-small"
+            )
     every = [point[1:] for points in families.values() for point in points]
     looks.score_axis(axis, [y for _, y in every])
     if panel.y.metric == "joint_coherence":  # each point has a chance of its own

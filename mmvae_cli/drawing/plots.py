@@ -4,6 +4,7 @@ A file is a function of what is drawn alone (no dates, no random identifiers): t
 """
 
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterable, Iterator
@@ -49,9 +50,8 @@ def style(page: Page = SCREEN) -> Iterator[None]:
         warnings.simplefilter("ignore")  # a glyph that the font lacks is drawn as a box; defaults may be deprecated
         matplotlib = _imported()
         defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
-        sizes = {"font.size": page.font, "axes.titlesize": page.font + 1}
-        if page.width:
-            sizes |= {"lines.markersize": 3.5, "xtick.major.size": 2.5, "ytick.major.size": 2.5}
+        sizes = {"font.size": page.font, "axes.titlesize": page.font + 1, "lines.markersize": 0.55 * page.font,
+                 "lines.linewidth": 0.19 * page.font}  # fmt: skip
         with matplotlib.rc_context(defaults | _STYLE | sizes):
             yield
 
@@ -61,16 +61,14 @@ def _imported() -> Any:
     mine = {"MPLBACKEND": "agg", "MATPLOTLIBRC": os.devnull}
     theirs = {name: os.environ.get(name) for name in mine}
     os.environ.update(mine)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it warns of the building of its font cache
     try:
-        import logging
-
         import matplotlib
     except UnicodeDecodeError as error:
         raise Failure("the file matplotlibrc in this folder is no UTF-8 text", "remove it, or run elsewhere") from error
     finally:
         for name, value in theirs.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports the building of its font cache as a warning
     return matplotlib
 
 
