@@ -20,7 +20,7 @@ def test_a_mixture_takes_the_place_of_the_prior(sampler, runs, name):
     (usual, _), drawn = prior_of(sampler(name)), sampler(name, drawn_from="gmm")
     assert set(drawn.latents.mixtures) == ({"z", "m0", "m1", "text"} if name == "private" else {"z"})
     found, remark = prior_of(drawn)
-    assert remark == "; latents from the mixture fitted to encoded training items"
+    assert remark == "Latents come from the mixture fitted to encoded training items."
     assert found["z"].shape == usual["z"].shape
     assert (found["z"] != usual["z"]).all()
     means = drawn.latents.mixtures["z"].means
