@@ -164,13 +164,6 @@ def train(
     ))  # fmt: skip
 
 
-def _require_run(folder: Path) -> None:
-    """Refuse what is no run before torch is imported, which takes seconds."""
-    from mmvae_cli.run.layout import Run
-
-    Run(folder).recipe()
-
-
 @app.command()
 def evaluate(
     ckpt: Run,
@@ -207,11 +200,15 @@ def evaluate(
     mmvae evaluate --ckpt runs/polymnist_mopoe-seed0
     mmvae evaluate --ckpt runs/polymnist_mopoe-seed0 --metrics latent --json
     """
-    _require_run(ckpt)
+    from mmvae_cli.run import result
+    from mmvae_cli.run.layout import Run
+
+    wanted = result.metrics(metrics)
+    Run(ckpt).recipe()  # what is mistyped is refused before torch is loaded, which takes seconds
     from mmvae_cli.evaluation import command
 
     path, found = command.run(
-        ckpt, metrics=metrics, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
+        ckpt, metrics=wanted, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
         device=device, force=force, verify=verify, subsets_per_size=subsets_per_size,
         judges=classifiers and classifiers.value, items=items, out=out, sampler=sampler and sampler.value,
         code=code,
@@ -287,7 +284,10 @@ def _rank_of_many() -> int | None:
 @app.command("compare")
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN", parser=paths.expanded, help="Run folders, or folders of runs.")
+        list[Path],
+        typer.Argument(
+            metavar="RUN", parser=paths.expanded, help="Run folders, folders of runs, or what evaluate --out wrote."
+        ),
     ],
     out: Annotated[
         Path | None,

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE / name) for name in ("support", "model", "training", "hostile", "fuzz", "datasets")]
+sys.path[:0] = [
+    str(HERE / name) for name in ("support", "model", "training", "hostile", "fuzz", "datasets", "comparison")
+]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONSAFEPATH"] = "1"  # the programs that tests start run the installed code, whatever folder they are in
 

@@ -113,7 +113,8 @@ def test_torch_is_not_loaded_by(module):
 @pytest.mark.parametrize(("words", "message"), [
     ("train polymnist_mopo", "no recipe 'polymnist_mopo'"), ("train quickstart objective.bta=1", "unknown key"),
     ("train quickstart --data-dir nowhere", "no dataset"), ("train quickstart --seeds 0 lr=1", "unknown key"),
-    ("evaluate --ckpt nowhere", "nowhere is no run"), ("sample --ckpt nowhere", "nowhere is no run"),
+    ("evaluate --ckpt nowhere", "nowhere is no run"), ("evaluate --ckpt nowhere --metrics typo", "--metrics 'typo'"),
+    ("sample --ckpt nowhere", "nowhere is no run"),
 ])  # fmt: skip
 def test_what_is_mistyped_is_refused_before_torch_is_loaded(words, message, tmp_path):
     code = f"""import sys

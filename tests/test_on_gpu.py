@@ -274,8 +274,8 @@ def test_an_evaluation_is_the_cpus(tmp_path):
     found = {}
     for device in ("cpu", DEVICE):
         _, found[device] = evaluation.run(
-            tmp_path / "run", metrics="latent,coherence,likelihood", protocol=None, chosen=None, data_dir=tmp_path,
-            device=device, force=True, verify=True,
+            tmp_path / "run", metrics=["latent", "coherence", "likelihood"], protocol=None, chosen=None,
+            data_dir=tmp_path, device=device, force=True, verify=True,
         )  # fmt: skip
         (tmp_path / "run" / "evaluation.json").unlink()
     one, other = found["cpu"], found[DEVICE]

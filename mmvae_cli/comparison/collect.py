@@ -22,12 +22,12 @@ from mmvae_cli.run import result
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import EvaluationResult
 
-_RUN_FILES = ("recipe.yaml", "status.json", "evaluation.json", "checkpoints")
 _DEPTH = 4
 PROTOCOLS, SAMPLERS = ("default", "released"), ("prior", "gmm")
 Way = tuple[str, str]
 """A protocol and a sampler: an evaluation for each is kept, and they are never mixed."""
 WAYS = list(product(PROTOCOLS, SAMPLERS))
+_RUN_FILES = ("recipe.yaml", "status.json", "checkpoints", *(Run(Path()).evaluation_path(*way).name for way in WAYS))
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,14 @@ def collect(paths: list[Path], protocol: str | None = None, sampler: str | None 
     """
     ways = [way for way in WAYS if protocol in (None, way[0]) and sampler in (None, way[1])]
     members, left_out = [], list[LeftOut]()
-    for folder in find_runs(paths):
+    for path in find_runs(paths):
         signals.leave_if_requested("nothing was written")
         try:
-            members.append(read_member(folder, next((way for way in ways if _evaluated(folder, way)), ways[0])))
+            members.append(read_member(path, _first_way(path, ways)))
         except Failure as failure:
-            left_out.append(LeftOut(folder, _without_path(str(failure), folder)))
+            left_out.append(LeftOut(path, _without_path(str(failure), path)))
+    used = {os.path.realpath(member.folder) for member in members}  # one of them may be evaluated elsewhere only
+    left_out = [item for item in left_out if os.path.realpath(item.folder) not in used]
     sets: dict[_Data, list[Member]] = {}
     for member in members:
         sets.setdefault(_data(member), []).append(member)
@@ -116,7 +118,8 @@ def _name(data: _Data, every: list[_Data]) -> str:
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
-    """The run folders among and below ``paths``, each once; a path that holds none is returned itself, to be named."""
+    """The run folders among and below ``paths``, and files among them, each once; a path that holds none is returned
+    itself, to be named."""
     found: dict[Path, Path] = {}
     for path in paths:
         for folder in _runs_below(path, _DEPTH) or [path]:
@@ -136,23 +139,40 @@ def _runs_below(path: Path, depth: int) -> list[Path]:
     return [run for child in inside for run in _runs_below(child, depth - 1)] if depth else []
 
 
-def read_member(folder: Path, way: Way = WAYS[0]) -> Member:
-    """One run, finished and evaluated at its end. Raises DataProblem with the reason why it cannot be used."""
-    run = Run(folder)
+def read_member(path: Path, way: Way = WAYS[0]) -> Member:
+    """One run, finished and evaluated at its end; ``path`` is its folder, or what ``evaluate --out`` wrote of it, a
+    file or a folder. Raises DataProblem with the reason why it cannot be used."""
     try:
-        _check_run(folder)
+        _check_run(path)
+        run = Run(_run_of(path, way))
         recipe, status = run.recipe(), run.status()
         epochs = recipe.training.epochs
         _check_finished(status, epochs)
-        if not _evaluated(folder, way):
-            raise DataProblem(_not_evaluated(folder, way))
-        evaluation = result.load(run.evaluation_path(*way))
+        if not _evaluated(path, way):
+            raise DataProblem(_not_evaluated(path, way))
+        evaluation = result.load(_evaluation(path, way))
     except OSError as error:
         raise DataProblem(f"cannot be read ({error.strerror})") from error
     if _way(evaluation) != way:
-        raise DataProblem(f"{run.evaluation_path(*way).name} was measured by {_named(_way(evaluation))}")
+        raise DataProblem(f"{_evaluation(path, way).name} was measured by {_named(_way(evaluation))}")
     _check_belongs(evaluation, recipe)
-    return Member(folder, recipe, evaluation, status)
+    return Member(run.folder, recipe, evaluation, status)
+
+
+def _evaluation(path: Path, way: Way) -> Path:
+    return path if os.path.isfile(path) else Run(path).evaluation_path(*way)
+
+
+def _run_of(path: Path, way: Way) -> Path:
+    """The folder of the run that ``path`` is about."""
+    beside = path.parent if path.is_file() else path
+    if (beside / "recipe.yaml").exists() or not _evaluated(path, way):
+        return beside
+    if not (named := result.load(_evaluation(path, way)).run.folder):
+        raise DataProblem("does not say of which run it is, and there is no recipe.yaml beside it")
+    if not os.path.isdir(named):
+        raise DataProblem(f"the run that was evaluated, {named}, is not there")
+    return Path(named)
 
 
 def _check_run(folder: Path) -> None:
@@ -162,12 +182,18 @@ def _check_run(folder: Path) -> None:
         look(folder)
     except FileNotFoundError as error:
         raise DataProblem("does not exist") from error
-    if not any((folder / name).exists() for name in _RUN_FILES):
+    if not os.path.isfile(folder) and not any((folder / name).exists() for name in _RUN_FILES):
         raise DataProblem("is no run and holds none")
 
 
-def _evaluated(folder: Path, way: Way) -> bool:
-    return os.path.isfile(Run(folder).evaluation_path(*way))  # no error below a folder closed to us
+def _evaluated(path: Path, way: Way) -> bool:
+    return os.path.isfile(_evaluation(path, way))  # no error below a folder closed to us
+
+
+def _first_way(path: Path, ways: list[Way]) -> Way:
+    """The first of ``ways`` in which anything was measured; that of a file, whatever it is called."""
+    measured = [_way(result.load(path))] if os.path.isfile(path) else [way for way in ways if _evaluated(path, way)]
+    return next((way for way in measured if way in ways), ways[0])
 
 
 def _way(evaluation: EvaluationResult) -> Way:

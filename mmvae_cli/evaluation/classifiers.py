@@ -13,9 +13,8 @@ from mmvae_cli.evaluation.encoding import Setting, from_all
 from mmvae_cli.model.networks import build_classifier, build_judge, classifier_scales
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure, Unreadable
+from mmvae_cli.run.result import JUDGES
 
-VERSION = "4"
-"""Of the networks and of how they are trained: one of another version is trained again."""
 SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
 """Below this test accuracy (attributes: average precision less than this above the base rate) one is refused."""
 
@@ -90,7 +89,7 @@ def _refuse_weak(name: str, score: float, setting: Setting, force: bool) -> None
 
 def _origin(network: nn.Module, setting: Setting) -> dict[str, str]:
     """What a kept classifier is, and of which data; another one is never taken for it."""
-    return {"network": type(network).__name__, "version": VERSION, "fingerprint": setting.store.fingerprint}
+    return {"network": type(network).__name__, "version": JUDGES, "fingerprint": setting.store.fingerprint}
 
 
 def _save(path: Path, network: nn.Module, setting: Setting, score: Score) -> None:

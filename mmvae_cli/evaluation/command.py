@@ -1,5 +1,6 @@
 """``mmvae evaluate`` on plain values: one run in, one evaluation.json out."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,8 @@ from mmvae_cli.process.paths import make_folder
 from mmvae_cli.recipe import EvaluationSpec
 from mmvae_cli.run import checkpoint, result, samplers, trained
 from mmvae_cli.run.layout import Run
-from mmvae_cli.run.result import EvaluationResult, NotMeasured
+from mmvae_cli.run.result import METRICS, EvaluationResult, NotMeasured
 
-METRICS = ("latent", "coherence", "likelihood")
 _OF_LABELS = ("latent", "coherence")
 """Metrics that compare with labels."""
 _DRAWING = {"coherence"}
@@ -27,14 +27,14 @@ _DRAWING = {"coherence"}
 
 
 def run(
-    folder: Path, *, metrics: str, protocol: str | None, chosen: Path | None, data_dir: Path, device: str, force: bool,
-    verify: bool, subsets_per_size: int | None = None, judges: str | None = None, items: int | None = None,
-    out: Path | None = None, sampler: str | None = None, code: Path | None = None,
+    folder: Path, *, metrics: list[str], protocol: str | None, chosen: Path | None, data_dir: Path, device: str,
+    force: bool, verify: bool, subsets_per_size: int | None = None, judges: str | None = None,
+    items: int | None = None, out: Path | None = None, sampler: str | None = None,
+    code: Path | None = None,
 ) -> tuple[Path, EvaluationResult]:  # fmt: skip
-    """Measure ``metrics`` (comma-separated) of a run and write its evaluation.json, or the file or into the folder
+    """Measure ``metrics`` of a run and write its evaluation.json, or the file or into the folder
     ``out``; metrics measured before with the same checkpoint, data and settings are kept. ``protocol``,
     ``subsets_per_size``, ``judges`` (its ``classifiers``), ``items`` and ``sampler`` take the place of the recipe's."""
-    wanted = _metrics(metrics)
     run_folder = Run(folder)
     recipe = run_folder.recipe()
     asked = {"protocol": protocol, "subsets_per_size": subsets_per_size, "classifiers": judges, "items": items,
@@ -45,11 +45,13 @@ def run(
     opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify, code=code)
     path = _place(run_folder.evaluation_path(recipe.evaluation.protocol, recipe.evaluation.sampler), out)
     with runtime.together(opened.device, "evaluate") as world:
-        drawn = recipe.evaluation if set(wanted) & _DRAWING else EvaluationSpec()
+        drawn = recipe.evaluation if set(metrics) & _DRAWING else EvaluationSpec()
         mixtures = samplers.of_run(run_folder, opened, drawn, world).mixtures
         setting = Setting(opened.model, recipe, opened.store, opened.device, world, mixtures)
-        complete = _measure(setting, opened.checkpoint, wanted, force)
+        complete = _measure(setting, opened.checkpoint, metrics, force)
         if world.rank == 0:
+            if path.parent != folder:
+                complete.run.folder = os.path.realpath(folder)
             complete = _merged(path, complete)
             write_json(path, complete.model_dump(mode="json"))
             if text := guessing.warning(complete):
@@ -71,14 +73,6 @@ def _place(own: Path, out: Path | None) -> Path:
     if path.exists():
         require_readable(path)
     return path
-
-
-def _metrics(text: str) -> list[str]:
-    wanted = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in METRICS]
-    if unknown or not wanted:
-        raise UsageProblem(f"--metrics {text!r}: use any of {','.join(METRICS)}")
-    return wanted
 
 
 def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], force: bool) -> EvaluationResult:
@@ -124,7 +118,7 @@ def _settings(setting: Setting) -> dict[str, Any]:
     spec = setting.spec
     sampled = {"subsets_per_size": spec.subsets_per_size} if spec.subsets_per_size else {}
     return sampled | setting.protocol._asdict() | {
-        "classifiers": f"{setting.protocol.classifiers}, version {classifiers.VERSION}",
+        "classifiers": result.judges(spec),
         "block": BLOCK, "likelihood_block": LIKELIHOOD_BLOCK, "seed": spec.seed, "items": spec.items,
         "likelihood_items": spec.likelihood_items,
     }  # fmt: skip

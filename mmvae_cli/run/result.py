@@ -12,7 +12,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from mmvae_cli.disk.sealed import read_json
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.recipe import EvaluationSpec
 from mmvae_cli.recipe.wording import believed
+
+METRICS = ("latent", "coherence", "likelihood")
+JUDGES = "4"
+"""Version of the networks that judge coherence and of how they are trained: one of another version is trained again,
+and what it has judged is evaluated again."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +46,15 @@ class _Part(BaseModel):
 
 
 class RunFacts(_Part):
+    """``folder``: the run's, where the evaluation lies outside it (``evaluate --out``)."""
+
     recipe: str
     method: str
     seed: int
     checkpoint: str
     step: int
     epoch: int
+    folder: str | None = None
 
 
 class DatasetFacts(_Part):
@@ -177,6 +187,19 @@ def with_reasons(measured: dict[str, Any]) -> tuple[dict[str, Any], dict[str, st
         return None
 
     return clean(measured, ""), reasons
+
+
+def metrics(text: str) -> list[str]:
+    """``latent,coherence`` -> the metrics named. Raises UsageProblem."""
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    if not wanted or any(name not in METRICS for name in wanted):
+        raise UsageProblem(f"--metrics {text[:80]!r}: use any of {','.join(METRICS)}")
+    return wanted
+
+
+def judges(spec: EvaluationSpec) -> str:
+    """Which networks judge coherence, as the settings of an evaluation say it."""
+    return f"{spec.classifiers or spec.protocol}, version {JUDGES}"
 
 
 def at_chance(value: float, chance: float, trials: float, errors: float = 2) -> bool:

@@ -169,14 +169,16 @@ def is_done(run: PlannedRun, *, evaluate: bool) -> bool:
 
 
 def _is_evaluated(known: Run, recipe: Recipe, epochs: int) -> bool:
-    """By the recipe's protocol, at the end, every metric, on as many subsets and items as the recipe says."""
+    """By the recipe's protocol, sampler and today's judges, at the end, every metric that the data allow, on as many
+    subsets and items as the recipe says."""
     path = known.evaluation_path(recipe.evaluation.protocol, recipe.evaluation.sampler)
     if not path.is_file():
         return False
     found = result.load(path)
-    complete = bool(found.latent and found.coherence and (found.likelihood or recipe.has_no_likelihood))
+    complete = all(getattr(found, metric) or metric in found.reasons for metric in result.METRICS)
     limits = ("subsets_per_size", "items", "likelihood_items")
     same = all(found.settings.get(key) == getattr(recipe.evaluation, key) for key in limits)
+    same = same and (not found.coherence or found.settings.get("classifiers") == result.judges(recipe.evaluation))
     return complete and same and found.run.epoch == epochs
 
 

@@ -25,6 +25,7 @@ from mmvae_cli.run.layout import Run, default_folder
 from mmvae_cli.study import commands, here, launch
 from mmvae_cli.study import plan as study
 
+import made_runs
 from recipes import tiny
 from stores import image_store
 
@@ -184,6 +185,27 @@ def test_twins_and_shared_folders_are_refused(place):
     (place / "other.yaml").write_text(tiny(2, name="mopoe", shape=SHAPE).dump())
     with pytest.raises(UsageProblem, match="would share the folder runs/mopoe-seed0"):
         study.plan(["mopoe.yaml", "other.yaml"], [], [], None)
+
+
+@pytest.mark.parametrize(("changes", "done"), [
+    ({}, True), ({"settings.classifiers": "default, version 3"}, False), ({"settings.classifiers": None}, False),
+    ({"latent": None}, False), ({"coherence": None}, False), ({"settings.items": 7}, False),
+    ({"latent": None, "coherence": None, "reasons": {"latent": "no labels", "coherence": "no labels"}}, True),
+    ({"run.epoch": 1}, False),
+])  # fmt: skip
+def test_an_evaluation_counts_where_it_is_complete_and_by_the_judges_of_today(changes, done, place):
+    recipe = made_runs.recipe("polymnist", made_runs.VIEWS)
+    folder = made_runs.make_run(place, recipe, "polymnist")
+    limits = {name: getattr(recipe.evaluation, name) for name in ("subsets_per_size", "items", "likelihood_items")}
+    found = sealed.read_json(folder / "evaluation.json")
+    found["settings"] |= limits | {"classifiers": result.judges(recipe.evaluation)}
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        (found[section] if section else found)[name] = value
+    sealed.write_json(folder / "evaluation.json", found)
+    planned = study.PlannedRun("made", (), None, recipe, folder)
+    assert study.is_done(planned, evaluate=True) == done
+    assert study.is_done(planned, evaluate=False)
 
 
 def test_another_recipe_in_a_runs_folder_is_found_before_the_start(place):

@@ -1,12 +1,14 @@
 """Which runs may stand side by side, and what is said about the rest."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mmvae_cli.comparison.collect import collect, find_runs
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import NAMED_LATER
 
 from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, study
@@ -197,3 +199,41 @@ def test_each_data_set_has_its_own_protocol_and_its_own_twins(tmp_path: Path) ->
         "polymnist 01234567": "released", "polymnist ffffffff": "default",
     }  # fmt: skip
     assert found.left_out == []
+
+
+def measured_elsewhere(run: Path, path: Path, **changes: Any) -> Path:
+    """What ``evaluate --out`` writes of a run."""
+    found = evaluation(Run(run).recipe(), "polymnist", **changes)
+    path.parent.mkdir(exist_ok=True)
+    write_json(path, found | {"run": found["run"] | {"folder": str(run)}})
+    return path
+
+
+def test_a_run_evaluated_elsewhere_is_compared_by_the_file_or_the_folder_of_that(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / "theirs", recipe("polymnist", VIEWS, training__seed=seed), "polymnist", evaluated=False)
+            for seed in range(2)]  # fmt: skip
+    mine = measured_elsewhere(runs[0], tmp_path / "mine.json")
+    folder = measured_elsewhere(runs[1], tmp_path / "mine" / "evaluation.json").parent
+    for paths in ([mine, folder], [tmp_path, mine], [tmp_path / "theirs", mine, folder]):
+        found = collect(paths)
+        assert [m.folder for m in found.collections[0].members] == runs if mine in paths else runs[1:]
+        assert found.left_out == [], "a run that is compared is not told to be evaluated"
+    released = measured_elsewhere(runs[0], tmp_path / "b.json", protocol="released")
+    assert collection(released).reference.protocol == "released"
+    with pytest.raises(DataProblem, match=r"b.json was measured by protocol released"):
+        collect([released], "default")
+
+
+def test_a_file_that_is_no_evaluation_of_a_run_that_is_there_is_named(tmp_path: Path) -> None:
+    run = make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", evaluated=False)
+    (tmp_path / "notes.json").write_text("{}")
+    nobodys = tmp_path / "nobodys.json"
+    write_json(nobodys, evaluation(recipe("polymnist", VIEWS), "polymnist"))
+    gone = measured_elsewhere(run, tmp_path / "gone.json")
+    run.rename(tmp_path / "moved")
+    for name, reason in (("notes.json", "protocol"), ("nobodys.json", "does not say of which run it is"),
+                         ("gone.json", f"the run that was evaluated, {run}, is not there")):  # fmt: skip
+        with pytest.raises(DataProblem, match=reason):
+            collect([tmp_path / name])
+    gone.rename(tmp_path / "moved" / "evaluation.step-1000.json")
+    assert collection(tmp_path / "moved" / "evaluation.step-1000.json").members[0].folder == tmp_path / "moved"

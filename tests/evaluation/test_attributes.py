@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mmvae_cli import store
+from mmvae_cli.comparison.collect import collect
 from mmvae_cli.evaluation import (
     attributes,
     classifier_training,
@@ -263,7 +264,8 @@ def evaluate(trained, dataset, monkeypatch, **options):
     monkeypatch.setattr(classifier_training, "MOST", 3)
     plain = {"metrics": "latent,coherence,likelihood", "protocol": None, "chosen": None, "device": "cpu",
              "data_dir": dataset.parent, "force": True, "verify": True}  # fmt: skip
-    return command.run(trained, **(plain | options))
+    asked = plain | options
+    return command.run(trained, **(asked | {"metrics": result.metrics(asked["metrics"])}))
 
 
 def test_evaluate_reports_attributes_beside_their_base_rates(trained, dataset, monkeypatch):
@@ -296,6 +298,7 @@ def test_a_run_that_may_only_be_read_is_evaluated_elsewhere(trained, dataset, mo
     assert found.likelihood
     path, _ = evaluate(trained, dataset, monkeypatch, metrics="latent", out=tmp_path / "r.json", protocol="released")
     assert path == tmp_path / "r.json"
+    assert collect([path, tmp_path / "mine"]).collections[0].members[0].folder == trained
     assert {path: path.stat().st_mtime_ns for path in [trained, *trained.rglob("*")]} == before
 
 

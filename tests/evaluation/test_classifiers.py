@@ -182,7 +182,7 @@ def test_another_network_of_the_same_name_is_trained_again_and_told(setting, few
 
 def test_one_of_another_version_is_trained_again_and_told(setting, few_steps, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr(classifiers, "VERSION", "3")
+        patch.setattr(classifiers, "JUDGES", "3")
         classifiers.ready(setting, force=True)
     capsys.readouterr()
     classifiers.ready(setting, force=True)
