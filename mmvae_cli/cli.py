@@ -6,9 +6,10 @@ import sys
 import traceback
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from mmvae_cli import __version__
 from mmvae_cli.datasets.commands import make_dataset
@@ -25,8 +26,26 @@ from mmvae_cli.process.errors import (
 )
 from mmvae_cli.process.options import DATA_DIR, DataDir, Debug, Quiet, Seed, path_option
 
+
+class _InOurWords(TyperGroup):
+    """What is wrong with an option is said as what is wrong with a recipe is: typer passes pydantic's words on."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as problem:
+            from pydantic import ValidationError
+
+            from mmvae_cli.recipe.wording import first_problem
+
+            if isinstance(problem.__cause__, ValidationError):
+                problem.message = first_problem(problem.__cause__)
+            raise
+
+
 app = typer.Typer(
-    name="mmvae", rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True, add_completion=False,
+    name="mmvae", cls=_InOurWords, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
+    add_completion=False,
     help="Multimodal VAEs as one model over a family of modality subsets.\n\n"
     "Exit codes: 0 done, 1 failed, 2 wrong command or recipe, 3 data missing or damaged, 4 training diverged, "
     "75 stopped by a signal, 130 interrupted; training has written a checkpoint then (run the same command again).",
@@ -323,7 +342,7 @@ def compare(
 
 def main() -> None:
     """Run the app and turn every outcome into one documented exit code."""
-    debug = "--debug" in sys.argv or os.environ.get("MMVAE_DEBUG", "") not in ("", "0")
+    debug = "--debug" in sys.argv or environment.debug()
     os.environ["PYTHONSAFEPATH"] = "1"  # no helper process takes a random.py in the current folder for Python's own
     console.open_closed_streams()
     signals.install()

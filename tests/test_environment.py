@@ -24,6 +24,15 @@ def test_what_is_no_number_of_seconds_is_refused_by_every_verb(name, text, words
     assert str(problem) == f"{name}={text!r} is no number of seconds"
 
 
+@pytest.mark.parametrize(("text", "wanted"), [
+    (None, False), ("", False), ("0", False), ("off", False), ("1", True), ("yes", True), ("abc", True),
+])  # fmt: skip
+def test_debug_is_whatever_is_not_off(text, wanted, monkeypatch):
+    set_up(monkeypatch, MMVAE_DEBUG=text)
+    assert environment.debug() == wanted
+    assert CliRunner().invoke(app, ["train", "nowhere"]).exception.code == 2, "no refusal of the variable itself"
+
+
 @pytest.mark.parametrize(("rank", "size", "found"), [
     (None, None, (0, 1)), (None, "1", (0, 1)), ("7", "1", (0, 1)), (None, "", (0, 1)), ("1", "2", (1, 2)),
 ])  # fmt: skip

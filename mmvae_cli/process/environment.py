@@ -1,4 +1,4 @@
-"""Numbers that the environment gives us. One that is none is refused before any work."""
+"""What the environment tells us. A number that is none is refused before any work."""
 
 import math
 import os
@@ -8,6 +8,11 @@ from mmvae_cli.process.errors import UsageProblem
 _USUAL = {"MMVAE_PATIENCE": 600.0, "MMVAE_PROGRESS_SECONDS": 30.0}
 _MOST = 1e8
 """Seconds, three years: what torch and the system can still count."""
+
+
+def debug() -> bool:
+    """Whether MMVAE_DEBUG asks for tracebacks."""
+    return os.environ.get("MMVAE_DEBUG", "").strip().lower() not in ("", "0", "false", "no", "off")
 
 
 def check(*, several: bool) -> None:

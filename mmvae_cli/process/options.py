@@ -30,6 +30,6 @@ DataDir = Annotated[
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No messages, no progress; warnings and errors stay.", callback=_hushed)
 ]
-Debug = Annotated[bool, typer.Option("--debug", envvar="MMVAE_DEBUG", help="Show the traceback of an error.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; so does MMVAE_DEBUG=1.")]
 DATA_DIR = Path("data")
 Seed = Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")]
