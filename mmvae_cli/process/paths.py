@@ -12,6 +12,8 @@ from mmvae_cli.process.errors import Failure, UsageProblem, cannot_write, of_sys
 
 def expanded(text: str) -> Path:
     """``~`` at the beginning is a home folder, as in a shell, which does not see one behind an ``=`` or in quotes."""
+    if not text:
+        raise UsageProblem("a path is empty", "give one, or . for this folder; a variable of the shell may not be set")
     path = os.path.expanduser(text)
     if path.partition("/")[0] == "~":
         raise UsageProblem(f"{text}: nobody knows your home folder here", "write the path out, or set HOME")

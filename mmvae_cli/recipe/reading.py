@@ -34,7 +34,7 @@ def shipped() -> dict[str, Path]:
 
 def find(name: str) -> Path:
     """An existing file wins, else the shipped recipe of that name. Raises UsageProblem with the nearest match."""
-    path = expanded(name)
+    path = expanded(name or ".")
     if os.path.isfile(path):  # unlike Path's, it says no to a name too long for any file
         return path
     if len(path.parts) > 1:

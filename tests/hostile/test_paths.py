@@ -155,6 +155,21 @@ def test_every_path_of_the_command_line_is_read_by_this_mechanism():
     assert seen > 20
 
 
+@pytest.mark.parametrize("words", [
+    ["train", "tiny.yaml", "--run", ""], ["train", "tiny.yaml", "--data-dir="], ["evaluate", "--ckpt", ""],
+    ["evaluate", "--ckpt", "runs/a", "--out", ""], ["evaluate", "--ckpt", "runs/a", "--checkpoint", ""],
+    ["sample", "--ckpt", "runs/a", "--out", ""], ["compare", ""], ["compare", "runs/a", "--out", ""],
+    [*BUILD, "--out", ""], [*BUILD, "--backgrounds", ""], ["make-dataset", "celeba", "--source", ""],
+    ["make-dataset", "table", ""],
+])  # fmt: skip
+def test_a_variable_that_is_not_set_is_not_the_current_folder(words, world):
+    before = listing(world.root)
+    found = mmvae(*words, cwd=world.root)
+    assert (found.code, found.complaint) == (2, "error: a path is empty"), found.err
+    assert listing(world.root) == before
+    assert mmvae("train", "", cwd=world.root).complaint == "error: no recipe ''"
+
+
 def test_a_home_that_nobody_knows_is_no_folder_called_tilde(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert str(paths.expanded("~/a/~b")) == "/home/me/a/~b"
