@@ -14,13 +14,14 @@ from mmvae_cli.comparison.measures import subsets
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.recipe import Recipe, validate
 from mmvae_cli.run.layout import Run
-from mmvae_cli.run.result import EvaluationResult
+from mmvae_cli.run.result import JUDGES, EvaluationResult
 
 SKILL = {"mvae": 0.0, "mmvae": 0.1, "mopoe": 0.2, "custom": 0.15}
 VIEWS = ["m0", "m1", "m2", "m3", "m4"]
 MST = ["mnist", "svhn", "text"]
 ATTRIBUTES = ["5_o_Clock_Shadow", "Bald", "Blond_Hair", "Eyeglasses", "Male", "Smiling", "Wearing_Hat", "Young"]
 BETA = {"polymnist": 2.5, "mnist-svhn-text": 5.0, "celeba": 2.5}
+SETTINGS = {"latent_samples": 500, "seed": 0, "classifiers": f"default, version {JUDGES}"}
 EPOCHS = {"polymnist": 300, "mnist-svhn-text": 150, "celeba": 200}
 
 
@@ -69,7 +70,7 @@ def evaluation(made: Recipe, data: str, **changes: Any) -> dict[str, Any]:
         "dataset": {"name": data, "fingerprint": "0123456789abcdef", "split": "validation" if attributes else "test",
                     "count": 19867 if attributes else 10000},
         "modalities": names,
-        "settings": {"latent_samples": 500, "seed": 0},
+        "settings": SETTINGS,
         "chance": 0.2 if attributes else 0.1,
         "latent": {"metric": metric, "values": latent,
                    "per_label": {s: _spread(noise, v) for s, v in latent.items()} if attributes else {}},

@@ -11,7 +11,7 @@ from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import NAMED_LATER
 
-from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, study
+from made_runs import MST, SETTINGS, VIEWS, collection, evaluation, make_run, recipe, study
 
 
 def other_data(**changes: object) -> dict[str, object]:
@@ -51,7 +51,7 @@ def test_methods_are_named_and_bent_presets_are_not_the_method(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"settings": {"latent_samples": 100, "seed": 0}}, "setting latent_samples 100 (the others: 500)"),
+        ({"settings": SETTINGS | {"latent_samples": 100}}, "setting latent_samples 100 (the others: 500)"),
         ({"dataset": other_data(fingerprint="0123456789abcdef", count=500)}, "items 500 (the others: 10000)"),
     ],
 )

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmvae_cli.comparison.groups import Group, Member, different_classifiers
 from mmvae_cli.comparison.measures import Key, Stat, ceiling, of_group, of_run, stat, subsets
-from mmvae_cli.run.result import EvaluationResult
+from mmvae_cli.run.result import JUDGES, EvaluationResult
 
 from made_runs import VIEWS, collection, evaluation, make_run, recipe
 
@@ -87,3 +87,16 @@ def test_different_classifiers_are_told(tmp_path: Path) -> None:
     assert different_classifiers(groups) == [
         "coherence was judged by different classifiers of b (on real data 0.0000, 0.9600)"
     ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"classifiers": "default, version 3"}, "default, version 3"), ({}, "unknown")]
+)
+def test_judges_of_another_version_are_told(settings: dict[str, str], said: str, tmp_path: Path) -> None:
+    made = recipe("polymnist", VIEWS)
+    make_run(tmp_path, made, "polymnist", settings=settings)
+    (note,) = collection(tmp_path).notes
+    assert note == (f"coherence was judged by networks of another version ({said}; those of now: {JUDGES}): "
+                    "evaluate again")  # fmt: skip
+    make_run(tmp_path, made, "polymnist", folder="without", settings=settings, coherence=None)
+    assert collection(tmp_path / "without").notes == []
