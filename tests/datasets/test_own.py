@@ -480,7 +480,7 @@ def test_an_array_says_the_splits(arrays, tmp_path):
     ({"labels": np.ones((40, 2))}, "array labels: .* are no classes"),
     ({"split": np.array(["train"] * 40)}, "no item is in split test"),
     ({"split": np.array(["train", "half"] * 20)}, r"'half' \(item 2\) is no split"),
-    ({"rna": np.array([None] * 40)}, "cannot be read"),
+    ({"rna": np.array([None] * 40)}, "something else than arrays of numbers"),
 ])  # fmt: skip
 def test_arrays_that_are_refused(arrays, tmp_path, change, message):
     np.savez("data.npz", **(arrays | change))
@@ -491,8 +491,12 @@ def test_arrays_that_are_refused(arrays, tmp_path, change, message):
 
 def test_what_are_no_arrays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "data.npz").write_bytes(b"PK nothing")
+    (tmp_path / "data.npz").write_bytes(b"nothing of numpy")
     (tmp_path / "folder").mkdir()
-    for source, message in (("data.npz", "cannot be read"), ("folder", "has no .npy file"), ("none", "is not there")):
+    for source, message in (
+        ("data.npz", r"cannot be read \(it holds something else than arrays of numbers\)"),
+        ("folder", "has no .npy file"),
+        ("none", "is not there"),
+    ):
         with pytest.raises(DataProblem, match=message):
             make(verb="arrays", source=source)

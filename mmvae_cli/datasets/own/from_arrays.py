@@ -4,6 +4,8 @@ An item lacks a modality where ``NAME_present`` (N,) is false, a row of numbers 
 """
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -66,27 +68,27 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return {file.stem: _array(file) for file in files}
     if not path.is_file():
         raise DataProblem(f"{path} is not there", "give an .npz file or a folder of .npy files")
-    with reading(path):
-        try:
-            with np.load(path, allow_pickle=False) as found:
-                if not isinstance(found, np.lib.npyio.NpzFile):
-                    raise ValueError("it is no .npz file")
-                return {name: found[name] for name in found.files}
-        except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-            raise DataProblem(
-                f"{path} cannot be read ({str(error)[:100]})", "save plain arrays: numpy.savez"
-            ) from error
+    with _loading(path, "save plain arrays: numpy.savez"), np.load(path, allow_pickle=False) as found:
+        if not isinstance(found, np.lib.npyio.NpzFile):
+            raise ValueError("it is no .npz file")
+        return {name: found[name] for name in found.files}
 
 
 def _array(file: Path) -> np.ndarray:
-    with reading(file):
-        try:
-            array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise DataProblem(
-                f"{file} cannot be read ({str(error)[:100]})", "save a plain array: numpy.save"
-            ) from error
+    with _loading(file, "save a plain array: numpy.save"):
+        array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
     return array
+
+
+@contextmanager
+def _loading(path: Path, hint: str) -> Iterator[None]:
+    """A block in which numpy reads ``path``. It would advise to load unsafely whatever it does not know."""
+    with reading(path):
+        try:
+            yield
+        except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
+            why = "it holds something else than arrays of numbers" if "pickle" in str(error) else str(error)[:100]
+            raise DataProblem(f"{path} cannot be read ({why})", hint) from error
 
 
 def _check_rows(path: Path, arrays: dict[str, np.ndarray]) -> None:
