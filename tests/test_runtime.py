@@ -55,6 +55,12 @@ def test_a_gpu_that_was_asked_for_and_cannot_be_used_is_refused(unusable):
         runtime.pick_device("cuda")
 
 
+@pytest.mark.parametrize(("name", "why"), [("mps", "Apple's GPUs have no 64-bit floats"), ("gpu", "or cuda:N$")])
+def test_a_device_that_is_none_of_ours_is_refused_with_the_reason(name, why):
+    with pytest.raises(UsageProblem, match=why):
+        runtime.pick_device(name)
+
+
 def test_torch_without_cuda_beside_a_gpu_is_told(unusable, monkeypatch, capsys):
     monkeypatch.setattr(torch.version, "cuda", None)
     assert runtime.pick_device("auto") == torch.device("cpu")

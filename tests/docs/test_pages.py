@@ -53,5 +53,12 @@ def test_a_command_on_a_page_is_understood(words):
     assert recipe is None or recipe in PLACEHOLDERS or find(recipe).is_file()
 
 
+def test_torchrun_starts_the_installed_command():
+    """With -m it would start a clone that lies in the current folder."""
+    started = [words for page in PAGES for words in lines(page) if words[0] == "torchrun"]
+    assert started
+    assert all(words[words.index("--no-python") + 1] == "mmvae" for words in started)
+
+
 def test_commands_are_found_at_all():
     assert len(list(commands())) > 10
