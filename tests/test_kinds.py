@@ -18,6 +18,7 @@ from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import kinds
 from mmvae_cli.recipe.kinds import KINDS, Kind
+from mmvae_cli.recipe.networks import Network
 from mmvae_cli.store import ModalityInfo, batches
 from mmvae_cli.store import folder as store
 from mmvae_cli.store.text import ALPHABET
@@ -40,8 +41,13 @@ def signals(monkeypatch):
     """What a contributor writes for signals (B, 5): a kind, a network's line and its builder."""
     kind = Kind(("length",), ("normal", "laplace"), lambda rows: rows.float(), lambda x, characters: x, dtype="float32")
     monkeypatch.setitem(KINDS, "signal", kind)
-    monkeypatch.setitem(recipes.NETWORKS, "mlp5", ("signal", (5,)))
+    monkeypatch.setitem(recipes.NETWORKS, "mlp5", Network("signal", (5,)))
     monkeypatch.setitem(networks.BUILDERS, "mlp5", lambda spec, latent: (Trunk(), nn.Linear(latent, 5)))
+
+
+def test_what_recipes_declare_is_what_is_built():
+    assert set(recipes.NETWORKS) == set(networks.BUILDERS)
+    assert {network.classifier for network in recipes.NETWORKS.values()} - {None} == set(networks.CLASSIFIERS)
 
 
 def folder_of(path, alphabet=ALPHABET):

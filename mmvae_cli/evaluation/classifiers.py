@@ -10,9 +10,10 @@ from mmvae_cli.disk import sealed
 from mmvae_cli.evaluation import classifier_training
 from mmvae_cli.evaluation.classifier_training import Score
 from mmvae_cli.evaluation.encoding import Setting, from_all
-from mmvae_cli.model.networks import build_classifier, build_judge, classifier_scales
+from mmvae_cli.model.networks import build_classifier, build_judge
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure, Unreadable
+from mmvae_cli.recipe.networks import made_for
 from mmvae_cli.run.result import JUDGES
 
 SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
@@ -63,8 +64,9 @@ def _path(name: str, setting: Setting) -> Path:
 
 def width_of(setting: Setting, name: str) -> int | None:
     """The recipe's width of a modality's classifier; None where it is the paper's or where there is no choice."""
-    chosen = setting.protocol.classifiers == "released" and classifier_scales(setting.store.info.modalities[name])
-    return setting.spec.classifier_width if chosen else None
+    info = setting.store.info.modalities[name]
+    network = made_for(info.kind, info.shape) if setting.protocol.classifiers == "released" else None
+    return setting.spec.classifier_width if network and network.classifier_takes_width else None
 
 
 def _metric(setting: Setting) -> str:

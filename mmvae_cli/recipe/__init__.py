@@ -6,6 +6,7 @@ Every setting of the science lives here and can be overridden as ``KEY=VALUE``.
 from mmvae_cli.recipe.earlier import is_earlier
 from mmvae_cli.recipe.families import MAX_SUBSETS, Subsets, subset_list
 from mmvae_cli.recipe.methods import METHODS
+from mmvae_cli.recipe.networks import NETWORKS
 from mmvae_cli.recipe.reading import (
     dataset_folder,
     difference,
@@ -19,8 +20,6 @@ from mmvae_cli.recipe.reading import (
     validate,
 )
 from mmvae_cli.recipe.schema import (
-    NETWORKS,
-    SCALABLE,
     DatasetSpec,
     EvaluationSpec,
     MissingSpec,
@@ -35,7 +34,7 @@ from mmvae_cli.recipe.section import flatten
 from mmvae_cli.recipe.wording import setting
 
 __all__ = [
-    "MAX_SUBSETS", "METHODS", "NETWORKS", "SCALABLE", "DatasetSpec", "EvaluationSpec", "MissingSpec", "ModalitySpec",
+    "MAX_SUBSETS", "METHODS", "NETWORKS", "DatasetSpec", "EvaluationSpec", "MissingSpec", "ModalitySpec",
     "ModelSpec", "ObjectiveSpec", "Recipe", "Subsets", "TrainingSpec", "dataset_folder", "difference", "find",
     "flatten", "how_to_make", "is_earlier", "load", "load_resolved", "read", "setting", "shipped", "size_of",
     "subset_list", "that_matter", "validate",

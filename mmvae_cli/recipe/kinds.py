@@ -1,8 +1,9 @@
 """Kinds of data: what an image or a text is in a store, to a network and to a classifier. No torch at import time.
 
 A new kind is one entry of :data:`KINDS`. Its network is one file in ``model/networks`` and a line each in
-``recipe.NETWORKS`` and ``networks.BUILDERS``; a likelihood that is not there yet, one function and one line in
-``model/likelihood.py``; a picture of its own, a line in ``sampling/layout.py``, which otherwise prints numbers.
+``recipe/networks.py`` and ``model/networks/__init__.py``. A likelihood that is not there yet is one function and one
+line in ``model/likelihood.py``. A picture of its own is a line in ``sampling/layout.py``, which prints numbers of
+what it does not know.
 """
 
 from collections.abc import Callable

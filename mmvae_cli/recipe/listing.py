@@ -18,8 +18,9 @@ from mmvae_cli.recipe.families import SizeLimit
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.meanings import MEANINGS
 from mmvae_cli.recipe.methods import METHODS
+from mmvae_cli.recipe.networks import MLP, NETWORKS, TEXT, Network
 from mmvae_cli.recipe.reading import read, shipped, validate
-from mmvae_cli.recipe.schema import MLP, NETWORKS, SCALABLE, TEXT, MissingSpec, ModalitySpec, Recipe
+from mmvae_cli.recipe.schema import MissingSpec, ModalitySpec, Recipe
 
 OF_PRIVATE = ("modalities.*.private_weight", "objective.beta_private")
 UNSAID = ("modalities.*.scale", *OF_PRIVATE)
@@ -153,13 +154,12 @@ def methods() -> dict[str, str]:
 
 def networks() -> dict[str, str]:
     """Every network with the data it is for."""
-    return {name: _network(name) for name in NETWORKS}
+    return {name: _described(network) for name, network in NETWORKS.items()}
 
 
-def _network(name: str) -> str:
-    kind, shape = NETWORKS[name]
-    size = "of any shape" if shape is None else f"of shape {list(shape)}"
-    return f"{kind} {size}" + (", takes a width" if name in SCALABLE else "")
+def _described(network: Network) -> str:
+    size = "of any shape" if network.shape is None else f"of shape {list(network.shape)}"
+    return f"{network.kind} {size}" + (", takes a width" if network.takes_width else "")
 
 
 def likelihoods() -> dict[str, str]:

@@ -17,6 +17,7 @@ from mmvae_cli.recipe.choices import Chosen, Estimator, Fusion, LatentFamily, Pr
 from mmvae_cli.recipe.families import Subsets
 from mmvae_cli.recipe.kinds import KINDS, SCALED
 from mmvae_cli.recipe.methods import METHODS
+from mmvae_cli.recipe.networks import MLP, NETWORKS, TEXT, Network
 from mmvae_cli.recipe.section import Problems, Section, choice, flatten, one_of
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
@@ -36,30 +37,8 @@ class DatasetSpec(Section):
     name: str = Field(min_length=1, max_length=4096)
 
 
-# network name -> (kind of data, shape it is made for; None: the recipe says)
-NETWORKS: dict[str, tuple[str, tuple[int, ...] | None]] = {
-    "image28": ("image", (3, 28, 28)),
-    "conv": ("image", None),
-    "conv_bn": ("image", None),
-    "resnet28": ("image", (3, 28, 28)),
-    "mnist": ("image", (1, 28, 28)),
-    "svhn": ("image", (3, 32, 32)),
-    "text8": ("text", (8,)),
-    "face64": ("image", (3, 64, 64)),
-    "text256": ("text", (256,)),
-    "text": ("text", None),
-    "mlp": ("vector", None),
-}
 OWN = "own."
 """What the names of the user's own networks begin with; the rest is a function of the file given by --code."""
-SCALABLE = ("image28", "conv", "conv_bn", "face64", "text256", "text", "mlp")
-"""Networks with a ``width``: hidden units of image28, conv and conv_bn (null: as many as latent dimensions, as in the
-released code), channels after the first convolution of face64 and text256 (null: the paper's 128), channels of
-the characters of text, hidden units of each layer of mlp."""
-MLP = {"width": 512, "depth": 2, "dropout": 0.0, "layer_norm": False}
-"""What the network mlp is where the recipe does not say it; depth, dropout and layer_norm are its alone."""
-TEXT = {"width": 64, "characters": 71}
-"""The same of the network text; characters is its alone."""
 
 
 class ModalitySpec(Section):
@@ -82,11 +61,11 @@ class ModalitySpec(Section):
         network = given.get("network") if isinstance(given, dict) else None
         if not isinstance(network, str):
             return given
-        kind, shape = NETWORKS.get(network, ("image", None))  # an unknown network is reported by its own field alone
-        if network.startswith(OWN):
-            kind = _kind_of_own(given.get("shape"), given.get("likelihood"))
-        usual: dict[str, Any] = {"shape": shape, "likelihood": KINDS[kind].likelihoods[0]}
-        usual |= {"scale": KINDS[kind].scale} if (given.get("likelihood") or usual["likelihood"]) in SCALED else {}
+        made = NETWORKS.get(network, Network("image"))  # an unknown network is reported by its own field alone
+        of_own = network.startswith(OWN)
+        kind = KINDS[_kind_of_own(given.get("shape"), given.get("likelihood")) if of_own else made.kind]
+        usual: dict[str, Any] = {"shape": made.shape, "likelihood": kind.likelihoods[0]}
+        usual |= {"scale": kind.scale} if (given.get("likelihood") or usual["likelihood"]) in SCALED else {}
         usual |= MLP if network == "mlp" else TEXT if network == "text" else {}
         return given | {key: value for key, value in usual.items() if given.get(key) is None}
 
@@ -97,7 +76,7 @@ class ModalitySpec(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModalitySpec":
-        fixed, kind = None if self.is_own else NETWORKS[self.network][1], KINDS[self.kind]
+        fixed, kind = None if self.is_own else NETWORKS[self.network].shape, KINDS[self.kind]
         if self.likelihood not in kind.likelihoods:
             raise ValueError(f"likelihood: {choice(self.likelihood, kind.likelihoods)}, which suit {self.kind} data")
         if self.scale is not None and self.likelihood not in SCALED:
@@ -111,10 +90,9 @@ class ModalitySpec(Section):
             raise ValueError(f"shape: network {self.network!r} is made for {list(fixed)}")
         if len(self.shape) != len(kind.sides):
             raise ValueError(f"shape: [{', '.join(kind.sides)}] for {self.kind} data")
-        if self.width is not None and self.network not in SCALABLE and not self.is_own:
-            raise ValueError(
-                f"width: network {self.network!r} has one size only; {' and '.join(SCALABLE)} take a width"
-            )
+        if self.width is not None and not self.is_own and not NETWORKS[self.network].takes_width:
+            several = [name for name, network in NETWORKS.items() if network.takes_width]
+            raise ValueError(f"width: network {self.network!r} has one size only; {' and '.join(several)} take a width")
         for network, its in (("mlp", MLP), ("text", TEXT)):
             given = [key for key in its if key != "width" and getattr(self, key) is not None]
             if given and self.network != network and not self.is_own:
@@ -128,7 +106,7 @@ class ModalitySpec(Section):
 
     @property
     def kind(self) -> str:
-        return _kind_of_own(self.shape, self.likelihood) if self.is_own else NETWORKS[self.network][0]
+        return _kind_of_own(self.shape, self.likelihood) if self.is_own else NETWORKS[self.network].kind
 
 
 def _kind_of_own(shape: Any, likelihood: Any) -> str:

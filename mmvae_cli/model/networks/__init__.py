@@ -1,7 +1,8 @@
 """Networks by the name a recipe uses. A trunk maps data to features (B, F); a decoder maps latents (B, D) to the
-parameters of a likelihood. A new kind of network is one function here and one line in ``recipe.NETWORKS``."""
+parameters of a likelihood. A new kind of network is one function here and one line in ``recipe.networks``."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from mmvae_cli.model.networks import halving, image, judges, mlp, mst, residual,
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import ModalitySpec
 from mmvae_cli.recipe.kinds import KINDS
+from mmvae_cli.recipe.networks import made_for
 from mmvae_cli.store import ModalityInfo
 
 Builder = Callable[[ModalitySpec, int], tuple[nn.Module, nn.Module]]
@@ -19,7 +21,7 @@ posterior only: where there are private latents, the builder is asked for anothe
 BUILDERS: dict[str, Builder] = {
     "image28": image.conv_pair,
     "conv": image.conv_pair,
-    "conv_bn": image.normalised_conv_pair,
+    "conv_bn": partial(image.conv_pair, normalised=True),
     "resnet28": residual28.residual_pair,
     "mnist": mst.digit_pair,
     "svhn": mst.house_number_pair,
@@ -84,21 +86,17 @@ class WithParameter(nn.Module):
         return torch.stack([output, self.logarithm.expand_as(output)], -1)
 
 
-_CLASSIFIERS: dict[tuple[str, tuple[int, ...]], Callable[[int], nn.Module]] = {
-    ("image", mst.DIGIT): mst.MnistClassifier,
-    ("image", mst.HOUSE_NUMBER): mst.HouseNumberClassifier,
-    ("text", mst.WORD): mst.WordClassifier,
-}
-_SCALABLE_CLASSIFIERS: dict[tuple[str, tuple[int, ...]], Callable[[int, int], nn.Module]] = {
-    ("image", residual.FACE): residual.FaceClassifier,
-    ("text", residual.LONG_TEXT): residual.LongTextClassifier,
-}
-"""(kind, shape) -> the paper's network for such data; the scalable ones are built from a width, too."""
+Classifier = Callable[[ModalityInfo, int, int | None], nn.Module]
+"""(modality, labels, width, where there is a choice; None is the paper's) -> one of the paper's classifiers."""
 
-
-def classifier_scales(info: ModalityInfo) -> bool:
-    """Whether the classifier of such a modality comes in several widths."""
-    return (info.kind, info.shape) in _SCALABLE_CLASSIFIERS
+CLASSIFIERS: dict[str, Classifier] = {
+    "digit": lambda info, labels, width: image.DigitClassifier(info.shape, labels),
+    "mnist": lambda info, labels, width: mst.MnistClassifier(labels),
+    "svhn": lambda info, labels, width: mst.HouseNumberClassifier(labels),
+    "text8": lambda info, labels, width: mst.WordClassifier(labels),
+    "face64": lambda info, labels, width: residual.FaceClassifier(width or residual.PAPER_WIDTH, labels),
+    "text256": lambda info, labels, width: residual.LongTextClassifier(width or residual.PAPER_WIDTH, labels),
+}
 
 
 def build_judge(info: ModalityInfo, labels: int) -> nn.Module:
@@ -116,13 +114,11 @@ def build_judge(info: ModalityInfo, labels: int) -> nn.Module:
 def build_classifier(info: ModalityInfo, labels: int, width: int | None = None) -> nn.Module:
     """The paper's network for the same purpose: of its own modalities, and PolyMNIST's for other images. ``width``
     matters to those that scale; None is the paper's."""
-    if (scalable := _SCALABLE_CLASSIFIERS.get((info.kind, info.shape))) is not None:
-        return scalable(width or residual.PAPER_WIDTH, labels)
-    if (chosen := _CLASSIFIERS.get((info.kind, info.shape))) is not None:
-        return chosen(labels)
-    if info.kind != "image" or min(info.shape[1:]) < image.DigitClassifier.SMALLEST:
+    network = made_for(info.kind, info.shape)
+    name = network and network.classifier
+    if name is None or (name == "digit" and min(info.shape[1:]) < image.DigitClassifier.SMALLEST):
         raise UsageProblem(
             f"the paper has no classifier for {info.kind} of shape {list(info.shape)}",
             "judge by other networks: evaluation.classifiers: default",
         )
-    return image.DigitClassifier(info.shape, labels)
+    return CLASSIFIERS[name](info, labels, width)

@@ -9,22 +9,20 @@ from mmvae_cli.recipe import ModalitySpec
 Size = tuple[int, int]
 
 
-def conv_pair(spec: ModalitySpec, latent: int) -> tuple[nn.Module, nn.Module]:
-    """Trunk and decoder of ``image28`` and ``conv``: three stride-2 convolutions and their mirror image."""
+def conv_pair(spec: ModalitySpec, latent: int, *, normalised: bool = False) -> tuple[nn.Module, nn.Module]:
+    """Trunk and decoder of ``image28`` and ``conv``: three stride-2 convolutions and their mirror image.
+
+    ``normalised``: those of ``conv_bn``, with batch normalisation before every hidden ReLU of a convolution. They are
+    not the paper's: for short runs, as they learn in fewer steps.
+    """
     assert spec.shape is not None
     channels, height, width = spec.shape
-    return ConvTrunk(channels, (height, width), spec.width or latent), ConvDecoder(channels, (height, width), latent)
+    trunk = ConvTrunk(channels, (height, width), spec.width or latent, normalised)
+    return trunk, ConvDecoder(channels, (height, width), latent, normalised)
 
 
-def normalised_conv_pair(spec: ModalitySpec, latent: int) -> tuple[nn.Module, nn.Module]:
-    """The networks of ``conv_bn``: those of ``conv`` with batch normalisation before every hidden ReLU of a
-    convolution. Not the paper's: for short runs, as it learns in fewer steps."""
-    trunk, decoder = conv_pair(spec, latent)
-    for network, hidden in ((trunk, ("conv1", "conv2", "conv3")), (decoder, ("conv1", "conv2"))):
-        for name in hidden:
-            convolution = getattr(network, name)
-            setattr(network, name, nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels)))
-    return trunk, decoder
+def _stage(convolution: nn.Conv2d | nn.ConvTranspose2d, normalised: bool) -> nn.Module:
+    return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels)) if normalised else convolution
 
 
 def _halvings(size: Size) -> list[Size]:
@@ -38,12 +36,12 @@ def _halvings(size: Size) -> list[Size]:
 class ConvTrunk(nn.Module):
     """(B, C, H, W) -> (B, F); ``hidden`` is the latent size in the released networks."""
 
-    def __init__(self, channels: int, size: Size, hidden: int) -> None:
+    def __init__(self, channels: int, size: Size, hidden: int, normalised: bool = False) -> None:
         super().__init__()
         height, width = _halvings(size)[-1]
-        self.conv1 = nn.Conv2d(channels, 32, 3, 2, 1)
-        self.conv2 = nn.Conv2d(32, 64, 3, 2, 1)
-        self.conv3 = nn.Conv2d(64, 128, 3, 2, 1)
+        self.conv1 = _stage(nn.Conv2d(channels, 32, 3, 2, 1), normalised)
+        self.conv2 = _stage(nn.Conv2d(32, 64, 3, 2, 1), normalised)
+        self.conv3 = _stage(nn.Conv2d(64, 128, 3, 2, 1), normalised)
         self.linear = nn.Linear(128 * height * width, hidden)
         self.features = hidden
 
@@ -57,13 +55,13 @@ class ConvTrunk(nn.Module):
 class ConvDecoder(nn.Module):
     """(B, D) -> (B, C, H, W), unbounded location."""
 
-    def __init__(self, channels: int, size: Size, latent: int) -> None:
+    def __init__(self, channels: int, size: Size, latent: int, normalised: bool = False) -> None:
         super().__init__()
         sizes = _halvings(size)
         self.start = (128, *sizes[-1])
         self.linear = nn.Linear(latent, 128 * sizes[-1][0] * sizes[-1][1])
-        self.conv1 = _double(128, 64, sizes[3], sizes[2])
-        self.conv2 = _double(64, 32, sizes[2], sizes[1])
+        self.conv1 = _stage(_double(128, 64, sizes[3], sizes[2]), normalised)
+        self.conv2 = _stage(_double(64, 32, sizes[2], sizes[1]), normalised)
         self.conv3 = _double(32, channels, sizes[1], sizes[0])
 
     def forward(self, z: Tensor) -> Tensor:
