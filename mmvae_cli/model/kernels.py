@@ -1,4 +1,4 @@
-"""What is written for speed, beside its plain twin: the KLs of all components without keeping the components."""
+"""Written for speed: the KLs of all components, without keeping the components."""
 
 from typing import Any, NamedTuple
 
@@ -23,9 +23,12 @@ class ComponentKLs(NamedTuple):
 def component_kls(experts: Gaussian, family: Family) -> ComponentKLs:
     """The KLs of all products of the family: experts (M, B, D) -> (S, B), and their mean (B,).
 
-    Equals ``family.components(experts).kl_to_prior()``; works through batch and dimensions in chunks and takes the
-    gradient of the mean in the same pass, so that the (S, B, D) tensors never exist as a whole and nothing is computed
-    twice: 1,023 subsets cost time, not memory.
+    The plain twin is ``family.components(experts).kl_to_prior()``, which a compiler gets
+    (tests/model/test_fusion.py: test_chunked_kls_and_gradients_equal_the_plain_ones). Here batch and dimensions are
+    worked through in chunks, and the gradient of the mean is taken in the same pass. So the (S, B, D) tensors never
+    exist as a whole, and 1,023 subsets cost time, not memory.
+
+    PolyMNIST's 31 components with their gradient: 31 -> 13 ms a step (docs/performance.md).
     """
     if torch.compiler.is_compiling():
         kls = family.components(experts).kl_to_prior()

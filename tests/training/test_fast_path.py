@@ -8,7 +8,7 @@ import torch
 from torch.distributions import Laplace, Normal, kl_divergence
 
 from mmvae_cli.model import bound, objective
-from mmvae_cli.model.networks.image import BiasApart, Subpixel
+from mmvae_cli.model.networks.fast_layers import BiasApart, Subpixel
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.training.step import RESULTS, Step, make_optimizer

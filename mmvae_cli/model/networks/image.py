@@ -1,9 +1,9 @@
 """Convolutional networks for images: PolyMNIST's (equations 8.1), and the same for any other size."""
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmvae_cli.model.networks.fast_layers import BiasApart, Subpixel
 from mmvae_cli.recipe import ModalitySpec
 
 Size = tuple[int, int]
@@ -76,33 +76,6 @@ def _double(inside: int, outside: int, small: Size, large: Size) -> nn.ConvTrans
     extra = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)
     kind = BiasApart if inside >= 64 else Subpixel if outside <= 4 else nn.ConvTranspose2d
     return kind(inside, outside, 3, 2, 1, output_padding=extra)
-
-
-class BiasApart(nn.ConvTranspose2d):
-    """A transposed convolution that adds its bias afterwards: with many channels, oneDNN's CPU kernel takes 2 (fp32) to
-    7 times (bf16) as long with the bias inside; with few channels the extra pass costs more than it saves."""
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        assert self.bias is not None
-        assert not isinstance(self.padding, str)
-        product = F.conv_transpose2d(x, self.weight, None, self.stride, self.padding, self.output_padding)
-        return product + self.bias.to(product.dtype)[:, None, None]
-
-
-class Subpixel(nn.ConvTranspose2d):
-    """A doubling transposed convolution to few channels. On a CPU, without gradients or in bfloat16, it is computed as
-    a 2x2 convolution to the four pixels under each input pixel: with 3 channels the vectors of the usual kernel are
-    empty for the most part. In fp32 with gradients the usual one is the faster."""
-
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if x.device.type != "cpu" or (torch.is_grad_enabled() and x.dtype == torch.float32):
-            return super().forward(x, output_size)
-        assert self.bias is not None
-        height, width = (2 * side - 1 + extra for side, extra in zip(x.shape[2:], self.output_padding, strict=True))
-        taps = F.pad(self.weight, (1, 0, 1, 0)).unflatten(3, (2, 2)).unflatten(2, (2, 2)).flip(2, 4)
-        kernel = taps.permute(1, 3, 5, 0, 2, 4).flatten(0, 2)  # (4C, inside, 2, 2): row and column of the pixel last
-        pixels = F.conv2d(x, kernel, self.bias.repeat_interleave(4), padding=1)[:, :, 1:, 1:]
-        return F.pixel_shuffle(pixels, 2)[:, :, :height, :width]
 
 
 class DigitClassifier(nn.Module):

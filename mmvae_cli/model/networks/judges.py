@@ -82,8 +82,9 @@ class VectorJudge(nn.Module):
 class _Stage(nn.Module):
     """Convolution without a bias, batch normalisation, ReLU.
 
-    In evaluation the normalisation is a factor of the convolution's weights and a bias, so that what it needs is done
-    once and not for every pixel: 43 instead of 52 ms for 1,024 pictures of 28x28 and one thread of an EPYC.
+    For speed, evaluation folds the normalisation into the convolution's weights and bias, once for all pixels. Its
+    plain twin is what training computes (test_a_folded_stage_is_convolution_and_normalisation). 1,024 pictures of
+    28x28, one thread of an EPYC: 52 -> 43 ms.
     """
 
     def __init__(self, convolution: nn.Conv1d | nn.Conv2d, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
