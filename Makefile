@@ -65,7 +65,7 @@ docs: .venv/installed
 	$(BIN)/python docs/generate.py
 
 pictures: .venv/installed
-	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/pictures.py $(wildcard $(DEMO)/runs)
 
 bench: .venv/installed
 	$(BIN)/python tests/benchmarks/run.py --out bench

@@ -1,6 +1,9 @@
-"""Draws the pictures of README and docs into docs/pictures: ``make pictures``."""
+"""Draws the pictures of README and docs into docs/pictures: ``make pictures``, after ``make demo``."""
 
 import ast
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -76,6 +79,28 @@ def house() -> str:
     )
 
 
+def of_the_demo(runs: Path, into: Path) -> None:
+    """What ``mmvae sample`` and ``mmvae compare`` draw of the demo's runs, and the report as a browser shows it."""
+    report = HERE.parent / "build" / "pictures"
+    command = [sys.executable, "-m", "mmvae_cli", "compare", str(runs), "--format", "html", "--out", str(report)]
+    subprocess.run([*command, "--force", "--quiet"], check=True)
+    chosen = {
+        "curves.png": report / "comparison-by-number-of-inputs.png",
+        "same-digits.png": report / "comparison-same-items-m0_given_m1.png",
+        "latent.png": runs / "quickstart-seed0" / "figures" / "latent.png",
+        "prior.png": runs / "quickstart-seed0" / "figures" / "prior.png",
+    }
+    for name, path in chosen.items():
+        shutil.copyfile(path, into / name)
+    if browser := shutil.which("chromium") or shutil.which("google-chrome"):
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=1280,1250"]
+        picture = f"--screenshot={into / 'report.png'}"
+        subprocess.run([*command, picture, (report / "comparison.html").as_uri()], check=True, capture_output=True)
+
+
 if __name__ == "__main__":
-    (HERE / "pictures").mkdir(exist_ok=True)
-    (HERE / "pictures" / "house.svg").write_text(house(), encoding="utf-8")
+    pictures = HERE / "pictures"
+    pictures.mkdir(exist_ok=True)
+    (pictures / "house.svg").write_text(house(), encoding="utf-8")
+    if len(sys.argv) > 1:
+        of_the_demo(Path(sys.argv[1]), pictures)
