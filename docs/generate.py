@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 COMMANDS = (
     "", "make-dataset", "make-dataset polymnist", "make-dataset mnist-svhn-text", "make-dataset celeba",
     "make-dataset table", "make-dataset arrays", "make-dataset anndata",
-    "train", "evaluate", "sample", "compare",
+    "train", "evaluate", "sample", "compare", "export",
 )  # fmt: skip
 MADE = "<!-- made by `make docs` from the code: change the code instead -->"
 

@@ -1,4 +1,4 @@
-"""The Typer app: five verbs. Each parses, calls one function, prints. No torch at import time."""
+"""The Typer app: six verbs. Each parses, calls one function, prints. No torch at import time."""
 
 import json
 import os
@@ -78,6 +78,17 @@ class Launch(StrEnum):
     slurm = "slurm"
 
 
+class Target(StrEnum):
+    """What ``export`` writes."""
+
+    latents = "latents"
+    csv = "csv"
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
+    hub = "hub"
+
+
 class Kind(StrEnum):
     """What ``sample`` draws."""
 
@@ -99,7 +110,7 @@ DrawnFrom = Annotated[
     Drawn | None, typer.Option("--sampler", help="What z is drawn from when nothing is given: prior, or gmm, a mixture "
                                "fitted to encoded training items. Default: the recipe's.", show_default=False)
 ]  # fmt: skip
-Run = Annotated[Path, path_option("--ckpt", help="Run folder.")]
+Run = Annotated[Path, path_option("--ckpt", help="Run folder, or hf://USER/NAME.")]
 Code = Annotated[
     Path | None, path_option("--code", help="File of your own networks (own.NAME in the recipe); it is run.")
 ]
@@ -183,6 +194,13 @@ def train(
     ))  # fmt: skip
 
 
+def _fetched(place: Path) -> Path:
+    """A run's folder; of an address on the hub, where it is fetched to."""
+    from mmvae_cli.run import shared
+
+    return shared.fetched(place) if shared.is_address(place) else place
+
+
 @app.command()
 def evaluate(
     ckpt: Run,
@@ -222,7 +240,7 @@ def evaluate(
     from mmvae_cli.run import result
     from mmvae_cli.run.layout import Run
 
-    wanted = result.metrics(metrics)
+    ckpt, wanted = _fetched(ckpt), result.metrics(metrics)
     Run(ckpt).recipe()  # what is mistyped is refused before torch is loaded, which takes seconds
     from mmvae_cli.evaluation import command
 
@@ -278,8 +296,8 @@ def sample(
 
     wish = Wish(kind and kind.value, given, target, tuple(text or ()))
     made = command.run(
-        ckpt, wish, count=count, seed=seed, chosen=checkpoint, out=out, force=force, data_dir=data_dir, device=device,
-        verify=verify, drawn_from=sampler and sampler.value, code=code, paper=paper,
+        _fetched(ckpt), wish, count=count, seed=seed, chosen=checkpoint, out=out, force=force, data_dir=data_dir,
+        device=device, verify=verify, drawn_from=sampler and sampler.value, code=code, paper=paper,
     )  # fmt: skip
     console.result(json.dumps(made) if as_json else made["path"])
 
@@ -338,6 +356,51 @@ def compare(
 
     kind = comparison.known_format(format, as_json)
     console.result(comparison.compare(runs, kind, out, force, protocol, sampler and sampler.value, paper))
+
+
+@app.command("export")
+def export(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", parser=paths.expanded, help="Run folders, or hf://USER/NAME; for csv "
+                                   "and trackers also folders of runs.")
+    ],
+    to: Annotated[
+        Target, typer.Option("--to", help="latents: the posteriors of a split; csv: a row for each run; tensorboard, "
+                             "wandb, mlflow: curves, scores and figures; hub: a folder to share.")
+    ],
+    out: Annotated[
+        Path | None, path_option(help="What to write. latents: an .npz, .csv or .h5ad [RUN/latents.SPLIT.npz]; csv: a "
+                                 "file [standard output]; tensorboard [RUN/tensorboard], wandb and mlflow [here], hub "
+                                 "[hub/NAME]: a folder.")
+    ] = None,
+    given: Annotated[
+        str | None, typer.Option(help="latents: observed modalities, comma-separated [all].", metavar="NAMES")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="latents: train, test or validation; default: the recipe's.", show_default=False)
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="USER/NAME", help="hub: upload the folder to this repository.")
+    ] = None,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="tensorboard, wandb, mlflow: go on while a run is being trained.")
+    ] = False,
+    checkpoint: Checkpoint = None, code: Code = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    device: Device = "auto", data_dir: DataDir = DATA_DIR, quiet: Quiet = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Take runs to other programs.
+
+    \b
+    mmvae export runs/polymnist_mopoe-seed0 --to latents --given m0,m1 --out latents.csv
+    mmvae export runs --to csv --out runs.csv
+    mmvae export runs/polymnist_mopoe-seed0 --to tensorboard --follow
+    mmvae export runs/polymnist_mopoe-seed0 --to hub --push USER/NAME
+    """
+    from mmvae_cli.export import command
+
+    wish = command.Wish(to.value, out, given, split, checkpoint, force, push, follow, code)
+    console.result(command.run([_fetched(run) for run in runs], wish, data_dir=data_dir, device=device))
 
 
 def main() -> None:

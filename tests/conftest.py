@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [
-    str(HERE / name) for name in ("support", "model", "training", "hostile", "fuzz", "datasets", "comparison")
-]
+FOLDERS = ("support", "model", "training", "sampling", "comparison", "hostile", "fuzz", "datasets")
+sys.path[:0] = [str(HERE / name) for name in FOLDERS]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONSAFEPATH"] = "1"  # the programs that tests start run the installed code, whatever folder they are in
 

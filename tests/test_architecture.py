@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "mmvae_cli"
 FLOORS = [
     {"process"}, {"disk", "compute"}, {"recipe"}, {"store", "drawing"}, {"model", "datasets"}, {"run"},
-    {"training", "study", "evaluation", "sampling", "comparison"}, {"cli"}, {"__main__"},
+    {"training", "study", "evaluation", "sampling", "comparison"}, {"export"}, {"cli"}, {"__main__"},
 ]  # fmt: skip
 """From the ground up: a room imports from the floors below its own, never from a neighbour on its floor."""
 WITHOUT_TORCH = {"process", "disk", "recipe", "study", "comparison"}
@@ -102,7 +102,8 @@ def loaded_by(module: str) -> set[str]:
 @pytest.mark.parametrize(
     "module",
     ["mmvae_cli.cli", "mmvae_cli.comparison.compare", "mmvae_cli.datasets.polymnist.build", "mmvae_cli.recipe",
-     "mmvae_cli.training.command", "mmvae_cli.study.launch", "mmvae_cli.sampling.command"],
+     "mmvae_cli", "mmvae_cli.export.command", "mmvae_cli.training.command", "mmvae_cli.study.launch",
+     "mmvae_cli.sampling.command"],
 )  # fmt: skip
 def test_torch_is_not_loaded_by(module):
     loaded = loaded_by(module)
@@ -115,6 +116,7 @@ def test_torch_is_not_loaded_by(module):
     ("train quickstart --data-dir nowhere", "no dataset"), ("train quickstart --seeds 0 lr=1", "unknown key"),
     ("evaluate --ckpt nowhere", "nowhere is no run"), ("evaluate --ckpt nowhere --metrics typo", "--metrics 'typo'"),
     ("sample --ckpt nowhere", "nowhere is no run"),
+    ("export nowhere --to latents", "nowhere is no run"), ("export nowhere --to csv", "no run can be read"),
 ])  # fmt: skip
 def test_what_is_mistyped_is_refused_before_torch_is_loaded(words, message, tmp_path):
     code = f"""import sys
@@ -143,5 +145,5 @@ def test_help_is_instant():
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         assert done.returncode == 0
-        assert all(verb in done.stdout for verb in ("make-dataset", "train", "evaluate", "sample", "compare"))
+        assert all(verb in done.stdout for verb in ("make-dataset", "train", "evaluate", "sample", "compare", "export"))
     assert min(seconds) < 1.0, f"mmvae --help took {min(seconds):.2f} s"

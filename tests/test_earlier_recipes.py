@@ -29,6 +29,7 @@ def as_0_1(method: str, **changes: Any) -> dict[str, Any]:
         "component_choice": "stratified",
         "kl": "components",
     }
+    content["training"]["tensorboard"] = False
     for key, value in changes.items():
         section, _, name = key.partition("__")
         content[section][name] = value
@@ -48,6 +49,7 @@ def test_keys_that_say_nothing_are_left_out_of_a_resolved_recipe_that_has_them(t
     for spec in content["modalities"].values():
         spec.update(scale=0.75, private_weight=1.0)
     content["objective"]["beta_private"], content["model"]["prior_expert"] = 1.0, "full"
+    content["training"]["tensorboard"] = True
     assert run_of(content, tmp_path / "run").recipe() == recipe
     assert recipe.model.prior_expert == "none"
 

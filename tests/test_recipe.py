@@ -122,7 +122,8 @@ def test_the_settings_of_other_papers(method, network, latent, beta, training):
         ("training.nesterov=1", r"training.nesterov: unknown key$"),
         ("model.latent_dim=x", r"model.latent_dim: has to be a whole number, not 'x'"),
         ("model.latent_dim=0", r"model.latent_dim: has to be 1 or more, not 0"),
-        ("training.tensorboard=[]", r"training.tensorboard: has to be true or false, not \[\]"),
+        ("modalities.m0.layer_norm=[]", r"modalities.m0.layer_norm: has to be true or false, not \[\]"),
+        ("training.tensorboard=true", r"training.tensorboard: is gone: mmvae export RUN --to tensorboard --follow"),
         ("name=a b", r"name: has to be a name \(letters.*64 at most\), not 'a b'"),
         ("training.learning_rate=.nan", r"training.learning_rate: .*finite"),
         ("training.learning_rate=-1", r"training.learning_rate: has to be greater than 0, not -1"),
@@ -197,7 +198,7 @@ def test_every_spelling_of_a_number_is_a_number(text):
 
 @pytest.mark.parametrize(("override", "key", "value"), [
     ("training.compile=off", "training.compile", "off"), ("training.seed=010", "training.seed", 10),
-    ("training.tensorboard=true", "training.tensorboard", True),
+    ("model.learn_prior=false", "model.learn_prior", False),
 ])  # fmt: skip
 def test_words_and_numbers_mean_what_they_say(override, key, value, tmp_path):
     """Not as in YAML 1.1, where off is false and 010 is 8; what is written reads back the same."""

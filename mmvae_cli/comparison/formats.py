@@ -164,7 +164,7 @@ def tidy_csv(comparison: Comparison) -> str:
          "stand_in", "differing", "chance", "ceiling"]
     )  # fmt: skip
     for content in comparison.contents:
-        writer.writerows([_csv(value) for value in row] for row in _csv_rows(content))
+        writer.writerows([csv_cell(value) for value in row] for row in _csv_rows(content))
     return out.getvalue()
 
 
@@ -193,7 +193,7 @@ def _exact(value: float | None) -> str:
     return "" if value is None else repr(value)
 
 
-def _csv(value: Any) -> str:
+def csv_cell(value: Any) -> str:
     """A name that a spreadsheet would take for a formula gets a quote in front; numbers stay numbers."""
     text = plain(value)
     number = re.fullmatch(r"-?[0-9.]+(e[-+]?[0-9]+)?", text)

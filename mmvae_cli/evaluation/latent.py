@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmvae_cli.evaluation.encoding import BLOCK, NOBODY_HAS_ALL, Data, Experts, Setting, blocks, from_all, rows_having
 from mmvae_cli.evaluation.scores import answers, average_precisions, constant, mean_of, right
+from mmvae_cli.model.distributions import Distribution, at
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
 from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Value
@@ -96,11 +97,15 @@ def training_pool(setting: Setting) -> Experts:
 
 
 @torch.no_grad()
-def _means(setting: Setting, experts: Experts, subset: Subset) -> Tensor:
-    """Means (b, D) of one subset's posteriors; where a block has fewer rows than the mixture has components, which
-    ones it gets is a function of the seed."""
+def posterior(setting: Setting, experts: Experts, subset: Subset) -> Distribution:
+    """One subset's posteriors (b, D); where a block has fewer rows than the mixture has components, which ones it gets
+    is a function of the seed."""
     torch.manual_seed(setting.seed(f"latent {setting.name_of(subset)} {int(experts.items[0])}"))
-    return setting.posteriors(experts, [subset]).mean[0]
+    return at(setting.posteriors(experts, [subset]), 0)
+
+
+def _means(setting: Setting, experts: Experts, subset: Subset) -> Tensor:
+    return posterior(setting, experts, subset).mean
 
 
 def _fit_classes(x: np.ndarray, y: np.ndarray, setting: Setting) -> tuple[np.ndarray, np.ndarray]:

@@ -19,6 +19,11 @@ class Failure(Exception):
         super().__init__(message)
         self.hint = hint
 
+    @property
+    def __notes__(self) -> list[str]:  # type: ignore[override]
+        """The hint, where Python shows the error itself: in a notebook."""
+        return [f"hint: {self.hint}"] if self.hint else []
+
 
 class UsageProblem(Failure):
     """A wrong command, recipe or override."""

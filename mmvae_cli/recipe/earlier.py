@@ -40,7 +40,10 @@ def translated(content: dict[str, Any]) -> dict[str, Any]:
 
 def without_idle(content: Any) -> Any:
     """A resolved recipe without the keys that say nothing, which earlier versions wrote out: the scale of a likelihood
-    that has none, the weights of private latents that are not there, a prior expert of no component."""
+    that has none, the weights of private latents that are not there, a prior expert of no component; and whether
+    training wrote TensorBoard's files."""
+    with suppress(KeyError, TypeError, ValueError, AttributeError):
+        content = content | {"training": {k: v for k, v in content["training"].items() if k != "tensorboard"}}
     with suppress(KeyError, TypeError, ValueError, AttributeError):  # validation says what is wrong
         model, private = content["model"], content["model"]["private_dim"]
         content = content | {"modalities": {

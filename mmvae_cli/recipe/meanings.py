@@ -72,7 +72,6 @@ MEANINGS: dict[str, str] = {
     "training.checkpoint_every": "Epochs from one checkpoint to the next.",
     "training.keep_checkpoints": "How many checkpoints stay.",
     "training.log_every": "Steps that a line of metrics.jsonl averages.",
-    "training.tensorboard": "Also write TensorBoard's files; needs the extra of that name.",
     "training.missing.rate": "The probability with which each modality is taken from a training item, the same ones in "
     "every epoch. No item loses everything (equations 2.5).",
     "training.missing.keep": "Modalities that are never taken.",

@@ -197,7 +197,6 @@ class TrainingSpec(Section):
     checkpoint_every: int = Field(default=10, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
     log_every: int = Field(default=50, ge=1)
-    tensorboard: bool = False
     missing: MissingSpec | None = None
 
 

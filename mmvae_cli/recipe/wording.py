@@ -58,6 +58,10 @@ def telling(errors: list[Any]) -> list[Any]:
     return [error for error in errors if tells(error)]
 
 
+_GONE = {"training.tensorboard": "is gone: mmvae export RUN --to tensorboard --follow writes TensorBoard's files"}
+"""Keys of earlier versions, and what does their work now."""
+
+
 def explain(error: Any) -> list[str]:
     """One validation error of a recipe as ``path: what, what is allowed, the nearest match``, a line for each thing
     that is wrong."""
@@ -65,6 +69,8 @@ def explain(error: Any) -> list[str]:
     if isinstance(problem, Problems):
         return problem.lines
     if error["type"] == "extra_forbidden":
+        if gone := _GONE.get(".".join(location)):
+            return [f"{'.'.join(location)}: {gone}"]
         near = nearest_key(location)
         return [".".join(location) + ": unknown key" + (f" (did you mean {near!r}?)" if near else "")]
     return [_placed(location, error)]

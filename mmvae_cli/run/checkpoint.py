@@ -43,11 +43,15 @@ class Checkpoint:
 
     def load_optimizer(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
         """Give every parameter its optimiser state back. A parameter without any has never been trained: its modality
-        was in no row so far."""
-        moved = any(key.startswith("optimizer.") for key in self.tensors)
+        was in no row so far. Raises DataProblem where no parameter has any."""
+        if not any(key.startswith("optimizer.") for key in self.tensors):
+            raise DataProblem(
+                f"{self.path} has weights without the optimiser's state, as runs are shared: it cannot be trained on",
+                "train its recipe.yaml into another folder with --run",
+            )
         for name, parameter in model.named_parameters():
             keys = [key for key in self.tensors if key.startswith("optimizer.") and key.endswith(f"/{name}")]
-            if moved and not keys:
+            if not keys:
                 continue
             state = {key.partition("/")[0].removeprefix("optimizer."): self.tensors[key] for key in keys}
             moments = dict.fromkeys(("exp_avg", "exp_avg_sq"), parameter) | {"step": torch.zeros(())}
@@ -83,7 +87,15 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, positio
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{key}/{name}"] = value
-    ready = {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}
+    _write(path, {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}, position)
+
+
+def save_weights(path: Path, found: Checkpoint) -> None:
+    """Write a checkpoint again without the optimiser's state: to be evaluated and sampled from, not trained on."""
+    _write(path, {name: value for name, value in found.tensors.items() if name.startswith("model.")}, found.position)
+
+
+def _write(path: Path, ready: Tensors, position: Position) -> None:
     progress = json.dumps({"step": position.step, "epoch": position.epoch, "seconds": position.seconds})
     metadata = {"format": "mmvae-checkpoint", "progress": progress, "digest": sealed.digest(ready, progress)}
     sealed.write_tensors(path, ready, metadata, "the previous checkpoint is untouched")

@@ -167,10 +167,10 @@ class Run:
     # metrics ---------------------------------------------------------------------------------------------------------
 
     def log(self, records: list[dict[str, Any]]) -> None:
-        """Append lines to metrics.jsonl and flush them."""
-        lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records)
+        """Append lines to metrics.jsonl in one write, so that whoever reads meanwhile finds whole lines."""
+        lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records).encode()
         try:
-            with open(self.metrics_path, "a", encoding="utf-8") as file:
+            with open(self.metrics_path, "ab", buffering=len(lines) + 1) as file:
                 file.write(lines)
         except OSError as error:
             raise cannot_write(self.metrics_path, error, "what was written before is untouched") from error

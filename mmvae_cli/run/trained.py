@@ -8,8 +8,8 @@ import torch
 from mmvae_cli.compute import runtime
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem
-from mmvae_cli.recipe import Recipe
-from mmvae_cli.run import checkpoint
+from mmvae_cli.recipe import Recipe, dataset_folder
+from mmvae_cli.run import checkpoint, shared
 from mmvae_cli.run import code as own
 from mmvae_cli.run.checkpoint import Checkpoint
 from mmvae_cli.run.layout import Run
@@ -28,16 +28,23 @@ class Trained:
 
 def load(
     run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, device: str, verify: bool,
-    code: Path | None = None,
+    code: Path | None = None, needs_data: bool = True,
 ) -> Trained:  # fmt: skip
     """The run's model with its ``chosen`` or newest valid checkpoint; ``code``: the file of its own networks.
 
-    Raises DataProblem for a checkpoint or dataset that is missing or damaged, UsageProblem for a dataset, device or
-    code that does not fit."""
+    A run that was shared brings the description of its data, dataset.json: it does without them where they are not at
+    hand, unless it ``needs_data``. Raises DataProblem for a checkpoint or dataset that is missing or damaged,
+    UsageProblem for a dataset, device or code that does not fit."""
+    if shared.is_shared(run.folder):
+        shared.check(run.folder)
     own.of_run(run, recipe, code)
     found = checkpoint.needed(run, chosen)
-    store = of_recipe(recipe, data_dir, verify=verify, trained_on=run.trained_on())
-    batches.check_store(store, recipe)
+    described = not needs_data and shared.is_shared(run.folder)
+    if described and not dataset_folder(recipe, data_dir).exists():
+        store = Store(run.folder, verify=verify)
+    else:
+        store = of_recipe(recipe, data_dir, verify=verify, trained_on=run.trained_on())
+        batches.check_store(store, recipe)
     run.check_data(store.folder, store.fingerprint)
     place = runtime.pick_device(device)
     runtime.use_threads(place, run.environment(), choose=False)

@@ -31,12 +31,12 @@ from mmvae_cli.run.trained import Trained
 from mmvae_cli.sampling.latent_space import principal
 from mmvae_cli.sampling.plan import Figure
 from mmvae_cli.store import UNLABELLED, ModalityInfo, attribute_text, batches, text
+from mmvae_cli.store.arrays import Arrays, as_given
 
 ROWS = 10
 """Samples per item in a conditional grid, as in the released code (equations 6.2)."""
 NOTHING_WRITTEN = "no figure was written"
 _AT_ONCE = {"cpu": 128, "cuda": 2048}
-Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ def draw(sampler: Sampler, figure: Figure, count: int) -> Arrays:
     and for typed text where the data's texts are of another kind."""
     torch.manual_seed(derive(sampler.seed, "sample", "components"))  # few rows: which component of a mixture each gets
     if figure.kind == "prior":
-        return _prior(sampler, figure, count)
+        return prior(sampler, figure, count)
     if figure.texts:
         typed, found = _typed(sampler, figure)
-        return found | _conditional(sampler, figure, typed)
+        return found | conditional(sampler, figure, typed)
     items = choose_items(sampler, count)
     needed = list(dict.fromkeys([*figure.given, *figure.target]))
     seed = sampler.recipe.evaluation.seed
@@ -87,7 +87,7 @@ def draw(sampler: Sampler, figure: Figure, count: int) -> Arrays:
     seen = figure.given if figure.kind == "conditional" else needed
     found |= _texts(sampler, {f"{'input' if name in seen else 'true'}_{name}": _observed(sampler.info(name).kind, x)
                               for name, x in batch.items()})  # fmt: skip
-    maker = {"reconstruction": _reconstruction, "conditional": _conditional, "swap": _swap}[figure.kind]
+    maker = {"reconstruction": reconstruction, "conditional": conditional, "swap": _swap}[figure.kind]
     return found | maker(sampler, figure, batch)
 
 
@@ -114,7 +114,7 @@ def remark(sampler: Sampler, figure: Figure) -> str:
 # --- the kinds -------------------------------------------------------------------------------------------------------
 
 
-def _prior(sampler: Sampler, figure: Figure, count: int) -> Arrays:
+def prior(sampler: Sampler, figure: Figure, count: int) -> Arrays:
     """z from the prior, or from the mixture in its place, decoded by every modality (Figures 7, 9 and 14); private
     latents likewise."""
 
@@ -123,10 +123,10 @@ def _prior(sampler: Sampler, figure: Figure, count: int) -> Arrays:
 
     z = sampler.latents.shared(count, seed("prior"))
     private = {name: sampler.latents.private(name, count, seed(f"private {name}")) for name in figure.target}
-    return _decoded(sampler, z, private)
+    return decoded(sampler, z, private)
 
 
-def _reconstruction(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
+def reconstruction(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
     """z ~ q(z | X) of the full set, private latents from the own modality's posterior (Figure 8; Eq. 34)."""
     encoded = sampler.model.encode(batch)
     z = _content(sampler, batch, figure.given, 1)
@@ -135,24 +135,24 @@ def _reconstruction(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
         for position, name in enumerate(figure.target):
             own = at(encoded.private, position)
             private[name] = own.sample(sampler.noise(*own.mean.shape, of=f"own private {name}"))[None]
-    return _decoded(sampler, z, private)
+    return decoded(sampler, z, private)
 
 
-def _conditional(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
-    """ROWS samples of the target for every item: z ~ q(z | X_A) anew in every cell, and in row i the i-th prior
+def conditional(sampler: Sampler, figure: Figure, batch: Batch, rows: int = ROWS) -> Arrays:
+    """``rows`` samples of the target for every item: z ~ q(z | X_A) anew in every cell, and in row i the i-th prior
     private latent for all items (equations 3.4, 6.2; Figures 4, 10 and 11)."""
-    z = _content(sampler, batch, figure.given, ROWS)
-    return _decoded(sampler, z, {name: _prior_private(sampler, name, ROWS, 1) for name in figure.target})
+    z = _content(sampler, batch, figure.given, rows)
+    return decoded(sampler, z, {name: prior_private(sampler, name, rows, 1) for name in figure.target})
 
 
 def _swap(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
     """Row i, column j: the content of item i in the style of item j. Posterior means, so that nothing else changes."""
     model, (target,) = sampler.model, figure.target
-    content = _posterior(model, batch, figure.given).mean  # (N, D)
+    content = posterior(model, batch, figure.given).mean  # (N, D)
     encoded = model.encode({target: batch[target]})
     assert encoded.private is not None  # planned only where there are private latents
     z = content[:, None].expand(-1, len(content), -1)  # (N, N, D)
-    return _decoded(sampler, z, {target: encoded.private.mean})
+    return decoded(sampler, z, {target: encoded.private.mean})
 
 
 def _latent(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
@@ -168,14 +168,14 @@ def _means(sampler: Sampler, batch: Batch, name: str) -> np.ndarray:
     found = []
     for part in batch[name].split(_AT_ONCE.get(sampler.trained.device.type, 128)):
         signals.leave_if_requested(NOTHING_WRITTEN)
-        found.append(_posterior(sampler.model, {name: part}, (name,)).mean.cpu().numpy())
+        found.append(posterior(sampler.model, {name: part}, (name,)).mean.cpu().numpy())
     return np.concatenate(found)
 
 
 # --- latents ---------------------------------------------------------------------------------------------------------
 
 
-def _posterior(model: MultimodalVAE, batch: Batch, given: tuple[str, ...]) -> Distribution:
+def posterior(model: MultimodalVAE, batch: Batch, given: tuple[str, ...]) -> Distribution:
     """q(z | X_A) of every item, (B, D). Only the given modalities are encoded: the places of the others hold zeros,
     which no product over A reads."""
     subset = tuple(model.names.index(name) for name in given)
@@ -184,23 +184,24 @@ def _posterior(model: MultimodalVAE, batch: Batch, given: tuple[str, ...]) -> Di
     return at(model.posteriors(experts, [subset]), 0)
 
 
+def dealt(model: MultimodalVAE, batch: Batch, given: tuple[str, ...], generator: torch.Generator) -> Distribution:
+    """q(z | X_A) of every item, (B, D). Where the family has only parts of A (MMVAE), they are dealt out to the items
+    in a random order, as the block rule wants it."""
+    count = len(next(iter(batch.values())))
+    order = torch.randperm(count, generator=generator).to(next(iter(batch.values())).device)
+    found = posterior(model, {name: batch[name][order] for name in given}, given)
+    return at(found, order.argsort())
+
+
 def _content(sampler: Sampler, batch: Batch, given: tuple[str, ...], rows: int) -> Tensor:
-    """Samples of q(z | X_A), (rows, B, D). Where the family has only parts of A (MMVAE), every row deals the parts out
-    to the items anew, in a random order as the block rule wants it."""
+    """Samples of q(z | X_A), (rows, B, D). The parts of a mixture are dealt out anew in every row."""
     generator = torch.Generator().manual_seed(derive(sampler.seed, "sample", "order", *given))
     count = len(next(iter(batch.values())))
     noise = sampler.noise(rows, count, sampler.model.latent_dim, of=f"content {'+'.join(given)}")
-    drawn = []
-    for row in range(rows):
-        order = torch.randperm(count, generator=generator).to(noise.device)
-        shuffled = {name: batch[name][order] for name in given}
-        found = _posterior(sampler.model, shuffled, given)
-        back = order.argsort()
-        drawn.append(at(found, back).sample(noise[row]))
-    return torch.stack(drawn)
+    return torch.stack([dealt(sampler.model, batch, given, generator).sample(noise[row]) for row in range(rows)])
 
 
-def _prior_private(sampler: Sampler, name: str, rows: int, columns: int) -> Tensor | None:
+def prior_private(sampler: Sampler, name: str, rows: int, columns: int) -> Tensor | None:
     size = sampler.model.private_dim
     prior = sampler.model.private_prior
     return prior.sample(sampler.noise(rows, columns, size, of=f"private {name}")) if size else None
@@ -209,7 +210,7 @@ def _prior_private(sampler: Sampler, name: str, rows: int, columns: int) -> Tens
 # --- decoding --------------------------------------------------------------------------------------------------------
 
 
-def _decoded(sampler: Sampler, z: Tensor, private: dict[str, Tensor | None]) -> Arrays:
+def decoded(sampler: Sampler, z: Tensor, private: dict[str, Tensor | None]) -> Arrays:
     """Every modality of ``private`` decoded from z (R, N, D) and its private latents (R | 1, N | 1, P)."""
     arrays: Arrays = {}
     for name, own in private.items():
@@ -253,16 +254,8 @@ def _texts(sampler: Sampler, arrays: Arrays) -> Arrays:
     for key, codes in arrays.items():
         side, _, name = key.partition("_")
         if side in ("sample", "input", "true") and sampler.info(name).kind == "text":
-            found = np.array(as_strings(codes.reshape(-1, codes.shape[-1]), sampler.info(name)))
-            strings[f"string_{key}"] = found.reshape(codes.shape[:-1])
+            strings[f"string_{key}"] = as_given(codes, sampler.info(name))
     return arrays | strings
-
-
-def as_strings(codes: np.ndarray, info: ModalityInfo) -> list[str]:
-    """Positions (N, L) as N strings without the padding around them."""
-    return [
-        string.strip(f" {info.fill or ''}") for string in text.decode(codes, alphabet=info.alphabet or text.ALPHABET)
-    ]
 
 
 # --- what is observed ------------------------------------------------------------------------------------------------

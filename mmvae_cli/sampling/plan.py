@@ -53,7 +53,7 @@ def plan(
     Raises UsageProblem for an unknown name and for options that do not go together.
     """
     names = list(kinds)
-    given, target = _chosen("--given", wish.given, names), _chosen("--target", wish.target, names)
+    given, target = chosen("--given", wish.given, names), chosen("--target", wish.target, names)
     kind = wish.kind or ("conditional" if given or target or wish.texts else None)
     _refuse_contradictions(wish, kind, private_dim)
     if wish.texts:
@@ -68,7 +68,7 @@ def plan(
     return [figure for each in ([kind] if kind else KINDS) for figure in makers[each]()]
 
 
-def _chosen(option: str, value: str | None, names: list[str]) -> tuple[str, ...]:
+def chosen(option: str, value: str | None, names: list[str]) -> tuple[str, ...]:
     """``m3,m0`` (or ``m3+m0``) -> ("m0", "m3"); empty where nothing was said."""
     if value is None:
         return ()

@@ -15,6 +15,8 @@ from mmvae_cli.store.rows import Rows, parts
 
 DEVICE_SHARE = 0.6
 """Data stay in host memory when they would take more than this share of the device's free memory."""
+_BOUNDED = (*COUNTS, "bernoulli", "onehot")
+"""Likelihoods that are not defined for every number."""
 
 
 def check_store(store: Store, recipe: Recipe) -> None:
@@ -43,11 +45,11 @@ def check_store(store: Store, recipe: Recipe) -> None:
 
 def _check_range(store: Store, name: str, spec: ModalitySpec) -> None:
     """Raise UsageProblem where a vector holds numbers that its likelihood gives no meaning."""
-    if spec.likelihood not in (*COUNTS, "bernoulli", "onehot"):
+    if spec.likelihood not in _BOUNDED:
         return
     for split in store.info.splits:
         for rows in parts(store.array(split, name)):
-            if (wrong := _strange(rows, spec.likelihood)) is not None:
+            if (wrong := strange(rows, spec.likelihood)) is not None:
                 row, column = (int(place) for place in np.argwhere(wrong)[0])
                 feature = (store.info.modalities[name].features or range(rows.shape[1]))[column]
                 raise UsageProblem(
@@ -58,8 +60,10 @@ def _check_range(store: Store, name: str, spec: ModalitySpec) -> None:
                 )
 
 
-def _strange(rows: np.ndarray, likelihood: str) -> np.ndarray | None:
+def strange(rows: np.ndarray, likelihood: str) -> np.ndarray | None:
     """Where (N, F) is outside what the likelihood is defined for; None: nowhere."""
+    if likelihood not in _BOUNDED:
+        return None
     if likelihood in COUNTS:
         wrong = (rows < 0) | (rows != np.floor(rows))
     elif likelihood == "bernoulli":

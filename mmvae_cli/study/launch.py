@@ -78,7 +78,7 @@ def _check_needs(one: PlannedRun, data_dir: Path, *, dry_run: bool) -> None:
         if not dry_run or (recipes.dataset_folder(one.recipe, data_dir) / "dataset.json").is_file():
             trained_on = Run(one.folder).trained_on()
             data = of_recipe(one.recipe, data_dir, verify=False, trained_on=trained_on)
-            needs.check(one.recipe, data, one.folder)
+            needs.steps_per_epoch(one.recipe, data)
     except Failure as failure:
         failure.hint += "; nothing was started"
         raise

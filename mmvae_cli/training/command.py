@@ -29,7 +29,7 @@ def run(
         console.say(f"{'run':<32} {folder}")
         return recipe.dump().rstrip()
     data = store.of_recipe(recipe, data_dir, verify=False, trained_on=Run(folder).trained_on())
-    needs.check(recipe, data, folder)
+    needs.steps_per_epoch(recipe, data)
     from mmvae_cli.run import code as own
     from mmvae_cli.training.loop import Request, train
 

@@ -27,7 +27,6 @@ from mmvae_cli.store import Store, batches
 from mmvae_cli.store.presence import Presence, of_training
 from mmvae_cli.training import plan
 from mmvae_cli.training.engine import Engine, way_of
-from mmvae_cli.training.meter import Log
 from mmvae_cli.training.pace import Pace
 from mmvae_cli.training.step import Step, make_optimizer, normalises
 
@@ -57,7 +56,7 @@ def train(recipe: Recipe, request: Request) -> Path:
     device = runtime.pick_device(request.device)
     store = Store(request.dataset, verify=request.verify)
     batches.check_store(store, recipe)
-    needs.check(recipe, store, request.run)
+    needs.steps_per_epoch(recipe, store)
     store.check("train", recipe.modalities)  # damage is seen before anything is written
     plan.refuse_too_large(recipe, device)
     _check_rows(recipe, World.of_environment())
@@ -110,7 +109,7 @@ def _train_locked(
     left, complete = total - position.step, data.present is None
     way = way_of(device, settings, world, left, on_device=data.on_device, complete=complete)
     engine = Engine(step, optimizer, data, settings, world, way, start=position.step, total=total)
-    log, saving, pace, started = Log(run, settings.tensorboard, world), Saving(), Pace(device), time.monotonic()
+    saving, pace, started = Saving(), Pace(device), time.monotonic()
     asked_every = settings.log_every if world.size > 1 and device.type == "cuda" else 1  # asking all makes a GPU wait
 
     def here(at_step: int) -> Position:
@@ -140,7 +139,8 @@ def _train_locked(
             stop = done % asked_every == 0 and _any_rank_stops(world, device)
             if stop or done % per_epoch == 0 or (done % settings.log_every == 0 and engine.meter.is_due()):
                 record = engine.meter.flush(done, at // per_epoch, settings.batch_size, engine.rate(at))
-                log.write(record, here(done), runtime.memory_mib(device))
+                if world.rank == 0:
+                    run.log([record | _also(here(done), device)])
                 note = _note(record, step.terms)
             shown.advance(1, note)
             state = "finished" if done == total else "stopped" if stop else "running"
@@ -149,7 +149,6 @@ def _train_locked(
             if state == "stopped":
                 signals.leave_if_requested(f"checkpoint written at step {done} of {total} in {run.folder}")
                 raise Stopped(f"another process was stopped: checkpoint written at step {done} of {total}")
-    log.close()
     console.say(f"trained {settings.epochs} epochs in {console.duration(here(total).seconds)}")
 
 
@@ -160,6 +159,11 @@ def refuse_processes(presence: Presence | None, world: World) -> None:
             f"{world.size} processes share batches of complete rows; here rows differ in what they have",
             "train incomplete data in one process",
         )
+
+
+def _also(position: Position, device: torch.device) -> dict[str, float]:
+    """What a line of metrics.jsonl says beside the terms."""
+    return {"memory_mib": round(runtime.memory_mib(device)), "seconds": round(position.seconds, 3)}
 
 
 class Saving:

@@ -9,8 +9,6 @@ from torch import Tensor
 
 from mmvae_cli.compute.runtime import World
 from mmvae_cli.process.errors import Diverged
-from mmvae_cli.run.checkpoint import Position
-from mmvae_cli.run.layout import Run
 from mmvae_cli.training.step import RESULTS
 
 _OF_A_MODALITY = "log_likelihood."
@@ -87,26 +85,3 @@ class Meter:
                 means[f"present.{name.removeprefix(_OF_A_MODALITY)}"] = count / (batch_size * steps)
         record = {"step": step, "steps": steps, "epoch": epoch + 1, "learning_rate": rate, "items_per_second": speed}
         return record | means
-
-
-class Log:
-    """metrics.jsonl and, where the recipe asks for it, TensorBoard event files; rank 0 only."""
-
-    def __init__(self, run: Run, tensorboard: bool, world: World) -> None:
-        self._run, self._active, self._writer = run, world.rank == 0, None
-        if tensorboard and self._active:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(run.folder / "tensorboard"))
-
-    def write(self, record: dict[str, Any], position: Position, memory: float) -> None:
-        if not self._active:
-            return
-        self._run.log([record | {"memory_mib": round(memory), "seconds": round(position.seconds, 3)}])
-        if self._writer is not None:
-            for name, value in record.items():
-                self._writer.add_scalar(name.replace(".", "/"), value, record["step"])
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()

@@ -58,7 +58,7 @@ def test_list_prints_what_can_be_typed_without_a_recipe():
     ("model.subsets", "full | singletons | full_and_singletons | all | {max_size: K} | list", "the method's"),
     ("objective.component_choice", "stratified | balanced | random | all", "the method's, else stratified"),
     ("training.epochs", "whole number >= 1", "has to be given"),
-    ("training.tensorboard", "true | false", "false"),
+    ("modalities.*.layer_norm", "true | false | null", "the network's"),
 ])  # fmt: skip
 def test_a_key_in_words(key, values, default):
     found = {one.name: one for one in listing.settings()}[key]

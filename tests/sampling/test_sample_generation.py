@@ -11,6 +11,7 @@ from mmvae_cli.sampling.generation import ROWS, choose_items, draw
 from mmvae_cli.sampling.latent_space import principal
 from mmvae_cli.sampling.plan import Wish, plan
 from mmvae_cli.store import attribute_text, batches, text
+from mmvae_cli.store.arrays import as_strings
 
 
 def figures(sampler, **wish):
@@ -80,7 +81,7 @@ def test_the_posterior_of_a_subset_is_the_one_that_is_evaluated(sampler, method,
     model = sampler(method).model
     batch = {"m0": torch.rand(5, 3, 8, 8), "m1": torch.rand(5, 3, 8, 8), "text": torch.randint(71, (5, 8))}
     with torch.no_grad():
-        found = generation._posterior(model, {name: batch[name] for name in given}, given)
+        found = generation.posterior(model, {name: batch[name] for name in given}, given)
         subset = tuple(model.names.index(name) for name in given)
         wanted = model.posteriors(model.encode(batch).shared, [subset])
     torch.testing.assert_close(found.mean, wanted.mean[0])
@@ -203,12 +204,10 @@ def test_typed_text_needs_texts_of_the_length_of_celeba(sampler):
 def test_generated_text_is_its_likeliest_characters_without_padding(sampler):
     opened = sampler("mopoe")
     codes = text.encode(["  two   ", "        ", " a b"], 8)
-    assert generation.as_strings(codes, opened.info("text")) == ["two", "", "a b"]
+    assert as_strings(codes, opened.info("text")) == ["two", "", "a b"]
     arrays = one(opened, kind="prior")
     assert arrays["sample_text"].shape == (1, 8, 8)
-    assert arrays["string_sample_text"][0].tolist() == generation.as_strings(
-        arrays["sample_text"][0], opened.info("text")
-    )
+    assert arrays["string_sample_text"][0].tolist() == as_strings(arrays["sample_text"][0], opened.info("text"))
 
 
 def test_a_single_item_works_with_every_family(sampler):

@@ -20,7 +20,6 @@ from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
 from mmvae_cli.run import checkpoint
-from mmvae_cli.run import prepare as needs
 from mmvae_cli.run.layout import Run
 from mmvae_cli.training import loop
 from mmvae_cli.training.loop import Request, train
@@ -339,20 +338,10 @@ def test_a_full_disk_is_one_line(dataset, tmp_path, monkeypatch):
     def full(*arguments, **keys):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(Failure, match="No space left on device"):
         train(tiny(3, shape=SHAPE), Request(tmp_path / "run", dataset))
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
-
-
-@pytest.mark.parametrize("words", [[], ["--seeds", "0-1"], ["--launch", "slurm"]])
-def test_tensorboard_without_its_package_leaves_no_run(words, dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(needs, "find_spec", lambda name: None)
-    monkeypatch.chdir(tmp_path)
-    Path("tiny.yaml").write_text(tiny(3, shape=SHAPE, training__tensorboard=True, dataset__name=str(dataset)).dump())
-    with pytest.raises(UsageProblem, match=r"training\.tensorboard needs the package tensorboard"):
-        app(["train", "tiny.yaml", *words], standalone_mode=False)
-    assert os.listdir() == ["tiny.yaml"]
 
 
 @pytest.mark.parametrize("words", [[], ["--dry-run"], ["--seeds", "0-1"], ["--seeds", "0-1", "--dry-run"]])
@@ -364,9 +353,3 @@ def test_a_batch_larger_than_the_data_is_refused_alike_by_training_dry_run_and_s
     with pytest.raises(UsageProblem, match=rf"training\.batch_size 41 is more than the 40 training items of {dataset}"):
         app(["train", "tiny.yaml", *words], standalone_mode=False)
     assert os.listdir() == ["tiny.yaml"]
-
-
-def test_tensorboard_files_on_request(dataset, tmp_path):
-    pytest.importorskip("tensorboard")
-    train(tiny(3, shape=SHAPE, training__tensorboard=True), Request(tmp_path / "run", dataset))
-    assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))

@@ -24,7 +24,7 @@ from mmvae_cli.store import LabelInfo, SplitInfo, StoreInfo, new_array
 
 @dataclass(frozen=True)
 class Options:
-    """What does not depend on where own data come from."""
+    """What does not depend on where own data come from. ``offers``: a recipe to start from is offered."""
 
     out: Path
     data_dir: Path
@@ -35,6 +35,7 @@ class Options:
     size: tuple[int, int] | None = None
     recipe: Path | None = None
     force: bool = False
+    offers: bool = True
 
 
 def options(source: Path, name: str | None, out: Path | None, data_dir: Path, **more: Any) -> Options:
@@ -85,7 +86,8 @@ def build(
                 if labels:
                     new_array(folder, f"{split}/labels.npy", (len(items),), np.int64)[:] = labels[0][items]
         placing.finish(folder, info)
-    _offer(options, recipe_for(options, parts, splits))
+    if options.offers:
+        _offer(options, recipe_for(options, parts, splits))
 
 
 def check_present(

@@ -1,0 +1,195 @@
+"""A run as a folder to share: recipe, weights, evaluation, figures, and a card that says what they are.
+
+It is a run folder, opened anywhere like any other. Nothing of the machine it was trained on is in it.
+"""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from mmvae_cli import __version__
+from mmvae_cli import recipe as recipes
+from mmvae_cli.datasets.building import dataset_folder
+from mmvae_cli.disk import plain_yaml
+from mmvae_cli.disk.files import visible, write_atomic
+from mmvae_cli.disk.sealed import write_json
+from mmvae_cli.evaluation.command import report
+from mmvae_cli.export.table import PROTOCOLS
+from mmvae_cli.model.vae import parameter_counts
+from mmvae_cli.process import console
+from mmvae_cli.process.console import duration
+from mmvae_cli.process.errors import Failure, UsageProblem
+from mmvae_cli.recipe import METHODS
+from mmvae_cli.run import checkpoint, result, shared, trained
+from mmvae_cli.run.layout import Run
+from mmvae_cli.run.result import EvaluationResult
+from mmvae_cli.run.trained import Trained
+
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_KNOWN = ("mmvae", "commit", "python", "packages", "device", "gpu", "cuda", "cpu", "recipe", "processes")
+"""What of environment.json goes out: no host, no path, no command line."""
+
+
+def write(
+    folder: Path, out: Path, *, chosen: Path | None, data_dir: Path, force: bool, repository: str | None,
+    code: Path | None = None,
+) -> None:  # fmt: skip
+    """Write the run ``folder`` as the folder ``out``, whole or not at all. Raises UsageProblem where ``out`` is there
+    and ``force`` is not given, or is no shared run; DataProblem for a run without checkpoint or dataset."""
+    if out.exists() and any(out.iterdir()) and not (shared.is_shared(out) and (out / "recipe.yaml").is_file()):
+        raise UsageProblem(f"{out} exists and is no shared run; it is left alone", "choose another --out")
+    run = Run(folder)
+    opened = trained.load(
+        run, run.recipe(), chosen, data_dir=data_dir, device="cpu", verify=False, needs_data=False, code=code
+    )
+    evaluations = _evaluations(run, opened)
+    with dataset_folder(out, force=force) as temporary:
+        made = Run(temporary)
+        made.prepare(run.recipe())
+        checkpoint.save_weights(made.checkpoint_path(opened.checkpoint.position.step), opened.checkpoint)
+        known = run.status()
+        state = "finished" if known.get("state") == "finished" else "stopped"
+        made.set_status(state, **{key: value for key, value in known.items() if key not in ("state", "reason")})
+        made.set_environment({key: value for key, value in run.environment().items() if key in _KNOWN}
+                             | {"dataset": {"fingerprint": opened.store.fingerprint}})  # fmt: skip
+        info = opened.store.info.model_dump(mode="json") | {"provenance": {}}
+        write_json(temporary / "dataset.json", info)
+        for found in evaluations:
+            write_json(made.evaluation_path(found.protocol), found.model_dump(mode="json"))
+        _copy(run, made)
+        write_atomic(temporary / "README.md", card(run, opened, evaluations, repository or str(out)).encode())
+        shared.check(temporary)
+
+
+def _evaluations(run: Run, opened: Trained) -> list[EvaluationResult]:
+    """Those of the checkpoint that is shared."""
+    paths = [path for protocol in PROTOCOLS if (path := run.evaluation_path(protocol)).is_file()]
+    found = [result.load(path) for path in paths]
+    for one, path in zip(found, paths, strict=True):
+        if one.run.step != opened.checkpoint.position.step:
+            console.warn(f"left out: {path} is of step {one.run.step:,}, the weights of another one")
+    return [one for one in found if one.run.step == opened.checkpoint.position.step]
+
+
+def _copy(run: Run, made: Run) -> None:
+    figures = visible(run.figures.glob("*.png"))
+    if run.metrics_path.is_file():
+        shutil.copyfile(run.metrics_path, made.metrics_path)
+    if figures:
+        made.figures.mkdir()
+    for figure in figures:
+        shutil.copyfile(figure, made.figures / figure.name)
+
+
+def push(folder: Path, repository: str) -> str:
+    """Upload the folder to the hub; returns its address. Raises UsageProblem without the package huggingface_hub,
+    Failure, which says that the folder is whole, where there is no network or no right to write."""
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        hint = "pip install 'mmvae-cli[hub]', then give the command again with --force"
+        raise UsageProblem(f"--push needs the package huggingface_hub; {folder} is written", hint) from error
+    try:
+        api = huggingface_hub.HfApi()
+        api.create_repo(repository, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"mmvae {__version__}")
+    except Exception as error:  # of the network or the hub: the library has many names for them
+        raise Failure(
+            f"cannot upload to {repository} ({type(error).__name__}: {str(error).splitlines()[0][:160]}); {folder} is "
+            "written and whole",
+            f"where there is a network and you are logged in (hf auth login): hf upload {repository} {folder}",
+        ) from error
+    return f"{shared.PREFIX}{repository}"
+
+
+# the card ------------------------------------------------------------------------------------------------------------
+
+
+def card(run: Run, opened: Trained, evaluations: list[EvaluationResult], place: str) -> str:
+    """README.md: what the model is, its tables with their protocol, and the commands that repeat them. ``place``: the
+    folder, or USER/NAME on the hub."""
+    recipe, method = run.recipe(), METHODS[run.recipe().model.method]
+    address = f"{shared.PREFIX}{place}" if REPOSITORY.fullmatch(place) and not Path(place).exists() else place
+    stand_in = opened.store.info.stand_in
+    parts = [
+        f"---\n{plain_yaml.dump(_head(run, opened, evaluations))}---",
+        f"# {recipe.name}",
+        f"A multimodal VAE of {', '.join(recipe.modalities)}, trained on `{opened.store.name}` as {method.title} "
+        f"({method.paper}), with mmvae {__version__}.",
+        *([f"**The data are a stand-in: {stand_in}**"] if stand_in else []),
+        f"## Use it\n\n```sh\npip install mmvae-cli\nmmvae sample --ckpt {address} --kind prior\n```\n\n"
+        f"```python\nimport mmvae_cli\n\nmmvae_cli.open_run({address!r}).generate(count=16)\n```",
+        "## What it is\n\n" + _table(["", ""], _facts(run, opened)),
+        *(_measured(one, address) for one in evaluations),
+        "## Train it again\n\n```sh\n" + "\n".join(_commands(run, opened)) + "\n```\n\n"
+        "`recipe.yaml` holds every setting. The weights are in `checkpoints/` without the optimiser's state; "
+        "`dataset.json` describes the data, SHA-256 of each file included. Nothing is pickled.",
+        *_pictures(run),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _head(run: Run, opened: Trained, evaluations: list[EvaluationResult]) -> dict[str, Any]:
+    """The YAML that the hub reads."""
+    recipe = run.recipe()
+    metrics = [
+        {"type": name, "name": f"{name} ({one.protocol} protocol)", "value": value}
+        for one in evaluations for name, value in _headline(one).items() if value is not None
+    ]  # fmt: skip
+    dataset = {"name": opened.store.name, "type": opened.store.name, "split": recipe.evaluation.split}
+    results = [{"task": {"type": "other", "name": "multimodal generation"}, "dataset": dataset, "metrics": metrics}]
+    head: dict[str, Any] = {"library_name": "mmvae", "tags": ["mmvae", "multimodal-vae", recipe.model.method]}
+    return head | ({"model-index": [{"name": recipe.name, "results": results}]} if metrics else {})
+
+
+def _headline(one: EvaluationResult) -> dict[str, float | None]:
+    everything = "+".join(one.modalities)
+    return {
+        "latent_classification": one.latent.values.get(everything) if one.latent else None,
+        "joint_coherence": one.coherence.joint if one.coherence else None,
+        "log_likelihood": one.likelihood.joint.get(everything) if one.likelihood else None,
+    }
+
+
+def _facts(run: Run, opened: Trained) -> list[list[str]]:
+    status, environment, store = run.status(), run.environment(), opened.store
+    counts, position = parameter_counts(opened.model), opened.checkpoint.position
+    took = f", {duration(position.seconds)}" if position.seconds else ""
+    steps = f"{position.step:,} steps of {run.recipe().training.batch_size} items"
+    return [
+        ["parameters", f"{counts['total']:,}"],
+        ["trained", f"{position.epoch} epochs, {steps}{took}"],
+        ["seed", str(run.recipe().training.seed)],
+        ["state", str(status.get("state", "unknown"))],
+        ["on", str(environment.get("gpu") or environment.get("device") or "unknown")],
+        ["data", f"{store.name}, fingerprint `{store.fingerprint}`"],
+        *([name, f"{info.kind} {list(info.shape)}"] for name, info in store.info.modalities.items()),
+    ]  # fmt: skip
+
+
+def _measured(one: EvaluationResult, address: str) -> str:
+    """The tables of one evaluation, its protocol, and the command that repeats it."""
+    metrics = ",".join(name for name in ("latent", "coherence", "likelihood") if getattr(one, name))
+    settings = [[f"`{name}`", json.dumps(value)] for name, value in recipes.flatten(one.settings).items()]
+    return "\n\n".join([
+        f"## Results, protocol {one.protocol}", f"```text\n{report(one)}\n```", "The protocol:",
+        _table(["setting", "value"], settings), "Measure it again:",
+        f"```sh\nmmvae evaluate --ckpt {address} --protocol {one.protocol} --metrics {metrics} --data-dir data\n```",
+    ])  # fmt: skip
+
+
+def _commands(run: Run, opened: Trained) -> list[str]:
+    how = recipes.how_to_make(run.recipe(), Path("data"))
+    return [how, "mmvae train recipe.yaml --data-dir data --run runs/again"]
+
+
+def _pictures(run: Run) -> list[str]:
+    names = [path.name for path in visible(run.figures.glob("*.png"))]
+    return ["## Samples\n\n" + "\n\n".join(f"![{name}](figures/{name})" for name in names)] if names else []
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,115 @@
+"""Training on arrays in memory: a dataset and a run, made by the code of ``make-dataset arrays`` and ``train``."""
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mmvae_cli import recipe as recipes
+from mmvae_cli.datasets.own import build, from_arrays
+from mmvae_cli.disk import plain_yaml
+from mmvae_cli.disk.files import own_mark
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.paths import make_folder
+from mmvae_cli.recipe import NETWORKS
+from mmvae_cli.recipe.kinds import COUNTS
+from mmvae_cli.recipe.section import choice
+from mmvae_cli.store import Store, StoreInfo, batches
+from mmvae_cli.store.arrays import fractions
+from mmvae_cli.training import command
+
+_BESIDE = ("labels", "split")
+
+
+def train(
+    recipe: str | Path | Mapping[str, Any], arrays: Mapping[str, Any], overrides: list[str], run: Path | None,
+    data_dir: Path, device: str,
+) -> Path:  # fmt: skip
+    """Returns the run's folder; :func:`mmvae_cli.train` says the rest."""
+    content = dict(recipe) if isinstance(recipe, Mapping) else recipes.read(recipes.find(str(recipe)))
+    name, specs = _said(content)
+    make_folder(data_dir)
+    workplace = data_dir / f".arrays.tmp-{own_mark()}"
+    workplace.mkdir()
+    try:
+        made = _dataset(name, specs, arrays, workplace, data_dir)
+        chosen = str(recipe)
+        if isinstance(recipe, Mapping):
+            chosen = str(workplace / "recipe.yaml")
+            Path(chosen).write_text(plain_yaml.dump(_filled(content, specs, made.info)), encoding="utf-8")
+        wanted = recipes.load(chosen, overrides)
+        batches.check_store(made, wanted)
+        _place(made, recipes.dataset_folder(wanted, data_dir))
+        return Path(command.run(chosen, overrides, run=run, seed=None, data_dir=data_dir, device=device, resume="auto",
+                                dry_run=False, verify=False))  # fmt: skip
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _said(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The dataset's name and the modalities of a recipe that is not complete yet. Raises UsageProblem where it does not
+    say them."""
+    dataset, specs = content.get("dataset"), content.get("modalities")
+    if isinstance(dataset, Mapping) and dataset.get("name") and isinstance(specs, Mapping):
+        return Path(str(dataset["name"])).name, {str(name): spec for name, spec in specs.items()}
+    recipes.validate(content, "the recipe")
+    raise UsageProblem("the recipe names no dataset and modalities")
+
+
+def _filled(content: dict[str, Any], specs: dict[str, Any], info: StoreInfo) -> dict[str, Any]:
+    """The recipe with the shapes, and numbers of characters, that it left to the data."""
+    full = {}
+    for name, spec in specs.items():
+        known, given = info.modalities[name], dict(spec)
+        if NETWORKS.get(str(given.get("network")), ("", ()))[1] is None:  # made for any shape
+            given.setdefault("shape", list(known.shape))
+        if given.get("network") == "text":
+            given.setdefault("characters", len(known.alphabet or ""))
+        full[name] = given
+    return content | {"modalities": full}
+
+
+def _dataset(name: str, specs: dict[str, Any], arrays: Mapping[str, Any], workplace: Path, data_dir: Path) -> Store:
+    numbers = workplace / "arrays.npz"
+    plain: Any = _plain(specs, arrays)
+    np.savez(numbers, **plain)
+    raw = [one for one, spec in specs.items() if spec.get("likelihood") in (*COUNTS, "bernoulli", "onehot")]
+    options = build.options(numbers, name, workplace / "made", data_dir, raw=tuple(raw), offers=False)
+    from_arrays.make(numbers, options)
+    return Store(options.out, verify=False)
+
+
+def _place(made: Store, folder: Path) -> None:
+    """Move the dataset where the recipe looks for it; one that is there with the same content stays."""
+    if not folder.exists():
+        make_folder(folder.parent)
+        os.replace(made.folder, folder)
+    elif Store(folder, verify=False).fingerprint != made.fingerprint:
+        raise UsageProblem(
+            f"{folder} holds other data than these arrays", "give the dataset another name: dataset.name"
+        )
+
+
+def _plain(specs: dict[str, Any], arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The recipe's modalities, labels and split as arrays that ``make-dataset arrays`` reads. Raises UsageProblem for a
+    modality that is missing or unknown."""
+    for name in arrays:
+        if name not in specs and name not in _BESIDE:
+            raise UsageProblem(f"arrays: {choice(str(name), [*specs, *_BESIDE])}")
+    if missing := [name for name in specs if name not in arrays]:
+        raise UsageProblem(f"arrays: no data of {', '.join(missing)}", "the recipe has these modalities")
+    return {name: _array(name, given, specs.get(name)) for name, given in arrays.items()}
+
+
+def _array(name: str, given: Any, spec: Any) -> np.ndarray:
+    array = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    network = spec.get("network") if isinstance(spec, Mapping) else None
+    if NETWORKS.get(str(network), ("", ()))[0] == "image":
+        if array.ndim not in (3, 4):
+            raise UsageProblem(f"{name}: {array.shape} are no pictures", "(N, C, H, W), or (N, H, W) in grey")
+        return array if array.dtype == np.uint8 else (fractions(name, array) * 255).round().astype(np.uint8)
+    return array.astype(str) if array.dtype == object else array

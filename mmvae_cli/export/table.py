@@ -1,0 +1,89 @@
+"""One row for each run: where it is, what it was trained with, how it scored. No torch."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+from mmvae_cli.comparison.collect import find_runs
+from mmvae_cli.comparison.formats import csv_cell
+from mmvae_cli.comparison.groups import IGNORED
+from mmvae_cli.process import console
+from mmvae_cli.process.errors import DataProblem, Failure
+from mmvae_cli.recipe import flatten
+from mmvae_cli.run import metrics, result
+from mmvae_cli.run.layout import Run
+from mmvae_cli.run.result import EvaluationResult
+
+PROTOCOLS = ("default", "released")
+Row = dict[str, Any]
+
+
+def table(paths: list[Path]) -> str:
+    """Runs, and the runs in folders, as CSV: unfinished ones and those without an evaluation have empty cells. Of the
+    recipe's settings those have a column in which the runs differ. Raises DataProblem where none can be read."""
+    rows, settings = [], []
+    for folder in find_runs(paths):
+        try:
+            row, setting = _row(folder), _settings(Run(folder))
+        except Failure as failure:
+            console.warn(f"left out: {folder}: {failure}")
+            continue
+        rows.append(row)
+        settings.append(setting)
+    if not rows:
+        raise DataProblem("no run can be read", "give run folders, or folders of runs")
+    keys = dict.fromkeys(key for setting in settings for key in setting)
+    differing = [key for key in keys if len({repr(setting.get(key)) for setting in settings}) > 1]
+    complete = [row | {key: setting.get(key) for key in differing} for row, setting in zip(rows, settings, strict=True)]
+    return as_csv([_ordered(row, differing) for row in complete])
+
+
+def _row(folder: Path) -> Row:
+    run = Run(folder)
+    recipe, status = run.recipe(), run.status()
+    row: Row = {"run": str(folder), "recipe": recipe.name, "method": recipe.model.method,
+                "dataset": recipe.dataset.name, "seed": recipe.training.seed}  # fmt: skip
+    row |= {key: status.get(key) for key in ("state", "epoch", "step", "seconds")}
+    if records := metrics.read(run.metrics_path).records:
+        row |= {f"training.last.{name}": value for name, value in metrics.numbers(records[-1]).items()}
+    for protocol in PROTOCOLS:
+        path = run.evaluation_path(protocol)
+        if path.is_file():
+            row |= {f"{protocol}.{name}": value for name, value in scores(result.load(path)).items()}
+    return row
+
+
+def scores(found: EvaluationResult) -> dict[str, float]:
+    """Every number that was measured, by its dotted path: ``latent.values.m0+m1``."""
+    measured = found.model_dump(mode="json", include={"chance", "base_rates", "latent", "coherence", "likelihood"})
+    return {
+        name: value
+        for name, value in flatten(measured).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _settings(run: Run) -> Row:
+    flat = flatten(run.recipe().model_dump(mode="json"))
+    return {key: value for key, value in flat.items() if key not in (*IGNORED, "model.method")}
+
+
+def _ordered(row: Row, differing: list[str]) -> Row:
+    """What identifies a run first, then the settings that differ, then the numbers."""
+    first = [key for key in row if "." not in key]
+    return {key: row[key] for key in (*first, *differing)} | row
+
+
+def as_csv(rows: list[Row]) -> str:
+    """Rows as CSV; a column for every key that any of them has, in the order in which they come."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(map(csv_cell, columns))
+    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
+    return out.getvalue()
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else repr(value) if isinstance(value, float) else csv_cell(value)

@@ -1,0 +1,93 @@
+"""What a tracker gets of a run: who it is, its settings, its records as they come, its scores and figures. No torch."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from mmvae_cli.disk.files import visible
+from mmvae_cli.export.table import PROTOCOLS, scores
+from mmvae_cli.process import console, signals
+from mmvae_cli.recipe import Recipe, flatten
+from mmvae_cli.run import metrics, result
+from mmvae_cli.run.layout import Run
+from mmvae_cli.run.metrics import Record
+
+POLL = 1.0
+"""Seconds between two looks at a run that is followed."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One run. ``identity``: the same for the same recipe and data, so that a tracker knows it again."""
+
+    run: Run
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return self.run.recipe()
+
+    @property
+    def name(self) -> str:
+        return self.run.folder.resolve().name
+
+    @property
+    def identity(self) -> str:
+        content = f"{self.recipe.with_epochs(1).fingerprint} {self.run.trained_on()} {self.name}"
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The recipe, flat; settings that say nothing are left out."""
+        return {k: v for k, v in flatten(self.recipe.model_dump(mode="json")).items() if v is not None}
+
+    def scores(self) -> dict[str, float]:
+        """Every number that was measured: ``evaluation.default.latent.values.m0``."""
+        paths = {protocol: self.run.evaluation_path(protocol) for protocol in PROTOCOLS}
+        return {f"evaluation.{protocol}.{name}": value for protocol, path in paths.items() if path.is_file()
+                for name, value in scores(result.load(path)).items()}  # fmt: skip
+
+    def figures(self) -> list[Path]:
+        return visible(self.run.figures.glob("*.png"))
+
+
+class Tracker(Protocol):
+    """Another program's record of one run. ``last``: the step up to which it has the run's numbers; 0: none."""
+
+    last: int
+
+    def add(self, records: list[Record]) -> None:
+        """Take records of steps after ``last``, in their order."""
+
+    def finish(self, source: Source) -> None:
+        """Take scores and figures, and close."""
+
+
+def export(sources: list[Source], opened: Callable[[Source], Tracker], *, follow: bool) -> None:
+    """Bring every run's records to its tracker; with ``follow`` until none of the runs is running any more."""
+    trackers, places = {source: opened(source) for source in sources}, dict.fromkeys(sources, 0)
+    try:
+        while trackers:
+            for source in list(trackers):
+                state = source.run.status().get("state")  # before its last records are read
+                places[source] = add_records(source, trackers[source], places[source])
+                if not follow or state not in (None, "running"):
+                    trackers.pop(source).finish(source)
+            if trackers:
+                signals.leave_if_requested("what was exported until now is kept; the same command goes on")
+                time.sleep(POLL)
+    finally:
+        for source, tracker in trackers.items():  # a signal came
+            tracker.finish(source)
+
+
+def add_records(source: Source, tracker: Tracker, start: int) -> int:
+    part = metrics.read(source.run.metrics_path, start)
+    if fresh := [record for record in part.records if record["step"] > tracker.last]:
+        tracker.add(fresh)
+        tracker.last = fresh[-1]["step"]
+        console.say(f"{source.name}: up to step {tracker.last:,}")
+    return part.end

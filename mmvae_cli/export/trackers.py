@@ -1,0 +1,157 @@
+"""TensorBoard, W&B and MLflow. Each is imported in one function, and none while a model is trained.
+
+Exporting a run again leaves one record of it: an earlier one is written anew, or goes on where it ended.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+from mmvae_cli.export.tracked import Source
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.paths import is_odd
+from mmvae_cli.run.metrics import Record, numbers
+
+_OURS = ".mmvae"
+"""Ends the names of the event files that are ours."""
+
+
+def missing(package: str, error: ImportError) -> UsageProblem:
+    return UsageProblem(f"--to {package} needs the package {package} ({error})", f"pip install 'mmvae-cli[{package}]'")
+
+
+# TensorBoard ---------------------------------------------------------------------------------------------------------
+
+
+class TensorBoard:
+    """One event file in the folder ``out``, written anew: scalars by step, with the seconds of training as their time;
+    the recipe as text; scores and figures."""
+
+    def __init__(self, source: Source, out: Path) -> None:
+        try:
+            import tensorboard  # noqa: F401 - torch says in many lines that it is not there
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise missing("tensorboard", error) from error
+        if is_odd(str(out)):
+            raise UsageProblem(f"tensorboard cannot write below {out}, a name that is not UTF-8", "give another --out")
+        for earlier in out.glob(f"events.out.tfevents.*{_OURS}"):
+            earlier.unlink()
+        self.last = 0
+        self._writer = SummaryWriter(str(out), filename_suffix=_OURS)
+        self._writer.add_text("recipe", f"```yaml\n{source.recipe.dump()}```")
+
+    def add(self, records: list[Record]) -> None:
+        for record in records:
+            for name, value in numbers(record).items():
+                self._writer.add_scalar(name.replace(".", "/"), value, record["step"], float(record.get("seconds", 0)))
+        self._writer.flush()
+
+    def finish(self, source: Source) -> None:
+        for name, value in source.scores().items():
+            self._writer.add_scalar(name.replace(".", "/"), value, self.last)
+        for path in source.figures():
+            self._writer.add_image(f"figures/{path.stem}", _pixels(path), self.last, dataformats="HWC")
+        self._writer.close()
+
+
+def _pixels(path: Path) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+# W&B -----------------------------------------------------------------------------------------------------------------
+
+
+class WandB:
+    """A run below the folder ``out``/wandb, offline unless WANDB_MODE says otherwise: `wandb sync` brings it to the
+    server later. Its id is the source's identity, so that the server, too, knows it again."""
+
+    def __init__(self, source: Source, out: Path) -> None:
+        try:
+            import wandb
+        except ImportError as error:
+            raise missing("wandb", error) from error
+        mode: Any = os.environ.get("WANDB_MODE", "offline")
+        if mode == "offline":
+            for earlier in (out / "wandb").glob(f"offline-run-*-{source.identity}"):
+                shutil.rmtree(earlier)
+        self._wandb = wandb
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "mmvae"), id=source.identity, name=source.name, resume="allow",
+            group=source.recipe.name, config=source.settings, dir=str(out), mode=mode, reinit="create_new",
+            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
+        )  # fmt: skip
+        self.last = int(self._run.step) - 1 if self._run.resumed else 0
+
+    def add(self, records: list[Record]) -> None:
+        for record in records:
+            self._run.log(numbers(record), step=record["step"])
+
+    def finish(self, source: Source) -> None:
+        self._run.summary.update(source.scores())
+        if figures := source.figures():
+            pictures = {f"figures/{path.stem}": self._wandb.Image(str(path)) for path in figures}
+            self._run.log(pictures, step=self.last + 1)
+        self._run.finish()
+
+
+# MLflow --------------------------------------------------------------------------------------------------------------
+
+_AT_ONCE = 1000
+
+
+class MLflow:
+    """A run of the experiment ``mmvae`` at MLFLOW_TRACKING_URI, else in ``out``/mlflow.db. It is found again by its tag
+    ``mmvae.id``; numbers of steps that it has are not added twice."""
+
+    def __init__(self, source: Source, out: Path) -> None:
+        try:
+            from mlflow.entities import Metric, Param
+            from mlflow.tracking import MlflowClient
+        except ImportError as error:
+            raise missing("mlflow", error) from error
+        self._metric = Metric
+        place = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(out / 'mlflow.db').resolve()}"
+        self._client = MlflowClient(place)
+        known = self._client.get_experiment_by_name("mmvae")
+        artifacts = None if os.environ.get("MLFLOW_TRACKING_URI") else (out / "mlartifacts").resolve().as_uri()
+        experiment = known.experiment_id if known else self._client.create_experiment("mmvae", artifacts)
+        found = self._client.search_runs([experiment], f"tags.`mmvae.id` = '{source.identity}'")
+        tags = {"mmvae.id": source.identity, "mlflow.runName": source.name}
+        self._id = (found[0] if found else self._client.create_run(experiment, tags=tags)).info.run_id
+        history = self._client.get_metric_history(self._id, "loss") if found else []
+        self.last = max((known.step for known in history), default=0)
+        if not found:
+            params = [Param(_plain(name), str(value)[:500]) for name, value in source.settings.items()]
+            self._client.log_batch(self._id, params=params)
+
+    def add(self, records: list[Record]) -> None:
+        found = [self._metric(_plain(name), value, int(1000 * float(record.get("seconds", 0))), record["step"])
+                 for record in records for name, value in numbers(record).items()]  # fmt: skip
+        for start in range(0, len(found), _AT_ONCE):
+            self._client.log_batch(self._id, metrics=found[start : start + _AT_ONCE])
+
+    def finish(self, source: Source) -> None:
+        scores = [self._metric(_plain(name), value, 0, self.last) for name, value in source.scores().items()]
+        for start in range(0, len(scores), _AT_ONCE):
+            self._client.log_batch(self._id, metrics=scores[start : start + _AT_ONCE])
+        for path in [source.run.recipe_path, *source.figures()]:
+            self._client.log_artifact(self._id, str(path))
+        states = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
+        state = states.get(str(source.run.status().get("state")))
+        if state:
+            self._client.set_terminated(self._id, state)
+
+
+def _plain(name: str) -> str:
+    """A name that MLflow takes: subsets are joined by a colon there."""
+    return re.sub(r"[^\w./ :-]", ":", name)[:250]
+
+
+TRACKERS: dict[str, Any] = {"tensorboard": TensorBoard, "wandb": WandB, "mlflow": MLflow}

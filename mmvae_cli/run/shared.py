@@ -1,0 +1,104 @@
+"""A run that was shared: what may lie in its folder, and how it is fetched from the hub. No torch.
+
+A shared run is a run folder with ``dataset.json``, the description of its data, in it. It comes from other people, so a
+file that something could execute is refused, whoever would open it.
+"""
+
+import fnmatch
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmvae_cli.disk.files import own_mark
+from mmvae_cli.process import console
+from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
+
+PREFIX = "hf://"
+_ADDRESS = re.compile(r"hf:/{1,2}(?P<user>[\w.-]+)/(?P<name>[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
+_PLAIN = (
+    "*.yaml", "*.json", "*.jsonl", "*.md", "*.txt", "*.csv", "*.npz", "*.h5ad", "*.png", "*.svg", "*.safetensors",
+    ".gitattributes", "LICENSE", "events.out.tfevents.*",
+)  # fmt: skip
+"""Files that are read as data, never run."""
+
+
+def is_shared(folder: Path) -> bool:
+    return (folder / "dataset.json").is_file()
+
+
+def check(folder: Path) -> None:
+    """Raise DataProblem for a shared run that holds anything but plain data: code, pickles, links out of it."""
+    paths = [Path(place) / name for place, _, names in os.walk(folder) for name in names]
+    refuse_strange([path.relative_to(folder).as_posix() for path in paths], str(folder))
+    for path in paths:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise DataProblem(f"{path} is a link out of the shared run", "remove it, or fetch the run again")
+
+
+def refuse_strange(names: Iterable[str], where: str) -> None:
+    """Raise DataProblem where a file in the shared run ``where`` is not plain data."""
+    strange = [name for name in names if not any(fnmatch.fnmatch(name.rpartition("/")[2], known) for known in _PLAIN)]
+    if strange:
+        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        raise DataProblem(
+            f"{where} holds {strange[0][:80]!r}{more}: a shared run is plain data, nothing that could be executed",
+            "do not use it as it is: ask who shared it, or remove these files",
+        )
+
+
+def is_address(path: str | Path) -> bool:
+    """Whether ``path`` is an address on the hub, hf://USER/NAME; a path has one slash only behind the colon."""
+    return str(path).startswith("hf:/")
+
+
+def fetched(address: str | Path) -> Path:
+    """The run ``hf://USER/NAME[@REVISION]`` as a folder, runs/USER--NAME: fetched once, then as any run.
+
+    Raises UsageProblem for a wrong address and without the package huggingface_hub, DataProblem for a repository that
+    is no run or holds what could be executed (nothing of it is fetched then), Failure without a network.
+    """
+    found = _ADDRESS.fullmatch(str(address))
+    if not found:
+        raise UsageProblem(f"{address} is no address of a run", "hf://USER/NAME, or hf://USER/NAME@REVISION")
+    revision = found["revision"]
+    folder = Path("runs") / "--".join(
+        [found["user"], found["name"], *([revision.replace("/", "-")] if revision else [])]
+    )
+    if folder.exists():
+        console.say(f"{folder} is there: it is used; remove it to fetch {address} anew")
+        return folder
+    _fetch(f"{found['user']}/{found['name']}", revision, folder)
+    console.say(f"fetched {address} into {folder}")
+    return folder
+
+
+def _fetch(repository: str, revision: str | None, folder: Path) -> None:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise UsageProblem(f"{PREFIX} needs the package huggingface_hub", "pip install 'mmvae-cli[hub]'") from error
+    temporary = folder.with_name(f".{folder.name}.tmp-{own_mark()}")
+    try:
+        names = huggingface_hub.HfApi().list_repo_files(repository, revision=revision)
+        refuse_strange(names, f"{PREFIX}{repository}")
+        if not {"recipe.yaml", "dataset.json"} <= set(names):
+            raise DataProblem(f"{PREFIX}{repository} is no run: it has no recipe.yaml and dataset.json",
+                              "share one: mmvae export RUN --to hub --push USER/NAME")  # fmt: skip
+        huggingface_hub.snapshot_download(repository, revision=revision, local_dir=temporary)
+    except Failure:
+        raise
+    except Exception as error:  # of the network, the hub or the disk: each library has names of its own for them
+        raise Failure(
+            f"{PREFIX}{repository} cannot be fetched ({type(error).__name__}: {str(error).splitlines()[0][:160]})",
+            "fetch it where there is a network (huggingface-cli login for a private one), then give its folder",
+        ) from error
+    _forget_cache(temporary)
+    os.replace(temporary, folder)
+
+
+def _forget_cache(folder: Path) -> None:
+    """What the library notes for itself beside the files."""
+    import shutil
+
+    shutil.rmtree(folder / ".cache", ignore_errors=True)

@@ -1,0 +1,70 @@
+"""Training on arrays in memory writes what the commands write, and goes on with it."""
+
+import numpy as np
+import pytest
+
+import mmvae_cli
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.run.layout import Run
+from mmvae_cli.store import Store
+
+RECIPE = {
+    "name": "mine", "dataset": {"name": "mine"}, "model": {"method": "mopoe", "latent_dim": 4},
+    "modalities": {"photo": {"network": "conv", "width": 8}, "note": {"network": "text", "width": 8},
+                   "lab": {"network": "mlp", "width": 8}},
+    "training": {"epochs": 1, "batch_size": 8, "learning_rate": 0.001},
+}  # fmt: skip
+
+
+def arrays(count: int = 30) -> dict:
+    rng = np.random.default_rng(0)
+    return {"photo": rng.random((count, 8, 8)), "note": [f"n {i}" for i in range(count)],
+            "lab": rng.normal(50, 5, (count, 2)), "labels": ["a", "b"] * (count // 2)}  # fmt: skip
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_store_and_a_run_are_written_and_the_run_is_opened(here):
+    given = arrays()
+    run = mmvae_cli.train(RECIPE, given, overrides=["training.seed=3"], device="cpu")
+    assert str(run.folder) == "runs/mine-seed3"
+    assert {name: spec.shape for name, spec in run.recipe.modalities.items()} == {
+        "photo": (1, 8, 8), "note": (4,), "lab": (2,)
+    }  # fmt: skip
+    assert (run.recipe.modalities["note"].characters, run.recipe.training.seed) == (12, 3)
+    assert Run(run.folder).status()["state"] == "finished"
+    store = Store(here / "data" / "mine")
+    assert (store.count("train"), store.count("test"), store.info.labels.names) == (27, 3, ("a", "b"))
+    assert store.info.modalities["lab"].means is not None
+    lab = np.concatenate([run.data(split)["lab"] for split in ("train", "test")])
+    np.testing.assert_allclose(np.sort(lab[:, 0]), np.sort(given["lab"][:, 0]), rtol=1e-5)
+    assert sorted(path.name for path in (here / "data").iterdir()) == ["mine"]
+
+
+def test_the_same_arrays_again_go_on_and_others_are_refused(here):
+    first = mmvae_cli.train(RECIPE, arrays(), device="cpu")
+    longer = mmvae_cli.train(RECIPE, arrays(), overrides=["training.epochs=2"], run=first.folder, device="cpu")
+    assert longer.step == 2 * first.step
+    with pytest.raises(UsageProblem, match="holds other data than these arrays"):
+        mmvae_cli.train(RECIPE, arrays(40), device="cpu")
+    assert sorted(path.name for path in (here / "data").iterdir()) == ["mine"]
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"photo": None}, "no data of photo"),
+    ({"foto": np.zeros(30)}, "'foto' is not one of photo, note, lab, labels, split"),
+    ({"photo": np.full((30, 8, 8), 255.0)}, "numbers in"), ({"photo": np.zeros((30, 8))}, "are no pictures"),
+    ({"lab": np.zeros((30, 3))}, "in every training item"), ({"note": ["x"] * 29}, "has a row for each item"),
+])  # fmt: skip
+def test_arrays_that_do_not_fit_the_recipe_are_refused_and_nothing_is_left(here, change, message):
+    from mmvae_cli.process.errors import Failure
+
+    given = {name: array for name, array in (arrays() | change).items() if array is not None}
+    with pytest.raises(Failure, match=message):
+        mmvae_cli.train(RECIPE, given, device="cpu")
+    assert list((here / "data").iterdir()) == []
+    assert not (here / "runs").exists()

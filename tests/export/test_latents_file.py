@@ -1,0 +1,97 @@
+"""``mmvae export --to latents``: what is in the files, and what is refused."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import mmvae_cli
+from mmvae_cli.export import command
+from mmvae_cli.export.command import Wish
+from mmvae_cli.process.errors import DataProblem, UsageProblem
+
+
+def export(data, *runs, **wish):
+    return command.run(list(runs), Wish("latents", **wish), data_dir=data, device="cpu")
+
+
+def test_an_npz_of_a_run_lies_in_its_folder(runs, data):
+    path = export(data, runs["private"], given="m1,m0", split="train", force=True)
+    assert path == str(runs["private"] / "latents.train.m1+m0.npz")
+    found = mmvae_cli.open_run(runs["private"], data_dir=data, device="cpu").latents("train", "m0,m1")
+    with np.load(path, allow_pickle=False) as arrays:
+        assert np.array_equal(arrays["mean"], found.mean)
+        assert np.array_equal(arrays["logvar"], found.logvar)
+        assert np.array_equal(arrays["private_mean_m1"], found.private_mean["m1"])
+        assert arrays["items"].tolist() == list(range(8))
+        assert arrays["label_names"][arrays["labels"]].tolist() == [found.label_names[i] for i in found.labels]
+        about = json.loads(str(arrays["about"]))
+    assert (about["split"], about["given"], about["checkpoint"]) == ("train", ["m0", "m1"], "step-00000004.safetensors")
+
+
+def test_a_csv_has_a_row_for_each_item(runs, data, tmp_path):
+    path = export(data, runs["mopoe"], out=tmp_path / "new" / "latents.csv", given="text")
+    with open(path, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    found = mmvae_cli.open_run(runs["mopoe"], data_dir=data, device="cpu").latents("test", "text")
+    assert list(rows[0]) == ["item", "label", *(f"{n}_{d}" for n in ("mean", "logvar") for d in range(6))]
+    assert [float(row["mean_3"]) for row in rows] == found.mean[:, 3].tolist()
+    assert [row["label"] for row in rows] == [found.label_names[i] for i in found.labels]
+
+
+def test_an_h5ad_is_opened_by_anndata(runs, data, tmp_path):
+    anndata = pytest.importorskip("anndata", reason="the package anndata is not installed")
+    path = export(data, runs["private"], out=tmp_path / "latents.h5ad")
+    found = mmvae_cli.open_run(runs["private"], data_dir=data, device="cpu").latents()
+    read = anndata.read_h5ad(path)
+    assert np.array_equal(read.X, found.mean)
+    assert np.array_equal(read.obsm["logvar"], found.logvar)
+    assert read.obsm["private_mean_text"].shape == (30, 2)
+    assert read.obs["label"].tolist() == [found.label_names[i] for i in found.labels]
+    assert json.loads(read.uns["about"])["dataset"] == "digits"
+
+
+def test_h5ad_without_anndata_says_what_to_install(runs, data, tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "anndata", None)
+    with pytest.raises(UsageProblem, match="needs the package anndata") as caught:
+        export(data, runs["mopoe"], out=tmp_path / "latents.h5ad")
+    assert caught.value.hint == "pip install 'mmvae-cli[anndata]'"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_data_without_labels(runs, data, tmp_path):
+    path = export(data, runs["own"], out=tmp_path / "latents.npz")
+    with np.load(path) as arrays:
+        assert set(arrays) == {"mean", "logvar", "items", "about"}
+
+
+@pytest.mark.parametrize(("wish", "message"), [
+    ({"given": "m9"}, "given: no modality 'm9'"), ({"out": "latents.txt"}, r"as \.npz, \.csv or \.h5ad"),
+    ({"split": "dev"}, "no split 'dev'"),
+])  # fmt: skip
+def test_what_is_refused(runs, data, tmp_path, monkeypatch, wish, message):
+    from pathlib import Path
+
+    monkeypatch.chdir(tmp_path)
+    wish = {"out": Path(wish["out"]) if "out" in wish else tmp_path / "latents.npz"} | {
+        key: value for key, value in wish.items() if key != "out"
+    }
+    with pytest.raises((UsageProblem, DataProblem), match=message):
+        export(data, runs["mopoe"], **wish)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_exists_and_one_file_for_two_runs_are_refused(runs, data, tmp_path):
+    out = tmp_path / "latents.npz"
+    out.write_bytes(b"mine")
+    with pytest.raises(UsageProblem, match=r"latents\.npz exists"):
+        export(data, runs["mopoe"], out=out)
+    with pytest.raises(UsageProblem, match="is one place, for one run"):
+        export(data, runs["mopoe"], runs["own"], out=out, force=True)
+    assert out.read_bytes() == b"mine"
+
+
+def test_data_that_are_gone_or_others_are_told(runs, data, tmp_path):
+    with pytest.raises(DataProblem, match="no dataset at"):
+        export(tmp_path, runs["mopoe"], out=tmp_path / "latents.npz")
