@@ -9,6 +9,7 @@ from mmvae_cli.evaluation import classifier_training, command, encoding, latent
 from mmvae_cli.evaluation.encoding import Data, Setting
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.run.result import METRICS
 from mmvae_cli.store import Store
 from mmvae_cli.store import folder as store
 from mmvae_cli.training.loop import Request, train
@@ -51,7 +52,7 @@ def world(tmp_path_factory):
 
 
 def evaluated(place, **more):
-    settings = {"metrics": "latent,coherence,likelihood", "protocol": None, "chosen": None, "device": "cpu",
+    settings = {"metrics": list(METRICS), "protocol": None, "chosen": None, "device": "cpu",
                 "force": True, "verify": True, "data_dir": place, "out": place / "out.json"}  # fmt: skip
     return command.run(place / "run", **settings | more)[1]
 
@@ -117,4 +118,4 @@ def test_what_cannot_be_measured_on_incomplete_data_is_refused(world, tmp_path):
     train(recipe, Request(tmp_path / "run", data, "cpu"))
     with pytest.raises(DataProblem, match="no item of train has m2, so nothing can learn to judge it"):
         evaluated(tmp_path)
-    assert evaluated(tmp_path, metrics="latent").latent.values["m0"] is not None
+    assert evaluated(tmp_path, metrics=["latent"]).latent.values["m0"] is not None

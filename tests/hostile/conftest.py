@@ -42,7 +42,7 @@ def original(tmp_path_factory) -> Path:
     training.run(str(root / "tiny.yaml"), [], run=run, seed=None, resume="auto", dry_run=False, **where)
     with pytest.MonkeyPatch.context() as patch:
         few_steps(patch.setattr)
-        evaluating.run(run, metrics="latent,coherence", protocol=None, chosen=None, force=True, **where)
+        evaluating.run(run, metrics=["latent", "coherence"], protocol=None, chosen=None, force=True, **where)
     sampling.run(run, Wish("prior", None, None, ()), count=1, seed=0, chosen=None, out=root / "x", force=False, **where)
     compare([run], "json")
     shutil.rmtree(root / "x")
