@@ -111,9 +111,7 @@ def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
                       alpha=0.9, clip_on=False)  # fmt: skip
         for value, x, y in points:
             words = f"{'β' if symbol == 'beta' else symbol}={value:g}"
-            axis.annotate(
-                words, (x.mean, y.mean), (3, -9 if i % 2 else 3), textcoords="offset points", fontsize="x-small"
-            )
+            axis.annotate(words, (x.mean, y.mean), (3, 3), textcoords="offset points", fontsize="x-small")
     every = [point[1:] for points in families.values() for point in points]
     looks.score_axis(axis, [y for _, y in every])
     if panel.y.metric == "joint_coherence":  # each point has a chance of its own
