@@ -69,6 +69,18 @@ def test_more_items_than_there_are_are_refused(sampler):
         choose_items(sampler("mopoe"), 31)
 
 
+def test_items_of_incomplete_data_have_everything(sampler, monkeypatch):
+    opened, table = sampler("mopoe"), np.ones((30, 3), bool)
+    table[::2, 1] = False
+    monkeypatch.setattr(opened.trained.store, "present", lambda split, names: table)
+    assert sorted(choose_items(opened, 15)) == list(range(1, 30, 2))
+    with pytest.raises(UsageProblem, match="--count 16: the test split has, complete, 15 items"):
+        choose_items(opened, 16)
+    table[:, 2] = False
+    with pytest.raises(UsageProblem, match="no item of test has every modality"):
+        choose_items(opened, 0)
+
+
 def test_attributes_get_random_items_of_the_split(sampler):
     items = choose_items(sampler("faces"), 12)
     assert sorted(items) == list(range(12))
