@@ -78,7 +78,7 @@ def ready(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ready")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        write_idx(folder / "data/MNIST/raw", train=140, test=40)
+        write_idx(folder / "data/MNIST/raw", train=60, test=40)
         write_idx(folder / "IDX_FILES", train=60, test=40)
         write_celeba(folder / "CELEBA")
         for place in ("SVHN", "data/svhn"):
@@ -120,7 +120,7 @@ def carried_out(words):
     if words[0] != "train" or "--list" in words:
         return [force]
     if {"--dry-run", *STUDY} & set(words):
-        return [[*words, "training.batch_size=8", *(["--dry-run"] if "--dry-run" in can else [])]]
+        return [[*words, "training.batch_size=2", *(["--dry-run"] if "--dry-run" in can else [])]]
     return list(trainings(command.make_context("train", rest).params))
 
 
