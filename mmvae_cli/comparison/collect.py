@@ -8,7 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -301,7 +301,9 @@ def _keep_majority(members: list[Member], left_out: list[LeftOut]) -> list[Membe
         having = [member for member in kept if metric in metric_conditions(member.evaluation)]
         agreeing = _majority(having, lambda m, k=metric: metric_conditions(m.evaluation)[k], left_out, f"{metric}: ")  # type: ignore[misc]
         drop = {id(member) for member in having} - {id(member) for member in agreeing}
-        kept = [_without_metric(member, metric) if id(member) in drop else member for member in kept]
+        kept = [
+            replace(m, evaluation=m.evaluation.model_copy(update={metric: None})) if id(m) in drop else m for m in kept
+        ]
     return kept
 
 
@@ -323,10 +325,6 @@ def _majority(
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             left_out.append(LeftOut(member.folder, f"{prefix}measured differently: {text}{more}"))
     return [member for member, key in zip(members, keys, strict=True) if key == chosen]
-
-
-def _without_metric(member: Member, metric: str) -> Member:
-    return Member(member.folder, member.recipe, member.evaluation.model_copy(update={metric: None}), member.status)
 
 
 def _drop_twins(members: list[Member], left_out: list[LeftOut]) -> list[Member]:

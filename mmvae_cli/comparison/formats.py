@@ -12,7 +12,7 @@ from mmvae_cli.comparison.content import RUN_HEADER, Comparison, Content, plain
 from mmvae_cli.comparison.latex import latex
 from mmvae_cli.comparison.measures import DDOF, METRICS, Key, Stat, unmeasured
 from mmvae_cli.comparison.plots import Plot
-from mmvae_cli.comparison.tables import Row, Table, cell_text, headings, without_details
+from mmvae_cli.comparison.tables import Row, Table, cell_text, headings
 from mmvae_cli.process import console
 from mmvae_cli.run.result import CHANCE
 
@@ -36,7 +36,7 @@ def terminal(comparison: Comparison) -> str:
 
 
 def _terminal(content: Content, width: int) -> list[str]:
-    blocks = [_terminal_table(table, width) for table in without_details(content.tables)]
+    blocks = [_terminal_table(table, width) for table in content.tables if not table.detail]
     if content.differences:
         labels = [group.label for group in content.collection.groups]
         rows = [[key, *values] for key, values in content.differences]
@@ -134,7 +134,7 @@ def _md_table(table: Table) -> list[str]:
         [_md(_row_label(row)), *(f"**{cell_text(c)}**" if c.best else cell_text(c) for c in row.cells)]
         for row in table.rows
     ]
-    if len(table.columns) > 12:
+    if table.turned:
         header, *rows = [list(line) for line in zip(header, *rows, strict=True)]
     notes = [f"\\[{i}\\] {_md(note)}  " for i, note in enumerate(table.notes, 1)]
     notes += [f"{_md(remark)}  " for remark in table.remarks]

@@ -45,14 +45,14 @@ def _tex_table(table: Table, about: str) -> list[str]:
 
     header = ["", *(_tex(c.header) for c in table.columns)]
     rows = [[_tex(row.label) + _tex_marks(row), *map(number, row.cells)] for row in table.rows]
-    if turned := len(table.columns) > 12:
+    if table.turned:
         header = ["", *(_tex(heading) for heading in headings(table))]
         header, *rows = [list(line) for line in zip(header, *rows, strict=True)]
     notes = [f"\\textsuperscript{{{i}}} {_tex(note)}" for i, note in enumerate(table.notes, 1)]
     notes += [f"{_tex(remark)}." for remark in table.remarks]
     caption = [_tex(table.title) + f". Mean and standard deviation over seeds (ddof 1).{about}", *notes]
     columns = "l" + "r" * (len(header) - 1)
-    spans = [] if turned else _tex_spans(table)
+    spans = [] if table.turned else _tex_spans(table)
     body = [*spans, " & ".join(header) + r" \\", r"\midrule", *(" & ".join(row) + r" \\" for row in rows)]
     if len(rows) > 40:
         return [f"\\begin{{longtable}}{{{columns}}}", f"\\caption{{{' '.join(caption)}}}\\\\", r"\toprule", *body,

@@ -75,7 +75,7 @@ def _shown(table: tables.Table, about: dict[str, tuple[str, str, str]]) -> dict[
     """A table as the template wants it: heading rows and cells as text; long ones turned, modalities going down."""
     labels = [(row.label, row.n, row.published, row.marks, about.get(row.label, ("", ""))[1]) for row in table.rows]
     cells = [[(tables.cell_text(c), _css(c)) for c in row.cells] for row in table.rows]
-    turned = len(table.columns) > 12
+    turned = table.turned
     return {
         "title": table.title, "notes": table.notes, "remarks": table.remarks, "labels": labels, "detail": table.detail,
         "turned": turned, "dense": "" if turned else _density(len(table.columns)),

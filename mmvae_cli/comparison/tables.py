@@ -4,7 +4,7 @@ Every layout has one row per group and, under it, the published numbers of the s
 of coherence end with what real data score.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from mmvae_cli.comparison import marking
 from mmvae_cli.comparison.collect import Collection
@@ -67,6 +67,11 @@ class Table:
     notes: list[str] = field(default_factory=list)
     detail: bool = False
     letters: str = ""
+
+    @property
+    def turned(self) -> bool:
+        """Too wide for a page: its columns are written as rows."""
+        return len(self.columns) > 12
 
     @property
     def remarks(self) -> list[str]:
@@ -310,10 +315,6 @@ def cell_text(cell: Cell, plus_minus: str = "±") -> str:
         text += f" {plus_minus} {cell.stat.std:.{cell.decimals[1]}f}"
     text += f" [n={cell.n}]" if cell.n is not None else ""
     return text + (CHANCE if cell.at_chance else "")
-
-
-def without_details(tables: list[Table]) -> list[Table]:
-    return [replace(table) for table in tables if not table.detail]
 
 
 def spans(table: Table) -> list[tuple[str, int]]:
