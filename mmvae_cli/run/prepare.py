@@ -1,9 +1,20 @@
 """What a recipe needs before it can be trained, checked before a run is opened or a study begins. No torch."""
 
+from pathlib import Path
+
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import Recipe
-from mmvae_cli.store import Store
+from mmvae_cli.run.layout import Run
+from mmvae_cli.store import Store, of_recipe
 from mmvae_cli.store.presence import of_training
+
+
+def data_of(recipe: Recipe, run: Path, data_dir: Path) -> Store:
+    """The dataset that the recipe is to be trained on in the folder ``run``, looked at and not yet read in full. Raises
+    DataProblem where there is none, UsageProblem where it does not fill a batch."""
+    store = of_recipe(recipe, data_dir, verify=False, trained_on=Run(run).trained_on())
+    steps_per_epoch(recipe, store)
+    return store
 
 
 def steps_per_epoch(recipe: Recipe, store: Store) -> int:

@@ -7,9 +7,9 @@ from pathlib import Path
 from mmvae_cli import recipe as recipes
 from mmvae_cli.process import console, environment
 from mmvae_cli.process.errors import Failure, UsageProblem
-from mmvae_cli.run import prepare as needs
+from mmvae_cli.run import prepare
 from mmvae_cli.run.layout import Run
-from mmvae_cli.store import Store, of_recipe
+from mmvae_cli.store import Store
 from mmvae_cli.study import commands, here, slurm
 from mmvae_cli.study import plan as study
 from mmvae_cli.study.commands import Options
@@ -76,9 +76,7 @@ def _check_needs(one: PlannedRun, data_dir: Path, *, dry_run: bool) -> None:
     """What the run itself would refuse is refused now; a dry run does not need the data."""
     try:
         if not dry_run or (recipes.dataset_folder(one.recipe, data_dir) / "dataset.json").is_file():
-            trained_on = Run(one.folder).trained_on()
-            data = of_recipe(one.recipe, data_dir, verify=False, trained_on=trained_on)
-            needs.steps_per_epoch(one.recipe, data)
+            prepare.data_of(one.recipe, one.folder, data_dir)
     except Failure as failure:
         failure.hint += "; nothing was started"
         raise

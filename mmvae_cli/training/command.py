@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli import store
 from mmvae_cli.process import console
-from mmvae_cli.run import prepare as needs
+from mmvae_cli.run import prepare
 from mmvae_cli.run.layout import Run, default_folder
 
 
@@ -28,8 +27,7 @@ def run(
             console.say(line)
         console.say(f"{'run':<32} {folder}")
         return recipe.dump().rstrip()
-    data = store.of_recipe(recipe, data_dir, verify=False, trained_on=Run(folder).trained_on())
-    needs.steps_per_epoch(recipe, data)
+    data = prepare.data_of(recipe, folder, data_dir)
     from mmvae_cli.run import code as own
     from mmvae_cli.training.loop import Request, train
 

@@ -58,12 +58,13 @@ def train(recipe: Recipe, request: Request) -> Path:
     batches.check_store(store, recipe)
     needs.steps_per_epoch(recipe, store)
     store.check("train", recipe.modalities)  # damage is seen before anything is written
-    plan.refuse_too_large(recipe, device)
-    _check_rows(recipe, World.of_environment())
+    outline = plan.without_weights(recipe)
+    plan.refuse_too_large(recipe, outline, device)
+    _check_rows(recipe, outline, World.of_environment())
     run = Run(request.run)
     if World.of_environment().rank:  # the first process alone holds the lock and writes
         with runtime.together(device, "train") as world:
-            _train_locked(recipe, request, run, store, device, world, None)
+            _train_locked(_Job(recipe, request, run, store, device, world, None))
         return run.folder
     run.prepare(recipe)
     with run.lock() as lock:
@@ -71,7 +72,7 @@ def train(recipe: Recipe, request: Request) -> Path:
             run.keep_code(request.code.content, str(request.code.path))
         try:
             with runtime.together(device, "train") as world:
-                _train_locked(recipe, request, run, store, device, world, lock)
+                _train_locked(_Job(recipe, request, run, store, device, world, lock))
         except Exception as error:
             _note_failure(run, error)
             if isinstance(error, Diverged):
@@ -80,9 +81,26 @@ def train(recipe: Recipe, request: Request) -> Path:
     return run.folder
 
 
-def _train_locked(
-    recipe: Recipe, request: Request, run: Run, store: Store, device: torch.device, world: World, lock: Lock | None
-) -> None:
+@dataclass(frozen=True)
+class _Job:
+    """What one of the processes of ``world`` trains, and where; the ``lock`` is the first one's."""
+
+    recipe: Recipe
+    request: Request
+    run: Run
+    store: Store
+    device: torch.device
+    world: World
+    lock: Lock | None
+
+    def note(self, state: str, position: Position, total: int) -> None:
+        """Say in status.json how far it is."""
+        epochs = self.recipe.training.epochs
+        self.run.set_status(state, **vars(position), total_steps=total, epochs=epochs)
+
+
+def _train_locked(job: _Job) -> None:
+    recipe, run, store, device, world = job.recipe, job.run, job.store, job.device, job.world
     settings, seed = recipe.training, recipe.training.seed
     runtime.use_threads(device, run.environment() if run.checkpoint_paths() else {}, choose=True)
     runtime.set_precision(settings.precision)
@@ -91,21 +109,21 @@ def _train_locked(
     goal = Objective.of(recipe)
     step = Step(model, goal, settings.precision)
     optimizer = make_optimizer(model, settings.learning_rate)
-    position = _resume(run, model, optimizer, request.resume, world)
+    position = _resume(job, model, optimizer)
     per_epoch = needs.steps_per_epoch(recipe, store)
     total = settings.epochs * per_epoch
     if position.step:
-        run.check_data(request.dataset, store.fingerprint)
+        run.check_data(job.request.dataset, store.fingerprint)
     if position.step >= total:
         if world.rank == 0 and position.step == total and run.status().get("state") != "finished":
-            _note_state(run, "finished", position, recipe, total)  # killed between the last checkpoint and its note
+            job.note("finished", position, total)  # killed between the last checkpoint and its note
         console.say(f"{run.folder} is finished ({settings.epochs} epochs); nothing to do")
         return
     presence = of_training(store, recipe)
     refuse_processes(presence, world)
     data = batches.Split(store, "train", model.names, device, seed, settings.data_on, presence)
     if world.rank == 0:
-        _open_run(recipe, request, run, store, device, world, position, total)
+        _open_run(job, position, total)
     left, complete = total - position.step, data.present is None
     way = way_of(device, settings, world, left, on_device=data.on_device, complete=complete)
     engine = Engine(step, optimizer, data, settings, world, way, start=position.step, total=total)
@@ -116,12 +134,12 @@ def _train_locked(
         return Position(at_step, at_step // per_epoch, position.seconds + time.monotonic() - started)
 
     def save(at_step: int, state: str) -> None:
-        if lock is not None:
-            lock.check()
+        if job.lock is not None:
+            job.lock.check()
             with saving:
                 checkpoint.save(run.checkpoint_path(at_step), model, optimizer, here(at_step))
             checkpoint.prune(run, settings.keep_checkpoints, at_step)
-            _note_state(run, state, here(at_step), recipe, total)
+            job.note(state, here(at_step), total)
 
     with console.progress(f"train {recipe.name}", total, "steps") as shown, engine.ordered(), signals.interrupts_wait():
         shown.start_at(position.step)
@@ -201,10 +219,9 @@ def _of_all_rows(record: dict[str, Any], name: str) -> float:
     return present * record[name] if present else 0.0
 
 
-def _check_rows(recipe: Recipe, world: World) -> None:
+def _check_rows(recipe: Recipe, model: MultimodalVAE, world: World) -> None:
     """Every process needs a row, and batch normalisation two of them. Raises UsageProblem."""
-    with torch.device("meta"):
-        least, batch_size = 2 if normalises(MultimodalVAE(recipe)) else 1, recipe.training.batch_size
+    least, batch_size = 2 if normalises(model) else 1, recipe.training.batch_size
     if batch_size >= least * world.size:
         return
     if world.size == 1:
@@ -237,14 +254,15 @@ def _note_failure(run: Run, failure: Exception) -> None:
                 )
 
 
-def _resume(run: Run, model: MultimodalVAE, optimizer: torch.optim.Optimizer, resume: str, world: World) -> Position:
+def _resume(job: _Job, model: MultimodalVAE, optimizer: torch.optim.Optimizer) -> Position:
     """Load the newest valid checkpoint, if that is wanted and there is one."""
+    run, resume = job.run, job.request.resume
     if resume == "never":
         if run.checkpoint_paths():
             raise UsageProblem(f"{run.folder} has checkpoints", "remove the folder, or choose another with --run")
         return Position(0, 0)
     found = checkpoint.newest(run)
-    steps = runtime.gather(world, found.position.step if found else 0)
+    steps = runtime.gather(job.world, found.position.step if found else 0)
     if len(set(steps)) > 1:
         raise Failure(
             f"the processes see different checkpoints in {run.folder}: steps {', '.join(map(str, steps))}",
@@ -265,29 +283,23 @@ def _resume(run: Run, model: MultimodalVAE, optimizer: torch.optim.Optimizer, re
     return found.position
 
 
-def _open_run(
-    recipe: Recipe, request: Request, run: Run, store: Store, device: torch.device, world: World,
-    position: Position, total: int,
-) -> None:  # fmt: skip
+def _open_run(job: _Job, position: Position, total: int) -> None:
+    recipe, run, store, device, world = job.recipe, job.run, job.store, job.device, job.world
     facts = {
         "recipe": {"name": recipe.name, "fingerprint": recipe.fingerprint},
-        "dataset": {"folder": str(request.dataset), "fingerprint": store.fingerprint}, "processes": world.size,
+        "dataset": {"folder": str(job.request.dataset), "fingerprint": store.fingerprint}, "processes": world.size,
     }  # fmt: skip
-    if request.code is not None:
-        facts["code"] = {"file": str(request.code.path), "sha256": request.code.sha256}
+    if (code := job.request.code) is not None:
+        facts["code"] = {"file": str(code.path), "sha256": code.sha256}
     known = run.environment() if position.step else {}
     run.forget_after(position.step)
     run.lengthen(recipe)
     run.set_environment(runtime.environment(device, **facts, earlier=_earlier(known, position)))
-    _note_state(run, "running", position, recipe, total)
+    job.note("running", position, total)
     stand_in = f" (stand-in: {store.info.stand_in})" if store.info.stand_in else ""
     console.say(f"{recipe.name} on {store.name}{stand_in}, {device}, into {run.folder}: steps {position.step}..{total}")
     if world.size > 1:
         console.say(f"{world.size} processes share each batch of {recipe.training.batch_size}")
-
-
-def _note_state(run: Run, state: str, position: Position, recipe: Recipe, total: int) -> None:
-    run.set_status(state, **vars(position), total_steps=total, epochs=recipe.training.epochs)
 
 
 def _earlier(known: dict[str, Any], position: Position) -> list[Any]:

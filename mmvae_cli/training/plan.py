@@ -19,14 +19,13 @@ COMPONENT_TENSORS, MIXTURE_TENSORS = 6, 8
 
 def describe(recipe: Recipe, dataset: Path) -> list[str]:
     """Lines for people. Raises DataProblem or UsageProblem where a dataset is there but does not fit."""
-    with torch.device("meta"):
-        model = MultimodalVAE(recipe)
+    model = without_weights(recipe)
     counts = parameter_counts(model)
     method = METHODS[recipe.model.method]
     lines = [f"{'method':<32} {method.title}: {method.paper}"]
     lines += [f"{'parameters of ' + name:<32} {count:>12,}" for name, count in counts.items()]
     lines.append(f"{'subsets in the family':<32} {len(recipe.families()):>12,}")
-    for name, term in bound.outline(recipe).items():
+    for name, term in bound.outline(recipe, model).items():
         if term.weight is not None:
             weight = "by component" if isinstance(term.weight, torch.Tensor) else f"{abs(term.weight):.6g}"
             lines.append(f"{'weight of ' + name:<32} {weight:>12}")
@@ -43,18 +42,22 @@ def describe(recipe: Recipe, dataset: Path) -> list[str]:
         lines.append(f"{'steps':<32} {steps:>12,} ({recipe.training.epochs} epochs of {per_epoch:,})")
     else:
         lines.append(f"{'dataset':<32} {dataset} is not there yet")
-    memory = memory_needs(recipe) | {"data": data_bytes}
+    memory = memory_needs(recipe, model) | {"data": data_bytes}
     parts = ", ".join(f"{what} {size / 2**20:,.0f}" for what, size in memory.items())
     lines.append(f"{'memory, about':<32} {sum(memory.values()) / 2**20:>8,.0f} MiB ({parts})")
     return lines
 
 
-def memory_needs(recipe: Recipe, processes: int = 1) -> dict[str, int]:
+def without_weights(recipe: Recipe) -> MultimodalVAE:
+    """The recipe's model on the meta device: it has sizes and no numbers."""
+    with torch.device("meta"):
+        return MultimodalVAE(recipe)
+
+
+def memory_needs(recipe: Recipe, model: MultimodalVAE, processes: int = 1) -> dict[str, int]:
     """Bytes of a training step, about, in each of the ``processes`` that share a batch: weights with gradients and
     Adam's two moments, the networks' activations, and the components where all of them are held at once (S, B, D), with
     their K samples."""
-    with torch.device("meta"):
-        model = MultimodalVAE(recipe)
     spec, batch = recipe.objective, -(-recipe.training.batch_size // processes)
     goal, parts = Objective.of(recipe), model.parts(model.positions(model.names))
     held = sum(len(part) for part in parts if goal.keeps(part))
@@ -67,9 +70,9 @@ def memory_needs(recipe: Recipe, processes: int = 1) -> dict[str, int]:
     }
 
 
-def refuse_too_large(recipe: Recipe, device: torch.device) -> None:
+def refuse_too_large(recipe: Recipe, model: MultimodalVAE, device: torch.device) -> None:
     """Raise UsageProblem where a step needs more memory than there is left, before the system kills the process."""
-    needs, left = memory_needs(recipe, runtime.World.of_environment().size), runtime.memory_left(device)
+    needs, left = memory_needs(recipe, model, runtime.World.of_environment().size), runtime.memory_left(device)
     if (total := sum(needs.values())) > left:
         what, size = max(needs.items(), key=lambda item: item[1])
         raise UsageProblem(
