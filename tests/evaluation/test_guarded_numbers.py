@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -186,11 +187,17 @@ def changed_weights(root, change):
     checkpoint.save(run.checkpoint_path(position.step), model, optimizer, position)
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    root = tmp_path_factory.mktemp("guarded")
+    classes()(root / "tiny")
+    assert train(root, tiny(2, shape=SHAPE, training__epochs=1, evaluation__latent_samples=20)).code == 0
+    return root
+
+
 @pytest.fixture
-def trained(tmp_path):
-    classes()(tmp_path / "tiny")
-    assert train(tmp_path, tiny(2, shape=SHAPE, training__epochs=1, evaluation__latent_samples=20)).code == 0
-    return tmp_path
+def trained(original, tmp_path):
+    return shutil.copytree(original, tmp_path, dirs_exist_ok=True)
 
 
 def test_constant_latents_are_scored_as_what_they_are(trained, record_property):

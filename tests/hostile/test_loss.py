@@ -43,11 +43,19 @@ WRITERS = {  # a command, and what it may not spoil
 SOME = [pytest.param(verb, marks=[] if verb == "train" else [pytest.mark.slow]) for verb in WRITERS]
 
 
+@pytest.fixture(scope="module")
+def drawn(original, tmp_path_factory) -> Path:
+    """The original with figures and a report."""
+    root = shutil.copytree(original, tmp_path_factory.mktemp("drawn") / "world")
+    assert mmvae("sample", "--ckpt", "runs/a", "--kind", "prior", "--count", "2", cwd=root).code == 0
+    assert mmvae("compare", "runs/a", "--out", "report", cwd=root).code == 0
+    return root
+
+
 @pytest.fixture
-def begun(world) -> SimpleNamespace:
+def begun(drawn, world) -> SimpleNamespace:
     """The world after one of two epochs, with figures and a report that are not to be lost."""
-    assert mmvae("sample", "--ckpt", "runs/a", "--kind", "prior", "--count", "2", cwd=world.root).code == 0
-    assert mmvae("compare", "runs/a", "--out", "report", cwd=world.root).code == 0
+    shutil.copytree(drawn, world.root, dirs_exist_ok=True)
     shutil.copytree(world.run, world.root / "whole")
     world.newest.unlink()
     return world
