@@ -84,12 +84,12 @@ def test_a_sample_of_the_subsets_is_measured_as_in_the_whole(twelve, monkeypatch
     torch.manual_seed(0)
     setting = setting_of(twelve, evaluation__subsets_per_size=2)
     data = Data(setting, "test", "evaluated items")
-    found = likelihood.measure(setting, data, data.encode(data.order[:4]), {})
-    assert len(found.joint) == 2 * 11 + 1
+    found = likelihood.measure(setting, data, data.encode(data.order[:4]))["joint"]
+    assert len(found) == 2 * 11 + 1
     monkeypatch.setitem(setting.__dict__, "subsets", [setting.subsets[5], setting.subsets[-1]])
-    again = likelihood.measure(setting, data, data.encode(data.order[:4]), {})
-    for name, value in again.joint.items():
-        assert value == pytest.approx(found.joint[name], rel=1e-5)
+    again = likelihood.measure(setting, data, data.encode(data.order[:4]))["joint"]
+    for name, value in again.items():
+        assert value == pytest.approx(found[name], rel=1e-5)
 
 
 def test_too_many_subsets_to_measure_are_refused_with_the_way_out(twelve, tmp_path):
