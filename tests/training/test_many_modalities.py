@@ -46,7 +46,7 @@ def test_a_step_that_does_not_fit_is_refused_before_anything_is_written(
     setting, culprit, twelve, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(runtime, "memory_left", lambda device: 2.0**30)
-    recipe = tiny(12, shape=SHAPE, training__batch_size=16, **{"model__latent_dim": 64} | setting)
+    recipe = tiny(11, shape=SHAPE, training__batch_size=16, **{"model__latent_dim": 64} | setting)
     with pytest.raises(UsageProblem, match=rf"GiB of memory, .* for {culprit}; cpu has 1.0 left") as caught:
         train(recipe, Request(tmp_path / "run", twelve))
     assert "max_size" in caught.value.hint
