@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-FOLDERS = ("support", "model", "training", "sampling", "comparison", "hostile", "fuzz", "datasets")
+FOLDERS = ("support", "sampling", "comparison", "hostile", "datasets")
 sys.path[:0] = [str(HERE / name) for name in FOLDERS]
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["PYTHONSAFEPATH"] = "1"  # the programs that tests start run the installed code, whatever folder they are in

@@ -2,12 +2,8 @@
 
 import os
 import socket
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from mmvae_cli.evaluation import classifier_training
 

@@ -1,19 +1,15 @@
 """A tiny dataset and a run trained on it, shared by all hostile tests, which work on copies."""
 
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from driving import few_steps
+from outcome_table import Outcomes
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "datasets")]
-
-from driving import few_steps  # noqa: E402
-from outcome_table import Outcomes  # noqa: E402
-
-from recipes import tiny  # noqa: E402
-from stores import image_store  # noqa: E402
+from recipes import tiny
+from stores import image_store
 
 
 @pytest.fixture
