@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib.backends.backend_agg  # noqa: F401 - loaded once: the children have it
 import pytest
 from driving import completed
 
