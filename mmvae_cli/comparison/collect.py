@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvae_cli.comparison.groups import Group, Member, different_classifiers, group, missing_seeds, older_judges
+from mmvae_cli.comparison.progress import Unfinished, unfinished
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure
 from mmvae_cli.process.paths import look, refuse_dangling
@@ -59,14 +60,17 @@ class Collection:
 
 @dataclass
 class Found:
-    """What was found: a collection for each data set, and the runs that are in none."""
+    """What was found: a collection for each data set, and the runs that are in none; of these, ``unfinished`` are those
+    that have learning curves."""
 
     collections: list[Collection]
     left_out: list[LeftOut]
+    unfinished: list[Unfinished] = field(default_factory=list)
 
 
 def collect(paths: list[Path], protocol: str | None = None, sampler: str | None = None) -> Found:
-    """Read every run under ``paths``. Raises DataProblem naming each run's reason where none can be used.
+    """Read every run under ``paths``. Raises DataProblem naming each run's reason where none can be used, not even its
+    learning curves.
 
     Of what ``protocol`` and ``sampler`` leave open: the first of WAYS that anything on the same data was measured in.
     """
@@ -85,10 +89,11 @@ def collect(paths: list[Path], protocol: str | None = None, sampler: str | None 
         sets.setdefault(_data(member), []).append(member)
     kept = {data: _drop_twins(_keep_majority(_keep_way(own, left_out), left_out), left_out)
             for data, own in sets.items()}  # fmt: skip
-    if not kept:
+    running = [one for item in left_out if (one := unfinished(item.folder))]
+    if not kept and not running:
         lines = "\n".join(f"  {item.folder}: {item.reason}" for item in left_out)
         raise DataProblem(f"no run can be compared\n{lines}", "train and evaluate first: mmvae evaluate --ckpt RUN")
-    return Found([_collection(_name(data, list(kept)), own) for data, own in kept.items()], left_out)
+    return Found([_collection(_name(data, list(kept)), own) for data, own in kept.items()], left_out, running)
 
 
 def _collection(name: str, members: list[Member]) -> Collection:

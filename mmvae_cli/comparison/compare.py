@@ -80,14 +80,18 @@ def _draw(comparison: content.Comparison, paper: int | None) -> list[list[plots.
 def _write(comparison: content.Comparison, kind: str, out: Path, force: bool, paper: int | None) -> Path:
     """Plots first, the document that shows them last: where it lies, all of it lies. Each file is whole or absent."""
     signals.leave_if_requested("nothing was written")
-    drawn = _draw(comparison, paper)
-    pictures = {plot.file(ending): data for own in drawn for plot in own for ending, data in plot.files.items()}
+    drawn, running = _draw(comparison, paper), plots.draw_unfinished(comparison.unfinished, paper)
+    every = [plot for own in [*drawn, running] for plot in own]
+    pictures = {plot.file(ending): data for plot in every for ending, data in plot.files.items()}
     for name, data in pictures.items():
         with reading(out / name):
             other = (out / name).is_file() and (out / name).read_bytes() != data  # the same picture again is no loss
         if other:
             _refuse(out / name, out, force)
-    text = report.html(comparison, drawn) if kind == "html" else formats.write(comparison, kind, drawn)
+    if kind == "html":
+        text = report.html(comparison, drawn, running)
+    else:
+        text = formats.write(comparison, kind, drawn, running)
     make_folder(out)
     signals.leave_if_requested("nothing was written")
     for name, data in pictures.items():

@@ -9,6 +9,7 @@ from mmvae_cli.comparison import published, tables
 from mmvae_cli.comparison.collect import Collection, Found
 from mmvae_cli.comparison.marking import RULE
 from mmvae_cli.comparison.measures import DDOF_NOTE, of_group
+from mmvae_cli.comparison.progress import Unfinished
 from mmvae_cli.comparison.published import Published
 from mmvae_cli.comparison.tables import Stats, Table
 from mmvae_cli.process.console import duration
@@ -66,9 +67,12 @@ class Comparison:
 
     contents: list[Content]
     left_out: list[tuple[str, str]]
+    unfinished: list[Unfinished]
 
     @property
     def title(self) -> str:
+        if not self.contents:
+            return f"{len(self.unfinished)} unfinished run{'s' * (len(self.unfinished) > 1)}"
         if len(self.contents) == 1:
             return self.contents[0].title
         return f"{len(self.contents)} data sets: {', '.join(content.name for content in self.contents)}"
@@ -76,7 +80,7 @@ class Comparison:
 
 def build_all(found: Found) -> Comparison:
     left_out = [(str(item.folder), item.reason) for item in found.left_out]
-    return Comparison([build(collection) for collection in found.collections], left_out)
+    return Comparison([build(collection) for collection in found.collections], left_out, found.unfinished)
 
 
 def build(collection: Collection) -> Content:

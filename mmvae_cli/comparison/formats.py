@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from typing import Any
 
+from mmvae_cli.comparison import progress
 from mmvae_cli.comparison.content import RUN_HEADER, Comparison, Content, plain
 from mmvae_cli.comparison.latex import latex
 from mmvae_cli.comparison.measures import DDOF, METRICS, Key, Stat, unmeasured
@@ -18,6 +19,7 @@ from mmvae_cli.run.result import CHANCE
 
 _MARKS = ("*", CHANCE)
 _LEFT_OUT = "Left out of every average"
+_UNFINISHED = "Unfinished runs, in no average"
 
 # terminal ------------------------------------------------------------------------------------------------------------
 
@@ -30,6 +32,9 @@ def terminal(comparison: Comparison) -> str:
         rule = ["=" * min(width, len(content.title))] if len(comparison.contents) > 1 else []
         blocks.append("\n".join([content.title, *rule, *content.header[1:]]))
         blocks += _terminal(content, width)
+    if comparison.unfinished:
+        rows = [run.cells() for run in comparison.unfinished]
+        blocks.append(_aligned(_UNFINISHED, progress.HEADER, rows, width))
     if comparison.left_out:
         blocks.append("\n".join([_LEFT_OUT, *(f"  {folder}: {why}" for folder, why in comparison.left_out)]))
     return "\n\n".join(plain_lines(block) for block in blocks)
@@ -100,11 +105,15 @@ def _padded(rows: list[list[str]]) -> list[list[str]]:
 # Markdown ------------------------------------------------------------------------------------------------------------
 
 
-def markdown(comparison: Comparison, plots: list[list[Plot]]) -> str:
-    """``plots``: of each data set, lying beside."""
+def markdown(comparison: Comparison, plots: list[list[Plot]], unfinished: list[Plot]) -> str:
+    """``plots``: of each data set, lying beside; ``unfinished``: of the runs that are in no average."""
     lines = []
     for content, own in zip(comparison.contents, plots, strict=True):
         lines += [*_markdown(content, own), ""]
+    if comparison.unfinished:
+        rows = [[_md(cell) for cell in run.cells()] for run in comparison.unfinished]
+        pictures = [line for plot in unfinished for line in (f"![{_md(plot.title)}]({plot.file('png')})", "")]
+        lines += [f"## {_UNFINISHED}", "", *_md_rows(progress.HEADER, rows), "", *pictures]
     if comparison.left_out:
         bullets = (f"- {_md(folder)}: {_md(why)}" for folder, why in comparison.left_out)
         lines += [f"{'#' if len(plots) > 1 else '##'} {_LEFT_OUT}", "", *bullets, ""]
@@ -218,6 +227,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
              "values": [_value_json(k, s) | {"n": s.n or None} for k, s in one.values.items()]}
             for content in contents for one in content.published
         ],
+        "unfinished": [{"run": str(run.folder), "state": run.status.get("state"), "last": run.last,
+                        "seconds_left": run.seconds_left} for run in comparison.unfinished],
         "left_out": [{"run": folder, "reason": why} for folder, why in comparison.left_out],
     }  # fmt: skip
 
@@ -251,10 +262,12 @@ def json_line(comparison: Comparison) -> str:
     return json.dumps(as_json(comparison), allow_nan=False)
 
 
-def write(comparison: Comparison, kind: str, plots: list[list[Plot]] | None = None) -> str:
-    """The file content of a text format; ``plots``: of each data set, written beside it."""
+def write(
+    comparison: Comparison, kind: str, plots: list[list[Plot]] | None = None, unfinished: list[Plot] | None = None
+) -> str:
+    """The file content of a text format; ``plots``: of each data set, written beside it, and of ``unfinished`` runs."""
     if kind == "md":
-        return markdown(comparison, plots or [[] for _ in comparison.contents])
+        return markdown(comparison, plots or [[] for _ in comparison.contents], unfinished or [])
     if kind == "csv":
         return tidy_csv(comparison)
     if kind == "tex":

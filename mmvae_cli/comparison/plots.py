@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mmvae_cli.comparison import bars, looks, same_items, tradeoffs
+from mmvae_cli.comparison import bars, curves, looks, same_items, tradeoffs
 from mmvae_cli.comparison.content import Content
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.looks import Look, Wanted
 from mmvae_cli.comparison.measures import METRICS, Key, Stat
+from mmvae_cli.comparison.progress import Unfinished
 from mmvae_cli.drawing import plots
 from mmvae_cli.drawing.plots import PAPER, SCREEN, Page
 
@@ -30,26 +31,36 @@ class Plot:
 def draw(content: Content, prefix: str = "", paper: int | None = None) -> list[Plot]:
     """Every figure that these runs have the numbers for; ``prefix``: of their names; ``paper``: for so many columns
     of a paper, whose caption and not the figure says that data are a stand-in."""
-    page, drawn = PAPER.get(paper or 0, SCREEN), []
-    with plots.style(page):
-        for one in wanted(content):
-            figure = one.drawing(content, page)
-            if figure is None:
-                continue
-            if content.warning and not paper:
-                figure.suptitle(f"stand-in data: {content.warning}", fontsize=7.0, color="#b91c1c", wrap=True)
-            name, endings = prefix + one.name, ("png", "svg", "pdf") if paper else ("png", "svg")
-            files = {ending: plots.written(figure, ending, name) for ending in endings}
-            drawn.append(Plot(name, one.title, one.about, files, round(100 * figure.get_figwidth())))
+    page = PAPER.get(paper or 0, SCREEN)
+    drawn = _drawn([one._replace(name=prefix + one.name) for one in wanted(content)], content, paper)
     for name, grid in same_items.grids(content):
         files = {"png": grid.png()} | {ending: grid.paper(page, ending) for ending in ("svg", "pdf") if paper}
         drawn.append(Plot(prefix + name, grid.title, grid.about, files))
     return drawn
 
 
+def draw_unfinished(runs: list[Unfinished], paper: int | None = None) -> list[Plot]:
+    """The learning curves of runs that are in no average."""
+    return _drawn(curves.unfinished(runs), None, paper) if runs else []
+
+
+def _drawn(figures: list[Wanted], content: Content | None, paper: int | None) -> list[Plot]:
+    page, drawn, endings = PAPER.get(paper or 0, SCREEN), [], ("png", "svg", "pdf") if paper else ("png", "svg")
+    with plots.style(page):
+        for one in figures:
+            figure = one.drawing(content, page)
+            if figure is None:
+                continue
+            if content and content.warning and not paper:
+                figure.suptitle(f"stand-in data: {content.warning}", fontsize=7.0, color="#b91c1c", wrap=True)
+            files = {ending: plots.written(figure, ending, one.name) for ending in endings}
+            drawn.append(Plot(one.name, one.title, one.about, files, round(100 * figure.get_figwidth())))
+    return drawn
+
+
 def wanted(content: Content) -> list[Wanted]:
-    """Figure 3; Figures 1, 5 and 6 of a sweep; Figures 12 and 13 of attributes."""
-    return [*_by_number(content), *tradeoffs.wanted(content), *bars.wanted(content)]
+    """Figure 3; Figures 1, 5 and 6 of a sweep; Figures 12 and 13 of attributes; learning curves."""
+    return [*_by_number(content), *tradeoffs.wanted(content), *bars.wanted(content), *curves.wanted(content)]
 
 
 def _by_number(content: Content) -> list[Wanted]:

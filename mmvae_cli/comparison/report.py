@@ -4,7 +4,7 @@ from importlib import resources
 from typing import Any
 
 from mmvae_cli import __version__
-from mmvae_cli.comparison import sample_images, tables
+from mmvae_cli.comparison import progress, sample_images, tables
 from mmvae_cli.comparison.content import RUN_HEADER, Comparison, Content, plain
 from mmvae_cli.comparison.plots import Plot
 from mmvae_cli.recipe import METHODS
@@ -13,8 +13,8 @@ MAX_PAGE = 14 << 20
 """Characters of one report with all its pictures: it should still fit into an e-mail."""
 
 
-def html(comparison: Comparison, plots: list[list[Plot]]) -> str:
-    """The report as one HTML text; ``plots``: of each data set."""
+def html(comparison: Comparison, plots: list[list[Plot]], unfinished: list[Plot] | None = None) -> str:
+    """The report as one HTML text; ``plots``: of each data set, and of ``unfinished`` runs."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -24,13 +24,18 @@ def html(comparison: Comparison, plots: list[list[Plot]]) -> str:
     source = (resources.files("mmvae_cli.comparison") / "report.html.j2").read_text(encoding="utf-8")
     shown = [[_figure(plot) for plot in own] for own in plots]
     room = MAX_PAGE - sum(len(figure.image.uri) for own in shown for figure in own)
-    count = len(comparison.contents)
+    count, running = len(comparison.contents), [_figure(plot) for plot in unfinished or []]
     sections = [
         _section(content, own, room // count, f"data-{number}-" if count > 1 else "")
         for number, (content, own) in enumerate(zip(comparison.contents, shown, strict=True), 1)
     ]
     return environment.from_string(source).render(
-        comparison=comparison, sections=sections, version=__version__, run_header=RUN_HEADER
+        comparison=comparison,
+        sections=sections,
+        version=__version__,
+        run_header=RUN_HEADER,
+        progress_header=progress.HEADER,
+        running=running,
     )
 
 

@@ -1,0 +1,133 @@
+"""Learning curves from metrics.jsonl: the terms of the bound, the KL of each component and the speed, over steps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmvae_cli.comparison import looks
+from mmvae_cli.comparison.content import Content
+from mmvae_cli.comparison.groups import Member
+from mmvae_cli.comparison.looks import Look, Wanted
+from mmvae_cli.comparison.progress import Unfinished
+from mmvae_cli.drawing import plots
+from mmvae_cli.drawing.plots import COLOURS, MARKERS, Page
+from mmvae_cli.run import metrics
+from mmvae_cli.run.layout import Run
+
+_POINTS = 200
+"""Of one curve: of longer ones every n-th record is drawn."""
+_PANELS, _COLUMNS = 16, 4
+_NAMED = 8
+"""Up to so many components have a colour each."""
+_NO_TERM = ("steps", "epoch", "learning_rate", "memory_mib", "seconds")
+_FIRST, _LAST = ("loss", "elbo"), "items_per_second"
+_TITLES = {"loss": "loss (weighted)", "elbo": "ELBO", "items_per_second": "speed, items/s"}
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Of one run: name -> (steps, values). ``components``: the subsets of which a KL is logged, in their order."""
+
+    label: str
+    look: Look
+    known: dict[str, tuple[list[int], list[float]]]
+    components: tuple[str, ...]
+
+
+def wanted(content: Content) -> list[Wanted]:
+    """The figures of the runs that are compared."""
+    return _figures(lambda: _compared(content), "Each line is one run; a colour is a group.")
+
+
+def unfinished(runs: list[Unfinished]) -> list[Wanted]:
+    """The figures of runs that are still being trained, or were stopped."""
+    return [
+        one._replace(name=f"unfinished-{one.name}", title=f"{one.title}, of unfinished runs")
+        for one in _figures(lambda: _of_unfinished(runs), "Each line is one run. They are in no average.")
+    ]
+
+
+def _figures(curves: Callable[[], list[Curves]], about: str) -> list[Wanted]:
+    return [
+        Wanted("learning-curves", "How training went", f"Means since the record before, over steps. {about}",
+               lambda _, page: _terms(curves(), page)),
+        Wanted("kl-by-component", "The KL of each component",
+               "KL(q(z | X_A) || p(z)) of the components A over steps, of the first run of each group.",
+               lambda _, page: _components(curves(), page)),
+    ]  # fmt: skip
+
+
+def _compared(content: Content) -> list[Curves]:
+    groups = content.collection.groups
+    chosen = looks.looks(groups)
+    return [found for group, look in zip(groups, chosen, strict=True) for member in group.members
+            if (found := _of_member(member, group.label, look))]  # fmt: skip
+
+
+def _of_member(member: Member, label: str, look: Look) -> Curves | None:
+    return _read(member.folder, label, look, list(member.recipe.modalities))
+
+
+def _of_unfinished(runs: list[Unfinished]) -> list[Curves]:
+    chosen = [Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], "-", "")
+              for i in range(len(runs))]  # fmt: skip
+    return [found for run, look in zip(runs, chosen, strict=True)
+            if (found := _read(run.folder, run.name, look, list(run.recipe.modalities)))]  # fmt: skip
+
+
+def _read(folder: Path, label: str, look: Look, modalities: list[str]) -> Curves | None:
+    """None where nothing was logged."""
+    records = metrics.read(Run(folder).metrics_path).records
+    thinned = records[:: -(-len(records) // _POINTS)] if records else []
+    known: dict[str, tuple[list[int], list[float]]] = {}
+    for record in thinned:
+        for name, value in metrics.numbers(record).items():
+            steps, values = known.setdefault(name, ([], []))
+            steps.append(record["step"])
+            values.append(value)
+    components = tuple(name.removeprefix("kl.") for name in known if _is_component(name, modalities))
+    return Curves(label, look, known, components) if known else None
+
+
+def _is_component(name: str, modalities: list[str]) -> bool:
+    return name.startswith("kl.") and set(name.removeprefix("kl.").split("+")) <= set(modalities)
+
+
+def _terms(curves: list[Curves], page: Page) -> Any:
+    """A panel for each term that any of the runs logged: the loss first, the speed last."""
+    components = {f"kl.{part}" for one in curves for part in one.components}
+    names = dict.fromkeys(name for one in curves for name in one.known)
+    middle = [name for name in names if name not in {*_FIRST, _LAST, *_NO_TERM, *components}]
+    shown = [name for name in (*_FIRST, *middle[: _PANELS - 3], _LAST) if name in names]
+    if not shown:
+        return None
+    figure, axes = plots.panels(page, len(shown), _COLUMNS, 2.6, 2.1)
+    for axis, name in zip(axes, shown, strict=True):
+        for one in curves:
+            steps, values = one.known.get(name, ([], []))
+            if steps:
+                axis.plot(steps, values, color=one.look.colour, linestyle=one.look.dash, linewidth=1.1, label=one.label)
+        axis.set(title=_TITLES.get(name) or name.replace("_", "-").replace(".", " "), xlabel="step")
+    looks.legend(figure, axes)
+    return figure
+
+
+def _components(curves: list[Curves], page: Page) -> Any:
+    """A panel for each group, a line for each component; of many the colour says how many modalities they have."""
+    firsts = {one.label: one for one in reversed(curves) if one.components}
+    chosen = [firsts[label] for label in dict.fromkeys(one.label for one in curves) if label in firsts][:_PANELS]
+    if not chosen:
+        return None
+    figure, axes = plots.panels(page, len(chosen), _COLUMNS, 2.6, 2.1)
+    names = list(dict.fromkeys(part for one in chosen for part in one.components))
+    for axis, one in zip(axes, chosen, strict=True):
+        for part in one.components:
+            size = part.count("+") + 1
+            label, colour = (
+                (part, names.index(part)) if len(names) <= _NAMED else (f"{size} of the modalities", size - 1)
+            )
+            axis.plot(*one.known[f"kl.{part}"], color=COLOURS[colour % len(COLOURS)], linewidth=1.0, label=label)
+        axis.set(title=one.label, xlabel="step", ylabel="nats")
+    looks.legend(figure, axes)
+    return figure
