@@ -1,7 +1,7 @@
-"""Finding runs and checking that they can be compared at all.
+"""Finding runs and checking that they can be compared.
 
-Nothing is mixed: each data set has a comparison of its own, and a run that is unfinished, not evaluated, damaged, or
-measured by another protocol than most on its data is set aside with the reason, which goes into every output.
+Every data set has a comparison of its own. A run that is unfinished, not evaluated, damaged, or measured by another
+protocol than most is set aside; every output says so, with the reason.
 """
 
 import json
@@ -50,7 +50,7 @@ class Collection:
 
     @property
     def reference(self) -> EvaluationResult:
-        """An evaluation that speaks for all: same dataset, protocol, modalities and settings everywhere."""
+        """The evaluation of the first run: dataset, protocol, modalities and settings are the same in all."""
         return self.groups[0].members[0].evaluation
 
     @property
@@ -272,7 +272,7 @@ def _without_path(text: str, folder: Path) -> str:
 
 
 def conditions(evaluation: EvaluationResult) -> dict[str, Any]:
-    """Everything that must agree between two evaluations on the same data before their numbers may be averaged."""
+    """What must be equal in two evaluations on the same data before their numbers are averaged."""
     data = evaluation.dataset
     known: dict[str, Any] = {"split": data.split, "items": data.count, "protocol": evaluation.protocol}
     told = {"items", "likelihood_items"}  # limits: the counts say what they came to
@@ -333,7 +333,7 @@ def _majority(
 
 
 def _drop_twins(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
-    """The same recipe and seed twice is one measurement, not two: the first stays."""
+    """Without repeats: the same recipe and seed counts as one measurement, the first."""
     seen: dict[str, Member] = {}
     for member in members:
         key = json.dumps([member.settings(), member.seed], sort_keys=True)

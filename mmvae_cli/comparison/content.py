@@ -1,4 +1,4 @@
-"""What a comparison says, in words and numbers, before any format: shared by the terminal, the files and the report."""
+"""What a comparison says, in words and numbers, before it gets a format."""
 
 import re
 from collections import Counter
@@ -22,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066
 
 
 def plain(text: Any) -> str:
-    """One line without control characters: what a file says must not steer a terminal."""
+    """One line without control characters, so that text from a file cannot steer a terminal."""
     return _CONTROL.sub(" ", shown(str(text)))
 
 

@@ -1,4 +1,4 @@
-"""Groups of runs: everything equal but the seed, with names that say what separates them. No torch."""
+"""Groups of runs that differ in the seed alone, and names that say in what groups differ. No torch."""
 
 import json
 from collections import Counter

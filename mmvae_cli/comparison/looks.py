@@ -1,4 +1,7 @@
-"""How figures look: colours and markers of the groups, and axes that neither zoom into noise nor leave the possible."""
+"""How figures look: colours and markers of the groups, and limits of axes.
+
+matplotlib's own defaults are used; a notebook's MPLBACKEND and a user's matplotlibrc change nothing.
+"""
 
 import math
 from collections.abc import Callable, Iterable

@@ -15,8 +15,8 @@ _NORMAL = 2.0
 
 
 def best(stats: list[Stat | None], key: Key, digits: int) -> int | None:
-    """Position of the one mean of a column that RULE allows to be marked; None where no group is ahead of all others,
-    and for a lonely one. ``digits``: as printed, for what looks equal is equal."""
+    """Position of the one mean of a column that RULE allows to be marked. None where no group is ahead of all others,
+    and where there is one group only. ``digits``: as printed, because what looks equal counts as equal."""
     sign = 1 if METRICS[key.metric][2] else -1
     known = {i: stat for i, stat in enumerate(stats) if stat}
     if len(known) < 2:
@@ -45,8 +45,8 @@ def exceeds(one: Stat, other: Stat) -> bool:
 
 
 def standard_error(stat: Stat) -> float | None:
-    """Of a mean over seeds, and never less than the binomial one of the items that all seeds were tested on; None where
-    neither is known: one seed's log-likelihood."""
+    """The standard error of a mean over seeds, and at least the binomial one of the items that all seeds were tested
+    on. None where neither is known (the log-likelihood of one seed)."""
     items = math.sqrt(max(stat.mean * (1 - stat.mean), 0.0) / stat.trials) if stat.trials else None
     seeds = None if stat.std is None else stat.std / math.sqrt(stat.n)
     return max((error for error in (items, seeds) if error is not None), default=None)

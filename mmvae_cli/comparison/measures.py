@@ -121,7 +121,8 @@ def _pairs(metric: str, table: dict[str, dict[str, float | None]]) -> dict[Key, 
 
 
 def _by_size(metric: str, values: dict[str, float | None]) -> dict[Key, float | None]:
-    """Mean over the subsets of each size; absent where one of them is: a mean of fewer subsets is another number."""
+    """The mean over the subsets of each size. Where one of them was not measured there is none: a mean over the others
+    could not be compared."""
     sizes = sorted({size(subset) for subset in values})
     return {Key(metric, str(k)): _mean([v for s, v in values.items() if size(s) == k]) for k in sizes}
 
@@ -170,7 +171,7 @@ def ceiling(stats: Iterable[Stat | None]) -> float | None:
 
 
 def _guess(key: Key, evaluation: EvaluationResult) -> tuple[float | None, float]:
-    """What a guess has in place of this number, and on how many answers the number rests."""
+    """What a guess scores in place of this number, and on how many answers the number rests."""
     if METRICS[key.metric][1] == "nats":
         return None, 0.0
     if key.metric == "joint_coherence":

@@ -138,7 +138,8 @@ def _differences(
 
 
 def _few_items(entry: dict[str, Any], evaluation: EvaluationResult) -> list[str]:
-    """The released code drops a last batch: a hundredth less is as many."""
+    """A remark where the number of evaluated items is not the paper's. The released code drops a last batch, so that a
+    difference of a hundredth does not count."""
     count = evaluation.dataset.count
     if entry["metric"].startswith("log_likelihood") and evaluation.likelihood:
         count = evaluation.likelihood.count

@@ -14,9 +14,9 @@ CALLED = 3
 
 
 class Recorded:
-    """Does a step, always the same one. It takes nothing and returns nothing, reads and writes tensors that stay where
-    they are, looks at no number, and draws from the device's generator, which is seeded between two calls. On a CPU
-    every call is a call."""
+    """A step that is recorded as one CUDA graph and replayed. It takes no arguments and returns nothing: it reads and
+    writes tensors that stay where they are, and draws from the device's generator, which is seeded between calls. It
+    may not look at a number on the host. On a CPU it is simply called."""
 
     def __init__(self, device: torch.device, *, record: bool = True) -> None:
         self._device, self._calls = device, 0
@@ -60,8 +60,8 @@ class Recorded:
 
 
 class Lanes:
-    """Independent parts of a step side by side: each on a stream of its own, so branches of the graph; on a CPU one
-    after the other."""
+    """Runs independent parts of a step side by side, each on a CUDA stream of its own, which become branches of the
+    graph. On a CPU they run one after the other."""
 
     def __init__(self, device: torch.device, count: int) -> None:
         self._streams = [torch.cuda.Stream(device) for _ in range(count)] if device.type == "cuda" else []

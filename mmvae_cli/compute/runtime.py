@@ -22,7 +22,7 @@ from mmvae_cli.process.errors import Abandoned, Failure, UsageProblem
 
 T = TypeVar("T")
 NVIDIA = Path("/dev/nvidia0")
-"""There is one where the driver of a GPU is loaded."""
+"""Exists where the driver of an NVIDIA GPU is loaded."""
 
 
 def pick_device(name: str) -> torch.device:
@@ -114,8 +114,8 @@ class World:
 
 ALONE = World(0, 1)
 PATIENCE = {"train": 600, "evaluate": 7200}
-"""Seconds that a process waits for the others before it gives them up. A process that dies is noticed at once; this is
-for one that hangs. Ranks of a training run meet at every step, those of an evaluation only when a part is done."""
+"""Seconds that a process waits for the others. One that dies is noticed at once; this is for one that hangs. Processes
+of a training run meet at every step, those of an evaluation only when a part is done."""
 _LOST_SIGNS = ("gloo", "nccl", "connection", "timed out", "timeout", "socket", "store", "peer")
 
 
@@ -157,13 +157,15 @@ def _join(world: World, device: torch.device, verb: str) -> None:
 
 
 def _is_loss_of_company(error: RuntimeError) -> bool:
-    """torch has no type of its own for it on gloo; the words of its messages have to do."""
+    """Whether the error says that another process is gone. gloo's errors have no type of their own, so their words
+    decide."""
     text = str(error).lower()
     return isinstance(error, torch.distributed.DistError) or any(sign in text for sign in _LOST_SIGNS)
 
 
 def gather(world: World, value: T) -> list[T]:
-    """What every rank has, in the order of ranks, on all of them; values travel pickled between our own processes."""
+    """What every process has, on all of them, in the order of ranks. The values are pickled, between our own processes
+    only."""
     if world.size == 1:
         return [value]
     found: list[Any] = [None] * world.size
@@ -172,9 +174,9 @@ def gather(world: World, value: T) -> list[T]:
 
 
 def use_threads(device: torch.device, known: dict[str, Any], *, choose: bool) -> None:
-    """Settle how many threads compute on a CPU, where OMP_NUM_THREADS does not say. Numbers depend on it, so a run goes
-    on with as many as it has trained with on this host (``known``: its environment.json). Else, with ``choose``, there
-    are as many as find a free core. Warns where there are more than that."""
+    """Set how many threads compute on a CPU, unless OMP_NUM_THREADS says it. Results depend on the number, so a run
+    that goes on keeps the number it has trained with on this host (``known``: its environment.json). Otherwise, with
+    ``choose``, there are as many threads as free cores. Warns where there are more."""
     if device.type != "cpu":
         return
     most = torch.get_num_threads()

@@ -1,1 +1,1 @@
-"""How bytes reach the disk and are believed again. No torch."""
+"""How files are written so that damage is seen when they are read. No torch."""

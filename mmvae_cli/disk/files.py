@@ -1,4 +1,4 @@
-"""Reading and writing files so that nothing half-written ever looks finished and nothing strange gets in."""
+"""Reading and writing files: nothing half-written looks finished, and what is read is checked."""
 
 import glob
 import hashlib
@@ -78,8 +78,8 @@ def require_writable(path: Path) -> None:
 
 @contextmanager
 def hidden_folder(hidden: Path) -> Iterator[Path]:
-    """A folder to build in, named ``hidden`` and this process's mark, which vanishes with the block: what is complete
-    is moved out of it. Those that dead processes left go first."""
+    """A folder to build in, named ``hidden`` with this process's mark. It is removed when the block ends: move what is
+    complete out of it. Those that ended processes left behind are removed first."""
     folder = marked(hidden, "tmp")
     folder.parent.mkdir(parents=True, exist_ok=True)
     for stale in [*leftovers(hidden), folder]:
@@ -103,8 +103,8 @@ def marked(path: Path, kind: str) -> Path:
 
 
 def reserve(path: Path, start: int) -> None:
-    """Give the bytes of a new ``path`` from ``start`` on, so far a hole, their place on the disk: where it is full,
-    that is an OSError here, and no SIGBUS later."""
+    """Claim space on the disk for a new ``path`` from byte ``start`` on. A full disk is an OSError here; without the
+    claim, writing to the mapped file later would end the process (SIGBUS)."""
     with open(path, "r+b") as file:
         left = os.fstat(file.fileno()).st_size - start
         if hasattr(os, "posix_fallocate"):
@@ -115,13 +115,14 @@ def reserve(path: Path, start: int) -> None:
 
 
 def own_mark() -> str:
-    """This process's mark in temporary names: its place too, as folders are shared between machines and containers."""
+    """The end of this process's temporary names. It names the host and container, too, because machines share
+    folders."""
     return f"{processes.place()}-{os.getpid()}"
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether a temporary ``path`` is of a process that no longer runs: by its number where that ran in our place, else
-    when nothing of it has changed for a day."""
+    """Whether the process that a temporary ``path`` belongs to has ended. Of this host and container the process number
+    says so; of others, that nothing has changed for a day."""
     mark, _, pid = path.name.rpartition("-")
     if mark.endswith(f"-{processes.place()}") and pid.isdecimal():
         return not processes.exists(int(pid))
@@ -136,7 +137,7 @@ def short_name(name: str, longest: int = 180) -> str:
 
 
 def visible(paths: Iterable[Path]) -> list[Path]:
-    """``paths`` in order, without hidden ones: beside any file a Mac may leave a ``._`` one of the same ending."""
+    """``paths`` in order, without hidden ones: macOS leaves a ``._NAME`` beside files on foreign disks."""
     return sorted(path for path in paths if not path.name.startswith("."))
 
 

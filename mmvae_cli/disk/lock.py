@@ -1,8 +1,8 @@
-"""Who works in a folder: a lock file made with O_EXCL, which holds on NFS, too; no fcntl.
+"""Who works in a folder: a lock file made with O_EXCL, which works on NFS, too, unlike fcntl.
 
-It names the process (host, place, number, start) and the Slurm job, and is touched every ``BEAT`` seconds while its
-holder lives. A dead holder is recognised at once where it ran (no such process, or another one with its number) and
-when it was an earlier start of this very job; from another host, container or start of the host, by the missing beats.
+The file names the process (host, container, number, start) and the Slurm job. While the process lives, it touches the
+file every ``BEAT`` seconds. A lock is free again when its process has ended: on this host that is known at once, and so
+it is where an earlier start of the same Slurm job held it. Elsewhere it counts as ended when the touches stop.
 """
 
 import json
@@ -20,7 +20,7 @@ from mmvae_cli.process import console, processes, signals
 from mmvae_cli.process.errors import Failure, UsageProblem, cannot_write
 
 BEAT, SILENCE = 15.0, 90.0
-"""Seconds between two touches; after so many without one a holder in another place counts as dead."""
+"""Seconds between two touches, and after how many without one a process elsewhere counts as ended."""
 
 
 class Lock:
@@ -30,7 +30,8 @@ class Lock:
         self.path, self._mine = path, mine
 
     def check(self) -> None:
-        """Raise Failure when another process took the lock over, because this one was silent for too long."""
+        """Raise Failure where another process has taken the lock over, because this one did not touch it for too
+        long."""
         if not self.path.parent.is_dir():
             raise Failure(f"cannot write {self.path.parent}: it was removed", "restore it, or start over")
         if not self._still_mine():
@@ -145,8 +146,8 @@ def _is_dead(path: Path, seen: bytes) -> bool:
 
 
 def _is_silent(path: Path, seen: bytes) -> bool:
-    """Watch a lock of another place until its holder touches it, or has not done so for SILENCE seconds. Its changes
-    are counted, not compared with our clock: hosts and file servers disagree about the time."""
+    """Watch a lock held elsewhere: False when its holder touches it, True after SILENCE seconds without. Changes of the
+    file are counted, not compared with our clock: clocks of hosts and file servers differ."""
     first, started = _touched(path), time.monotonic()
     said = False
     while time.monotonic() - started < SILENCE:
@@ -168,7 +169,8 @@ def _touched(path: Path) -> float | None:
 
 
 def _remove_stale(path: Path, seen: bytes) -> None:
-    """Take the lock of a dead holder away; when a third process was quicker and it is a new one, put it back."""
+    """Remove the lock of a process that has ended. If a third process was quicker and the lock is its new one, put it
+    back."""
     aside = path.with_name(f".lock.stale.{own_mark()}")
     with suppress(OSError):
         os.replace(path, aside)

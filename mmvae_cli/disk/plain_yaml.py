@@ -1,4 +1,5 @@
-"""YAML as plain data, both ways: no tags, no duplicate keys, no bombs; numbers that every reader takes for numbers."""
+"""YAML as plain data, read and written: no tags, no duplicate keys, bounded size; every reader sees the same
+numbers."""
 
 import re
 from typing import Any

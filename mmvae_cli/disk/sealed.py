@@ -1,5 +1,5 @@
-"""Files that say by a digest inside them what they held when they were written, so that any change is seen: a JSON
-object under a key of its own, a YAML file in its first line, a file of tensors in its metadata."""
+"""Sealed files: each holds a digest of its content, so that any later change is seen. A JSON object has it under a key,
+a YAML file in its first line, a file of tensors in its metadata."""
 
 import codecs
 import hashlib
@@ -98,8 +98,8 @@ def write_yaml(path: Path, text: str) -> None:
 
 
 def check_yaml(path: Path) -> None:
-    """Raise DataProblem where the text is not what its first line says it was when it was written. The line ends and
-    the first mark of Windows, which git and editors put in, change nothing; a file without that line is believed."""
+    """Raise DataProblem where the text does not match the digest in its first line. Line ends and a byte order mark of
+    Windows, which git and editors put in, do not matter. A file without that line is not checked."""
     with reading(path):
         content = path.read_bytes().removeprefix(codecs.BOM_UTF8).replace(b"\r\n", b"\n")
     first, _, rest = content.partition(b"\n")
@@ -124,8 +124,8 @@ def write_tensors(path: Path, tensors: Tensors, metadata: dict[str, str], kept: 
 def reading_tensors(
     path: Path, damaged: str = "is damaged", hint: str = ""
 ) -> Iterator[tuple[Tensors, dict[str, str]]]:
-    """Tensors and metadata of a safetensors file, for a block that makes sense of them. Raises Unreadable where it may
-    not be read; DataProblem where anything about it is wrong, as the block finds, too."""
+    """Tensors and metadata of a safetensors file, for a block that uses them. Raises Unreadable where the file may not
+    be read, DataProblem where it or what the block finds in it is wrong."""
     from safetensors import SafetensorError, safe_open
 
     require_readable(path)

@@ -1,4 +1,4 @@
-"""How the classifiers that judge coherence learn: until they get no better on training items that were held out."""
+"""How the classifiers of generated samples are trained: until they get no better on held-out training items."""
 
 import copy
 import math
@@ -100,8 +100,8 @@ def _best(
 
 
 def _shifted(x: Tensor) -> Tensor:
-    """Images (B, C, H, W), all moved by the same few pixels, what leaves at one side coming in at the other; texts as
-    they are. Labels stay, and there is more to learn from."""
+    """Images (B, C, H, W) moved by a few pixels, the same for all of them; what leaves at one side comes in at the
+    other. Texts stay as they are. It is augmentation: labels do not change."""
     if x.dim() != 4:
         return x
     most = [side // SHIFT for side in x.shape[2:]]
@@ -114,8 +114,9 @@ def _mean(averaged: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
 
 
 def _divided(name: str, setting: Setting, seed: int) -> tuple[Tensor, Tensor]:
-    """Training items to learn from, and others to see how well: a tenth of the stored rows, at most HELD_OUT, none of
-    which is learned from by way of another item. Where there are too few rows, as of ten words, the same items."""
+    """Positions of training items to learn from, and of others to test on: a tenth of the stored rows, HELD_OUT at
+    most. No held-out row is learned from through another item that shares it. Where there are too few rows (ten words,
+    say), both are the same items."""
     index = setting.store.index("train", name)
     items = np.arange(setting.store.count("train")) if index is None else np.flatnonzero(index >= 0)
     moving = setting.store.info.modalities[name].placement == "random"  # each item then has its own text of a row
@@ -138,7 +139,7 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def judged(x: Tensor, setting: Setting, name: str) -> Tensor:
-    """What a classifier reads: data in the form of a likelihood's mean."""
+    """The input of a classifier: data in the form of a likelihood's mean."""
     info = setting.store.info.modalities[name]
     ready: Tensor = KINDS[info.kind].judged(x, len(info.alphabet or ""))
     return ready

@@ -1,4 +1,4 @@
-"""The classifiers that judge coherence: trained by the tool on the same data, once, and stored with the dataset."""
+"""The classifiers of generated samples: trained once on the same data, and kept with the dataset."""
 
 import json
 from pathlib import Path
@@ -82,7 +82,9 @@ def _refuse_weak(name: str, score: float, setting: Setting, force: bool) -> None
         return
     message = f"the classifier of {name} reaches {_metric(setting)} {score:.3f} only, less than {needed:.3f}"
     if not force:
-        raise DataProblem(message, "its verdicts mean little; more data may help, or accept them with --force")
+        raise DataProblem(
+            message, "what it says of samples means little; more data may help, or accept it with --force"
+        )
     console.warn(message)
 
 
@@ -90,7 +92,7 @@ def _refuse_weak(name: str, score: float, setting: Setting, force: bool) -> None
 
 
 def _origin(network: nn.Module, setting: Setting) -> dict[str, str]:
-    """What a kept classifier is, and of which data; another one is never taken for it."""
+    """What a kept classifier is and which data it was trained on. One that differs is not used."""
     return {"network": type(network).__name__, "version": JUDGES, "fingerprint": setting.store.fingerprint}
 
 

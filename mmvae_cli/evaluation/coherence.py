@@ -1,5 +1,5 @@
-"""Generation coherence (equations 6.2): do classifiers find in what is generated the label that it was generated
-from? A generated sample is the mean of the decoder's distribution at one drawn z."""
+"""Generation coherence (equations 6.2): whether classifiers find in a generated sample the label of the item it was
+generated from. A generated sample is the mean of the decoder's distribution at one drawn z."""
 
 import math
 from typing import Any, NamedTuple
@@ -63,7 +63,7 @@ def _real(
 
 
 def _real_accuracies(setting: Setting, real: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
-    """The result's fields that no coherence can exceed but by luck, from logits (M, b, classes)."""
+    """The classifiers' accuracies on real items, from logits (M, b, classes): no coherence exceeds them but by luck."""
     logits, truth = torch.cat(real, 1), torch.cat(labels)
     given, has = logits.argmax(-1), ~logits.isnan().any(-1)
     ceiling = {name: _share((given[m] == truth)[has[m]]) for m, name in enumerate(setting.model.names)}

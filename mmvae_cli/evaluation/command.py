@@ -125,7 +125,7 @@ def _settings(setting: Setting) -> dict[str, Any]:
 
 
 def _merged(path: Path, fresh: EvaluationResult) -> EvaluationResult:
-    """``fresh`` with the metrics that an earlier evaluation of exactly the same thing measured and this one did not."""
+    """``fresh``, with the metrics that it lacks taken from an earlier evaluation of exactly the same thing."""
     if not path.is_file():
         return fresh
     try:
@@ -144,7 +144,7 @@ def _merged(path: Path, fresh: EvaluationResult) -> EvaluationResult:
 
 
 def _keep_aside(path: Path, earlier: EvaluationResult) -> None:
-    """Another checkpoint, other data or settings were measured before: that result stays, under a name of its own."""
+    """Rename the result of another checkpoint, other data or other settings, instead of replacing it."""
     aside = path.with_name(f"{path.stem}.step-{earlier.run.step:08d}-{sha256(path)[:8]}.json")
     write_atomic(aside, path.read_bytes())
     console.say(f"the evaluation that was there (step {earlier.run.step:,}) is now {aside}")

@@ -202,14 +202,13 @@ def numbered_blocks(experts: Experts, size: int, setting: Setting) -> list[tuple
 
 
 def from_all(setting: Setting, own: dict[int, T]) -> list[T]:
-    """What the processes found for each number, in the order of numbers: the same list on all of them, and the same
-    whatever their count."""
+    """What all processes computed, ordered by number: the same list on every process, and for any number of them."""
     found = {number: value for part in runtime.gather(setting.world, own) for number, value in part.items()}
     return [found[number] for number in sorted(found)]
 
 
 def subset_chunks(setting: Setting) -> list[range]:
-    """Positions of the subsets, a bounded number at a time: 4,095 subsets shall cost time, not memory."""
+    """Positions of the subsets, SUBSETS_AT_ONCE at a time, so that 4,095 subsets cost time, not memory."""
     count = len(setting.subsets)
     return [range(start, min(start + SUBSETS_AT_ONCE, count)) for start in range(0, count, SUBSETS_AT_ONCE)]
 

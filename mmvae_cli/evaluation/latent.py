@@ -81,8 +81,11 @@ def _test_subset(setting: Setting, subset: Subset, pool: Experts, tested: list[E
 
 
 def training_pool(setting: Setting) -> Experts:
-    """The labelled training items: drawn without replacement; with it, and with the released code's zero rows of label
-    0 in place of the items that its incomplete last batch left out, where the protocol says so."""
+    """The labelled training items that the classifiers are fitted on, encoded. They are drawn without replacement.
+
+    Under the released protocol they are drawn with replacement. That code left the last, incomplete batch out, and its
+    rows stayed zeros with label 0: an item of that batch is such a row here, too.
+    """
     data = Data(setting, "train", "latent training")
     count, wanted = data.split.count, setting.protocol.latent_samples
     if setting.protocol.latent_draw == "without replacement":

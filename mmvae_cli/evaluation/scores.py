@@ -12,12 +12,12 @@ from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Value
 
 NO_POSITIVE = NotMeasured("no evaluated item has this attribute")
 CONSTANT = 0.99
-"""A classifier that gives so large a share of the items one class has nothing to say about them."""
+"""A classifier that gives so large a share of the items one class tells nothing about them."""
 
 
 def right(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many labels (b,) the logits (..., b, classes) find: (...) as floats, nan where a logit is no number. A class
-    ruled out has -inf."""
+    """How many rows have their label's logit as the largest: logits (..., b, classes), labels (b,) -> (...) as floats.
+    nan where a logit is nan or +inf; -inf is the logit of a class that is ruled out."""
     count = (logits.argmax(-1) == labels).sum(-1).double()
     return count.masked_fill((logits.isnan() | logits.isposinf()).flatten(-2).any(-1), math.nan)
 

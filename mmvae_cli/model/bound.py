@@ -1,7 +1,5 @@
-"""The bound of a batch (equations 4): experts, latents, decoders, terms. One engine for all methods, which knows none.
-
-Which way a step goes is in the :class:`Objective`; what it gives are terms (``terms.py``).
-"""
+"""The bound of a batch (equations 4): experts, latents, decoders, terms. One engine for all methods; it knows none of
+them. The :class:`Objective` says what is computed, the terms (``terms.py``) are the result."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
@@ -119,8 +117,9 @@ def _terms(model: MultimodalVAE, objective: Objective, drawn: _Drawn, decoded: d
 def _private_latents(
     model: MultimodalVAE, objective: Objective, parts: list[Family], noise: Noise, encoded: Encoded, m: int, path: Path
 ) -> tuple[Distribution | None, Tensor | None, list[Tensor], list[Tensor]]:
-    """Of a modality: its posterior (B, P), the KL of that to the prior (B,), samples of it for every part (Z_m, B, P),
-    and what its decoder gets instead: samples of the auxiliary prior where a component does not contain it."""
+    """The private latents of a modality: its posterior (B, P), the KL of that to the prior (B,), samples for every part
+    (Z_m, B, P), and what its decoder gets. Where a component does not contain the modality, that is a sample of the
+    auxiliary prior instead."""
     if encoded.private is None:
         return None, None, [], []
     q: Distribution = at(encoded.private, m)
@@ -148,8 +147,8 @@ def _joined(parts: list[Tensor]) -> Tensor:
 
 
 def outline(recipe: Recipe, model: MultimodalVAE | None = None) -> Terms:
-    """The terms of a step, their roles and weights, without data: a pass on the meta device, where values hold nothing.
-    ``model``: one that is there already, and may have hooks."""
+    """The terms of a step with their roles and weights, without data: a pass on the meta device, whose tensors hold no
+    numbers. ``model``: one that exists already; it may have hooks."""
     with torch.device("meta"):
         model = model or MultimodalVAE(recipe)
         batch = {}

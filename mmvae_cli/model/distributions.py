@@ -56,12 +56,12 @@ Latent = TypeVar("Latent", bound=Gaussian | Laplace)
 
 
 def at(q: Latent, index: Any) -> Latent:
-    """Those at ``index``, as of a tensor (..., D)."""
+    """The distributions at ``index``, which is used as for a tensor (..., D)."""
     return _of_parts(q, [part[index] for part in q])
 
 
 def detached(q: Latent) -> Latent:
-    """The same, with constant parameters."""
+    """The same distributions; no gradient reaches their parameters."""
     return _of_parts(q, [part.detach() for part in q])
 
 
@@ -72,12 +72,12 @@ def scaled(q: Latent, factor: Tensor) -> Latent:
 
 
 def joined(parts: list[Latent], dim: int) -> Latent:
-    """Several as one, along a dimension of (..., D)."""
+    """Several as one, concatenated along a dimension of (..., D)."""
     return _of_parts(parts[0], [torch.cat(same, dim) for same in zip(*parts, strict=True)])
 
 
 def placed(q: Latent, positions: tuple[int, ...], count: int) -> Latent:
-    """``q`` (m, ...) at ``positions`` among ``count``; the other places hold zeros, for nobody to read."""
+    """``q`` (m, ...) at ``positions`` among ``count``. The other places hold zeros, which nothing reads."""
     parts = [part.new_zeros(count, *part.shape[1:]) for part in q]
     for part, own in zip(parts, q, strict=True):
         part[list(positions)] = own
@@ -90,8 +90,8 @@ def _of_parts(like: Latent, parts: list[Tensor]) -> Latent:
 
 
 def kl(q: Gaussian, p: Gaussian) -> Tensor:
-    """KL(q || p) of Gaussians summed over D: shapes (..., D) that broadcast -> (...), closed form. As a function of the
-    ratio of variances, which is as exact for two that agree and are sharp."""
+    """KL(q || p) of Gaussians summed over D: shapes (..., D) that broadcast -> (...), closed form. It is computed from
+    the ratio of the variances, which stays exact where two narrow distributions agree."""
     log_ratio = q.logvar - p.logvar
     distance = (q.mean - p.mean).square() * torch.exp(-p.logvar)
     return 0.5 * (torch.expm1(log_ratio) - log_ratio + distance).sum(-1)

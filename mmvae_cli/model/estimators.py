@@ -13,8 +13,9 @@ from torch import Tensor
 
 
 class Weighed(NamedTuple):
-    """``tight``: the mean over the components stands inside the logarithm, too. ``rest`` (C, K, B): the densities that
-    the path through the samples does not account for, at fixed samples. ``path``: what the samples went through."""
+    """Log weights, and what estimators need beside them. ``tight``: the mean over the components stands inside the
+    logarithm, too. ``rest`` (C, K, B): densities at fixed samples, whose gradient does not go through the samples.
+    ``path``: the :class:`Path` that the samples went through."""
 
     log_w: Tensor
     tight: bool
@@ -67,8 +68,8 @@ def _with_gradient(w: Weighed, surrogate: Tensor) -> Tensor:
 
 
 class Path:
-    """What samples of q go through on their way to decoders and densities: nothing happens to them, and on the way back
-    their gradient is multiplied by their ``share`` (Z, B, 1), which is known by then."""
+    """The identity on samples of q, on their way to decoders and densities. On the way back their gradient is
+    multiplied by ``share`` (Z, B, 1), which is known by then."""
 
     share: Tensor
 

@@ -1,7 +1,7 @@
 """Fusions: how the experts of a subset become one distribution (equations 2.2 and 2.4).
 
-Who is in a subset is data, a table of ones and zeros, so that a fusion is made of sums that the table takes: matrix
-products where the subsets are the same for every row, weighted sums where they differ from row to row.
+Membership is data, a table of ones and zeros, so every fusion is made of sums over a table. Where the subsets are the
+same for every row these are matrix products, else weighted sums.
 """
 
 import math
@@ -15,7 +15,7 @@ from torch import Tensor
 from mmvae_cli.model.distributions import Gaussian, Laplace
 
 EPS = 1e-8
-"""Added once to every expert's variance: a product's precision stays finite however sharp an expert gets."""
+"""Added once to every expert's variance, so that precisions stay finite however sharp an expert gets."""
 _MAX_LOGVAR = 80.0
 
 
@@ -31,21 +31,24 @@ class Members(NamedTuple):
         return self.inside.dim() == 2
 
     def sum(self, x: Tensor) -> Tensor:
-        """Over the members: x (M, B, D) -> (S, B, D) or (..., B, D)."""
+        """The sum over the members of each subset: x (M, B, D) -> (S, B, D) or (..., B, D)."""
         return membership_product(self.inside, x) if self.alike else _weighted(self.inside, x)
 
     def over_dims(self, each: Tensor) -> Tensor:
-        """What each subset has, (S,) or (..., B), beside (S, B, D) or (..., B, D)."""
+        """A number of each subset, (S,) or (..., B), in the shape that broadcasts against (S, B, D) or (..., B, D)."""
         return each[:, None, None] if self.alike else each[..., None]
 
     def size(self) -> Tensor:
-        """How many there are, to be held against what :meth:`sum` gives."""
+        """The number of members, in the shape that broadcasts against what :meth:`sum` gives."""
         return self.over_dims(self.inside.sum(-1))
 
 
 def precision(experts: Gaussian) -> Tensor:
-    """(M, B, D): 1 / (variance + EPS). An expert that has learned to say nothing has a variance that overflows: its
-    precision is as good as 0 then, and its gradient must be 0, not the NaN of infinity over infinity."""
+    """The precisions 1 / (variance + EPS) of the experts, (M, B, D).
+
+    An expert may learn a variance so large that it overflows. Its precision is 0 then. The bound on the log-variance
+    makes the gradient 0, too; without it, infinity over infinity would give NaN.
+    """
     return 1 / (experts.logvar.clamp(max=_MAX_LOGVAR).exp() + EPS)
 
 
@@ -105,7 +108,7 @@ def hellinger(experts: Gaussian, members: Members) -> Gaussian:
 
 
 def alone(experts: Laplace, members: Members) -> Laplace:
-    """The one member of every subset: a product of Laplace distributions is none."""
+    """The one member of every subset, for experts without a product (Laplace)."""
     return Laplace(members.sum(experts.mean), members.sum(experts.scale))
 
 

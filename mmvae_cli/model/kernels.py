@@ -81,7 +81,7 @@ class _ComponentKL(torch.autograd.Function):
 
 
 def _chunks(weight: Tensor, subsets: int) -> list[tuple[slice, slice]]:
-    """(rows, dimensions) of the chunks of (M, B, D): as many whole rows as fit, or a part of one."""
+    """(rows, dimensions) of the chunks of (M, B, D): as many whole rows as fit, or a part of one row."""
     _, batch, latent = weight.shape
     columns = max(1, _CHUNK.get(weight.device.type, 1 << 22) // subsets)
     return [(slice(row, row + max(1, columns // latent)), slice(dim, dim + columns))

@@ -1,6 +1,6 @@
-"""What lies between encoders and decoders: the latents that are drawn from the components, and what regularises them.
+"""The latents between encoders and decoders: how they are drawn from the components, and the values of the regulariser.
 
-:func:`shared_latents` is a region of the pass: nothing in it depends on how many modalities have which networks.
+:func:`shared_latents` does not depend on the networks, so that it can be compiled as one region.
 """
 
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from mmvae_cli.model.regularisers import REGULARISERS, Joint, to_experts
 
 
 class Latents(NamedTuple):
-    """Of one part of the family."""
+    """The latents of one part of the family."""
 
     z: Tensor  # (Z, B, D), K of each component drawn from, one after the other
     drawn: Distribution  # (C, B, D), what they were drawn from
@@ -89,8 +89,8 @@ def _regularised(
     experts: Distribution, parts: list[Family], objective: Objective, prior: Prior, log_weights: Tensor | None,
     found: list[Latents],
 ) -> list[Latents]:  # fmt: skip
-    """With the values of the regulariser, over all parts at once. With total correlation the full set alone pays where
-    components decode their members only."""
+    """The latents with the values of the regulariser, over all parts at once. With total correlation and components
+    that decode their members only, the full set alone has one."""
     correlation = objective.spec.kl == "total_correlation"
     count = 1 if correlation and objective.spec.decode == "members" else len(parts)
     held, paying = parts[:count], found[:count]

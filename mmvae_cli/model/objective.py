@@ -1,7 +1,7 @@
-"""What a recipe decides about the bound: which latents are drawn, who decodes them, and what everything counts.
+"""What a recipe decides about the bound: which latents are drawn, what they decode, and how everything is weighed.
 
-All randomness of a step is drawn up front (:func:`draw_noise`), for the rows of the global batch; the terms are then a
-deterministic function of model, batch and noise. That is what makes a resumed or a data-parallel run the same run.
+All randomness of a step is drawn first (:func:`draw_noise`), for all rows of the global batch. The terms are then a
+function of model, batch and noise, so that a resumed or data-parallel run repeats the same numbers.
 """
 
 from collections.abc import Collection
@@ -53,7 +53,7 @@ class Objective:
 
     @property
     def samples(self) -> int:
-        """K."""
+        """K, the number of samples per component."""
         return self.spec.samples or 1
 
     @property
@@ -62,19 +62,20 @@ class Objective:
 
     @property
     def of_shared(self) -> Weight:
-        """What a nat of the shared latent costs."""
+        """The weight of the shared latent's regulariser: beta, and what it is multiplied with."""
         return self.beta * self.spec.beta_content
 
     def of_private(self, name: str) -> Weight:
-        """What a nat of a modality's private latent costs."""
+        """The weight of a modality's private KL."""
         return self.beta * (self.spec.beta_private or 0.0) * self.private_weights[name]
 
     def holds(self, part: Family) -> bool:
-        """Every component of the part is there for every item; else one component, or one for each row."""
+        """Whether every item has latents of every component of the part; otherwise of one component."""
         return part.unimodal or (self.spec.component_choice == "all" and len(part) > 1)
 
     def keeps(self, part: Family) -> bool:
-        """The components of a part are in memory as a whole; where each row has one, closed forms need no other."""
+        """Whether all components of a part are in memory at once. Where each item has one component and the regulariser
+        has a closed form, they need not be."""
         closed = self.is_plain and self.spec.kl == "components" and part.fuse is product
         return self.holds(part) or not closed
 
@@ -90,22 +91,22 @@ class Objective:
         return len(rows) if rows is not None else len(part) if self.holds(part) else 1
 
     def share(self, part: Family, parts: list[Family], modality: int | None = None) -> float:
-        """What all components of a part together count for in the regulariser, or in a modality's likelihood: mean
-        over the components of the family, or sum."""
+        """The weight of a part's components together, in the regulariser or in a modality's likelihood. For a sum it is
+        their number; for a mean, which is over the components of all parts, their share of these."""
         counts = [len(p) if modality is None else self.components(p, modality) for p in parts]
         own = len(part) if modality is None else self.components(part, modality)
         return float(own) if self.spec.component_weights == "sum" else own / sum(counts)
 
     def private_share(self, parts: list[Family], modality: int) -> float:
-        """What the components count for together that decode a modality from its own private posterior."""
+        """The weight of the components that decode a modality from its own private posterior, together."""
         if self.recipe.model.private != "auxiliary":
             return sum(self.share(part, parts, modality) for part in parts)
         containing = sum(modality in subset for part in parts for subset in part.subsets)
         return float(containing) if self.spec.component_weights == "sum" else containing / sum(map(len, parts))
 
     def likelihood_share(self, part: Family, modality: int, choice: Tensor | None) -> Weight:
-        """What total correlation leaves of a likelihood, for each latent of a part: 1 - a/|A| for members of A, 1 for
-        others (equations 4.4). A number, or (Z, 1) or (1, B)."""
+        """The share of a likelihood that stays beside total correlation (equations 4.4), for each latent of a part: 1 -
+        a/|A| where the modality is in A, else 1. A number, or (Z, 1) or (1, B)."""
         if self.spec.kl != "total_correlation":
             return 1.0
         alpha = None if self.spec.alpha == "auto" else self.spec.alpha

@@ -1,6 +1,6 @@
 """The joint posterior: a mixture over a family of subsets, each component the fusion of the experts in its subset.
 
-q(z | X_A) has its home here, for training and for whatever is asked of a trained model.
+Training, evaluation, sampling and export all take q(z | X_A) from here.
 """
 
 import math
@@ -66,8 +66,8 @@ class Family(nn.Module):
         return self.table[:, :-1]
 
     def _row(self, subset: Subset) -> list[float]:
-        """A row of the table. What is left of the full set, where that alone is asked for, is the full set of a model
-        of the present modalities."""
+        """A row of the table. A model of the present modalities alone would count what is left of the full set as its
+        full set; so does this, where only the full set is admitted."""
         everyone = tuple(range(self.modalities))
         whole = subset == everyone or (subset not in self.admitted and everyone in self.admitted)
         inside = self.prior_expert == "all" or (self.prior_expert == "full" and whole)
@@ -93,7 +93,8 @@ class Family(nn.Module):
         return self.fused(experts, torch.stack(tables))
 
     def fused(self, experts: Latent, table: Tensor) -> Latent:
-        """The fusions that a table like the family's own says: (S, M + 1) -> (S, B, D), (..., B, M + 1) row by row."""
+        """The fusions of the subsets in a table like the family's own: (S, M + 1) -> (S, B, D), or row by row (..., B,
+        M + 1)."""
         table = table.to(experts[0])
         found: Latent = self.fuse(experts, Members(table[..., :-1], table[..., -1]))
         return found
@@ -114,8 +115,8 @@ class Family(nn.Module):
         return smaller.to(self.table.device)
 
     def components_of(self, subset: Subset) -> tuple[Subset, ...]:
-        """The mixture that stands for q(z | X_subset): the fusion over ``subset`` itself where the family admits it,
-        else (MMVAE) the admitted parts of it. Positions are those of the whole model."""
+        """The components whose mixture is q(z | X_subset): ``subset`` itself where the family admits it, else (MMVAE)
+        the admitted parts of it. Positions are those of the whole model."""
         inside = {tuple(m for m in admitted if m in subset) for admitted in self.subsets} - {()}
         return (subset,) if subset in inside else tuple(sorted(inside, key=lambda s: (len(s), s)))
 
@@ -127,9 +128,12 @@ def powerset(modalities: int) -> list[Subset]:
 
 
 def stratified(batch: int, components: int, device: torch.device | str = "cpu", *, spread: bool = False) -> Tensor:
-    """(B,) component of every row: contiguous blocks, equal by integer division, the remainder to the last component
-    as in the released code, or ``spread``, so that no two blocks differ by more than a row: 64 rows of 36 components
-    give the last one 29 or 1 or 2. With fewer rows than components each row gets another, randomly drawn component."""
+    """The component of every row, (B,): blocks of neighbouring rows, one block a component.
+
+    Where B does not divide evenly, the last component gets the rows that are left over, as in the released code. With
+    ``spread`` no two blocks differ by more than a row: of 64 rows and 36 components the last one has 1 or 2 rows, not
+    29. Where there are fewer rows than components, every row gets a component of its own, drawn at random.
+    """
     if batch < components:
         return torch.randperm(components, device=device)[:batch]
     rows = torch.arange(batch, device=device)
@@ -156,7 +160,7 @@ def mixture_log_prob(components: Latent, z: Tensor, log_weights: Tensor | None =
 
 
 def _frugal_log_prob(q: Latent, z: Tensor) -> Tensor:
-    """``q.log_prob(z)``, computed again for its gradient instead of kept."""
+    """``q.log_prob(z)``, which is computed again for the gradient instead of being kept in memory."""
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return q.log_prob(z)
     found: Tensor = checkpoint(

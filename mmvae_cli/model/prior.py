@@ -1,4 +1,4 @@
-"""p(z), the prior of the shared latent, and those of the private ones: the only place that knows them."""
+"""p(z), the prior of the shared latent, and the priors of the private latents."""
 
 import math
 
@@ -35,11 +35,11 @@ class Prior(nn.Module):
         return _STANDARD[self.family](z / scale) - scale.log().sum()
 
     def standardised(self, q: Latent) -> Latent:
-        """Of ``q`` over z, what it is over z in units of the prior's scale, where p(z) is the standard one."""
+        """``q`` with z divided by the prior's scale, so that the prior is the standard one."""
         return q if self.raw is None else scaled(q, 1 / of_mean_one(self.raw))
 
     def restored(self, q: Latent) -> Latent:
-        """The way back."""
+        """The inverse of :meth:`standardised`."""
         return q if self.raw is None else scaled(q, of_mean_one(self.raw))
 
 

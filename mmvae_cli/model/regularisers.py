@@ -1,7 +1,7 @@
-"""What holds the joint posterior against something: the regularisers R of the bound (equations 4.4 and 4.5).
+"""The regularisers R of the bound, which hold the joint posterior near a prior (equations 4.4 and 4.5).
 
-Each takes the :class:`Joint` posterior and gives a value for every component, (S, B) or, where it is estimated at the
-latents that were drawn, (C, B). R is their weighted sum, with the weights of the components.
+Each takes the :class:`Joint` posterior and gives a value for every component, (S, B), or (C, B) where it is estimated
+at the latents that were drawn. R is their sum, weighted as the components are.
 """
 
 import math
@@ -85,8 +85,8 @@ def total_correlation(q: Joint, alpha: float | None) -> Tensor:
 
 
 def to_experts(q: Joint) -> Tensor:
-    """``KL(q_A || q_m)``: (M, S, B), 0 where m is outside A. An outsider may be infinitely far away, and 0 times
-    infinity is no number: the component itself takes its place."""
+    """``KL(q_A || q_m)``: (M, S, B), 0 where m is outside A. There q_m is replaced by q_A itself: the distance to an
+    expert outside may be infinite, and 0 times infinity is not a number."""
     each = []
     for m in range(len(q.experts.mean)):
         there = q.inside[:, m, None, None] > 0

@@ -14,9 +14,9 @@ from mmvae_cli.model.vae import MultimodalVAE
 
 
 class Term(NamedTuple):
-    """``value``, nats per item, (B,) or, where they do not count alike, (Z, B) of several components, enters the loss
-    with ``weight``; without one it is there to be looked at. ``share``: how it enters the joint posterior's own bound,
-    where nothing is weighed. Weights are numbers or tensors that fit the value."""
+    """One term of the bound. ``value``, nats per item, is (B,), or (Z, B) of several components that are weighed one by
+    one. It enters the loss with ``weight``; without one it is only logged. ``share``: how it enters the unweighted
+    bound of the joint posterior. Weights are numbers, or tensors that broadcast against the value."""
 
     value: Tensor
     role: Literal["log-likelihood", "KL", "component", "bound", "entropy", "look"]
@@ -33,12 +33,12 @@ Terms = dict[str, Term]
 
 
 def weigh(terms: Terms) -> Tensor:
-    """The loss per item (B,), minimised: the only place where terms meet their weights."""
+    """The loss per item (B,), which is minimised: the weighted sum of the terms. Nothing else applies weights."""
     return _sum([(term.weight, term.value) for term in terms.values() if term.weight is not None])
 
 
 def elbo(terms: Terms) -> Tensor:
-    """The joint posterior's bound per item (B,), as it is before anything is weighed."""
+    """The joint posterior's bound per item (B,), unweighted."""
     shares = [(term.share, term.value) for term in terms.values()]
     return _sum([pair for pair in shares if isinstance(pair[0], Tensor) or pair[0]])
 
@@ -60,7 +60,7 @@ class Decoded(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """A forward pass through the networks, of which terms are to be made."""
+    """The results of a forward pass, from which the terms are made."""
 
     model: MultimodalVAE
     objective: Objective
@@ -137,7 +137,8 @@ def _of_random_subsets(p: Pass, inside: Tensor) -> Terms:
 
 
 def _of_learned_weights(p: Pass) -> Terms:
-    """The entropy of the components' weights, which keeps them apart from the easiest subset, and the weights."""
+    """The entropy of the components' weights, a term that keeps all weight from going to the easiest subset; and the
+    weights, to be logged."""
     if p.log_weights is None or p.objective.spec.entropy_weight is None:
         return {}
     omega, rows = p.log_weights.exp(), p.latents[0].z[0, :, 0]
@@ -149,7 +150,8 @@ def _of_learned_weights(p: Pass) -> Terms:
 
 
 def _to_look_at(p: Pass) -> Terms:
-    """The KL of every component to the prior; of total correlation that to every expert, over the sets it is in."""
+    """KLs that are only logged: of every component to the prior or, with total correlation, to every expert, averaged
+    over the sets that contain it."""
     joint = p.latents[0]
     terms = {f"kl.{name}": Term(value, "component") for name, value in zip(component_names(p), joint.each, strict=True)}
     if joint.to_experts is not None:
@@ -193,7 +195,7 @@ def of_importance_weights(p: Pass, path: Path) -> Terms:
 
 
 def _held(p: Pass, q: Any) -> Any:
-    """``q`` as the estimator wants its density."""
+    """``q`` as the estimator uses its density: without gradient where the estimator says so."""
     return detached(q) if p.objective.spec.estimator in FIXED else q
 
 

@@ -36,8 +36,8 @@ def encode_one(encoder: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def decode_one(decoder: nn.Module, latent: Tensor) -> Tensor:
-    """One modality's decoder: latents (..., D + P) -> (..., *shape). The leading dimensions are flattened here and
-    nowhere else."""
+    """One modality's decoder: latents (..., D + P) -> (..., *shape). Leading dimensions are flattened for the network
+    here."""
     output: Tensor = decoder(latent.flatten(0, -2))
     return output.unflatten(0, latent.shape[:-1]).float()
 
@@ -76,7 +76,7 @@ class Encoder(nn.Module):
 
 
 class Apart(nn.Module):
-    """Two encoders of one modality, that of the shared and that of the private posterior, with nothing in common."""
+    """Two separate encoders of one modality: one for the shared, one for the private posterior."""
 
     def __init__(self, shared: Encoder, private: Encoder) -> None:
         super().__init__()
@@ -90,9 +90,9 @@ class Apart(nn.Module):
 class MultimodalVAE(nn.Module):
     """M encoders and decoders over one shared latent space, and a private one per modality where P > 0 (Eq. 34).
 
-    How a pass is run can be changed from outside. ``region``: what becomes of a function that does the same for many
-    modalities (torch.compile); it gets the networks as arguments, so that modalities with equal networks share what is
-    compiled. ``lanes``: in which order modalities are gone through (side by side).
+    Two attributes change how a pass is run, not what it computes. ``region``: applied to functions that are the same
+    for many modalities (torch.compile); they get the networks as arguments, so that equal networks share what is
+    compiled. ``lanes``: runs the modalities one after the other, or side by side.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -224,7 +224,7 @@ def _parts(recipe: Recipe) -> tuple[Family, Family | None]:
 
 
 def _latent(z: Tensor, private: Tensor | None) -> Tensor:
-    """What a decoder gets: the private part comes first, as in the released code."""
+    """The input of a decoder: the private latent first, then the shared one, as in the released code."""
     return z if private is None else torch.cat([private.expand(*z.shape[:-1], -1), z], -1)
 
 

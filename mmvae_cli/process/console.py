@@ -37,8 +37,8 @@ def set_rank(rank: int) -> None:
 
 
 def open_closed_streams() -> None:
-    """Lead standard streams that the caller closed (``>&-``) nowhere: a file opened later would get the number of one,
-    and what is printed would land in it."""
+    """Open standard streams that the caller closed (``>&-``) to the null device. Otherwise the next file that is opened
+    would get the number of one of them, and what is printed would land in that file."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -68,12 +68,14 @@ def result(text: str) -> None:
         _lead_nowhere(1)  # or Python tries it once more at its end
         if isinstance(error, BrokenPipeError):
             raise
-        raise Failure(f"cannot write to standard output: {error.strerror}", "lead it elsewhere") from error
+        raise Failure(
+            f"cannot write to standard output: {error.strerror}", "send it to a file or to another program"
+        ) from error
 
 
 @contextmanager
 def _for_whoever_reads() -> Iterator[None]:
-    """Writing to stderr: that its reader or terminal is gone is no reason to end the work."""
+    """Write to stderr; that its reader or terminal is gone does not end the work."""
     try:
         yield
     except OSError:

@@ -1,5 +1,5 @@
-"""How many processor cores torch may use, how its threads wait for one another, and what becomes of memory that it
-lets go. Most of it runs before torch is imported."""
+"""How many cores torch may use, how its threads wait, and whether freed memory is kept. Most of it has to be set before
+torch is imported."""
 
 import ctypes
 import os
@@ -26,8 +26,8 @@ _KEPT, _LARGEST_KEPT = 1 << 30, 32 << 20  # bytes; glibc allows no more than 32 
 
 
 def keep_memory(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let glibc keep up to a gigabyte of freed memory, unless the user has tuned it: every step asks for the same
-    tensors of some megabytes again, and pages that are given back and fetched anew can cost half of its time."""
+    """Let glibc keep up to a gigabyte of freed memory, unless the user has set that. Every step asks for the same large
+    tensors again, and fetching their pages anew can take half of its time."""
     if any(name == "GLIBC_TUNABLES" or name.startswith("MALLOC_") for name in environment):
         return
     with suppress(AttributeError, OSError):  # another C library has no mallopt, and other habits
@@ -84,9 +84,8 @@ def free() -> float | None:
 
 
 def fitting(most: int) -> int:
-    """How many of ``most`` threads find a free core now. Threads that share one wait for each other hundreds of times a
-    step, and each time until the system lets the last of them run: beside other work two can be fifty times slower than
-    one."""
+    """How many of ``most`` threads would have a free core now. Threads wait for each other hundreds of times a step, so
+    two that share a core with other work can be fifty times slower than one."""
     found = free()
     return most if found is None else max(1, min(most, int(found + _NEARLY)))
 

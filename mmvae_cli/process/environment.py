@@ -1,4 +1,4 @@
-"""What the environment tells us. A number that is none is refused before any work."""
+"""Numbers from environment variables. A malformed one is refused before any work."""
 
 import math
 import os
@@ -7,7 +7,7 @@ from mmvae_cli.process.errors import UsageProblem
 
 _USUAL = {"MMVAE_PATIENCE": 600.0, "MMVAE_PROGRESS_SECONDS": 30.0}
 _MOST = 1e8
-"""Seconds, three years: what torch and the system can still count."""
+"""Three years: more than this overflows in torch or the system."""
 
 
 def debug() -> bool:

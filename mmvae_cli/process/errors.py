@@ -54,13 +54,14 @@ class Stopped(Failure):
 
 
 class Interrupted(Stopped):
-    """The same for a terminal's Ctrl-C."""
+    """A terminal's Ctrl-C asked us to leave."""
 
     code = EXIT_INTERRUPTED
 
 
 class Abandoned(Stopped):
-    """A signal asked us to leave while another process of the job was already gone: each one that is left says so."""
+    """A signal asked us to leave while another process of the job had ended already; every process that is left says
+    so."""
 
 
 _OF_THE_MACHINE = (
@@ -109,7 +110,7 @@ def advice(error: Exception, usual: str) -> str:
 
 
 def cannot_read(path: os.PathLike[str], error: OSError) -> Unreadable:
-    """To be raised where data are there, or should be, and the system does not give them."""
+    """The error for data that are there, or should be, but that the system does not let us read."""
     reason = error.strerror or str(error)
     return Unreadable(f"{path} cannot be read ({reason})", advice(error, "look whether it is still there"))
 

@@ -1,4 +1,4 @@
-"""What somebody may have meant by a word that is none."""
+"""The known word that a misspelt one may stand for."""
 
 import difflib
 from collections.abc import Iterable

@@ -36,8 +36,8 @@ def given(text: str) -> Path:
 
 
 def look(path: Path) -> None:
-    """Raise the OSError that keeps us from ``path``, a file or a folder: one that may not be entered is closed as well.
-    What pathlib says of it depends on Python's version: an error, or that nothing is there."""
+    """Raise the OSError that keeps us from ``path``. A folder that may not be entered counts, too: pathlib reports it
+    differently from one Python version to the next."""
     try:
         os.stat(os.path.join(path, "."))
     except NotADirectoryError:

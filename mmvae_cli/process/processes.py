@@ -1,5 +1,5 @@
-"""Which process is meant. Its number alone does not say: two containers may share a host's name and have a process 1
-each, and a number is used again."""
+"""Which process is meant. A number alone does not say it: two containers may share a host's name, and numbers are used
+again."""
 
 import hashlib
 import os
@@ -13,9 +13,8 @@ PROC = Path("/proc")
 
 @cache
 def place() -> str:
-    """Eight hex digits for where a process's number means what it means here: this host, since it was started, and the
-    process namespace, of which every container has its own. Where the system has namespaces and does not name them,
-    nobody else's digits."""
+    """Eight hex digits for the host (since it was started) and the container, within which a process number is unique.
+    Containers are told apart by their process namespace; where Linux does not name it, the digits are random."""
     return hashlib.blake2b(_place().encode(), digest_size=4).hexdigest()
 
 
@@ -30,7 +29,7 @@ def _place() -> str:
 
 
 def exists(pid: int) -> bool:
-    """Whether this place has a process of that number."""
+    """Whether a process of that number runs on this host, in this container."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
@@ -41,8 +40,8 @@ def exists(pid: int) -> bool:
 
 
 def started(pid: int) -> int | None:
-    """When a process of this place began, in clock ticks since the host's start: tells it from a later one of the same
-    number. None where the system does not say."""
+    """When a process here began, in clock ticks since the host's start. It tells a process from a later one with the
+    same number. None where the system does not say."""
     try:
         if os.readlink(PROC / "self") != str(os.getpid()):  # another namespace's numbers
             return None

@@ -1,9 +1,8 @@
-"""Signals ask for an orderly end: a flag that every long loop reads. A second one leaves at once; one within
-``SAME_SECONDS`` is the same request, which Slurm, a terminal and a launcher (torchrun, a study) pass on to all at once.
+"""Signals ask for an orderly end: they set a flag that every long loop reads. A second signal ends the process at once.
+One that comes within ``SAME_SECONDS`` is the same request again, passed on by Slurm, a terminal or a launcher.
 
-SIGINT, a terminal's Ctrl-C, is such a request where there is work to keep (:func:`interrupts_wait`), and elsewhere ends
-the command where it is. What the caller has told us to ignore (a shell SIGINT in its background jobs, nohup SIGHUP)
-stays ignored.
+Ctrl-C (SIGINT) is such a request where there is work to save (:func:`interrupts_wait`); elsewhere it ends the command
+at once. Signals that the caller ignores (SIGINT in a shell's background jobs, SIGHUP under nohup) stay ignored.
 """
 
 import atexit
@@ -46,7 +45,7 @@ def _remember(number: int, frame: FrameType | None) -> None:
 
 
 def _ignore_more() -> None:
-    """The exit code is known: a signal while the interpreter shuts down, its handlers gone, shall not change it."""
+    """Ignore further signals while the interpreter shuts down: the exit code is settled."""
     for number in ALL:
         signal.signal(number, signal.SIG_IGN)
 

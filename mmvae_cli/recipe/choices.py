@@ -1,7 +1,7 @@
-"""The choices that a method makes: which key says something beside which others, and what does not go together.
+"""The choices that a method leaves open: their usual values, when each matters, and what contradicts what.
 
-A key that would do nothing is refused, not ignored, so that a resolved recipe shows every choice that matters and none
-that does not. No torch: names and sentences stand here, the functions of the same names in ``model/``.
+A key that would do nothing is refused, not ignored: a resolved recipe shows every choice that matters and no other. No
+torch: the functions behind the names are in ``model/``.
 """
 
 from collections.abc import Callable
@@ -100,7 +100,7 @@ CHOICES: dict[str, Choice] = {
     ),
     "objective.bound": Choice(
         "loose", lambda c: c.sampled and c.several and c.says(_KL, "mixture"),
-        "loose and tight differ where K samples of several components are held against their mixture "
+        "loose and tight differ where K samples of several components are weighed against their mixture "
         "(objective.estimator: iwae, stl or dreg, objective.kl: mixture)",
     ),
     "objective.unimodal_weights": Choice(
@@ -119,7 +119,7 @@ CHOICES: dict[str, Choice] = {
 
 
 class Idle(NamedTuple):
-    """A value that says no more than the usual one of its key: which, when, and why, in words."""
+    """A value that does the same as the key's usual one: which value, when, and why, in words."""
 
     key: str
     value: Any
@@ -137,13 +137,13 @@ IDLE: list[Idle] = [
         lambda c: c.says("model.prior_expert", "none")
         and ((c.says(_PRIOR, "mixture", "pairwise") and c.says("objective.prior_share", "auto", 0.0))
              or c.says("objective.alpha", 1.0)),
-        "the components are held against one another, and nothing against p(z)",
+        "the regulariser compares the components with one another, and nothing with p(z)",
     ),
 ]  # fmt: skip
 
 
 class Refusal(NamedTuple):
-    """What does not go together: the key that is named, when, and why, in words."""
+    """A combination that is refused: the key to name, when, and why, in words."""
 
     key: str
     when: Callable[[Chosen], bool]
@@ -157,19 +157,19 @@ REFUSALS: list[Refusal] = [
     ),
     Refusal(
         "model.posterior", lambda c: c.says("model.posterior", "laplace") and c.fuses,
-        "a product of Laplace distributions is none: laplace needs components of one modality, "
+        "the product of Laplace distributions is no Laplace distribution: laplace needs components of one modality, "
         "model.subsets=singletons",
     ),
     Refusal(
         "model.posterior", lambda c: c.says("model.posterior", "laplace") and not c.says("model.prior_expert", "none"),
-        "a product of Laplace distributions is none: laplace needs model.prior_expert=none",
+        "the product of Laplace distributions is no Laplace distribution: laplace needs model.prior_expert=none",
     ),
     Refusal(
         "model.posterior",
         lambda c: c.says("model.posterior", "laplace")
         and (c.says(_PRIOR, "dynamic", "pairwise") or c.says(_KL, "total_correlation")),
-        "KLs between two Laplace distributions are not there for objective.prior dynamic and pairwise and for "
-        "objective.kl total_correlation; normal is",
+        "KLs between two Laplace distributions have no closed form here, and objective.prior dynamic and pairwise and "
+        "objective.kl total_correlation need one: give model.posterior=normal",
     ),
     Refusal(
         "model.fusion",
@@ -179,7 +179,7 @@ REFUSALS: list[Refusal] = [
     ),
     Refusal(
         _KL, lambda c: c.says(_KL, "total_correlation") and not c.says("model.prior_expert", "none"),
-        "total_correlation holds the fusion of the experts against each of them, without a prior expert: give "
+        "total_correlation compares the fusion of the experts with each of them, without a prior expert: give "
         "model.prior_expert=none",
     ),
     Refusal(
@@ -194,7 +194,7 @@ REFUSALS: list[Refusal] = [
     ),
     Refusal(
         _PRIOR, lambda c: c.sampled and c.says(_PRIOR, "dynamic", "mixture", "pairwise"),
-        "an importance weight is held against p(z): with objective.estimator iwae, stl and dreg it is standard",
+        "importance weights compare with p(z): with objective.estimator iwae, stl and dreg the prior is standard",
     ),
     Refusal(
         _PRIOR,
@@ -213,12 +213,12 @@ REFUSALS: list[Refusal] = [
     ),
     Refusal(
         _ESTIMATOR, lambda c: c.sampled and c.says(_WEIGHTS, "sum", "learned"),
-        "the items of one log-mean have a common weight: iwae, stl and dreg go with "
+        "components inside one logarithm have a common weight: iwae, stl and dreg go with "
         "objective.component_weights=mean",
     ),
     Refusal(
         _ESTIMATOR, lambda c: c.sampled and c.says(_DECODE, "members"),
-        "the items of one log-mean explain the same modalities: iwae, stl and dreg go with objective.decode=all",
+        "components inside one logarithm decode the same modalities: iwae, stl and dreg go with objective.decode=all",
     ),
     Refusal(
         "objective.bound", lambda c: c.says("objective.bound", "tight") and c.one_an_item,
@@ -251,7 +251,7 @@ REFUSALS: list[Refusal] = [
 
 
 class Caution(NamedTuple):
-    """What is allowed and may surprise: when, and what it means, in words."""
+    """A combination that is allowed but may surprise: when, and what it means, in words."""
 
     when: Callable[[Chosen], bool]
     what: str
@@ -268,16 +268,16 @@ CAUTIONS: list[Caution] = [
     ),
     Caution(
         lambda c: c.sampled and c.keys["objective.beta"] * c.keys["objective.beta_content"] != 1,
-        "with objective.beta other than 1 the importance weights are not those of the evidence, and the loss is no "
+        "with objective.beta other than 1 the importance weights do not estimate p(X), and the loss is no "
         "bound on log p(X)",
     ),
 ]
 
 
 def settle(given: dict[str, Any], preset: dict[str, Any], chosen: Chosen) -> tuple[dict[str, Any], list[str]]:
-    """Every choice with its value, None where it says nothing, and what is wrong, one line each.
+    """Every choice with its value (None where it does nothing), and what is wrong, one line each.
 
-    ``given``: what the recipe itself says; it wins over the method's ``preset``, that over the usual value.
+    ``given``: what the recipe says. It wins over the method's ``preset``, which wins over the usual value.
     """
     problems = _unmet_needs(given, preset, chosen)
     for key, choice in CHOICES.items():

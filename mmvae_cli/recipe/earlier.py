@@ -1,4 +1,4 @@
-"""Resolved recipes as the folders of earlier runs hold them: they are read as ever."""
+"""Recipes in the folders of runs of earlier versions: translated to today's keys."""
 
 from contextlib import suppress
 from math import prod
@@ -25,7 +25,9 @@ def translated(content: dict[str, Any]) -> dict[str, Any]:
     listed = subset_list(SizeLimit(**subsets) if isinstance(subsets, dict) else _tuples(subsets), names)
     if unimodal:
         if listed != [tuple(range(len(names)))] or objective["kl"] != "components":
-            raise ValueError(f"model.{UNIMODAL} beside other components than the full set's has no words any more")
+            raise ValueError(
+                f"model.{UNIMODAL} beside other components than the full set's cannot be written in this version"
+            )
         if model["method"] != "mvae" and objective["unimodal_weights"] == "one":
             raise ValueError("objective.unimodal_weights: one is for method mvae only now")
         model["subsets"] = "full_and_singletons"

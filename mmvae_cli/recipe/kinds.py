@@ -13,10 +13,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Kind:
-    """``sides``: names of the shape's sides. ``likelihoods``: the admitted families, the usual one first.
+    """One kind of data: its shapes, its likelihoods and how it is read. ``sides``: names of the shape's sides.
+    ``likelihoods``: those that suit it, the usual one first.
 
-    ``read``: stored rows (B, *shape), a tensor of ``dtype``, to what encoders and likelihoods read.
-    ``judged``: that, and the number of characters, to what classifiers read, which is like a likelihood's mean.
+    ``read``: stored rows (B, *shape), a tensor of ``dtype`` -> what encoders and likelihoods read. ``judged``: that,
+    and how many characters the alphabet has -> what classifiers read. It has the form of a likelihood's mean, because
+    classifiers read what decoders generate: a text is a table of probabilities.
     """
 
     sides: tuple[str, ...]

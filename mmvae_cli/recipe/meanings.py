@@ -27,7 +27,7 @@ MEANINGS: dict[str, str] = {
     "(equations 1.2).",
     "model.learn_prior": "Whether the scale of p(z) is learned, with a mean of 1 (equations 3.5).",
     "model.fusion": "How the experts of a subset become one distribution (equations 2.4).",
-    "model.correlation": "Of the experts' errors, with model.fusion: consensus.",
+    "model.correlation": "The correlation of the experts' errors, with model.fusion: consensus.",
     "model.prior_expert": "Which products N(0, I) takes part in: none, that of all modalities (full), or all "
     "(equations 2.3).",
     "model.private": "The private latent of a modality outside the component: from its own posterior, or from an "
@@ -40,7 +40,7 @@ MEANINGS: dict[str, str] = {
     "each modality (equations 4.3).",
     "objective.kl": "components: mean of the components' KLs, as released; mixture: a Monte Carlo estimate of the "
     "mixture's own, Eq. (6); total_correlation: KLs to the experts, too (equations 4.4).",
-    "objective.prior": "What the components are held against: standard, N(0, I); dynamic, its geometric mean with "
+    "objective.prior": "The prior in the components' KLs: standard, N(0, I); dynamic, its geometric mean with "
     "them; mixture, a mixture of them; pairwise, each of them (equations 4.5).",
     "objective.prior_share": "The weight of N(0, I) in that prior; auto: 1/(S+1) in the dynamic one, else 0.",
     "objective.alpha": "The share of total correlation; auto: n/(n+1) for n experts (equations 4.4).",
@@ -49,7 +49,7 @@ MEANINGS: dict[str, str] = {
     "(equations 3.2).",
     "objective.component_weights": "mean over the components, as in a mixture; sum: each is a bound of its own; "
     "learned, with their entropy rewarded.",
-    "objective.entropy_weight": "Nats that a nat of the learned weights' entropy is worth.",
+    "objective.entropy_weight": "The weight of the entropy of the learned weights.",
     "objective.decode": "A component decodes all modalities, or its members only.",
     "objective.estimator": "elbo: one sample; iwae, stl, dreg: bounds of K samples and estimators of their gradient "
     "(equations 4.8).",
@@ -63,9 +63,9 @@ MEANINGS: dict[str, str] = {
     "training.batch_size": "Items of one step, over all processes together.",
     "training.learning_rate": "Adam's; the rest are torch's defaults, as in the paper.",
     "training.schedule": "constant (the paper's); cosine: the learning rate falls to zero along half a cosine.",
-    "training.seed": "Of weights, order, components and noise.",
-    "training.precision": "Of the networks. tf32 and fp32 are the same on a CPU; bf16 is fast where the processor "
-    "knows it. Fusion, KLs and densities are always fp32.",
+    "training.seed": "The seed of initial weights, order of items, components and noise.",
+    "training.precision": "The number format of the networks. tf32 and fp32 are the same on a CPU; bf16 is fast where "
+    "the processor knows it. Fusion, KLs and densities are always fp32.",
     "training.compile": "auto: on a GPU the step is recorded once and replayed, and compiled where it pays; off: it "
     "is called as it is written.",
     "training.data_on": "Where the data lie: on the device or in host memory; auto: on the device where they fit.",

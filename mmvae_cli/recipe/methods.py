@@ -1,7 +1,7 @@
-"""The methods of the field: each is a row, a preset of the choices that one formula leaves open. No torch.
+"""The methods of the field as rows of one table: each is a preset of the choices in one formula. No torch.
 
-A new method whose choices exist is one more row here. Everything that names methods, puts them in order or fills in
-their settings reads this table; the model knows none of them. ``choices.py`` says what the keys are and mean.
+Everything that lists methods or fills in their settings reads this table; the model does not know them. A new method
+whose choices exist is one more row. ``choices.py`` says what the keys mean.
 """
 
 from collections.abc import Mapping

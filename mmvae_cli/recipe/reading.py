@@ -82,7 +82,7 @@ def load_resolved(path: Path) -> Recipe:
 
 
 def that_matter(name: str, overrides: list[str]) -> list[str]:
-    """``overrides`` without those that say what the recipe says without them: a run is named after the others."""
+    """``overrides`` without those that change nothing. A run is named after the rest."""
     content = read(path := find(name))
     whole, kept = validate(_overridden(content, overrides), str(path)), list(overrides)
     for override in overrides:
@@ -173,8 +173,8 @@ def _without(modalities: Any, name: str) -> dict[str, Any]:
 
 
 def _takers(content: dict[str, Any], parts: list[str], value: Any) -> list[str]:
-    """The modalities that can have this value; the first one where the value fits none, so that validation says what is
-    wrong with it."""
+    """The modalities that accept this value. Where none does, the first one, whose validation then says what is
+    wrong."""
     modalities, able = content.get("modalities"), []
     if not parts:
         raise UsageProblem(f"{_ALL}=... sets no key", f"such as {_ALL}.scale=0.5, for every modality that has a scale")

@@ -118,11 +118,11 @@ def _kind_of_own(shape: Any, likelihood: Any) -> str:
 
 
 _SETTLED: Any = None
-"""The default of what is never None once a recipe is read."""
+"""The default of fields that validation fills in: never None in a recipe that has been read."""
 
 
 class MethodSection(Section):
-    """A section whose keys a method may settle: one without a value is as good as not there."""
+    """A section whose keys a method may settle. A key given as null counts as not given."""
 
     @model_validator(mode="before")
     @classmethod
@@ -131,8 +131,8 @@ class MethodSection(Section):
 
 
 class ModelSpec(MethodSection):
-    """The subset family and the latent space. ``method`` settles the fields after the sizes; each can be set by itself.
-    A key that says nothing beside the others is None."""
+    """The subset family and the latent space. ``method`` settles the fields after the sizes; each can also be given. A
+    key that does nothing beside the others is None."""
 
     method: str
     latent_dim: int = Field(ge=1, le=65536)
@@ -152,7 +152,7 @@ class ModelSpec(MethodSection):
 
 
 class ObjectiveSpec(MethodSection):
-    """How the terms of the bound are estimated and weighed. A key that says nothing beside the others is None."""
+    """How the terms of the bound are estimated and weighed. A key that does nothing beside the others is None."""
 
     beta: NonNegative = 1.0
     beta_warmup: NonNegative = Field(default=_SETTLED)

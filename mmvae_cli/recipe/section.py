@@ -1,4 +1,4 @@
-"""What all sections of a recipe have in common, and the wording of a wrong choice."""
+"""What the sections of a recipe have in common, and how a wrong choice is told."""
 
 from collections.abc import Iterable
 from typing import Any, get_args

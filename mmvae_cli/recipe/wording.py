@@ -45,8 +45,8 @@ def first_problem(error: ValidationError) -> str:
 
 
 def telling(errors: list[Any]) -> list[Any]:
-    """Without the errors of a union's other branches: where a word was given, what is said of words stays; where
-    something else was, what is wrong inside of it."""
+    """The errors worth telling. Where a key may be a word or something else, pydantic reports what is wrong with the
+    value as each of them. Here a word is told of the words alone, and anything else of what is wrong inside it."""
     unions = {_location(error): error["input"] for error in errors if error["type"] == "literal_error"}
     inner = {at for at in unions for error in errors if _location(error)[: len(at)] == at != _location(error)}
 

@@ -121,10 +121,9 @@ def _position(progress: dict[str, Any]) -> Position:
 
 
 def newest(run: Run) -> Checkpoint | None:
-    """The newest valid checkpoint; damaged and unreadable ones are skipped with a warning. None where there is no file
-    at all.
+    """The newest valid checkpoint; damaged and unreadable ones are skipped with a warning. None where there is no file.
 
-    Raises DataProblem when there are files but none of them is valid: starting over silently would lose a run.
+    Raises DataProblem where there are files and none is valid: starting over would lose the run without a word.
     """
     problems: list[DataProblem] = []
     for path in run.checkpoint_paths():
@@ -155,11 +154,12 @@ def needed(run: Run, chosen: Path | None = None) -> Checkpoint:
 
 
 def prune(run: Run, keep: int, step: int) -> None:
-    """Delete all but ``keep`` checkpoints, the newest up to ``step``, and temp files, whose writers are dead: whoever
-    prunes holds the run's lock.
+    """Delete old checkpoints: of those up to ``step``, the ``keep`` newest stay. Temporary files go, too: whoever
+    prunes holds the run's lock, so nobody is writing them.
 
-    Later ones are damaged, or training would have gone on from them: they must not push a valid one out, and are
-    replaced when training gets there."""
+    Checkpoints later than ``step`` are damaged, or training would have gone on from them. They do not count among the
+    ``keep``, and training replaces them when it gets there.
+    """
     done = [path for path in run.checkpoint_paths() if path.name <= run.checkpoint_path(step).name]
     for path in [*done[keep:], *run.checkpoints.glob(".*.tmp-*")]:
         with suppress(OSError):  # a folder of that name, somebody else's file: in nobody's way

@@ -156,7 +156,8 @@ class Run:
             raise UsageProblem(f"{self.folder} was trained with another recipe: {'; '.join(changes)}", hint)
 
     def lengthen(self, recipe: Recipe) -> None:
-        """Note that the run now has ``recipe``'s epochs; to be called with the lock held, after :meth:`prepare`."""
+        """Write ``recipe``'s larger number of epochs into recipe.yaml; call it with the lock held, after
+        :meth:`prepare`."""
         if recipe.training.epochs > self.recipe().training.epochs:
             sealed.write_yaml(self.recipe_path, recipe.dump())
 
@@ -176,7 +177,8 @@ class Run:
             raise cannot_write(self.metrics_path, error, "what was written before is untouched") from error
 
     def forget_after(self, step: int) -> None:
-        """Drop the lines of metrics.jsonl later than ``step`` (and a last line cut in half): they will come again."""
+        """Remove the lines of metrics.jsonl that are later than ``step``, and a last line that was cut off: training
+        writes them again."""
         if not self.metrics_path.is_file():
             return
         with reading(self.metrics_path):

@@ -35,7 +35,7 @@ Value = float | NotMeasured
 Score = float | None
 """What evaluation.json keeps of it."""
 CHANCE = "°"
-"""Stands behind a score that a guess reaches too, in every table."""
+"""Marks, in every table, a score that a guess reaches, too."""
 BySubset = dict[str, Score]
 ByTarget = dict[str, dict[str, Score]]
 """source subset -> target modality -> value"""
@@ -155,8 +155,8 @@ class EvaluationResult(_Part):
 
     @property
     def trials(self) -> float:
-        """On how many answers an accuracy rests (the items) or a mean average precision (the items that have an
-        attribute: a precision is taken at each of those)."""
+        """The number of answers that a score rests on: the items for an accuracy, the items that have an attribute for
+        a mean average precision, which takes a precision at each of those."""
         return self.dataset.count * (self.chance or 0.0 if self.base_rates else 1.0)
 
     def constants(self) -> list[str]:

@@ -61,7 +61,7 @@ class Sampler:
         return self.trained.store.info.modalities[name]
 
     def noise(self, *shape: int, of: str) -> Tensor:
-        """Standard noise, a function of the seed and of what it is for; drawn on the CPU for every device."""
+        """Standard noise: a function of the seed and of its purpose. It is drawn on the CPU, whatever the device."""
         generator = torch.Generator().manual_seed(derive(self.seed, "sample", of))
         return self.model.prior.noise(*shape, device="cpu", generator=generator).to(self.trained.device)
 
@@ -194,7 +194,11 @@ def dealt(model: MultimodalVAE, batch: Batch, given: tuple[str, ...], generator:
 
 
 def _content(sampler: Sampler, batch: Batch, given: tuple[str, ...], rows: int) -> Tensor:
-    """Samples of q(z | X_A), (rows, B, D). The parts of a mixture are dealt out anew in every row."""
+    """Samples of q(z | X_A), (rows, B, D).
+
+    Where the family has only parts of A (MMVAE), each item is encoded from one of the parts. Which one is drawn anew
+    for every row: the items are shuffled, split into one block a part, and put back in order.
+    """
     generator = torch.Generator().manual_seed(derive(sampler.seed, "sample", "order", *given))
     count = len(next(iter(batch.values())))
     noise = sampler.noise(rows, count, sampler.model.latent_dim, of=f"content {'+'.join(given)}")

@@ -1,4 +1,4 @@
-"""One figure of a run, from its draw to its files."""
+"""Makes one figure of a run: draws it and writes its files."""
 
 import io
 import json

@@ -14,7 +14,7 @@ DEFAULT_COUNT = {"reconstruction": 10, "prior": 100, "conditional": 10, "swap": 
 ON_PAPER = ("pdf", "svg")
 """The files that a picture for a paper is written as, beside its PNG."""
 _ALL_SOURCES = 3
-"""Up to so many modalities every conditional grid is made unasked; beyond it the paper's Figures 10 and 11 are."""
+"""Up to so many modalities all conditional grids are made unasked; with more, only the paper's Figures 10 and 11."""
 _LONGEST_NAME = 80
 
 

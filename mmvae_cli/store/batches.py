@@ -74,9 +74,10 @@ def strange(rows: np.ndarray, likelihood: str) -> np.ndarray | None:
 
 
 class Split:
-    """One split of a store, ready to give batches of the wanted modalities on ``device``. ``place``: where the data
-    lie, and where the numbers of items are best kept: fetching them from a GPU for every batch would wait for it.
-    ``seed``: says where randomly placed text stands.
+    """One split of a store, which gives batches of the wanted modalities on ``device``.
+
+    ``place``: the device where the data lie. Keep item numbers there, too: a batch of numbers fetched from a GPU makes
+    the host wait. ``seed``: says, with the epoch, where randomly placed words stand.
 
     ``present`` bool (items, M): which of the modalities each item has; None where every item has all. ``used`` (n,):
     the items that are trained on, None for all; a ``presence`` other than the store's own says both."""
@@ -103,8 +104,9 @@ class Split:
         self.begin(text.FIXED_EPOCH)
 
     def begin(self, epoch: int) -> None:
-        """Place the words of all items for ``epoch``: a function of (seed, epoch, item). Until then they stand where
-        evaluation always finds them. The starts stay in the same tensors, so that a batch is nothing but looking up."""
+        """Set where the words of all items stand in ``epoch``: a function of (seed, epoch, item). Before the first call
+        they stand as in evaluation. The starts are written into the same tensors, so that a batch only looks them
+        up."""
         for name, starts in self._starts.items():
             items = torch.arange(self.count, device=self.place)
             rows = self._index.get(name, items).clamp(min=0)  # a row that is absent has a place that nobody asks for

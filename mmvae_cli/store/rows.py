@@ -15,9 +15,9 @@ _PART = 64 << 20
 
 
 class Rows:
-    """A .npy file (N, ...) too large to hold in memory: ``rows[indices]`` (B, ...), for int64 ``indices`` (B,), and
-    ``rows[start:stop]`` are read when they are asked for, and only from the file that was checked. A mapped file would
-    end the process by a signal when it is cut.
+    """A .npy file (N, ...) too large for memory: ``rows[indices]`` (B, ...), for int64 ``indices`` (B,), and
+    ``rows[start:stop]`` are read when they are asked for. They come only from the file that was checked. It is not
+    memory-mapped: a signal would end the process if the file were cut.
 
     Raises DataProblem on a read after the file has changed, ValueError for an array in Fortran's order.
     """

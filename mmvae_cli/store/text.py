@@ -88,8 +88,7 @@ def starts(lengths: Any, total: int, draws: Any) -> Any:
 def place(rows: Any, first: Any) -> Any:
     """Left-aligned rows (B, L) moved to their start positions ``first`` int64 (B,); same type and device as ``rows``.
 
-    As a word and its start fit into the row, moving it is turning the row: what leaves at the right end is fill and
-    comes in again at the left.
+    A row is rotated: what leaves at the right end is fill, and comes in again at the left.
     """
     count, length = rows.shape
     columns = (_arange(first, length)[None, :] - first[:, None]) % length

@@ -1,4 +1,4 @@
-"""What a study starts: for every run of it the commands that somebody would type for it alone. No torch."""
+"""The commands that a study starts: for every run those that a user would type for it alone. No torch."""
 
 import shlex
 import sys

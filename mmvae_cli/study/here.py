@@ -1,5 +1,4 @@
-"""A study on this machine. Every run is a process of its own, so that one that diverges or dies leaves the others
-alone."""
+"""A study on this machine. Every run is a process of its own, so that one that fails does not end the others."""
 
 import os
 import signal
@@ -136,14 +135,14 @@ def _places(jobs: int, device: str) -> list[dict[str, str]]:
 
 
 def _kept_threads(environment: dict[str, str], folder: Path) -> dict[str, str]:
-    """Without a number of threads for a run that goes on: it keeps the one it has trained with."""
+    """The environment without a number of threads, for a run that goes on: it keeps the number it has trained with."""
     begun = Run(folder).environment_path.is_file()
     return {name: value for name, value in environment.items() if not (begun and name == "OMP_NUM_THREADS")}
 
 
 def _gpus(device: str) -> list[str]:
-    """The GPUs that ``device`` leaves open, as CUDA_VISIBLE_DEVICES names them. torch, which knows them too, would take
-    some memory of each."""
+    """The GPUs that ``device`` allows, as CUDA_VISIBLE_DEVICES names them. torch is not asked: it would take some
+    memory of each."""
     if device not in ("auto", "cuda"):
         return []
     if (chosen := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:

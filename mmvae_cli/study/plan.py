@@ -39,7 +39,7 @@ class PlannedRun:
 
 
 class Problem(NamedTuple):
-    """Why one run cannot be: what the user reads, what to do, and where in the study it came up."""
+    """Why one run cannot be done: the message, the hint, and where in the study it came up."""
 
     message: str
     hint: str

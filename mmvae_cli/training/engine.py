@@ -1,4 +1,4 @@
-"""What takes the steps of a run, one after the other, in the way that suits the device."""
+"""The engine that takes the steps of a run, in the way that suits the device."""
 
 import warnings
 from collections.abc import Callable
@@ -19,11 +19,11 @@ from mmvae_cli.training.meter import Meter
 from mmvae_cli.training.step import RESULTS, Step, learning_rate, normalises
 
 WORTH_COMPILING = 5000
-"""Steps from which on compiling the networks, some ten seconds and more, is made up for."""
+"""From so many steps on, compiling the networks saves more time than it takes."""
 
 
 class Way(NamedTuple):
-    """How steps are taken. On a CPU: as they stand."""
+    """How steps are taken. On a CPU they are simply computed."""
 
     compiled: bool = False  # the networks by torch.compile
     recorded: bool = False  # the whole step as one CUDA graph

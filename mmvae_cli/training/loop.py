@@ -236,7 +236,7 @@ def _check_rows(recipe: Recipe, model: MultimodalVAE, world: World) -> None:
 
 
 def _what_is_left(run: Run) -> str:
-    """For a run that diverged: the checkpoint from before, where there is one."""
+    """Which checkpoint from before a divergence there is, in words."""
     paths = run.checkpoint_paths()
     return f"the last checkpoint, {paths[0]}, is from before" if paths else "no checkpoint had been written yet"
 
@@ -303,8 +303,8 @@ def _open_run(job: _Job, position: Position, total: int) -> None:
 
 
 def _earlier(known: dict[str, Any], position: Position) -> list[Any]:
-    """What environment.json said of the processes that trained up to here, the last 50 of them: numbers can depend on
-    all of them."""
+    """What environment.json said of the earlier processes of this run, the last 50 of them: results can depend on
+    all."""
     before = known.get("earlier")
     kept = {key: known.get(key) for key in ("mmvae", "commit", "host", "device", "gpu", "threads", "processes")}
     stretch = [{"up_to_step": position.step, **kept}] if known else []

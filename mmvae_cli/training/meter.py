@@ -1,4 +1,4 @@
-"""What a training step is worth: its terms, added up on the device, and the records that are logged of them."""
+"""The terms of training steps: added up on the device, checked, and written as records."""
 
 import math
 import time
@@ -41,7 +41,7 @@ class Meter:
         self._sum += terms * rows
 
     def is_due(self) -> bool:
-        """Whether the time since the last flush is worth a flush: a GPU has to be waited for."""
+        """Whether a flush, for which a GPU has to be waited for, is due."""
         return not self._sum.is_cuda or self.world.size > 1 or time.monotonic() - self._since >= FLUSHED_EVERY
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether steps take as long as they did."""
+"""Notices when steps become slow because other processes use the cores."""
 
 import time
 

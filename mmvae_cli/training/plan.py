@@ -14,7 +14,7 @@ from mmvae_cli.run import prepare as needs
 from mmvae_cli.store import Store
 
 COMPONENT_TENSORS, MIXTURE_TENSORS = 6, 8
-"""Tensors (S, B, D) that forward and backward pass hold where every component is: measured, not counted."""
+"""Tensors (S, B, D) that a forward and backward pass holds where all components are in memory, as measured."""
 
 
 def describe(recipe: Recipe, dataset: Path) -> list[str]:

@@ -1,8 +1,7 @@
-"""The networks that judge generated samples under the default protocol: one for images, one for texts, one for
-vectors, of any size.
+"""The classifiers of generated samples under the default protocol: for images, texts and vectors of any size.
 
-The paper's own ones stand beside the networks of their modalities. These find more on real data: what they can know at
-all is the most that a model's coherence can show.
+The paper's own stand beside the networks of their modalities. These reach a higher accuracy on real data, which is the
+highest coherence that a model can show.
 """
 
 import torch
