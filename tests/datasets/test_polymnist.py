@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from mmvae_cli.datasets import placing, sources
-from mmvae_cli.datasets.polymnist import build as polymnist
 from mmvae_cli.datasets.polymnist.build import OFFICIAL_COUNTS, Options, build, fuse, pairing
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.process import signals
@@ -272,7 +271,7 @@ def test_the_full_polymnist_of_real_mnist(tmp_path):
     build(Options(backgrounds=str(data / "backgrounds")), tmp_path / "p", data)
     assert time.monotonic() - started < 20
     store = Store(tmp_path / "p")
-    for split in polymnist.SPLITS:
+    for split in ("train", "test"):
         assert tuple(np.bincount(store.labels(split)).tolist()) == OFFICIAL_COUNTS[split]
     assert list(store.info.modalities) == ["m0", "m1", "m2", "m3", "m4"]
     assert store.info.stand_in.startswith("backgrounds from a folder")
