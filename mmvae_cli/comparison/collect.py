@@ -275,7 +275,7 @@ def conditions(evaluation: EvaluationResult) -> dict[str, Any]:
     """What must be equal in two evaluations on the same data before their numbers are averaged."""
     data = evaluation.dataset
     known: dict[str, Any] = {"split": data.split, "items": data.count, "protocol": evaluation.protocol}
-    told = {"items", "likelihood_items"}  # limits: the counts say what they came to
+    told = {"items", "likelihood_items", "joint_samples"}  # limits: the counts say what they came to
     return known | {f"setting {key}": value for key, value in flatten(evaluation.settings).items() if key not in told}
 
 

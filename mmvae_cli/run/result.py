@@ -123,8 +123,8 @@ class Likelihood(_Part):
 
 
 NAMED_LATER = {
-    "default": {"attribute_scores": "scores", "attribute_average": "items"},
-    "released": {"attribute_scores": "predictions", "attribute_average": "blocks"},
+    "default": {"attribute_scores": "scores", "attribute_average": "items", "sampler": "prior"},
+    "released": {"attribute_scores": "predictions", "attribute_average": "blocks", "sampler": "prior"},
 }
 """Settings that evaluation.json did not always name, and what they were by then: an older file reads as a newer one."""
 
