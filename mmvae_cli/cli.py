@@ -24,7 +24,21 @@ from mmvae_cli.process.errors import (
     of_system,
     of_the_machine,
 )
-from mmvae_cli.process.options import DATA_DIR, DataDir, Debug, Quiet, Seed, path_option
+from mmvae_cli.process.options import (
+    DATA_DIR,
+    DataDir,
+    Debug,
+    Drawn,
+    DrawnFrom,
+    FeaturesOf,
+    Kind,
+    LatentSamples,
+    PairsOf,
+    Protocol,
+    Quiet,
+    Seed,
+    path_option,
+)
 
 
 class _InOurWords(TyperGroup):
@@ -60,11 +74,6 @@ Paper = Annotated[
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Check the dataset's checksums before use.")]
 
 
-class Protocol(StrEnum):
-    default = "default"
-    released = "released"
-
-
 class Resume(StrEnum):
     auto = "auto"
     never = "never"
@@ -89,27 +98,6 @@ class Target(StrEnum):
     hub = "hub"
 
 
-class Kind(StrEnum):
-    """What ``sample`` draws."""
-
-    prior = "prior"
-    conditional = "conditional"
-    reconstruction = "reconstruction"
-    swap = "swap"
-    latent = "latent"
-
-
-class Drawn(StrEnum):
-    """What z is drawn from when nothing is given."""
-
-    prior = "prior"
-    gmm = "gmm"
-
-
-DrawnFrom = Annotated[
-    Drawn | None, typer.Option("--sampler", help="What z is drawn from when nothing is given: prior, or gmm, a mixture "
-                               "fitted to encoded training items. Default: the recipe's.", show_default=False)
-]  # fmt: skip
 Run = Annotated[Path, path_option("--ckpt", help="Run folder, or hf://USER/NAME.")]
 Code = Annotated[
     Path | None, path_option("--code", help="File of your own networks (own.NAME in the recipe); it is run.")
@@ -221,6 +209,9 @@ def evaluate(
                                  show_default=False)
     ] = None,
     sampler: DrawnFrom = None,
+    latent_samples: LatentSamples = None,
+    features: FeaturesOf = None,
+    pairs: PairsOf = None,
     out: Annotated[
         Path | None, path_option("--out", help="File (.json) or folder of the result, for a run that may only be read; "
                                  "default: the run's folder.")
@@ -231,11 +222,13 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json instead of tables.")] = False,
     quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Measure latent representation, coherence and log-likelihood of a run.
+    """Measure latent representation, coherence and log-likelihood of a run; with quality in --metrics, how far what it
+    generates is from real samples.
 
     \b
     mmvae evaluate --ckpt runs/polymnist_mopoe-seed0
     mmvae evaluate --ckpt runs/polymnist_mopoe-seed0 --metrics latent --json
+    mmvae evaluate --ckpt runs/polymnist_mopoe-seed0 --metrics coherence,quality --sampler gmm
     """
     from mmvae_cli.run import result
     from mmvae_cli.run.layout import Run
@@ -248,7 +241,7 @@ def evaluate(
         ckpt, metrics=wanted, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
         device=device, force=force, verify=verify, subsets_per_size=subsets_per_size,
         judges=classifiers and classifiers.value, items=items, out=out, sampler=sampler and sampler.value,
-        code=code,
+        looked_at=features and features.value, pairs=pairs and pairs.value, latent_samples=latent_samples, code=code,
     )  # fmt: skip
     console.result(json.dumps(found.model_dump(mode="json")) if as_json else f"{command.report(found)}\n\n{path}")
 

@@ -29,6 +29,7 @@ Way = tuple[str, str]
 """A protocol and a sampler: an evaluation for each is kept, and they are never mixed."""
 WAYS = list(product(PROTOCOLS, SAMPLERS))
 _RUN_FILES = ("recipe.yaml", "status.json", "checkpoints", *(Run(Path()).evaluation_path(*way).name for way in WAYS))
+_METRICS = ("latent", "coherence", "likelihood", "quality")
 
 
 @dataclass(frozen=True)
@@ -244,22 +245,23 @@ def _check_belongs(evaluation: EvaluationResult, recipe: Recipe) -> None:
             raise DataProblem(f"evaluation.json is another run's: {what} {measured}, the recipe has {asked}")
     if facts.epoch != epochs:
         raise DataProblem(f"evaluated at epoch {facts.epoch} of {epochs}: evaluate it again")
-    if not (evaluation.latent or evaluation.coherence or evaluation.likelihood):
+    if not any(getattr(evaluation, metric) for metric in _METRICS):
         raise DataProblem("evaluation.json holds no metric")
     _check_values(evaluation)
 
 
 def _check_values(evaluation: EvaluationResult) -> None:
-    """Scores lie in [0, 1], nats are of a size that can be averaged, subsets are made of the modalities."""
-    content = evaluation.model_dump(include={"latent", "coherence", "likelihood"}, exclude_none=True)
+    """Scores lie in [0, 1], nats and distances are of a size that can be averaged, subsets are made of the
+    modalities."""
+    content = evaluation.model_dump(include=set(_METRICS), exclude_none=True)
     for metric, fields in content.items():
-        low, high = (-1e12, 1e12) if metric == "likelihood" else (0.0, 1.0)
-        for field_name in ("values", "per_label", "joint", "conditional", "per_modality"):
+        low, high = {"likelihood": (-1e12, 1e12), "quality": (-1.0, 1e12)}.get(metric, (0.0, 1.0))
+        for field_name in ("unconditional", "values", "per_label", "joint", "conditional", "per_modality"):
             value = fields.get(field_name)
             for path, number in flatten({field_name: value}).items():
                 if number is not None and not low <= number <= high:
                     raise DataProblem(f"evaluation.json: {metric}.{path} is {number:g}, outside [{low:g}, {high:g}]")
-            for subset in value if isinstance(value, dict) else ():
+            for subset in value if isinstance(value, dict) and metric != "quality" else ():
                 if not set(subset.split("+")) <= set(evaluation.modalities):
                     raise DataProblem(f"evaluation.json: {metric} has a subset {subset[:80]!r} of other modalities")
 
@@ -288,6 +290,8 @@ def metric_conditions(evaluation: EvaluationResult) -> dict[str, dict[str, Any]]
         known["coherence"] = {"metric": coherence.metric, "joint_samples": coherence.joint_samples}
     if likelihood := evaluation.likelihood:
         known["likelihood"] = likelihood.model_dump(include={"importance_samples", "grouping", "count"})
+    if quality := evaluation.quality:
+        known["quality"] = quality.model_dump(exclude={"unconditional", "conditional", "reconstruction"})
     return known
 
 
@@ -302,7 +306,7 @@ def _keep_way(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
 def _keep_majority(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
     """Keep the runs measured like most (the first given, when tied); of the rest say in what they differ."""
     kept = _majority(members, lambda member: conditions(member.evaluation), left_out, "")
-    for metric in ("latent", "coherence", "likelihood"):
+    for metric in _METRICS:
         having = [member for member in kept if metric in metric_conditions(member.evaluation)]
         agreeing = _majority(having, lambda m, k=metric: metric_conditions(m.evaluation)[k], left_out, f"{metric}: ")  # type: ignore[misc]
         drop = {id(member) for member in having} - {id(member) for member in agreeing}

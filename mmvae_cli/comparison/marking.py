@@ -2,7 +2,7 @@
 
 import math
 
-from mmvae_cli.comparison.measures import METRICS, Key, Stat
+from mmvae_cli.comparison.measures import METRICS, UNBOUNDED, Key, Stat
 
 RULE = (
     "best of the groups (* or bold), only where it is above chance and exceeds every other group's mean by more than a "
@@ -30,8 +30,9 @@ def best(stats: list[Stat | None], key: Key, digits: int) -> int | None:
 
 
 def _above_chance(stat: Stat, key: Key) -> bool:
-    """Nats have no chance level; a score whose chance is not known (an evaluation of an earlier version) may be any."""
-    return METRICS[key.metric][1] == "nats" or (stat.chance is not None and not stat.at_chance)
+    """Nats and distances have no chance level; a score whose chance is not known (an evaluation of an earlier version)
+    may be any."""
+    return METRICS[key.metric][1] in UNBOUNDED or (stat.chance is not None and not stat.at_chance)
 
 
 def exceeds(one: Stat, other: Stat) -> bool:

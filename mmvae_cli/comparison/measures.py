@@ -58,7 +58,14 @@ METRICS: dict[str, tuple[str, str, bool]] = {
     "log_likelihood": ("log p(X | subset)", "nats", True),
     "log_likelihood_by_size": ("log p(X | subset), mean over subsets of one size", "nats", True),
     "log_likelihood_of": ("log p(x_target | subset)", "nats", True),
+    "frechet": ("Frechet distance", "distance", False),
+    "frechet_conditional": ("Frechet distance, mean over the pairs of source and target", "distance", False),
+    "frechet_unconditional": ("Frechet distance of samples of no item, mean over targets", "distance", False),
 }
+
+
+UNBOUNDED = ("nats", "distance")
+"""Units of numbers that are no shares: a guess has none of them, and items say nothing of their error."""
 
 
 def subsets(modalities: list[str]) -> list[str]:
@@ -113,6 +120,12 @@ def _numbers(evaluation: EvaluationResult) -> dict[Key, float | None]:
         numbers |= {Key("log_likelihood", subset): value for subset, value in likelihood.joint.items()}
         numbers |= _by_size("log_likelihood_by_size", likelihood.joint)
         numbers |= _pairs("log_likelihood_of", likelihood.per_modality)
+    if quality := evaluation.quality:
+        free, pairs = quality.unconditional["frechet"], quality.conditional["frechet"]
+        numbers |= {Key("frechet", "", target): value for target, value in free.items()} | _pairs("frechet", pairs)
+        every = [value for row in pairs.values() for value in row.values()]
+        numbers[Key("frechet_unconditional")] = _mean([value for value in free.values() if value is not None])
+        numbers[Key("frechet_conditional")] = _mean([value for value in every if value is not None])
     return numbers
 
 
@@ -162,7 +175,7 @@ def _real(evaluation: EvaluationResult) -> EvaluationResult:
         "joint": found.joint_ceiling, "conditional": dict.fromkeys(found.conditional, found.classifiers),
         "per_label": dict.fromkeys(found.per_label, found.classifiers_per_label),
     })  # fmt: skip
-    return evaluation.model_copy(update={"latent": None, "likelihood": None, "coherence": real})
+    return evaluation.model_copy(update={"latent": None, "likelihood": None, "quality": None, "coherence": real})
 
 
 def ceiling(stats: Iterable[Stat | None]) -> float | None:
@@ -172,7 +185,7 @@ def ceiling(stats: Iterable[Stat | None]) -> float | None:
 
 def _guess(key: Key, evaluation: EvaluationResult) -> tuple[float | None, float]:
     """What a guess scores in place of this number, and on how many answers the number rests."""
-    if METRICS[key.metric][1] == "nats":
+    if METRICS[key.metric][1] in UNBOUNDED:
         return None, 0.0
     if key.metric == "joint_coherence":
         part = evaluation.coherence

@@ -7,7 +7,7 @@ from mmvae_cli.comparison import bars, curves, looks, same_items, tradeoffs
 from mmvae_cli.comparison.content import Content
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.looks import Look, Wanted
-from mmvae_cli.comparison.measures import METRICS, Key, Stat
+from mmvae_cli.comparison.measures import METRICS, UNBOUNDED, Key, Stat
 from mmvae_cli.comparison.progress import Unfinished
 from mmvae_cli.drawing import plots
 from mmvae_cli.drawing.plots import PAPER, SCREEN, Page
@@ -105,7 +105,7 @@ def _by_size(content: Content, page: Page) -> Any:
 
 def _panel(axis: Any, content: Content, chosen: list[Look], metric: str, sizes: range) -> None:
     """One metric of all groups, published values of the same method beside them."""
-    every, scores = [], METRICS[metric][1] != "nats"
+    every, scores = [], METRICS[metric][1] not in UNBOUNDED
     for one, stats, look in zip(content.collection.groups, content.stats, chosen, strict=True):
         known = {k: stats[key] for k in sizes if (key := Key(metric, str(k))) in stats}
         _line(axis, known, look, one.label, scores)

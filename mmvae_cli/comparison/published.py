@@ -128,6 +128,8 @@ def _differences(
         remarks.append(f"at most {settings['subsets_per_size']} subsets of each size here, all of them there")
     if "coherence" in metric and not settings.get("classifiers", "released").startswith("released"):
         remarks.append("judged by other networks than the paper's")
+    if metric.startswith("frechet"):
+        return tuple(remarks + _quality_differences(entry["quality"], evaluation))
     if evaluation.protocol != entry.get("protocol", "released"):
         remarks.append(_protocol_remark(metric, entry))
     likelihood, samples = evaluation.likelihood, 12 if evaluation.protocol == "released" else 15
@@ -137,12 +139,24 @@ def _differences(
     return tuple(remarks)
 
 
+def _quality_differences(there: dict[str, str], evaluation: EvaluationResult) -> list[str]:
+    """``there``: the paper's features, pairs, and split of the real samples."""
+    here = evaluation.quality
+    if here is None:
+        return []
+    known = {"features": here.features, "pairs": here.pairs, "real samples": here.reference_split}
+    remarks = [f"{key} {known[key]} here, {value} there" for key, value in there.items() if known[key] != value]
+    return remarks + ["distances in other features are on another scale"] * (here.features != there["features"])
+
+
 def _few_items(entry: dict[str, Any], evaluation: EvaluationResult) -> list[str]:
     """A remark where the number of evaluated items is not the paper's. The released code drops a last batch, so that a
     difference of a hundredth does not count."""
     count = evaluation.dataset.count
     if entry["metric"].startswith("log_likelihood") and evaluation.likelihood:
         count = evaluation.likelihood.count
+    if entry["metric"].startswith("frechet") and evaluation.quality:
+        count = evaluation.quality.generated
     if abs(count - entry["items"]) <= 0.01 * entry["items"]:
         return []
     return [f"{count:,} items evaluated here, {entry['items']:,} there"]

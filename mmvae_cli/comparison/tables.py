@@ -91,7 +91,7 @@ def build(collection: Collection, stats: Stats, published: list[Published]) -> l
     own = [table for table in layout(maker) if table]
     for table in own:
         table.letters = ", ".join(f"{letter}: {name}" for name, letter in short.items())
-    return [*filter(None, [_summary(maker)]), *own]
+    return [*filter(None, [_summary(maker)]), *own, *filter(None, _quality(maker))]
 
 
 class _Maker:
@@ -104,6 +104,8 @@ class _Maker:
         self.full = self.subsets[-1]
         self.dashes = [unmeasured(group.members) for group in self.groups]
         rates = collection.reference.base_rates.values()
+        found = [member.evaluation.quality for member in collection.members]
+        self.quality = next((quality for quality in found if quality), None)
         self.guess = f"; a guess has {sum(rates) / len(rates):.3f}, the mean base rate" if rates else ""
 
     def table(
@@ -164,8 +166,8 @@ def _note(table: Table, text: str) -> int:
 
 
 def decimals(key: Key) -> int:
-    """Nats to one decimal, scores in [0, 1] to three."""
-    return 1 if METRICS[key.metric][1] == "nats" else 3
+    """Nats to one decimal, distances to two, scores in [0, 1] to three."""
+    return {"nats": 1, "distance": 2}.get(METRICS[key.metric][1], 3)
 
 
 def _cell(stat: Stat | None, key: Key, best: bool, members: int) -> Cell:
@@ -205,6 +207,25 @@ def _summary(maker: _Maker) -> Table | None:
     if count == 2:
         columns.pop(4)  # from one is one missing
     return maker.table("Summary", columns, beside=False)
+
+
+def _quality(maker: _Maker) -> list[Table | None]:
+    """The four numbers that papers print since 2023, and every distance as a detail."""
+    if maker.quality is None:
+        return []
+    what = "FID" if maker.quality.features == "inception" else "FD in the judges' features"
+    about = f"pairs {maker.quality.pairs}, {maker.quality.reference_count:,} real {maker.quality.reference_split} items"
+    four = [
+        Column("conditional", Key("coherence_by_size", "1"), "Coherence"),
+        Column("joint", Key("joint_coherence"), "Coherence"),
+        Column("conditional", Key("frechet_conditional"), what),
+        Column("unconditional", Key("frechet_unconditional"), what),
+    ]
+    each = [Column(f"{key.subset or maker.quality.sampler} → {key.target}", key) for key in _keys(maker, "frechet")]
+    return [
+        maker.table(f"Coherence from one modality, and {what} (lower is better; {about})", four),
+        maker.table(f"{what}, source → target", each, detail=len(each) > _WIDE),
+    ]
 
 
 def _polymnist(maker: _Maker) -> list[Table | None]:

@@ -48,6 +48,12 @@ def make_polymnist(
     seed: Seed = 0,
     limit: Limit = None,
     validation: Validation = 0,
+    scale: Annotated[
+        float, typer.Option(min=0.1, max=1, help="Digits are made smaller and put anywhere, as 0.75.")
+    ] = 1,
+    rotate: Annotated[
+        float, typer.Option(min=0, max=180, help="Digits are turned by up to so many degrees, as 45.")
+    ] = 0,
     source: Annotated[
         Path | None, path_option("--from", help="Import a PolyMNIST: official PNG folders, a zip, or the tensors.")
     ] = None,
@@ -62,6 +68,7 @@ def make_polymnist(
     \b
     mmvae make-dataset polymnist --backgrounds FOLDER
     mmvae make-dataset polymnist --digits embedded --repeat 4
+    mmvae make-dataset polymnist --scale 0.75 --rotate 45 --views 3
     mmvae make-dataset polymnist --from PolyMNIST.zip
     """
     from mmvae_cli.datasets import placing
@@ -70,10 +77,10 @@ def make_polymnist(
     folder, png = out or data_dir / "polymnist", image_format is ImageFormat.png
     with placing.reported(folder, as_json=as_json):
         if source is None:
-            options = polymnist.Options(digits, backgrounds, views, repeat, seed, limit, validation)
+            options = polymnist.Options(digits, backgrounds, views, repeat, seed, limit, validation, scale, rotate)
             polymnist.build(options, folder, data_dir, png=png, force=force)
         else:
-            _refuse_with_from(context, "digits", "backgrounds", "repeat", "seed", "validation")
+            _refuse_with_from(context, "digits", "backgrounds", "repeat", "seed", "validation", "scale", "rotate")
             polymnist.import_from(source, folder, views=views, limit=limit, png=png, force=force)
 
 

@@ -9,7 +9,19 @@ from mmvae_cli import recipe as recipes
 from mmvae_cli.compute import runtime
 from mmvae_cli.disk.files import require_readable, require_writable, sha256, write_atomic
 from mmvae_cli.disk.sealed import write_json
-from mmvae_cli.evaluation import attributes, classifiers, coherence, guessing, latent, likelihood
+from mmvae_cli.evaluation import (
+    alignment,
+    attributes,
+    classifiers,
+    coherence,
+    features,
+    guessing,
+    latent,
+    likelihood,
+    quality,
+    quality_tables,
+    representation,
+)
 from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Experts, Setting, measured_rows, rows_having
 from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.process import console
@@ -20,25 +32,28 @@ from mmvae_cli.run import checkpoint, result, samplers, trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import METRICS, EvaluationResult, NotMeasured
 
+_PARTS = ("latent", "alignment", *METRICS[1:])
+"""Parts of a result: alignment is what latent measures without labels."""
 _OF_LABELS = ("latent", "coherence")
 """Metrics that compare with labels."""
-_DRAWING = {"coherence"}
+_DRAWING = {"coherence", "quality"}
 """Metrics that look at samples of no item."""
 
 
 def run(
     folder: Path, *, metrics: list[str], protocol: str | None, chosen: Path | None, data_dir: Path, device: str,
     force: bool, verify: bool, subsets_per_size: int | None = None, judges: str | None = None,
-    items: int | None = None, out: Path | None = None, sampler: str | None = None,
-    code: Path | None = None,
+    items: int | None = None, out: Path | None = None, sampler: str | None = None, looked_at: str | None = None,
+    pairs: str | None = None, latent_samples: int | None = None, code: Path | None = None,
 ) -> tuple[Path, EvaluationResult]:  # fmt: skip
     """Measure ``metrics`` of a run and write its evaluation.json, or the file or into the folder
     ``out``; metrics measured before with the same checkpoint, data and settings are kept. ``protocol``,
-    ``subsets_per_size``, ``judges`` (its ``classifiers``), ``items`` and ``sampler`` take the place of the recipe's."""
+    ``subsets_per_size``, ``judges`` (its ``classifiers``), ``items``, ``sampler``, ``looked_at`` (its ``features``),
+    ``pairs`` and ``latent_samples`` take the place of the recipe's."""
     run_folder = Run(folder)
     recipe = run_folder.recipe()
     asked = {"protocol": protocol, "subsets_per_size": subsets_per_size, "classifiers": judges, "items": items,
-             "sampler": sampler}  # fmt: skip
+             "sampler": sampler, "features": looked_at, "pairs": pairs, "latent_samples": latent_samples}  # fmt: skip
     content = recipe.model_dump()
     content["evaluation"] |= {key: value for key, value in asked.items() if value is not None}
     recipe = recipes.validate(content, "the command line")
@@ -48,7 +63,7 @@ def run(
         drawn = recipe.evaluation if set(metrics) & _DRAWING else EvaluationSpec()
         mixtures = samplers.of_run(run_folder, opened, drawn, world).mixtures
         setting = Setting(opened.model, recipe, opened.store, opened.device, world, mixtures)
-        complete = _measure(setting, opened.checkpoint, metrics, force)
+        complete = _measure(setting, opened.checkpoint, metrics, data_dir, force=force)
         if world.rank == 0:
             if path.parent != folder:
                 complete.run.folder = os.path.realpath(folder)
@@ -75,7 +90,9 @@ def _place(own: Path, out: Path | None) -> Path:
     return path
 
 
-def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], force: bool) -> EvaluationResult:
+def _measure(
+    setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], data_dir: Path, *, force: bool
+) -> EvaluationResult:  # fmt: skip
     spec, store, recipe = setting.spec, setting.store, setting.recipe
     data = Data(setting, spec.split, "evaluated items", spec.items)
     if data.split.present is not None and spec.protocol == "released":
@@ -86,9 +103,12 @@ def _measure(setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], 
     complete = everything.having(tuple(range(len(setting.model.names))))
     metrics: dict[str, Callable[[], dict[str, Any]]] = {
         "latent": lambda: latent.measure(setting, test),
+        "alignment": lambda: alignment.measure(setting, test),
         "coherence": lambda: coherence.measure(setting, data, test, classifiers.ready(setting, force=force)),
         "likelihood": lambda: likelihood.measure(setting, data, complete.block(slice(0, spec.likelihood_items))),
+        "quality": lambda: quality.measure(setting, data, test, features.ready(setting, data_dir, force=force)),
     }
+    wanted = [*wanted, "alignment"] if "latent" in wanted else wanted
     measured = {
         name: _undefined(name, setting, complete) or measure() for name, measure in metrics.items() if name in wanted
     }
@@ -109,7 +129,10 @@ def _undefined(metric: str, setting: Setting, complete: Experts) -> NotMeasured 
     """Why a metric has no meaning for these data or this recipe, if so; ``complete``: the items with all modalities."""
     if metric in _OF_LABELS:
         return NotMeasured("no labels") if setting.store.info.labels is None else None
-    why = setting.recipe.has_no_likelihood or ("" if len(complete.items) else "no item has all modalities")
+    if metric == "alignment":
+        return NotMeasured("needs two modalities") if len(setting.model.names) < 2 else None
+    why = setting.recipe.has_no_likelihood if metric == "likelihood" else ""
+    why = why or ("" if len(complete.items) else "no item has all modalities")
     return NotMeasured(why) if why else None
 
 
@@ -137,8 +160,8 @@ def _merged(path: Path, fresh: EvaluationResult) -> EvaluationResult:
     if not same:
         _keep_aside(path, earlier)
         return fresh
-    kept = {name: getattr(earlier, name) for name in METRICS if getattr(fresh, name) is None}
-    dropped = tuple(name for name in METRICS if getattr(fresh, name) is not None)
+    kept = {name: getattr(earlier, name) for name in _PARTS if getattr(fresh, name) is None}
+    dropped = tuple(name for name in _PARTS if getattr(fresh, name) is not None)
     reasons = {key: value for key, value in earlier.reasons.items() if not key.startswith(dropped)}
     return fresh.model_copy(update={**kept, "reasons": reasons | fresh.reasons})
 
@@ -166,6 +189,7 @@ def report(found: EvaluationResult) -> str:
     if found.latent:
         rows = [[subset, guessing.score(found, value)] for subset, value in found.latent.values.items()]
         parts.append(console.table(f"latent representation ({found.latent.metric})", ["subset", "score"], rows))
+        parts += representation.tables(found)
     if found.coherence:
         sources = {**found.coherence.conditional, "real data": found.coherence.classifiers}
         rows = [[s, *(guessing.score(found, targets.get(n)) for n in names)] for s, targets in sources.items()]
@@ -182,6 +206,8 @@ def report(found: EvaluationResult) -> str:
         title = (f"log-likelihood given the source, nats per item ({found.likelihood.importance_samples} samples, "
                  f"grouping {found.likelihood.grouping}, {found.likelihood.count:,} items)")  # fmt: skip
         parts.append(console.table(title, ["source", "all", *names], rows))
+    if found.quality:
+        parts += quality_tables.of(found.quality, names)
     if found.reasons:
         parts.append("\n".join(f"not measured: {what}: {why}" for why, what in result.by_reason(found.reasons).items()))
     return "\n\n".join(parts)

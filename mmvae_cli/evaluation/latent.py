@@ -2,24 +2,40 @@
 
 import math
 import warnings
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mmvae_cli.evaluation.encoding import BLOCK, NOBODY_HAS_ALL, Data, Experts, Setting, blocks, from_all, rows_having
+from mmvae_cli.evaluation.clustering import clustering
+from mmvae_cli.evaluation.encoding import (
+    BLOCK,
+    NOBODY_HAS_ALL,
+    Data,
+    Experts,
+    Setting,
+    blocks,
+    from_all,
+    measured_rows,
+    rows_having,
+)
 from mmvae_cli.evaluation.scores import answers, average_precisions, constant, mean_of, right
 from mmvae_cli.model.distributions import Distribution, at
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
 from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Value
 
+CLUSTERED = 20_000
+"""Training items that clusters are fitted to, at most."""
+
 
 def measure(setting: Setting, test: Experts) -> dict[str, Any]:
     """The fields of result.Latent: one logistic regression per subset (and attribute), fitted on ``latent_samples``
-    encoded training items and tested on every item of ``test``. Features are the means of the subset posteriors, shared
-    latent only."""
+    encoded training items and tested on every item of ``test``, whose features are the means of the subset posteriors;
+    the same of private latents; and clusters."""
     pool = training_pool(setting)
     tested = list(blocks(test, BLOCK, setting))
     _warn_of_unseen(setting, pool.labels, test.labels)
@@ -33,11 +49,12 @@ def measure(setting: Setting, test: Experts) -> dict[str, Any]:
     found = from_all(setting, own)
     names = [setting.name_of(subset) for subset in setting.subsets]
     values, samples = {name: one.value for name, one in zip(names, found, strict=True)}, rows_having(setting, pool)
+    more = {"samples": samples, "private": _private(setting, pool, tested), **_clusters(setting, test)}
     if setting.labels.kind == "class":
         constant = {name: one.constant for name, one in zip(names, found, strict=True) if one.constant}
-        return {"metric": "accuracy", "values": values, "constant": constant, "samples": samples}
+        return {"metric": "accuracy", "values": values, "constant": constant} | more
     per_label = {name: one.per_label for name, one in zip(names, found, strict=True)}
-    return {"metric": "average_precision", "values": values, "per_label": per_label, "samples": samples}
+    return {"metric": "average_precision", "values": values, "per_label": per_label} | more
 
 
 def _warn_of_unseen(setting: Setting, known: Tensor, asked: Tensor) -> None:
@@ -57,20 +74,43 @@ class _Tested(NamedTuple):
 
 
 def _test_subset(setting: Setting, subset: Subset, pool: Experts, tested: list[Experts]) -> _Tested:
+    """The classifier of one subset's posterior means."""
+    return _probe(setting, subset, pool, tested, lambda block: means(setting, block, subset))
+
+
+def _private(setting: Setting, pool: Experts, tested: list[Experts]) -> dict[str, Value]:
+    """The same of each modality's private latent, which should know no more of the labels than a guess."""
+    found = {}
+    for m, name in enumerate(setting.model.names if pool.private is not None else ()):
+        signals.leave_if_requested("no evaluation was written")
+        found[name] = _probe(setting, (m,), pool, tested, partial(_private_mean, m)).value
+    return found
+
+
+def _private_mean(m: int, block: Experts) -> Tensor:
+    assert block.private is not None
+    return block.private.mean[m]
+
+
+def _probe(
+    setting: Setting, subset: Subset, pool: Experts, tested: list[Experts], features: Callable[[Experts], Tensor]
+) -> _Tested:  # fmt: skip
+    """A classifier fitted to the ``features`` (n, D) of those of ``pool`` that have all of ``subset``, and tested on
+    those of the blocks."""
     pool, tested = pool.having(subset), [own for block in tested if len((own := block.having(subset)).items)]
     if not len(pool.items) or not tested:
         return _Tested(NOBODY_HAS_ALL, {})
-    by_attribute = setting.labels.kind == "attributes"
-    features, labels = _means(setting, pool, subset), [block.labels for block in tested]
-    x, y = features.cpu().double().numpy(), pool.labels.cpu().numpy()
+    by_attribute, labels = setting.labels.kind == "attributes", [block.labels for block in tested]
+    known = features(pool)
+    x, y = known.cpu().double().numpy(), pool.labels.cpu().numpy()
     if not np.isfinite(x).all():
         return _Tested(NOT_FINITE, {})
     try:
         fitted = _fit_attributes(x, y) if by_attribute else _fit_classes(x, y, setting)
     except ValueError as error:
         return _Tested(NotMeasured(str(error)), {})
-    weight, bias = (torch.from_numpy(part).to(features) for part in fitted)
-    scores = [_means(setting, block, subset) @ weight.t() + bias for block in tested]  # a higher one is more likely
+    weight, bias = (torch.from_numpy(part).to(known) for part in fitted)
+    scores = [features(block) @ weight.t() + bias for block in tested]  # a higher one is more likely
     if not by_attribute:
         share = sum(float(right(*pair)) for pair in zip(scores, labels, strict=True)) / sum(map(len, labels))
         given = torch.stack([answers(part) for part in scores]).sum(0)
@@ -78,6 +118,37 @@ def _test_subset(setting: Setting, subset: Subset, pool: Experts, tested: list[E
     hard = setting.protocol.attribute_scores == "predictions"
     per_label = average_precisions(scores, labels, setting, hard=hard)
     return _Tested(mean_of(per_label.values()), per_label)
+
+
+def _clusters(setting: Setting, test: Experts) -> dict[str, Any]:
+    """k-means of the posterior means of single modalities and of all, with as many clusters as classes, fitted to
+    CLUSTERED training items at most and tested on every item of ``test``."""
+    everyone = tuple(range(len(setting.model.names)))
+    subsets = sorted({*((m,) for m in everyone), everyone}, key=lambda subset: (len(subset), subset))
+    if setting.labels.kind != "class":
+        why = NotMeasured("undefined for attributes: an item has several")
+        return {"clusters": 0, "clustering": {setting.name_of(subset): {"accuracy": why} for subset in subsets}}
+    data = Data(setting, "train", "latent training")
+    pool = data.encode(data.order[:CLUSTERED])
+    own = {}
+    for s, subset in setting.world.share(list(enumerate(subsets))):
+        signals.leave_if_requested("no evaluation was written")
+        own[s] = _cluster(setting, subset, pool, test)
+    found = from_all(setting, own)
+    named = {setting.name_of(subset): one for subset, one in zip(subsets, found, strict=True)}
+    return {"clusters": len(setting.labels.names), "clustering": named}
+
+
+def _cluster(setting: Setting, subset: Subset, pool: Experts, test: Experts) -> dict[str, Value]:
+    pool, test = (measured_rows(part.having(subset), BLOCK, setting) for part in (pool, test))
+    if not len(pool.items) or not len(test.items):
+        return {"accuracy": NOBODY_HAS_ALL}
+    x, y = (torch.cat([means(setting, block, subset) for block in blocks(part, BLOCK, setting)]).cpu().double().numpy()
+            for part in (pool, test))  # fmt: skip
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        return {"accuracy": NOT_FINITE}
+    seed, classes = setting.seed(f"clusters {setting.name_of(subset)}"), len(setting.labels.names)
+    return clustering(x, pool.labels.cpu().numpy(), y, test.labels.cpu().numpy(), classes, seed)._asdict()
 
 
 def training_pool(setting: Setting) -> Experts:
@@ -107,7 +178,8 @@ def posterior(setting: Setting, experts: Experts, subset: Subset) -> Distributio
     return at(setting.posteriors(experts, [subset]), 0)
 
 
-def _means(setting: Setting, experts: Experts, subset: Subset) -> Tensor:
+def means(setting: Setting, experts: Experts, subset: Subset) -> Tensor:
+    """Their means (b, D)."""
     return posterior(setting, experts, subset).mean
 
 

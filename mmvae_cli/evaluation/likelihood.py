@@ -25,15 +25,18 @@ def measure(setting: Setting, data: Data, test: Experts) -> dict[str, Any]:
     samples, grouping = setting.protocol.importance_samples, setting.protocol.importance_grouping
     names, subsets = setting.model.names, setting.subsets
     keys = ("joint", *names)
-    own: dict[int, tuple[Tensor, int]] = {}  # per block: the sums of the estimates (1 + M, S), and of how many
+    own: dict[
+        int, tuple[Tensor, int]
+    ] = {}  # per block: sums of estimates and effective samples (2 + M, S), of how many
     mine = numbered_blocks(test, LIKELIHOOD_BLOCK, setting)
     total = sum(len(block.items) for _, block in mine)
     with console.progress("log-likelihood", total * len(subsets), "items x subsets") as shown:
         for number, block in mine:
-            x, sums, count = data.batch(block.items), torch.zeros(len(keys), len(subsets), dtype=torch.double), 0
+            x, sums, count = data.batch(block.items), torch.zeros(len(keys) + 1, len(subsets), dtype=torch.double), 0
             for s, weights in _block_weights(setting, block, x, samples):
                 estimates = torch.stack([_estimate(weights[key], grouping) for key in keys])  # (1 + M, B)
-                sums[:, s], count = estimates.sum(1).cpu(), estimates.shape[1]
+                sums[:-1, s], count = estimates.sum(1).cpu(), estimates.shape[1]
+                sums[-1, s] = effective_samples(weights["joint"]).sum().cpu()
                 shown.advance(len(block.items))
             own[number] = sums, count
     found = from_all(setting, own)
@@ -45,7 +48,14 @@ def measure(setting: Setting, data: Data, test: Experts) -> dict[str, Any]:
         "joint": dict(zip(label, values[0], strict=True)),
         "per_modality": {source: {name: values[1 + m][s] for m, name in enumerate(names)}
                          for s, source in enumerate(label)},
+        "effective_samples": dict(zip(label, values[-1], strict=True)),
     }  # fmt: skip
+
+
+def effective_samples(log_w: Tensor) -> Tensor:
+    """(sum w)^2 / sum w^2 over each item's samples: log weights (K, B) -> (B,), between 1 and K."""
+    log_w = log_w.double()
+    return torch.exp(2 * torch.logsumexp(log_w, 0) - torch.logsumexp(2 * log_w, 0))
 
 
 def _estimate(log_w: Tensor, grouping: str) -> Tensor:

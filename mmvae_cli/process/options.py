@@ -1,6 +1,7 @@
 """Options that commands share: a path, the data folder, how much is said. Every command reads them alike."""
 
 from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,3 +34,61 @@ Quiet = Annotated[
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; so does MMVAE_DEBUG=1.")]
 DATA_DIR = Path("data")
 Seed = Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")]
+
+
+class Protocol(StrEnum):
+    default = "default"
+    released = "released"
+
+
+class Kind(StrEnum):
+    """What ``sample`` draws."""
+
+    prior = "prior"
+    conditional = "conditional"
+    reconstruction = "reconstruction"
+    swap = "swap"
+    latent = "latent"
+
+
+class Drawn(StrEnum):
+    """What z is drawn from when nothing is given."""
+
+    prior = "prior"
+    gmm = "gmm"
+
+
+class LookedAt(StrEnum):
+    """By which network quality looks at samples."""
+
+    classifier = "classifier"
+    inception = "inception"
+
+
+class Pairs(StrEnum):
+    """Which generated samples quality compares with which real ones."""
+
+    default = "default"
+    all = "all"
+    mmvaeplus = "mmvaeplus"
+    mvtcae = "mvtcae"
+    multivae = "multivae"
+
+
+DrawnFrom = Annotated[
+    Drawn | None, typer.Option("--sampler", help="What z is drawn from when nothing is given: prior, or gmm, a mixture "
+                               "fitted to encoded training items. Default: the recipe's.", show_default=False)
+]  # fmt: skip
+LatentSamples = Annotated[
+    int | None, typer.Option(min=1, help="Labelled training items for latent classifiers; more than there are: all. "
+                             "Default: the recipe's.", show_default=False)
+]  # fmt: skip
+FeaturesOf = Annotated[
+    LookedAt | None, typer.Option("--features", help="In which features quality compares: classifier, the judges'; "
+                                  "inception, FID's, from a file that you have. Default: the recipe's.",
+                                  show_default=False)
+]  # fmt: skip
+PairsOf = Annotated[
+    Pairs | None, typer.Option("--pairs", help="What quality compares: default, all, or as the papers of mmvaeplus, "
+                               "mvtcae, multivae do. Default: the recipe's.", show_default=False)
+]  # fmt: skip

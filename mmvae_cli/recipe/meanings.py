@@ -80,7 +80,8 @@ MEANINGS: dict[str, str] = {
     "training.missing.seed": "Of what is taken.",
     "evaluation.protocol": "default, or released: the behaviour of the authors' code (equations 6.4).",
     "evaluation.split": "What is measured. The paper's CelebA numbers are of the validation split.",
-    "evaluation.latent_samples": "Labelled training items that the latent classifiers see.",
+    "evaluation.latent_samples": "Labelled training items that the latent classifiers see: 500 in the paper; a "
+    "number above those there are: all.",
     "evaluation.importance_samples": "Samples of a log-likelihood estimate.",
     "evaluation.items": "How many items are measured at most; null: all.",
     "evaluation.likelihood_items": "How many of them have their log-likelihood measured at most; null: all.",
@@ -91,5 +92,9 @@ MEANINGS: dict[str, str] = {
     "encoded training items (equations 6.5).",
     "evaluation.gmm_components": "Of that mixture. As many as there are classes is weak knowledge of the labels.",
     "evaluation.joint_samples": "How many z are drawn so: for joint coherence and unconditional quality.",
+    "evaluation.features": "In which features generated and real samples are compared: classifier, the judges'; "
+    "inception, FID's, from a file that you have (equations 6.6).",
+    "evaluation.pairs": "What is compared: default, every modality from each other one and from all others; all, from "
+    "every subset without it; mmvaeplus, mvtcae, multivae: as those papers do (equations 6.6).",
     "evaluation.seed": "Of everything that evaluation draws.",
 }

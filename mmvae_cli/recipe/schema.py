@@ -215,6 +215,8 @@ class EvaluationSpec(Section):
     sampler: Literal["prior", "gmm"] = "prior"
     gmm_components: int = Field(default=10, ge=1, le=1024)
     joint_samples: int = Field(default=10_000, ge=1)
+    features: Literal["classifier", "inception"] = "classifier"
+    pairs: Literal["default", "all", "mmvaeplus", "mvtcae", "multivae"] = "default"
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 

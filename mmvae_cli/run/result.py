@@ -16,7 +16,9 @@ from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import EvaluationSpec
 from mmvae_cli.recipe.wording import believed
 
-METRICS = ("latent", "coherence", "likelihood")
+USUAL = ("latent", "coherence", "likelihood")
+"""What is measured where nothing else is asked for."""
+METRICS = (*USUAL, "quality")
 JUDGES = "4"
 """Version of the networks that judge coherence and of how they are trained: one of another version is trained again,
 and what it has judged is evaluated again."""
@@ -71,13 +73,24 @@ class Latent(_Part):
     """Linear classification of the representation (Table 2, Figure 3 left). ``values``: subset -> score;
     ``per_label``: subset -> attribute -> average precision, where labels are attributes; ``constant``: subset whose
     classifier gives all items one class -> that class; ``samples``, of incomplete data: subset -> how many labelled
-    training items have all of it."""
+    training items have all of it; ``private``: modality -> the score of its private latent, which should be at chance;
+    ``clustering``: subset -> measure -> value, of k-means with so many ``clusters``."""
 
     metric: Literal["accuracy", "average_precision"]
     values: BySubset
     per_label: dict[str, dict[str, Score]] = Field(default_factory=dict)
     constant: dict[str, str] = Field(default_factory=dict)
     samples: dict[str, int] = Field(default_factory=dict)
+    private: BySubset = Field(default_factory=dict)
+    clusters: int = 0
+    clustering: ByTarget = Field(default_factory=dict)
+
+
+class Alignment(_Part):
+    """Retrieval without labels: pair of modalities -> measure -> value, among so many ``items`` of each."""
+
+    items: dict[str, int]
+    pairs: ByTarget
 
 
 class Coherence(_Part):
@@ -113,13 +126,38 @@ class Coherence(_Part):
 
 class Likelihood(_Part):
     """Importance-sampled log p(X | subset) in nats per item, unweighted. ``joint``: all modalities;
-    ``per_modality``: source -> target -> log p(x_target | source)."""
+    ``per_modality``: source -> target -> log p(x_target | source). ``effective_samples``: subset -> (sum w)^2 / sum w^2
+    of an item's weights, mean over the items: near 1, so many samples are worth one."""
 
     importance_samples: int
     grouping: Literal["per_item", "released"]
     count: int
     joint: BySubset
     per_modality: ByTarget
+    effective_samples: BySubset = Field(default_factory=dict)
+
+
+ByMeasure = dict[str, dict[str, Score]]
+
+
+class Quality(_Part):
+    """Of generated against real samples, as ``features``: what they are taken by, with the beginning of the SHA-256 of
+    its ``weights`` and its size by modality. ``pairs``: the rule of what is compared. ``unconditional``: measure ->
+    target, from ``joint_samples`` of the ``sampler``; ``conditional``: measure -> source -> target, from ``generated``
+    items. ``reconstruction``: source -> modality of it -> likeness -> mean over these items."""
+
+    features: Literal["classifier", "inception"]
+    pairs: str
+    sampler: str
+    weights: dict[str, str]
+    feature_size: dict[str, int]
+    reference_split: str
+    reference_count: int
+    generated: int
+    joint_samples: int
+    unconditional: ByMeasure
+    conditional: dict[str, ByTarget]
+    reconstruction: dict[str, dict[str, dict[str, Score]]]
 
 
 NAMED_LATER = {
@@ -144,8 +182,10 @@ class EvaluationResult(_Part):
     base_rates: dict[str, float] = Field(default_factory=dict)
     chance: Score = None
     latent: Latent | None = None
+    alignment: Alignment | None = None
     coherence: Coherence | None = None
     likelihood: Likelihood | None = None
+    quality: Quality | None = None
     reasons: dict[str, str] = Field(default_factory=dict)
 
     @property

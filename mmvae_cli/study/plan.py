@@ -175,7 +175,7 @@ def _is_evaluated(known: Run, recipe: Recipe, epochs: int) -> bool:
     if not path.is_file():
         return False
     found = result.load(path)
-    complete = all(getattr(found, metric) or metric in found.reasons for metric in result.METRICS)
+    complete = all(getattr(found, metric) or metric in found.reasons for metric in result.USUAL)
     limits = ("subsets_per_size", "items", "likelihood_items")
     same = all(found.settings.get(key) == getattr(recipe.evaluation, key) for key in limits)
     same = same and (not found.coherence or found.settings.get("classifiers") == result.judges(recipe.evaluation))

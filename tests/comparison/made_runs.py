@@ -140,3 +140,15 @@ def png(width: int, height: int, shade: int) -> bytes:
     rows = b"".join(b"\x00" + bytes((x * (shade + 3) + y) % 256 for x in range(width)) for y in range(height))
     header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def quality(modalities: list[str], conditional: float = 2.0, unconditional: float = 3.0, **changes: Any) -> Any:
+    """The quality part of an evaluation: equal distances everywhere."""
+    free = dict.fromkeys(modalities, unconditional)
+    pairs = {s: {t: conditional for t in modalities if t != s} for s in modalities}
+    return {
+        "features": "classifier", "pairs": "default", "sampler": "prior", "weights": dict.fromkeys(modalities, "ab"),
+        "feature_size": dict.fromkeys(modalities, 128), "reference_split": "test", "reference_count": 10000,
+        "generated": 10000, "joint_samples": 10000, "unconditional": {"frechet": free},
+        "conditional": {"frechet": pairs}, "reconstruction": {},
+    } | changes  # fmt: skip

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from mmvae_cli.comparison import published
+from mmvae_cli.comparison.collect import collect
 from mmvae_cli.comparison.content import Content, build
 from mmvae_cli.comparison.measures import METRICS, Key, subsets
 from mmvae_cli.comparison.tables import CEILING, Table, cell_text
+from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.recipe import load
 
-from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, study
+from made_runs import MST, VIEWS, collection, evaluation, make_run, quality, recipe, study
 
 
 def table(content: Content, part: str) -> Table:
@@ -231,3 +233,43 @@ def test_unknown_data_get_every_subset(tmp_path: Path) -> None:
     assert [c.key for c in table(content, "per subset").columns] == [Key("latent", s) for s in subsets(["a", "b", "c"])]
     assert len(table(content, "source → target").columns) == 9
     assert content.published == []
+
+
+def test_four_numbers_of_every_method_with_the_lower_distance_marked(tmp_path: Path) -> None:
+    for method, near in (("mopoe", 4.0), ("mmvae", 2.0)):
+        for seed in range(3):
+            make_run(tmp_path, recipe("polymnist", VIEWS, method, training__seed=seed), "polymnist",
+                     quality=quality(VIEWS, near + seed / 100, 9.0))  # fmt: skip
+    four = table(build(collection(tmp_path)), "Coherence from one modality, and FD in the judges' features")
+    assert [f"{c.span} {c.header}" for c in four.columns][2:] == [
+        "FD in the judges' features conditional", "FD in the judges' features unconditional"]  # fmt: skip
+    assert row(four, "MMVAE")[2:] == ["2.01 ± 0.01", "9.00 ± 0.00"]
+    assert [cell.best for known in four.rows[:2] for cell in known.cells[2:]] == [True, False, False, False]
+    assert "pairs default, 10,000 real test items" in four.title
+
+
+def test_a_papers_fid_stands_beside_with_what_is_not_the_same(tmp_path: Path) -> None:
+    made = recipe("polymnist", VIEWS, "mopoe")
+    path = make_run(tmp_path, made, "polymnist", quality=quality(VIEWS))
+    each = table(build(collection(tmp_path)), "features, source → target")
+    beside = next(known for known in each.rows if known.label == "MoPoE-VAE (MVTCAE paper)")
+    column = [c.header for c in each.columns].index("m1 → m0")
+    assert cell_text(beside.cells[column]) == "170"
+    note = each.notes[beside.marks[0] - 1]
+    assert "features classifier here, inception there; pairs default here, mvtcae there" in note
+    assert "real samples test here, train there; distances in other features are on another scale" in note
+    same = quality(VIEWS, features="inception", pairs="mvtcae", reference_split="train")
+    write_json(path / "evaluation.json", evaluation(made, "polymnist", quality=same))
+    again = table(build(collection(tmp_path)), "FID, source → target")
+    assert "inception there" not in " ".join(again.notes)
+
+
+def test_runs_of_other_features_or_counts_do_not_stand_in_one_column(tmp_path: Path) -> None:
+    for seed, changes in enumerate([{}, {}, {"features": "inception"}, {"generated": 500}]):
+        make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=seed), "polymnist",
+                 quality=quality(VIEWS, **changes))  # fmt: skip
+    found = collect([tmp_path])
+    assert [m.evaluation.quality is not None for m in found.collections[0].members] == [True, True, False, False]
+    assert {item.reason for item in found.left_out} == {
+        "quality: measured differently: features inception (the others: classifier)",
+        "quality: measured differently: generated 500 (the others: 10000)"}  # fmt: skip

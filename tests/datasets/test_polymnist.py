@@ -8,6 +8,7 @@ from PIL import Image
 
 from mmvae_cli.datasets import placing, sources
 from mmvae_cli.datasets.polymnist.build import OFFICIAL_COUNTS, Options, build, fuse, pairing
+from mmvae_cli.datasets.polymnist.moving import mover
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure, Stopped, UsageProblem
@@ -299,3 +300,41 @@ def test_held_out_digits_are_drawn_by_the_seed_and_leave_the_rest():
     assert (source.hold_out(30, 2).validation[0] != held).any()
     with pytest.raises(UsageProblem, match="200 training pictures"):
         source.hold_out(200, 1)
+
+
+# digits that are moved -----------------------------------------------------------------------------------------------
+
+
+def test_moved_digits_are_whole_and_everywhere_they_can_be():
+    rng = np.random.default_rng(0)
+    digit = np.zeros((28, 28), np.uint8)
+    digit[4:24, 4:24] = 255
+    move = mover(0.75, 0.0, 2000, rng)
+    found = np.stack([move(digit, number) > 128 for number in range(2000)])
+    corners = {(int(np.flatnonzero(one.any(1))[0]), int(np.flatnonzero(one.any(0))[0])) for one in found}
+    assert corners == {(3 + top, 3 + left) for top in range(8) for left in range(8)}, "the largest offset, too"
+    assert len({int(one.sum()) for one in found}) == 1, "nothing is cut off"
+    assert np.array_equal(mover(1.0, 0.0, 1, rng)(digit, 0), digit)
+
+
+def test_turned_digits_lean_either_way_up_to_the_angle():
+    line = np.zeros((28, 28), np.uint8)
+    line[:, 13:15] = 255
+    move = mover(1.0, 45.0, 400, np.random.default_rng(0))
+    tops = [float((np.arange(28) * (row := move(line, number)[5].astype(float))).sum() / row.sum())
+            for number in range(400)]  # fmt: skip
+    assert min(tops) < 8
+    assert max(tops) > 19
+    assert abs(np.mean(tops) - 13.5) < 1
+
+
+def test_a_dataset_of_moved_digits_says_so_and_has_the_same_pairs(built, tmp_path):
+    build(replace(EMBEDDED, scale=0.75, rotate=45.0), tmp_path / "moved", Path("nowhere"))
+    moved = Store(tmp_path / "moved")
+    assert np.array_equal(moved.labels("train"), built.labels("train"))
+    assert "digits scaled by 0.75 and turned by up to 45 degrees" in moved.info.stand_in
+    assert moved.info.provenance["options"]["scale"] == 0.75
+    usual, other = built.array("test", "m0")[:], moved.array("test", "m0")[:]
+    inverted = [(np.abs(one.astype(int) - 255 // 2) > 60).mean() for one in (usual, other)]
+    assert not np.array_equal(usual, other)
+    assert inverted[1] != inverted[0]

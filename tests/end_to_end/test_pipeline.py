@@ -128,6 +128,20 @@ def test_samples_of_a_fitted_mixture_are_another_file(world):
     assert "--sampler has no effect with --kind swap" in refused.stderr
 
 
+def test_quality_is_measured_in_the_judges_features_and_compared(world):
+    run = world / "runs" / "mmvae"
+    done = mmvae("evaluate", "--ckpt", run, "--data-dir", world, "--metrics", "quality", "--force")
+    found = sealed.read_json(run / "evaluation.json")
+    assert found["latent"], "measured before with the same settings"
+    assert set(found["quality"]["unconditional"]["frechet"]) == {"m0", "m1", "m2"}
+    assert "FD (classifier), lower is better: 128 features" in done.stdout
+    compared = mmvae("compare", run)
+    assert "FD in the judges' features" in compared.stdout
+    refused = mmvae("evaluate", "--ckpt", run, "--data-dir", world, "--metrics", "quality", "--features", "inception",
+                    code=3)  # fmt: skip
+    assert "no file of Inception's weights" in refused.stderr
+
+
 def test_the_papers_judges_on_request_are_another_setting(world, tmp_path):
     run = shutil.copytree(world / "runs" / "mvae", tmp_path / "mvae")
     done = mmvae("evaluate", "--ckpt", run, "--data-dir", world, "--classifiers", "released", "--metrics", "coherence",

@@ -68,3 +68,9 @@ def test_released_groups_are_those_of_a_sample_major_reshape():
     log_w = torch.arange(12 * 64.0).reshape(12, 64)
     first = torch.logsumexp(torch.arange(12.0).double(), 0) - np.log(12)
     assert likelihood._estimate(log_w, "released")[0].item() == pytest.approx(first.item())
+
+
+def test_effective_samples_count_equal_weights_and_take_one_of_a_single_heavy_one():
+    weights = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, -100.0], [1.0, -100.0]])
+    assert likelihood.effective_samples(weights).tolist() == pytest.approx([4, 2])
+    assert likelihood.effective_samples(torch.tensor([[0.0], [-80.0]])).tolist() == pytest.approx([1])

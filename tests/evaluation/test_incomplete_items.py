@@ -105,6 +105,8 @@ def test_what_nobody_has_is_not_measured(tmp_path):
     assert found.latent.values["m0+m1+m2"] is None
     assert found.reasons["coherence.joint_ceiling"] == "no item has all of it"
     assert "not measured: likelihood" in command.report(found)
+    assert found.reasons["alignment.pairs.m1 ~ m2.foscttm"] == "needs two items that have both"
+    assert found.alignment.pairs["m0 ~ m1"]["foscttm"] is not None
 
 
 def test_what_cannot_be_measured_on_incomplete_data_is_refused(world, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmvae_cli.evaluation import coherence, command, latent
+from mmvae_cli.evaluation import alignment, coherence, command, latent
 from mmvae_cli.evaluation.encoding import Data, Setting
 from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.model.vae import MultimodalVAE
@@ -181,3 +181,44 @@ def test_prior_samples_are_counted_by_how_many_modalities_agree(setting):
     found = coherence.joint.measure(setting, judges)
     assert found["joint"] == 0.0
     assert found["joint_at_least"] == {"2": 1.0, "3": 0.0}
+
+
+def test_clusters_are_the_classes_where_the_representation_is_the_label(setting):
+    data = Data(setting, "test", "evaluated items")
+    found = latent.measure(setting, data.encode(data.order))
+    assert found["clusters"] == 4
+    assert set(found["clustering"]) == {"m0", "m1", "m2", "m0+m1+m2"}
+    assert found["clustering"]["m0"] == pytest.approx({"accuracy": 1, "one_to_one": 1, "nmi": 1, "ari": 1})
+    assert found["private"] == {}, "there are no private latents"
+
+
+@pytest.mark.parametrize("setting", [{"model__private_dim": 2}], indirect=True)
+def test_private_latents_are_probed_by_themselves(setting):
+    for name in setting.model.names:
+        setting.model.encoders[name] = Private(knows=name == "m1")
+    data = Data(setting, "test", "evaluated items")
+    found = latent.measure(setting, data.encode(data.order))
+    assert found["private"] == {"m0": 0.25, "m1": 1.0, "m2": 0.25}
+
+
+class Private(nn.Module):
+    """An encoder that puts the label into its private latent, or nothing."""
+
+    def __init__(self, knows):
+        super().__init__()
+        self.knows = knows
+
+    def forward(self, x):
+        own = 20 * x.mean((1, 2, 3))[:, None].expand(-1, 2) * self.knows
+        shared = torch.zeros(len(x), 6)
+        return shared, shared, own, torch.zeros_like(own)
+
+
+def test_modalities_that_encode_the_same_are_aligned_by_class(setting):
+    data = Data(setting, "test", "evaluated items")
+    found = alignment.measure(setting, data.encode(data.order))
+    assert found["items"] == dict.fromkeys(found["pairs"], 24)
+    assert set(found["pairs"]) == {"m0 ~ m1", "m0 ~ m2", "m1 ~ m2"}
+    for values in found["pairs"].values():
+        assert values["class_recall@1"] == 1.0
+        assert values["foscttm"] < 0.2, "no more than the other items of the class can be closer"

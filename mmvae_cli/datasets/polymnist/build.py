@@ -12,6 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from mmvae_cli.datasets import building, official, placing, repeats, sources
 from mmvae_cli.datasets.polymnist import backgrounds, tensors, trees
+from mmvae_cli.datasets.polymnist.moving import Mover, mover
 from mmvae_cli.datasets.sources import SIDE, Digits, digits
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.process import console
@@ -28,7 +29,8 @@ OFFICIAL_COUNTS = {  # tuples per label 0..9 (equations 7.1), those of MNIST
 
 @dataclass(frozen=True)
 class Options:
-    """What to build. ``views`` None: as many as there are backgrounds, 5 of the builtin ones."""
+    """What to build. ``views`` None: as many as there are backgrounds, 5 of the builtin ones. ``scale`` and ``rotate``:
+    of the digits' side, and degrees at most."""
 
     digits: str = "mnist"
     backgrounds: str = "builtin"
@@ -37,6 +39,13 @@ class Options:
     seed: int = 0
     limit: int | None = None
     validation: int = 0
+    scale: float = 1.0
+    rotate: float = 0.0
+
+    @property
+    def moved(self) -> bool:
+        """Whether digits are not where MNIST has them."""
+        return self.scale < 1 or self.rotate > 0
 
 
 def build(options: Options, out: Path, data_dir: Path, *, png: bool = False, force: bool = False) -> None:
@@ -52,9 +61,9 @@ def build(options: Options, out: Path, data_dir: Path, *, png: bool = False, for
         with console.progress("polymnist", sum(counts.values()) * len(pictures), "images") as bar:
             for split in splits:
                 images, labels = source.split(split)
-                _write_split(folder, split, images, labels, pairings[split], pictures, options.seed, bar)
+                _write_split(folder, split, images, labels, pairings[split], pictures, options, bar)
         notes = [source.stand_in, note, twice, _subset_note(options.limit, source, options.repeat, counts),
-                 sources.held_out(options.validation)]  # fmt: skip
+                 sources.held_out(options.validation), _moved_note(options)]  # fmt: skip
         made = placing.finish(folder, describe(
             len(pictures), counts, stand_in="; ".join(n for n in notes if n) or None, seed=options.seed,
             provenance={"construction": "Generalized Multimodal ELBO, section 4.2 and appendix D",
@@ -132,22 +141,31 @@ def fuse(images: np.ndarray, background: np.ndarray, top: np.ndarray, left: np.n
 
 def _write_split(
     folder: Path, split: str, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, pictures: list[np.ndarray],
-    seed: int, bar: console.Progress,
+    options: Options, bar: console.Progress,
 ) -> None:  # fmt: skip
     new_array(folder, f"{split}/labels.npy", rows.shape[1:], np.int64)[:] = labels[rows[0]]
     for view, (chosen, picture) in enumerate(zip(rows, pictures, strict=True)):
         array = new_array(folder, f"{split}/m{view}.npy", (len(chosen), *SHAPE))
-        views = _views(images, chosen, picture, _stream(seed, split, view, 1))
+        draws = _stream(options.seed, split, view, 2)
+        move = mover(options.scale, options.rotate, len(chosen), draws) if options.moved else None
+        views = _views(images, chosen, picture, _stream(options.seed, split, view, 1), move)
         building.fill(array, views, np.arange(len(chosen)), bar, f"{split} m{view}")
 
 
 def _views(
-    images: np.ndarray, chosen: np.ndarray, picture: np.ndarray, rng: np.random.Generator
+    images: np.ndarray, chosen: np.ndarray, picture: np.ndarray, rng: np.random.Generator, move: Mover | None
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Numbers of tuples -> the ``chosen`` digits in crops of ``picture``. The upper end of a corner is exclusive at
     H - 28, W - 28: the last possible one is never used (equations 7.1)."""
     top, left = (rng.integers(0, side - SIDE, len(chosen)) for side in picture.shape[1:])
-    return lambda some: fuse(images[chosen[some]], picture, top[some], left[some])
+
+    def views(some: np.ndarray) -> np.ndarray:
+        own = images[chosen[some]]
+        if move is not None:
+            own = np.stack([move(digit, number) for digit, number in zip(own, some, strict=True)])
+        return fuse(own, picture, top[some], left[some])
+
+    return views
 
 
 def _stream(seed: int, split: str, view: int, use: int) -> np.random.Generator:
@@ -185,6 +203,13 @@ def _portable(options: Options) -> dict[str, Any]:
     named = {key: value if value in ("mnist", "embedded", "builtin") else Path(value).resolve().name
              for key, value in (("digits", options.digits), ("backgrounds", options.backgrounds))}  # fmt: skip
     return asdict(options) | named
+
+
+def _moved_note(options: Options) -> str | None:
+    """What is not PolyMNIST's usual way with digits."""
+    return (
+        f"digits scaled by {options.scale:g} and turned by up to {options.rotate:g} degrees" if options.moved else None
+    )
 
 
 def _subset_note(limit: int | None, source: Digits, repeat: int, counts: dict[str, int]) -> str | None:

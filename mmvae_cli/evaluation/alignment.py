@@ -1,0 +1,69 @@
+"""Whether two modalities of one item are encoded to the same place, without any label (equations 6.1)."""
+
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmvae_cli.evaluation.encoding import Experts, Setting
+from mmvae_cli.evaluation.latent import means
+from mmvae_cli.run.result import NOT_FINITE, NotMeasured
+
+RECALL_AT = (1, 10)
+ITEMS = 1000
+"""How many evaluated items are looked for among each other, at most: recall depends on it."""
+
+
+def measure(setting: Setting, test: Experts) -> dict[str, Any]:
+    """The fields of result.Alignment: of every pair of modalities, by the means of their single posteriors, among the
+    items that have both. What data without labels allow."""
+    named = setting.store.info.labels is not None and setting.labels.kind == "class"
+    items: dict[str, int] = {}
+    pairs: dict[str, Any] = {}
+    for m, n in combinations(range(len(setting.model.names)), 2):
+        pair, some = f"{setting.model.names[m]} ~ {setting.model.names[n]}", test.having((m, n)).block(slice(0, ITEMS))
+        items[pair] = len(some.items)
+        if len(some.items) < 2:
+            pairs[pair] = dict.fromkeys(_names(), NotMeasured("needs two items that have both"))
+            continue
+        places = [means(setting, some, (one,)).cpu() for one in (m, n)]
+        fit = all(place.isfinite().all() for place in places)
+        found = alignment(places[0], places[1], some.labels.cpu() if named else None).named() if fit else {}
+        pairs[pair] = found or dict.fromkeys(_names(), NOT_FINITE)
+    return {"items": items, "pairs": pairs}
+
+
+def _names() -> list[str]:
+    return ["foscttm", *(f"recall@{k}" for k in RECALL_AT)]
+
+
+class Alignment(NamedTuple):
+    """``foscttm``: fraction of samples closer than the true match (0: perfect, 0.5: chance). ``recall``: share of the
+    items whose match is among the k nearest, for each k of RECALL_AT (chance: k / N). ``recall_of_class``: share of the
+    items whose nearest one is of their class, None without classes. All are means over both directions."""
+
+    foscttm: float
+    recall: tuple[float, ...]
+    recall_of_class: float | None
+
+    def named(self) -> dict[str, float]:
+        """The values by the names that evaluation.json has."""
+        found = dict(zip(_names(), (self.foscttm, *self.recall), strict=True))
+        return found if self.recall_of_class is None else found | {"class_recall@1": self.recall_of_class}
+
+
+def alignment(one: Tensor, other: Tensor, classes: Tensor | None = None) -> Alignment:
+    """Of encodings (N, D) of N items in two modalities, N at least 2; ``classes`` (N,)."""
+    distance = torch.cdist(one.double(), other.double())
+    ways = [_one_way(part, classes) for part in (distance, distance.t())]
+    recall = tuple((a + b) / 2 for a, b in zip(ways[0].recall, ways[1].recall, strict=True))
+    of_class = None if classes is None else sum(way.recall_of_class or 0.0 for way in ways) / 2
+    return Alignment(sum(way.foscttm for way in ways) / 2, recall, of_class)
+
+
+def _one_way(distance: Tensor, classes: Tensor | None) -> Alignment:
+    closer = (distance < distance.diag()[:, None]).sum(1).double()  # how many are nearer than the true match, (N,)
+    recall = tuple(float((closer < k).double().mean()) for k in RECALL_AT)
+    of_class = None if classes is None else float((classes[distance.argmin(1)] == classes).double().mean())
+    return Alignment(float(closer.mean()) / (len(distance) - 1), recall, of_class)

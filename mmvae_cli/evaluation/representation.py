@@ -1,0 +1,33 @@
+"""What a report says of the latent space beside its classifiers: private latents, clusters, alignment."""
+
+from collections.abc import Mapping
+
+from mmvae_cli.evaluation import guessing
+from mmvae_cli.process import console
+from mmvae_cli.run.result import EvaluationResult, Score
+
+
+def tables(found: EvaluationResult) -> list[str]:
+    """The tables; none of what was not measured."""
+    latent, parts = found.latent, []
+    if latent and latent.private:
+        chance = "" if found.chance is None else f"; should be at chance, {found.chance:.3f}"
+        rows = [[name, guessing.score(found, value)] for name, value in latent.private.items()]
+        parts.append(console.table(f"private latents ({latent.metric}{chance})", ["modality", "score"], rows))
+    if latent and latent.clusters:
+        parts.append(_table(f"k-means of the latent space, {latent.clusters} clusters", "subset", latent.clustering))
+    if found.alignment:
+        most = max(found.alignment.items.values())
+        title = f"alignment of modalities, {most:,} items (foscttm: 0 perfect, 0.5 chance)"
+        parts.append(_table(title, "pair", found.alignment.pairs))
+    return parts
+
+
+def _table(title: str, what: str, values: Mapping[str, Mapping[str, Score]]) -> str:
+    columns = list(dict.fromkeys(key for row in values.values() for key in row))
+    rows = [[name, *(_number(row.get(key)) for key in columns)] for name, row in values.items()]
+    return console.table(title, [what, *columns], rows)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
