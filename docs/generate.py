@@ -11,7 +11,8 @@ from mmvae_cli.recipe.methods import METHODS
 
 HERE = Path(__file__).parent
 COMMANDS = (
-    "", "make-dataset", "make-dataset polymnist", "make-dataset mnist-svhn-text", "make-dataset celeba",
+    "", "make-dataset", "make-dataset polymnist", "make-dataset mnist-svhn-text", "make-dataset mnist",
+    "make-dataset celeba",
     "make-dataset table", "make-dataset arrays", "make-dataset anndata",
     "train", "evaluate", "sample", "compare", "export",
 )  # fmt: skip

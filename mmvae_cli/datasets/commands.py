@@ -94,6 +94,25 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
 
 
+@make_dataset.command("mnist")
+def make_mnist(
+    digits: Digits = "mnist", validation: Validation = 0, limit: Limit = None, seed: Seed = 0,
+    out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
+    quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
+) -> None:  # fmt: skip
+    """Build MNIST with the label of a digit as a second modality, a vector with a single 1: the pair of JMVAE and MVAE.
+
+    \b
+    mmvae make-dataset mnist
+    mmvae make-dataset mnist --digits embedded
+    """
+    from mmvae_cli.datasets import mnist, placing
+
+    folder = out or data_dir / mnist.NAME
+    with placing.reported(folder, as_json=as_json):
+        mnist.build(folder, data_dir, digits=digits, validation=validation, limit=limit, seed=seed, force=force)
+
+
 @make_dataset.command("mnist-svhn-text")
 def make_mnist_svhn_text(
     digits: Digits = "mnist",
@@ -140,6 +159,10 @@ def make_celeba(
     skip_damaged: Annotated[
         bool, typer.Option("--skip-damaged", help="Leave out rows and images that are damaged, with a warning.")
     ] = False,
+    attributes: Annotated[
+        int | None, typer.Option(metavar="18|40", show_default=False,
+                                 help="Also attributes as a vector of zeros and ones: MVAE's 18, or all.")
+    ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most N images in all, shared out over the splits in proportion.")
     ] = None,
@@ -152,6 +175,7 @@ def make_celeba(
     \b
     mmvae make-dataset celeba --source FOLDER
     mmvae make-dataset celeba --source embedded --count 2000
+    mmvae make-dataset celeba --source FOLDER --attributes 18
     """
     from mmvae_cli.datasets import placing
     from mmvae_cli.datasets.celeba import build as celeba
@@ -161,8 +185,9 @@ def make_celeba(
     folder = out or data_dir / celeba.NAME
     with placing.reported(folder, as_json=as_json):
         celeba.build(
-            folder, data_dir, source=source, count=count, limit=limit, seed=seed, skip_damaged=skip_damaged, force=force
-        )
+            folder, data_dir, source=source, count=count, limit=limit, seed=seed, skip_damaged=skip_damaged,
+            attributes=attributes, force=force,
+        )  # fmt: skip
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -589,3 +589,29 @@ def test_a_killed_build_leaves_no_process_and_the_next_one_clears_up(real, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == [f".x.tmp-{own_mark().rpartition('-')[0]}-{process.pid}"]
     celeba.build(tmp_path / "x", tmp_path, source=str(real), limit=20)
     assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+# --- attributes as a vector ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [18, 40])
+def test_attributes_are_a_vector_too(source, tmp_path, count):
+    celeba.build(tmp_path / "store", tmp_path, source=str(source), attributes=count)
+    store = Store(tmp_path / "store")
+    info = store.info.modalities["attributes"]
+    assert (info.kind, info.shape) == ("vector", (count,))
+    columns = [ATTRIBUTES.index(name) for name in info.features]
+    for split in celeba.SPLITS:
+        assert np.array_equal(store.array(split, "attributes")[:], store.labels(split)[:, columns])
+
+
+def test_the_18_attributes_are_those_of_mvae():
+    names = [ATTRIBUTES[column] for column in celeba.COLUMNS[18]]
+    assert names[:4] == ["Bald", "Bangs", "Black_Hair", "Blond_Hair"]
+    assert names[-3:] == ["Straight_Hair", "Wavy_Hair", "Wearing_Hat"]
+
+
+def test_another_number_of_attributes_is_refused(mmvae, source):
+    code, _, said = mmvae("--source", source, "--attributes", 7)
+    assert code == 2
+    assert "--attributes 7: there are the 18 of MVAE, or all 40" in said

@@ -33,11 +33,13 @@ VERBS = {
                         "--protocol": ["default", "released"]},
     ("make-dataset", "polymnist"): BUILD | {
         "--digits": ["embedded", "mnist", "{root}/data"], "--backgrounds": ["builtin", "{root}"], "--views": NUMBER,
-        "--repeat": NUMBER, "--from": ["{root}/data", "{root}/tiny.yaml", "empty"], "--format": ["npy", "png"]},
+        "--repeat": NUMBER, "--scale": NUMBER, "--rotate": NUMBER,
+        "--from": ["{root}/data", "{root}/tiny.yaml", "empty"], "--format": ["npy", "png"]},
     ("make-dataset", "mnist-svhn-text"): BUILD | {
         "--digits": ["mnist", "{root}/data"], "--svhn": ["auto", "{root}/data"], "--multiplier": NUMBER},
     ("make-dataset", "celeba"): BUILD | {"--source": ["embedded", "{root}/data"], "--count": NUMBER,
-                                         "--skip-damaged": FLAG},
+                                         "--skip-damaged": FLAG, "--attributes": NUMBER},
+    ("make-dataset", "mnist"): BUILD | {"--digits": ["embedded", "{root}/data"], "--validation": NUMBER},
 }  # fmt: skip
 ARGUMENTS = {
     "train": [

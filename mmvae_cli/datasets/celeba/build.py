@@ -31,6 +31,19 @@ MODALITIES = {
 }  # fmt: skip
 
 
+COLUMNS = {
+    18: (4, 5, 8, 9, 11, 12, 15, 17, 18, 20, 21, 22, 26, 28, 31, 32, 33, 35),
+    40: tuple(range(len(attribute_text.ATTRIBUTES))),
+}
+"""How many attributes a vector holds -> which: those that Wu and Goodman (2018) took for visually distinctive; all."""
+
+
+def _vector(columns: tuple[int, ...]) -> dict[str, ModalityInfo]:
+    """The modality of the attributes ``columns``; none of none."""
+    names = tuple(attribute_text.ATTRIBUTES[column] for column in columns)
+    return {"attributes": ModalityInfo(kind="vector", shape=(len(names),), features=names)} if names else {}
+
+
 def build(
     folder: Path,
     data_dir: Path,
@@ -40,15 +53,19 @@ def build(
     limit: int | None = None,
     seed: int = 0,
     skip_damaged: bool = False,
+    attributes: int | None = None,
     force: bool = False,
 ) -> StoreInfo:
     """Build the store at ``folder``. ``source``: a folder with the official files, ``embedded`` for ``count`` cartoon
     faces, None for the official files under ``data_dir`` or, failing that, torchvision's download.
 
+    ``attributes``: 18 or 40 of them are a modality too, a vector of zeros and ones.
     ``limit``: at most so many images, shared out over the splits in proportion. ``skip_damaged``: leave out what is
     damaged instead of refusing. Raises UsageProblem for settings that make no dataset and DataProblem for files that
     are missing or damaged.
     """
+    if attributes not in (None, *COLUMNS):
+        raise UsageProblem(f"--attributes {attributes}: there are the 18 of MVAE, or all 40", "give 18 or 40")
     if limit is not None and limit < len(SPLITS):
         raise UsageProblem(f"--limit {limit} is below the {len(SPLITS)} splits", "each split needs at least one image")
     embedded = source == "embedded"
@@ -63,11 +80,13 @@ def build(
         console.say(f"reading {cartoon_faces.STAND_IN if embedded else official}")
         faces = celeba_files.read(official)
         _complain(official, faces.damage, skip_damaged)
-        counts, left_out = _write_splits(new, official, faces, limit, seed, skip_damaged)
+        columns = COLUMNS[attributes] if attributes else ()
+        counts, left_out = _write_splits(new, official, faces, limit, seed, skip_damaged, columns)
         if embedded:
             shutil.rmtree(official)
         info = StoreInfo(
-            name=NAME, modalities=MODALITIES, splits={split: SplitInfo(count=n) for split, n in counts.items()},
+            name=NAME, modalities=MODALITIES | _vector(columns),
+            splits={split: SplitInfo(count=n) for split, n in counts.items()},
             labels=LabelInfo(kind="attributes", names=attribute_text.ATTRIBUTES),
             stand_in=_stand_in(embedded, sum(counts.values())), seed=seed,
             provenance={
@@ -145,7 +164,7 @@ def share_out(available: list[int], limit: int | None) -> list[int]:
 
 
 def _write_splits(
-    folder: Path, source: Path, faces: Faces, limit: int | None, seed: int, skip: bool
+    folder: Path, source: Path, faces: Faces, limit: int | None, seed: int, skip: bool, columns: tuple[int, ...]
 ) -> tuple[dict[str, int], list[Damage]]:
     """Write all arrays of all splits; returns images per split and what could not be decoded."""
     rows = [np.flatnonzero(faces.partition == number) for number in range(len(SPLITS))]
@@ -167,6 +186,9 @@ def _write_splits(
         if dropped:
             _close_gaps(folder, f"{split}/image.npy", np.delete(np.arange(len(found)), list(dropped)))
         _write_text(folder, split, faces, good, seed)
+        if columns:
+            vectors: Any = store.new_array(folder, f"{split}/attributes.npy", (len(good), len(columns)), np.float32)
+            vectors[...] = faces.attributes[good][:, list(columns)]
         counts[split] = len(good)
     return counts, damage
 
