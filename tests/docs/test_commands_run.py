@@ -28,7 +28,7 @@ from celeba_source import write as write_celeba
 pytestmark = pytest.mark.slow
 SMALL = {
     "training.epochs": 1, "training.batch_size": 8, "evaluation.latent_samples": 20, "evaluation.likelihood_items": 2,
-    "evaluation.importance_samples": 2,
+    "evaluation.importance_samples": 2, "evaluation.joint_samples": 40,
 }  # fmt: skip
 STUDY = {"--seeds", "--grid", "--launch"}
 
