@@ -102,7 +102,7 @@ def test_the_store_holds_what_was_asked_for(built):
     assert built.info.stand_in.startswith("embedded digits of scikit-learn, not MNIST; backgrounds drawn")
     assert built.info.provenance["options"] == {
         "digits": "embedded", "backgrounds": "builtin", "views": 3, "repeat": 1, "seed": 0, "limit": None,
-        "validation": 0,
+        "validation": 0, "scale": 1.0, "rotate": 0.0,
     }  # fmt: skip
     with Image.open(built.folder / "preview.png") as preview:
         assert preview.width > 300
