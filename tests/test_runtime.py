@@ -71,7 +71,7 @@ def test_a_machine_without_a_gpu_is_not_blamed(unusable, capsys):
     unusable.device = False
     assert runtime.pick_device("auto") == torch.device("cpu")
     assert capsys.readouterr().err == ""
-    with pytest.raises(UsageProblem, match=r"no usable CUDA device$"):
+    with pytest.raises(UsageProblem, match=r"no usable CUDA device\nhint: use --device cpu or auto$"):
         runtime.pick_device("cuda:1")
 
 
