@@ -119,7 +119,7 @@ def _list(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.command()
+@app.command(short_help="Train a recipe, or a study of many runs.")
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a .yaml file.")],
     overrides: Annotated[
@@ -189,7 +189,7 @@ def _fetched(place: Path) -> Path:
     return shared.fetched(place) if shared.is_address(place) else place
 
 
-@app.command()
+@app.command(short_help="Measure a run.")
 def evaluate(
     ckpt: Run,
     metrics: Annotated[str, typer.Option(help="Which to measure, comma-separated.")] = "latent,coherence,likelihood",
@@ -246,7 +246,7 @@ def evaluate(
     console.result(json.dumps(found.model_dump(mode="json")) if as_json else f"{command.report(found)}\n\n{path}")
 
 
-@app.command()
+@app.command(short_help="Draw a run's samples and latent space.")
 def sample(
     ckpt: Run,
     kind: Annotated[
@@ -311,7 +311,7 @@ def _rank_of_many() -> int | None:
     return int(rank) if size != "1" and rank.isdigit() else None
 
 
-@app.command("compare")
+@app.command("compare", short_help="Put runs side by side.")
 def compare(
     runs: Annotated[
         list[Path],

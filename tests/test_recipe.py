@@ -253,6 +253,7 @@ def test_unknown_recipes_are_listed_with_the_nearest():
             "'objective.beta=5' is a setting, not a recipe",
             "mmvae train RECIPE objective.beta=VALUE",
         ),
+        ("mvtcae", "'mvtcae' is a method, not a recipe", "mmvae train RECIPE model.method=mvtcae"),
         ("x" * 300, "no recipe 'xxx", "shipped recipes"),
     ],
 )

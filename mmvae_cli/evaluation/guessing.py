@@ -28,7 +28,8 @@ def remarks(found: EvaluationResult, tables: list[str]) -> list[str]:
     """What the mark means, where ``tables`` have it, and which answers are always the same."""
     if found.chance is None or not any(CHANCE in table for table in tables):
         return found.constants()
-    return [f"{CHANCE} at chance: no better than a guess, which has {found.chance:.3f}", *found.constants()]
+    guess = f"a guess, which has {found.chance:.3f} (of the joint coherence: its own chance)"
+    return [f"{CHANCE} at chance: no better than {guess}", *found.constants()]
 
 
 def warning(found: EvaluationResult) -> str:

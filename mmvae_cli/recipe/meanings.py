@@ -77,7 +77,7 @@ MEANINGS: dict[str, str] = {
     "training.missing.keep": "Modalities that are never taken.",
     "training.missing.rows": "keep: items train with what is left of them; drop: those that lost something are left "
     "out; published: the first (1 - rate)^k N of N items, complete, where k modalities can be taken.",
-    "training.missing.seed": "Of what is taken.",
+    "training.missing.seed": "Seed for what is taken.",
     "evaluation.protocol": "default, or released: the behaviour of the authors' code (equations 6.4).",
     "evaluation.split": "What is measured. The paper's CelebA numbers are of the validation split.",
     "evaluation.latent_samples": "Labelled training items that the latent classifiers see: 500 in the paper; a "
@@ -90,11 +90,12 @@ MEANINGS: dict[str, str] = {
     "evaluation.classifier_width": "Size of the paper's attribute classifiers; null: its 128.",
     "evaluation.sampler": "What z is drawn from when nothing is given: prior, or gmm, a mixture of Gaussians fitted to "
     "encoded training items (equations 6.5).",
-    "evaluation.gmm_components": "Of that mixture. As many as there are classes is weak knowledge of the labels.",
+    "evaluation.gmm_components": "Components of that mixture. Choosing the number of classes uses a little knowledge "
+    "of the labels.",
     "evaluation.joint_samples": "How many z are drawn so: for joint coherence and unconditional quality.",
     "evaluation.features": "In which features generated and real samples are compared: classifier, the judges'; "
     "inception, FID's, from a file that you have (equations 6.6).",
     "evaluation.pairs": "What is compared: default, every modality from each other one and from all others; all, from "
     "every subset without it; mmvaeplus, mvtcae, multivae: as those papers do (equations 6.6).",
-    "evaluation.seed": "Of everything that evaluation draws.",
+    "evaluation.seed": "Seed for everything that evaluation draws.",
 }

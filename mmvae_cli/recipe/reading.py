@@ -17,6 +17,7 @@ from mmvae_cli.process.nearest import did_you_mean, nearest
 from mmvae_cli.process.paths import expanded, given
 from mmvae_cli.recipe import earlier
 from mmvae_cli.recipe.choices import CHOICES
+from mmvae_cli.recipe.methods import METHODS
 from mmvae_cli.recipe.schema import ModalitySpec, Recipe
 from mmvae_cli.recipe.section import choice, flatten
 from mmvae_cli.recipe.wording import explain, setting, telling
@@ -43,6 +44,8 @@ def find(name: str) -> Path:
         return known[name]
     if key := setting(name.partition("=")[0]):
         raise UsageProblem(f"{name[:200]!r} is a setting, not a recipe", f"mmvae train RECIPE {key}=VALUE")
+    if name in METHODS:
+        raise UsageProblem(f"{name!r} is a method, not a recipe", f"mmvae train RECIPE model.method={name}")
     hint = did_you_mean(_nearest_file(name) or nearest(Path(name).stem, known))
     if "/" in name or name.endswith(_ENDINGS) or os.path.isdir(name):
         what = "is a folder" if os.path.isdir(name) else "no such file"

@@ -36,7 +36,7 @@ def test_the_report_marks_what_is_at_chance_and_says_what_that_means():
     assert "a+b        0.100°  0.100°" in lines
     assert "coherence (accuracy): joint 0.900° (by chance 0.900, real data 0.850)" in lines
     assert "real data   0.900   0.930" in lines, "no coherence can be higher"
-    assert "° at chance: no better than a guess, which has 0.100" in lines
+    assert "° at chance: no better than a guess, which has 0.100 (of the joint coherence: its own chance)" in lines
     good = command.report(made(latent=0.5, conditional=0.4, joint_chance=0.01))
     assert "at chance" not in good
     assert "joint 0.900 (by chance 0.010, real data 0.850)" in good

@@ -108,7 +108,10 @@ def build_judge(info: ModalityInfo, labels: int) -> nn.Module:
         return judges.TextJudge(len(info.alphabet or ""), labels)
     if info.kind == "vector":
         return judges.VectorJudge(info.shape[0], labels)
-    raise UsageProblem(f"there is no classifier for {info.kind} of shape {list(info.shape)}")
+    raise UsageProblem(
+        f"there is no classifier for {info.kind} of shape {list(info.shape)}",
+        "measure what needs none: --metrics latent,likelihood",
+    )
 
 
 def build_classifier(info: ModalityInfo, labels: int, width: int | None = None) -> nn.Module:
