@@ -66,6 +66,13 @@ def test_too_few_complete_rows_are_one_line(tmp_path):
         prepare.steps_per_epoch(recipe, store)
 
 
+def test_where_nothing_is_left_no_batch_size_helps(tmp_path):
+    recipe = tiny(3, training__missing={"rate": 0.999, "rows": "drop"})
+    with pytest.raises(UsageProblem, match="more than the 0 training items") as found:
+        prepare.steps_per_epoch(recipe, Store(image_store(tmp_path / "tiny")))
+    assert found.value.hint == "take less away: a lower training.missing.rate, or training.missing.rows=keep"
+
+
 def test_a_batch_holds_what_is_there_in_the_order_of_patterns(tmp_path):
     store = Store(image_store(tmp_path / "tiny"))
     table = np.array([[1, 1, 0], [0, 1, 0], [1, 1, 0], [0, 1, 0], *[[1, 1, 1]] * 36], bool)

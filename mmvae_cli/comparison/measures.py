@@ -124,8 +124,9 @@ def _numbers(evaluation: EvaluationResult) -> dict[Key, float | None]:
         free, pairs = quality.unconditional["frechet"], quality.conditional["frechet"]
         numbers |= {Key("frechet", "", target): value for target, value in free.items()} | _pairs("frechet", pairs)
         every = [value for row in pairs.values() for value in row.values()]
-        numbers[Key("frechet_unconditional")] = _mean([value for value in free.values() if value is not None])
-        numbers[Key("frechet_conditional")] = _mean([value for value in every if value is not None])
+        comparable = [value for target, value in free.items() if target in quality.feature_size]
+        numbers[Key("frechet_unconditional")] = _mean(comparable)
+        numbers[Key("frechet_conditional")] = _mean(every)
     return numbers
 
 
@@ -193,7 +194,7 @@ def _guess(key: Key, evaluation: EvaluationResult) -> tuple[float | None, float]
     if key.label:
         rate = evaluation.base_rates.get(key.label)
         return rate, evaluation.dataset.count * (rate or 0.0)
-    return evaluation.chance, evaluation.trials
+    return evaluation.chance, evaluation.trials_of(key.subset)
 
 
 def stat(values: list[float]) -> Stat:

@@ -40,8 +40,9 @@ def _names() -> list[str]:
 
 class Alignment(NamedTuple):
     """``foscttm``: fraction of samples closer than the true match (0: perfect, 0.5: chance). ``recall``: share of the
-    items whose match is among the k nearest, for each k of RECALL_AT (chance: k / N). ``recall_of_class``: share of the
-    items whose nearest one is of their class, None without classes. All are means over both directions."""
+    items whose match is among the k nearest, for each k of RECALL_AT (chance: k / N). Of several items at the same
+    distance any order is as likely, so that encodings that are all equal are at chance. ``recall_of_class``: share of
+    the items whose nearest one is of their class, None without classes. All are means over both directions."""
 
     foscttm: float
     recall: tuple[float, ...]
@@ -55,7 +56,7 @@ class Alignment(NamedTuple):
 
 def alignment(one: Tensor, other: Tensor, classes: Tensor | None = None) -> Alignment:
     """Of encodings (N, D) of N items in two modalities, N at least 2; ``classes`` (N,)."""
-    distance = torch.cdist(one.double(), other.double())
+    distance = torch.cdist(one.double(), other.double(), compute_mode="donot_use_mm_for_euclid_dist")  # ties stay ties
     ways = [_one_way(part, classes) for part in (distance, distance.t())]
     recall = tuple((a + b) / 2 for a, b in zip(ways[0].recall, ways[1].recall, strict=True))
     of_class = None if classes is None else sum(way.recall_of_class or 0.0 for way in ways) / 2
@@ -63,7 +64,10 @@ def alignment(one: Tensor, other: Tensor, classes: Tensor | None = None) -> Alig
 
 
 def _one_way(distance: Tensor, classes: Tensor | None) -> Alignment:
-    closer = (distance < distance.diag()[:, None]).sum(1).double()  # how many are nearer than the true match, (N,)
-    recall = tuple(float((closer < k).double().mean()) for k in RECALL_AT)
+    match = distance.diag()[:, None]
+    closer = (distance < match).sum(1).double()  # how many are nearer than the true match, (N,)
+    as_close = (distance == match).sum(1).double()  # the match among them
+    recall = tuple(float(((k - closer) / as_close).clamp(0, 1).mean()) for k in RECALL_AT)
+    closer += (as_close - 1) / 2
     of_class = None if classes is None else float((classes[distance.argmin(1)] == classes).double().mean())
     return Alignment(float(closer.mean()) / (len(distance) - 1), recall, of_class)

@@ -38,7 +38,7 @@ def clustering(
 def by_majority(given: np.ndarray, given_labels: np.ndarray, found: np.ndarray, labels: np.ndarray) -> float:
     """Share of test items whose cluster is named by their class; clusters are named by the training items ``given``."""
     names = np.array([np.bincount(own).argmax() if len(own := given_labels[given == c]) else -1
-                      for c in range(given.max() + 1)])  # fmt: skip
+                      for c in range(max(given.max(), found.max()) + 1)])  # fmt: skip
     return float((names[found] == labels).mean())
 
 

@@ -187,12 +187,12 @@ def report(found: EvaluationResult) -> str:
         parts.append(console.table("incomplete data: what the scores of a source rest on",
                                    ["source", f"{about.split} items", "labelled samples"], rows))  # fmt: skip
     if found.latent:
-        rows = [[subset, guessing.score(found, value)] for subset, value in found.latent.values.items()]
+        rows = [[subset, guessing.score(found, value, subset)] for subset, value in found.latent.values.items()]
         parts.append(console.table(f"latent representation ({found.latent.metric})", ["subset", "score"], rows))
         parts += representation.tables(found)
     if found.coherence:
         sources = {**found.coherence.conditional, "real data": found.coherence.classifiers}
-        rows = [[s, *(guessing.score(found, targets.get(n)) for n in names)] for s, targets in sources.items()]
+        rows = [[s, *(guessing.score(found, targets.get(n), s) for n in names)] for s, targets in sources.items()]
         title = f"coherence ({found.coherence.metric}): joint {guessing.joint(found)}"
         parts.append(console.table(title, ["source", *names], rows))
     if remarks := guessing.remarks(found, parts[1:]):

@@ -3,9 +3,9 @@
 from mmvae_cli.run.result import CHANCE, EvaluationResult, at_chance
 
 
-def score(found: EvaluationResult, value: float | None) -> str:
-    """A latent or conditional score with three decimals; marked where a guess is as good."""
-    return _marked(value, found.chance, found.trials)
+def score(found: EvaluationResult, value: float | None, source: str) -> str:
+    """A latent or conditional score given ``source`` with three decimals; marked where a guess is as good."""
+    return _marked(value, found.chance, found.trials_of(source))
 
 
 def joint(found: EvaluationResult) -> str:

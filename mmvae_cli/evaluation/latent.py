@@ -49,6 +49,8 @@ def measure(setting: Setting, test: Experts) -> dict[str, Any]:
     found = from_all(setting, own)
     names = [setting.name_of(subset) for subset in setting.subsets]
     values, samples = {name: one.value for name, one in zip(names, found, strict=True)}, rows_having(setting, pool)
+    if test.present is not None and not samples:  # the training items are complete, those that are evaluated are not
+        samples = dict.fromkeys(names, len(pool.items))
     more = {"samples": samples, "private": _private(setting, pool, tested), **_clusters(setting, test)}
     if setting.labels.kind == "class":
         constant = {name: one.constant for name, one in zip(names, found, strict=True) if one.constant}

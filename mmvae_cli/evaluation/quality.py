@@ -26,6 +26,7 @@ from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Value
 
 ITEMS, NEAR_ITEMS = 10_000, 5_000
 """How many evaluated items are looked at, at most; and how many points have their neighbours looked for."""
+NO_REFERENCE = NotMeasured("no training item has all modalities")
 Source = int | None
 """The position of a subset, or z of no item."""
 
@@ -41,7 +42,8 @@ def measure(
     pairs = {(m, s) for m in usable for s, subset in enumerate(subsets) if rule.wanted(m, subset, len(names))}
     real, split = _reference(setting, data, some, usable)
     generated = _generated(setting, some, usable, pairs, rounded=rule.rounded)
-    found: dict[str, Any] = {name: {} if m in usable else features[name] for m, name in enumerate(names)}
+    found: dict[str, Any] = {name: {} if m in real else features[name] if m not in usable else NO_REFERENCE
+                             for m, name in enumerate(names)}  # fmt: skip
     _warn_of_few(setting, real, some)
     with console.progress("quality", len(generated), "sets of samples") as shown:
         for m, truth in real.items():
@@ -128,7 +130,7 @@ def _reference(
         data, split = Data(setting, "train", "reference items"), "train"
         items = data.split.having(all_of_them=True)
     own: dict[int, dict[int, Tensor]] = {}
-    for number, part in setting.world.share(list(enumerate(items.split(BLOCK)))):
+    for number, part in setting.world.share(list(enumerate(items.split(BLOCK) if len(items) else ()))):
         signals.leave_if_requested("no evaluation was written")
         batch = data.batch(part)
         own[number] = {m: of(judged(batch[setting.model.names[m]], setting, setting.model.names[m]))

@@ -24,9 +24,12 @@ def of(found: Quality, names: list[str]) -> list[str]:
     near = [[measure, *(_number(free[measure].get(name), 3) for name in names)] for measure in _NEAR]
     likeness = [[source, name, *(f"{score} {_number(value, 4)}" for score, value in scores.items())]
                 for source, own in found.reconstruction.items() for name, scores in own.items()]  # fmt: skip
-    return [
+    distances = [
         console.table(title(found), ["source", *names], rows),
         console.table(f"samples of the {found.sampler} among real ones", ["measure", *names], near),
+    ]
+    return [
+        *(distances if found.feature_size else ()),
         console.table("reconstruction", ["source", "modality", *[""] * (max(map(len, likeness)) - 2)],
                       [row + [""] * (max(map(len, likeness)) - len(row)) for row in likeness]),
     ]  # fmt: skip

@@ -12,7 +12,7 @@ def tables(found: EvaluationResult) -> list[str]:
     latent, parts = found.latent, []
     if latent and latent.private:
         chance = "" if found.chance is None else f"; should be at chance, {found.chance:.3f}"
-        rows = [[name, guessing.score(found, value)] for name, value in latent.private.items()]
+        rows = [[name, guessing.score(found, value, name)] for name, value in latent.private.items()]
         parts.append(console.table(f"private latents ({latent.metric}{chance})", ["modality", "score"], rows))
     if latent and latent.clusters:
         parts.append(_table(f"k-means of the latent space, {latent.clusters} clusters", "subset", latent.clustering))

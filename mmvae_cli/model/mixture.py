@@ -43,7 +43,9 @@ def fit(latents: Tensor, components: int, seed: int) -> Mixture:
 
     count, size = latents.shape
     if count < 2 or not latents.isfinite().all():
-        raise ValueError("needs two training items" if count < 2 else "encoded items are not finite")
+        raise ValueError(
+            "needs two training items that have all of it" if count < 2 else "encoded items are not finite"
+        )
     components = min(components, count)
     kind = "full" if count >= components * (size + 1) else "tied"
     with warnings.catch_warnings():

@@ -22,9 +22,10 @@ def steps_per_epoch(recipe: Recipe, store: Store) -> int:
     count, batch = trained_items(recipe, store), recipe.training.batch_size
     if batch > count:
         left = " that training.missing leaves" if recipe.training.missing else ""
+        fewer = "take less away: a lower training.missing.rate, or training.missing.rows=keep"
         raise UsageProblem(
             f"training.batch_size {batch} is more than the {count:,} training items of {store.folder}{left}",
-            f"use training.batch_size={count} or fewer",
+            f"use training.batch_size={count} or fewer" if count else fewer,
         )
     return count // batch
 

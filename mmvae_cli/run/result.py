@@ -197,7 +197,12 @@ class EvaluationResult(_Part):
     def trials(self) -> float:
         """The number of answers that a score rests on: the items for an accuracy, the items that have an attribute for
         a mean average precision, which takes a precision at each of those."""
-        return self.dataset.count * (self.chance or 0.0 if self.base_rates else 1.0)
+        return self.trials_of("")
+
+    def trials_of(self, source: str) -> float:
+        """The same of a score given ``source``, which of incomplete data only some of the items have."""
+        count = self.dataset.rows.get(source, self.dataset.count)
+        return count * (self.chance or 0.0 if self.base_rates else 1.0)
 
     def constants(self) -> list[str]:
         """A sentence for each kind of answer that is the same whatever is asked."""
@@ -208,7 +213,7 @@ class EvaluationResult(_Part):
         return [f"{what} ({names})" for what, found in (
             ("the latent classifier gives every item the same class", latent),
             ("what is generated is always judged to be of the same class", pairs),
-            ("samples from the prior are always judged to be of the same class", joint),
+            (f"samples from the {self.sampler} are always judged to be of the same class", joint),
         ) if (names := first([f"{name}: {label}" for name, label in found.items()]))]  # fmt: skip
 
 

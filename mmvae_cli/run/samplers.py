@@ -88,7 +88,7 @@ def _encoded(opened: Trained, spec: EvaluationSpec) -> dict[str, Tensor]:
     generator, everyone = torch.Generator().manual_seed(seed), tuple(range(len(model.names)))
     parts: dict[str, list[Tensor]] = {}
     able = split.having(all_of_them=True)
-    for items in able[torch.randperm(len(able), generator=generator)][:ITEMS].split(_BLOCK):
+    for items in able[torch.randperm(len(able), generator=generator)][:ITEMS].split(_BLOCK) if len(able) else ():
         signals.leave_if_requested("no mixture was written")
         encoded = model.encode(split.batch(items))
         own = {name: at(encoded.private, m) for m, name in enumerate(model.names)} if encoded.private else {}

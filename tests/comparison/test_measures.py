@@ -11,7 +11,7 @@ from mmvae_cli.comparison.groups import Group, Member, different_classifiers
 from mmvae_cli.comparison.measures import Key, Stat, ceiling, of_group, of_run, stat, subsets
 from mmvae_cli.run.result import JUDGES, EvaluationResult
 
-from made_runs import VIEWS, collection, evaluation, make_run, recipe
+from made_runs import VIEWS, collection, evaluation, make_run, quality, recipe
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=20))
@@ -51,6 +51,20 @@ def test_an_unmeasured_value_is_absent_and_takes_its_mean_along() -> None:
     assert Key("latent", "m0+m1") not in numbers
     assert Key("latent_by_size", "2") not in numbers
     assert Key("latent_by_size", "3") in numbers
+
+
+def test_a_distance_that_is_no_number_takes_its_mean_along_and_a_modality_without_features_does_not() -> None:
+    content = evaluation(recipe("polymnist", VIEWS), "polymnist") | {"quality": quality(VIEWS)}
+    numbers = of_run(EvaluationResult.model_validate(content))
+    assert (numbers[Key("frechet_conditional")], numbers[Key("frechet_unconditional")]) == (2, 3)
+    del content["quality"]["feature_size"]["m1"]
+    content["quality"]["unconditional"]["frechet"]["m1"] = None
+    assert of_run(EvaluationResult.model_validate(content))[Key("frechet_unconditional")] == 3
+    content["quality"]["unconditional"]["frechet"]["m0"] = None
+    content["quality"]["conditional"]["frechet"]["m2"]["m0"] = None
+    numbers = of_run(EvaluationResult.model_validate(content))
+    assert Key("frechet_unconditional") not in numbers
+    assert Key("frechet_conditional") not in numbers, "a mean over fewer pairs could not be compared"
 
 
 def test_n_counts_the_runs_that_have_the_value(tmp_path: Path) -> None:

@@ -30,6 +30,13 @@ def test_a_score_is_at_chance_within_two_standard_errors_of_a_guess(value, chanc
     assert at_chance(value, chance, trials) == expected
 
 
+def test_of_incomplete_data_a_score_rests_on_the_items_that_have_the_source():
+    found = made(latent=0.3)
+    assert guessing.score(found, 0.3, "a") == "0.300"
+    found.dataset.rows = {"a": 4, "b": 1000}
+    assert [guessing.score(found, 0.3, source) for source in "ab"] == ["0.300°", "0.300"]
+
+
 def test_the_report_marks_what_is_at_chance_and_says_what_that_means():
     lines = command.report(made(latent=0.5)).splitlines()
     assert "a+b     0.500" in lines
@@ -53,6 +60,8 @@ def test_answers_that_are_always_the_same_are_named():
         " and 1 more)",
         "samples from the prior are always judged to be of the same class (a: 1)",
     ]
+    found.settings["sampler"] = "gmm of 10"
+    assert found.constants()[-1] == "samples from the gmm are always judged to be of the same class (a: 1)"
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from mmvae_cli.compute import runtime
 from mmvae_cli.evaluation import classifier_training, command, encoding, latent
 from mmvae_cli.evaluation.encoding import Data, Setting
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
 from mmvae_cli.run.result import METRICS
 from mmvae_cli.store import Store
 from mmvae_cli.store import folder as store
@@ -99,6 +99,7 @@ def test_what_nobody_has_is_not_measured(tmp_path):
     recipe = tiny(3, shape=SHAPE, dataset__name=str(data), training__epochs=1)
     train(recipe, Request(tmp_path / "run", data, "cpu"))
     found = evaluated(tmp_path)
+    assert found.latent.samples["m1+m2"] == 40, "labelled training items, which are complete"
     assert found.reasons["likelihood"] == "no item has all modalities"
     assert found.reasons["latent.values.m1+m2"] == found.reasons["coherence.conditional.m1+m2.m0"]
     assert found.latent.values["m0+m1"] is not None
@@ -121,3 +122,20 @@ def test_what_cannot_be_measured_on_incomplete_data_is_refused(world, tmp_path):
     with pytest.raises(DataProblem, match="no item of train has m2, so nothing can learn to judge it"):
         evaluated(tmp_path)
     assert evaluated(tmp_path, metrics=["latent"]).latent.values["m0"] is not None
+
+
+def test_without_a_complete_training_item_there_is_no_mixture_and_nothing_to_compare_with(tmp_path):
+    data = image_store(tmp_path / "data", shape=SHAPE, counts=(160, 80))
+    half = np.arange(160) < 80
+    take(data, "train", "m1", half)
+    take(data, "train", "m2", ~half)
+    store.finish(data, Store(data, verify=False).info, replace=True)
+    recipe = tiny(3, shape=SHAPE, dataset__name=str(data), training__epochs=1)
+    train(recipe, Request(tmp_path / "run", data, "cpu"))
+    with pytest.raises(Failure, match="no mixture can be fitted to z: needs two training items that have all of it"):
+        evaluated(tmp_path, metrics=["quality"], sampler="gmm")
+    found = evaluated(tmp_path, metrics=["quality"], pairs="mvtcae")
+    assert found.reasons["quality.unconditional.frechet.m0"] == "no training item has all modalities"
+    text = command.report(found)
+    assert "reconstruction" in text
+    assert "FD (" not in text

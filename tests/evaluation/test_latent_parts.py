@@ -26,6 +26,19 @@ def test_alignment_is_perfect_for_equal_encodings_and_chance_for_independent_one
     assert far.recall_of_class == pytest.approx(0.25, abs=0.08)
 
 
+def test_encodings_that_know_nothing_of_the_item_are_at_chance():
+    flat = alignment(torch.full((40, 3), 0.3), torch.full((40, 3), -0.1))
+    assert flat.foscttm == pytest.approx(0.5)
+    assert flat.recall == pytest.approx((1 / 40, 10 / 40))
+    pairs = alignment(*[torch.tensor([[0.0], [0.0], [5.0]])] * 2)
+    assert pairs.foscttm == pytest.approx((0.25 + 0.25 + 0) / 3)
+    assert pairs.recall == pytest.approx(((0.5 + 0.5 + 1) / 3, 1))
+
+
+def test_a_cluster_without_training_items_has_no_name():
+    assert by_majority(np.array([0, 0]), np.array([1, 1]), np.array([0, 2]), np.array([1, 1])) == 0.5
+
+
 def test_accuracy_of_clusters_by_majority_and_one_to_one():
     given, names = np.array([0, 0, 0, 1, 1, 2]), np.array([5, 5, 1, 5, 5, 1])
     found, labels = np.array([0, 0, 1, 1, 2]), np.array([5, 5, 5, 1, 1])
