@@ -26,6 +26,9 @@ from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Value
 
 ITEMS, NEAR_ITEMS = 10_000, 5_000
 """How many evaluated items are looked at, at most; and how many points have their neighbours looked for."""
+REPEATED = NotMeasured("most real samples are there many times over, so that their balls are points")
+_EQUAL = 1e-5
+"""Features that differ by less, as a share of their length, are of equal samples."""
 NO_REFERENCE = NotMeasured("no training item has all modalities")
 Source = int | None
 """The position of a subset, or z of no item."""
@@ -70,14 +73,16 @@ class _Real:
         self.moments: Moments | None = moments(truth) if len(truth) > 1 and truth.isfinite().all() else None
         self.near = truth[:NEAR_ITEMS]
         self.around: Neighbours | None = neighbours(self.near) if len(self.near) > NEAREST_OF_DENSITY else None
+        length = self.near.double().norm(dim=1).mean()
+        self.repeated = self.around is not None and bool(self.around.of_precision.median() <= _EQUAL * length)
 
     def compared(self, points: Tensor) -> dict[str, Value]:
         """Every measure of generated points (n, F) by its name."""
         if not points.isfinite().all():
             return dict.fromkeys(_MEASURES, NOT_FINITE)
         few = NotMeasured(f"needs more than {NEAREST_OF_DENSITY} items")
-        near: dict[str, Value] = dict.fromkeys(_MEASURES[1:], few)
-        if self.around is not None and len(points) > NEAREST_OF_DENSITY:
+        near: dict[str, Value] = dict.fromkeys(_MEASURES[1:], REPEATED if self.repeated else few)
+        if self.around is not None and len(points) > NEAREST_OF_DENSITY and not self.repeated:
             near = dict(fidelity(points[:NEAR_ITEMS], self.near, self.around)._asdict())
         known = self.moments is not None and len(points) > 1
         value: Value = frechet(moments(points), self.moments) if known else NotMeasured("needs two items")  # type: ignore[arg-type]

@@ -24,7 +24,8 @@ from mmvae_cli.store import batches
 ITEMS = 20_000
 """Training items that a mixture is fitted to at most."""
 _BLOCK = 1024
-SHARED = "z"
+SHARED, PRIVATE = "z", "private "
+"""Names of the mixtures: that of z, and the beginning of those of the modalities, one of which may be called z."""
 
 
 class Latents(NamedTuple):
@@ -42,7 +43,7 @@ class Latents(NamedTuple):
     def private(self, name: str, count: int, seed: int) -> Tensor | None:
         """The private latents (1, count, P) of a modality; None where the model has none."""
         size = self.model.private_dim
-        return self._drawn(name, self.model.private_prior, count, size, seed) if size else None
+        return self._drawn(PRIVATE + name, self.model.private_prior, count, size, seed) if size else None
 
     def _drawn(self, name: str, prior: Prior, count: int, size: int, seed: int) -> Tensor:
         if name in self.mixtures:
@@ -91,7 +92,7 @@ def _encoded(opened: Trained, spec: EvaluationSpec) -> dict[str, Tensor]:
     for items in able[torch.randperm(len(able), generator=generator)][:ITEMS].split(_BLOCK) if len(able) else ():
         signals.leave_if_requested("no mixture was written")
         encoded = model.encode(split.batch(items))
-        own = {name: at(encoded.private, m) for m, name in enumerate(model.names)} if encoded.private else {}
+        own = {PRIVATE + name: at(encoded.private, m) for m, name in enumerate(model.names)} if encoded.private else {}
         for name, q in ({SHARED: at(model.posteriors(encoded.shared, [everyone]), 0)} | own).items():
             noise = model.prior.noise(*q.mean.shape, device="cpu", generator=generator).to(q.mean.device)
             parts.setdefault(name, []).append(q.sample(noise).cpu())
@@ -103,10 +104,11 @@ def _encoded(opened: Trained, spec: EvaluationSpec) -> dict[str, Tensor]:
 
 def _origin(opened: Trained, spec: EvaluationSpec) -> dict[str, str]:
     """What a kept mixture was fitted to; another one is never taken for it."""
+    weights = {name: value.detach().cpu().contiguous() for name, value in opened.model.state_dict().items()}
     return {
         "checkpoint": opened.checkpoint.path.name, "step": str(opened.checkpoint.position.step),
         "data": opened.store.fingerprint, "components": str(spec.gmm_components), "items": str(ITEMS),
-        "seed": str(spec.seed),
+        "seed": str(spec.seed), "weights": sealed.digest(weights, ""),
     }  # fmt: skip
 
 

@@ -139,6 +139,14 @@ def test_training_items_are_the_real_ones_where_the_rule_says_so(setting):
     assert (found.reference_split, found.reference_count) == ("train", 40)
 
 
+def test_real_samples_that_are_there_many_times_over_have_no_neighbours(setting):
+    words = Features(lambda x: (4 * x.mean((1, 2, 3))).round()[:, None] + 1, "", 1000)
+    found, reasons, _ = measured(setting, words)
+    assert found.unconditional["frechet"]["m0"] is not None
+    assert found.unconditional["recall"]["m0"] is None
+    assert reasons["quality.unconditional.recall.m0"] == quality.REPEATED.why
+
+
 def test_few_items_are_warned_of_and_two_are_needed(setting, capsys):
     data = Data(setting, "test", "evaluated items")
     one = data.encode(data.order[:1])

@@ -18,7 +18,9 @@ def prior_of(sampler):
 @pytest.mark.parametrize("name", ["mmvae", "mopoe", "private"])
 def test_a_mixture_takes_the_place_of_the_prior(sampler, runs, name):
     (usual, _), drawn = prior_of(sampler(name)), sampler(name, drawn_from="gmm")
-    assert set(drawn.latents.mixtures) == ({"z", "m0", "m1", "text"} if name == "private" else {"z"})
+    assert set(drawn.latents.mixtures) == (
+        {"z", "private m0", "private m1", "private text"} if name == "private" else {"z"}
+    )
     found, remark = prior_of(drawn)
     assert remark == "Latents come from the mixture fitted to encoded training items."
     assert found["z"].shape == usual["z"].shape
@@ -46,6 +48,16 @@ def test_the_kept_mixture_is_used_again_and_another_checkpoints_is_not(sampler, 
     sampler("mvae", drawn_from="gmm")
     assert len(fitted) == 2
     assert "gmm.safetensors is damaged and will be made again" in capsys.readouterr().err
+
+
+def test_a_mixture_of_other_weights_of_the_same_step_is_fitted_again(sampler):
+    opened = sampler("mopoe", drawn_from="gmm").trained
+    spec = sampler("mopoe").recipe.evaluation
+    before = samplers._origin(opened, spec)
+    assert before == samplers._origin(opened, spec)
+    with torch.no_grad():
+        next(opened.model.parameters()).add_(1)
+    assert before != samplers._origin(opened, spec)
 
 
 def test_what_cannot_be_fitted_is_a_plain_failure(sampler, monkeypatch):
