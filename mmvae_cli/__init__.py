@@ -27,7 +27,7 @@ def open_run(
 
     folder = shared.fetched(path) if shared.is_address(path) else Path(path)
     chosen, own = (None if path is None else Path(path) for path in (checkpoint, code))
-    return OpenedRun(folder, chosen, Path(data_dir), device, own)
+    return OpenedRun(folder, chosen, Path(data_dir), str(device), own)
 
 
 def train(
@@ -47,6 +47,11 @@ def train(
     from mmvae_cli.export import in_memory
 
     folder = in_memory.train(
-        recipe, arrays, list(overrides), None if run is None else Path(run), Path(data_dir), device
+        recipe,
+        arrays,
+        [overrides] if isinstance(overrides, str) else list(overrides),
+        None if run is None else Path(run),
+        Path(data_dir),
+        str(device),
     )
     return open_run(folder, data_dir=data_dir, device=device)

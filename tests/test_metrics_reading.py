@@ -37,7 +37,8 @@ def test_a_reader_beside_a_writer_sees_whole_records_in_order(tmp_path):
 def test_half_a_line_waits_and_a_damaged_one_is_passed_over(tmp_path):
     path = tmp_path / "metrics.jsonl"
     assert metrics.read(path) == ([], 0)
-    path.write_bytes(b'{"step": 1, "loss": 2}\nnoise\n[1]\n{"step": "x"}\n{"step": 2, "lo')
+    strange = b'noise\n[1]\n{"step": "x"}\n{"step": -1}\n{"step": 1e9}\n{"step": 99999999999999999999}\n'
+    path.write_bytes(b'{"step": 1, "loss": 2}\n' + strange + b'{"step": 2, "lo')
     part = metrics.read(path)
     assert part.records == [{"step": 1, "loss": 2}]
     with open(path, "ab") as file:
@@ -55,3 +56,4 @@ def test_a_file_that_a_resumed_run_wrote_anew_is_read_from_its_beginning(tmp_pat
 
 def test_numbers_are_what_can_be_drawn():
     assert metrics.numbers({"step": 3, "loss": 1, "note": "x", "odd": True, "none": None}) == {"loss": 1.0}
+    assert metrics.numbers({"step": 3, "loss": float("inf"), "seconds": 10**400}) == {}

@@ -81,6 +81,11 @@ def hold(folder: Path) -> Iterator[Lock]:
         lock.release()
 
 
+def touched(folder: Path) -> float | None:
+    """When the process that works in ``folder`` last said so; None where there is none."""
+    return _touched(folder / "lock")
+
+
 def _myself() -> dict[str, Any]:
     job, again = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT", "0")
     return {"host": socket.gethostname(), "place": processes.place(), "pid": os.getpid(),

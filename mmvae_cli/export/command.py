@@ -9,7 +9,7 @@ from mmvae_cli.disk.files import require_writable, write_atomic
 from mmvae_cli.export import table
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem
-from mmvae_cli.process.paths import make_folder
+from mmvae_cli.process.paths import is_odd, make_folder
 from mmvae_cli.run.layout import Run
 
 
@@ -126,6 +126,11 @@ def _tracked(runs: list[Path], wish: Wish) -> str:
         return source.run.folder / "tensorboard" if wish.out is None else wish.out / source.name
 
     for source in sources:
+        odd = [path for path in (place(source), source.run.folder) if is_odd(str(path))]
+        if odd and (odd[0] == place(source) or wish.to == "wandb"):
+            raise UsageProblem(
+                f"{wish.to} cannot take {odd[0]}, a name that is not UTF-8", "rename it; or another --out"
+            )
         make_folder(place(source))
     export(sources, lambda source: KNOWN[wish.to](source, place(source)), follow=wish.follow)
     return "\n".join(dict.fromkeys(str(place(source)) for source in sources))

@@ -20,7 +20,8 @@ from mmvae_cli.export.table import PROTOCOLS
 from mmvae_cli.model.vae import parameter_counts
 from mmvae_cli.process import console
 from mmvae_cli.process.console import duration
-from mmvae_cli.process.errors import Failure, UsageProblem
+from mmvae_cli.process.errors import Failure, UsageProblem, in_one_line
+from mmvae_cli.process.paths import shown
 from mmvae_cli.recipe import METHODS
 from mmvae_cli.run import checkpoint, result, shared, trained
 from mmvae_cli.run.layout import Run
@@ -38,7 +39,8 @@ def write(
 ) -> None:  # fmt: skip
     """Write the run ``folder`` as the folder ``out``, whole or not at all. Raises UsageProblem where ``out`` is there
     and ``force`` is not given, or is no shared run; DataProblem for a run without checkpoint or dataset."""
-    if out.exists() and any(out.iterdir()) and not (shared.is_shared(out) and (out / "recipe.yaml").is_file()):
+    ours = shared.is_shared(out) and (out / "recipe.yaml").is_file()
+    if out.is_file() or (out.exists() and any(out.iterdir()) and not ours):
         raise UsageProblem(f"{out} exists and is no shared run; it is left alone", "choose another --out")
     run = Run(folder)
     opened = trained.load(
@@ -59,7 +61,7 @@ def write(
         for found in evaluations:
             write_json(made.evaluation_path(found.protocol), found.model_dump(mode="json"))
         _copy(run, made)
-        write_atomic(temporary / "README.md", card(run, opened, evaluations, repository or str(out)).encode())
+        write_atomic(temporary / "README.md", card(run, opened, evaluations, shown(repository or str(out))).encode())
         shared.check(temporary)
 
 
@@ -97,8 +99,7 @@ def push(folder: Path, repository: str) -> str:
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message=f"mmvae {__version__}")
     except Exception as error:  # of the network or the hub: the library has many names for them
         raise Failure(
-            f"cannot upload to {repository} ({type(error).__name__}: {str(error).splitlines()[0][:160]}); {folder} is "
-            "written and whole",
+            f"cannot upload to {repository} ({in_one_line(error)}); {folder} is written and whole",
             f"where there is a network and you are logged in (hf auth login): hf upload {repository} {folder}",
         ) from error
     return f"{shared.PREFIX}{repository}"

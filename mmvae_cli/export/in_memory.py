@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.datasets.own import build, from_arrays
 from mmvae_cli.disk import plain_yaml
 from mmvae_cli.disk.files import own_mark
-from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.errors import Failure, UsageProblem
 from mmvae_cli.process.paths import make_folder
 from mmvae_cli.recipe import NETWORKS
 from mmvae_cli.recipe.kinds import COUNTS
 from mmvae_cli.recipe.section import choice
 from mmvae_cli.store import Store, StoreInfo, batches
-from mmvae_cli.store.arrays import fractions
+from mmvae_cli.store.arrays import as_array, fractions
 from mmvae_cli.training import command
 
 _BESIDE = ("labels", "split")
@@ -46,15 +45,29 @@ def train(
         _place(made, recipes.dataset_folder(wanted, data_dir))
         return Path(command.run(chosen, overrides, run=run, seed=None, data_dir=data_dir, device=device, resume="auto",
                                 dry_run=False, verify=False))  # fmt: skip
+    except Failure as failure:
+        raise type(failure)(_as_asked(str(failure), workplace), failure.hint) from failure
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _as_asked(message: str, workplace: Path) -> str:
+    """What is wrong, said of the caller's arrays and recipe, not of the files made of them."""
+    for name, words in (("arrays.npz", "the arrays"), ("made", "the arrays"), ("recipe.yaml", "the recipe")):
+        message = message.replace(str(workplace / name), words)
+    return message
 
 
 def _said(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The dataset's name and the modalities of a recipe that is not complete yet. Raises UsageProblem where it does not
     say them."""
     dataset, specs = content.get("dataset"), content.get("modalities")
-    if isinstance(dataset, Mapping) and dataset.get("name") and isinstance(specs, Mapping):
+    if (
+        isinstance(dataset, Mapping)
+        and dataset.get("name")
+        and isinstance(specs, Mapping)
+        and all(isinstance(spec, Mapping) for spec in specs.values())
+    ):
         return Path(str(dataset["name"])).name, {str(name): spec for name, spec in specs.items()}
     recipes.validate(content, "the recipe")
     raise UsageProblem("the recipe names no dataset and modalities")
@@ -97,6 +110,8 @@ def _place(made: Store, folder: Path) -> None:
 def _plain(specs: dict[str, Any], arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The recipe's modalities, labels and split as arrays that ``make-dataset arrays`` reads. Raises UsageProblem for a
     modality that is missing or unknown."""
+    if not isinstance(arrays, Mapping):
+        raise UsageProblem(f"{type(arrays).__name__} is no mapping of modalities to data", "as {'m0': images}")
     for name in arrays:
         if name not in specs and name not in _BESIDE:
             raise UsageProblem(f"arrays: {choice(str(name), [*specs, *_BESIDE])}")
@@ -106,7 +121,7 @@ def _plain(specs: dict[str, Any], arrays: Mapping[str, Any]) -> dict[str, np.nda
 
 
 def _array(name: str, given: Any, spec: Any) -> np.ndarray:
-    array = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    array = as_array(name, given)
     network = spec.get("network") if isinstance(spec, Mapping) else None
     if NETWORKS.get(str(network), ("", ()))[0] == "image":
         if array.ndim not in (3, 4):

@@ -1,6 +1,6 @@
 """A run as an object for notebooks and scripts: what ``evaluate`` and ``sample`` compute, on arrays of one's own."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -110,7 +110,7 @@ class OpenedRun:
         """
         batch = self._batch(data)
         names = self._given(given, batch)
-        with _drawn(seed):
+        with _drawn(_whole("seed", seed)):
             generator = torch.Generator().manual_seed(derive(seed, "encode", *names))
             shared = generation.dealt(self._trained.model, batch, names, generator)
             private = self._trained.model.encode({name: batch[name] for name in names}).private
@@ -158,7 +158,9 @@ class OpenedRun:
         """
         if data is not None and (z is not None or private is not None):
             raise UsageProblem("z and private stand for the data", "give one or the other")
-        if count is not None and (z is not None or count < 1):
+        if private is not None and z is None:
+            raise UsageProblem("private belongs to a z", "give z, too")
+        if count is not None and (z is not None or _whole("count", count) < 1):
             raise UsageProblem(f"count={count} has no meaning here", "a z is decoded once; else count is 1 or more")
         batch = None if data is None else self._batch(data)
         names = self._given(given, batch or ())
@@ -189,9 +191,7 @@ class OpenedRun:
         split, store = split or self.recipe.evaluation.split, self._trained.store
         present = store.present(split, self.modalities)
         able: np.ndarray = np.ones(store.count(split), bool) if present is None else np.all(present, 1)
-        wanted = np.flatnonzero(able) if items is None else np.asarray(items, np.int64)
-        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < store.count(split):
-            raise UsageProblem(f"items: positions of {split} are from 0 to {store.count(split) - 1}")
+        wanted = np.flatnonzero(able) if items is None else _positions(items, split, store.count(split))
         if len(lacking := wanted[~able[wanted]]):
             raise UsageProblem(f"items: item {lacking[0]} of {split} lacks a modality", "leave it out")
         found = {}
@@ -205,7 +205,9 @@ class OpenedRun:
     def _sampler(self, seed: int, *, kept: bool = False) -> Sampler:
         """``kept``: what is drawn from nothing comes from what the recipe says, its prior or a mixture."""
         spec = self.recipe.evaluation if kept else self.recipe.evaluation.model_copy(update={"sampler": "prior"})
-        return Sampler(self._trained, self.recipe, seed, samplers.of_run(self._run, self._trained, spec))
+        return Sampler(
+            self._trained, self.recipe, _whole("seed", seed), samplers.of_run(self._run, self._trained, spec)
+        )
 
     def _batch(self, data: Given) -> dict[str, Tensor]:
         if not isinstance(data, Mapping):
@@ -214,7 +216,8 @@ class OpenedRun:
         return {name: rows.to(self._trained.device) for name, rows in batch.items()}
 
     def _named(self, what: str, names: Names) -> tuple[str, ...]:
-        return plan.chosen(what, names if isinstance(names, str) else ",".join(names), list(self.modalities))
+        listed = [names] if isinstance(names, str) or not isinstance(names, Iterable) else names
+        return plan.chosen(what, ",".join(map(str, listed)), list(self.modalities))
 
     def _given(self, given: Names | None, there: Mapping[str, Tensor] | tuple[str, ...]) -> tuple[str, ...]:
         names = tuple(there) if given is None else self._named("given", given)
@@ -223,6 +226,8 @@ class OpenedRun:
         return names
 
     def _decode(self, sampler: Sampler, figure: Figure, z: Any, private: Given) -> dict[str, np.ndarray]:
+        if not isinstance(private, Mapping):
+            raise UsageProblem(f"private: {type(private).__name__} is no mapping of modalities to latents")
         shared, size = self._latent("z", z, self.recipe.model.latent_dim), self.recipe.model.private_dim
         for name in private:
             if not size or name not in figure.target:
@@ -237,8 +242,11 @@ class OpenedRun:
 
     def _latent(self, what: str, given: Any, size: int, count: int | None = None) -> Tensor:
         try:
-            found = torch.as_tensor(given, dtype=torch.float32).to(self._trained.device)
-        except (TypeError, ValueError) as error:
+            rows = torch.as_tensor(given if isinstance(given, Tensor) else np.asarray(given))
+            if rows.is_complex():
+                raise TypeError("complex ones")
+            found = rows.to(self._trained.device, torch.float32)
+        except (TypeError, ValueError, RuntimeError) as error:
             raise UsageProblem(f"{what}: no array of numbers ({error})") from error
         if found.dim() != 2 or found.shape[1] != size or len(found) != (count or len(found) or 1):
             raise UsageProblem(f"{what}: {tuple(found.shape)} is not ({count or 'N'}, {size})")
@@ -251,6 +259,23 @@ class OpenedRun:
         info = self._trained.store.info.modalities
         rows = {name: arrays.as_given(found[f"sample_{name}"], info[name]) for name in figure.target}
         return {name: part[0] for name, part in rows.items()} if alone else rows
+
+
+def _whole(what: str, value: Any) -> int:
+    """Raises UsageProblem for anything but a whole number of 63 bits."""
+    if not isinstance(value, int | np.integer) or not -(2**63) < int(value) < 2**63:
+        raise UsageProblem(f"{what}={value!r} is no whole number, or too large a one")
+    return int(value)
+
+
+def _positions(items: Any, split: str, count: int) -> np.ndarray:
+    """``items`` (N,) as int64. Raises UsageProblem for what are no positions of ``count`` items: a mask, fractions."""
+    found = arrays.as_array("items", items)
+    whole = found.ndim == 1 and (found.dtype.kind in "iu" or not found.size)
+    if not whole or not all(0 <= place < count for place in found.tolist()):
+        raise UsageProblem(f"items: positions of {split} are whole numbers from 0 to {count - 1}",
+                           "for a mask: numpy.flatnonzero(mask)")  # fmt: skip
+    return found.astype(np.int64)
 
 
 @contextmanager

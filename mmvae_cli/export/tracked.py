@@ -8,9 +8,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from mmvae_cli.disk import lock
 from mmvae_cli.disk.files import visible
 from mmvae_cli.export.table import PROTOCOLS, scores
 from mmvae_cli.process import console, signals
+from mmvae_cli.process.paths import shown
 from mmvae_cli.recipe import Recipe, flatten
 from mmvae_cli.run import metrics, result
 from mmvae_cli.run.layout import Run
@@ -18,6 +20,8 @@ from mmvae_cli.run.metrics import Record
 
 POLL = 1.0
 """Seconds between two looks at a run that is followed."""
+PATIENCE = lock.SILENCE
+"""Seconds without a touched lock or a new record, after which a run that calls itself running is no longer followed."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Source:
 
     @property
     def name(self) -> str:
-        return self.run.folder.resolve().name
+        return str(shown(self.run.folder.resolve().name))
 
     @property
     def identity(self) -> str:
@@ -66,15 +70,36 @@ class Tracker(Protocol):
         """Take scores and figures, and close."""
 
 
+@dataclass
+class Signs:
+    """What was last seen of whoever trains a run, and when."""
+
+    last: tuple[Any, ...] = ()
+    at: float = 0.0
+
+    def ended(self, source: Source, place: int, state: Any) -> bool:
+        """Whether nothing has changed for ``PATIENCE`` seconds: the run was killed, or never began. It is said then."""
+        found = (lock.touched(source.run.folder), place, state)
+        if found != self.last:
+            self.last, self.at = found, time.monotonic()
+        if time.monotonic() - self.at < PATIENCE:
+            return False
+        console.warn(f"{source.name}: no sign of a process that trains it for {PATIENCE:.0f} s; followed no longer")
+        return True
+
+
 def export(sources: list[Source], opened: Callable[[Source], Tracker], *, follow: bool) -> None:
-    """Bring every run's records to its tracker; with ``follow`` until none of the runs is running any more."""
+    """Bring every run's records to its tracker; with ``follow`` until none of the runs is running any more,
+    or gives a sign of life."""
     trackers, places = {source: opened(source) for source in sources}, dict.fromkeys(sources, 0)
+    signs = {source: Signs() for source in sources}
     try:
         while trackers:
             for source in list(trackers):
                 state = source.run.status().get("state")  # before its last records are read
                 places[source] = add_records(source, trackers[source], places[source])
-                if not follow or state not in (None, "running"):
+                waiting = follow and state in (None, "running")
+                if not waiting or signs[source].ended(source, places[source], state):
                     trackers.pop(source).finish(source)
             if trackers:
                 signals.leave_if_requested("what was exported until now is kept; the same command goes on")

@@ -9,9 +9,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from mmvae_cli.disk.files import reading
 from mmvae_cli.export.tracked import Source
-from mmvae_cli.process.errors import UsageProblem
-from mmvae_cli.process.paths import is_odd
+from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.run.metrics import Record, numbers
 
 _OURS = ".mmvae"
@@ -35,8 +35,6 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise missing("tensorboard", error) from error
-        if is_odd(str(out)):
-            raise UsageProblem(f"tensorboard cannot write below {out}, a name that is not UTF-8", "give another --out")
         for earlier in out.glob(f"events.out.tfevents.*{_OURS}"):
             earlier.unlink()
         self.last = 0
@@ -46,7 +44,7 @@ class TensorBoard:
     def add(self, records: list[Record]) -> None:
         for record in records:
             for name, value in numbers(record).items():
-                self._writer.add_scalar(name.replace(".", "/"), value, record["step"], float(record.get("seconds", 0)))
+                self._writer.add_scalar(name.replace(".", "/"), value, record["step"], _seconds(record))
         self._writer.flush()
 
     def finish(self, source: Source) -> None:
@@ -57,12 +55,21 @@ class TensorBoard:
         self._writer.close()
 
 
+def _seconds(record: Record) -> float:
+    return numbers(record).get("seconds", 0.0)
+
+
 def _pixels(path: Path) -> Any:
     import numpy as np
     from PIL import Image
 
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"))
+    try:
+        with reading(path), Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:  # Pillow's words for a damaged file
+        raise DataProblem(
+            f"{path} is no picture, or a damaged one", "remove it, or draw it again: mmvae sample"
+        ) from error
 
 
 # W&B -----------------------------------------------------------------------------------------------------------------
@@ -96,7 +103,7 @@ class WandB:
     def finish(self, source: Source) -> None:
         self._run.summary.update(source.scores())
         if figures := source.figures():
-            pictures = {f"figures/{path.stem}": self._wandb.Image(str(path)) for path in figures}
+            pictures = {f"figures/{path.stem}": self._wandb.Image(_pixels(path)) for path in figures}
             self._run.log(pictures, step=self.last + 1)
         self._run.finish()
 
@@ -132,7 +139,7 @@ class MLflow:
             self._client.log_batch(self._id, params=params)
 
     def add(self, records: list[Record]) -> None:
-        found = [self._metric(_plain(name), value, int(1000 * float(record.get("seconds", 0))), record["step"])
+        found = [self._metric(_plain(name), value, int(1000 * _seconds(record)), record["step"])
                  for record in records for name, value in numbers(record).items()]  # fmt: skip
         for start in range(0, len(found), _AT_ONCE):
             self._client.log_batch(self._id, metrics=found[start : start + _AT_ONCE])

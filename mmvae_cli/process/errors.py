@@ -64,6 +64,12 @@ class Abandoned(Stopped):
     so."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """An error of other people's code: its type and the first line of what it says."""
+    first = next(iter(str(error).strip().splitlines()), "")
+    return f"{type(error).__name__}: {first[:300]}" if first else type(error).__name__
+
+
 _OF_THE_MACHINE = (
     ("OutOfMemoryError", "the GPU has too little memory",
      "lower training.batch_size or evaluation.importance_samples, or keep the data out of it: training.data_on=host"),

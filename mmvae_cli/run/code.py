@@ -15,7 +15,7 @@ from types import ModuleType
 from mmvae_cli.disk.files import reading
 from mmvae_cli.model import networks
 from mmvae_cli.process import console
-from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.errors import DataProblem, UsageProblem, in_one_line
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run.layout import Run
 
@@ -74,16 +74,16 @@ def _run(code: Code) -> None:
     module = ModuleType("own")
     try:
         exec(compile(code.content, str(code.path), "exec"), vars(module))
-    except Exception as error:  # whatever a user's code raises
+    except (Exception, SystemExit) as error:  # whatever a user's code raises, or leaves by
         where = f"{code.path}{_line(error, code.path)}"
-        raise UsageProblem(f"{where}: {type(error).__name__}: {error}", "mend the code") from error
+        raise UsageProblem(f"{where}: {in_one_line(error)}", "mend the code") from error
     networks.OWN.clear()
     networks.OWN.update({name: found for name, found in vars(module).items()
                          if isfunction(found) and found.__module__ == "own" and name[0] != "_"})  # fmt: skip
     console.say(f"networks of your own: {code.path} was run (SHA-256 {code.sha256[:16]})")
 
 
-def _line(error: Exception, path: Path) -> str:
+def _line(error: BaseException, path: Path) -> str:
     if isinstance(error, SyntaxError) and error.filename == str(path):
         return f" line {error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]

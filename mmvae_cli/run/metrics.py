@@ -1,6 +1,7 @@
 """metrics.jsonl read while it may be written. No torch."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +38,11 @@ def _record(line: bytes) -> Record | None:
         found = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and type(found.get("step")) is int else None
+    return found if isinstance(found, dict) and _is_step(found.get("step")) else None
+
+
+def _is_step(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**53
 
 
 def _refuse(text: str) -> None:
@@ -45,9 +50,12 @@ def _refuse(text: str) -> None:
 
 
 def numbers(record: Record) -> dict[str, float]:
-    """What can be drawn of a record: every number but the step itself."""
+    """What can be drawn of a record: every number but the step itself, and what no float can hold."""
     return {
         name: float(value)
         for name, value in record.items()
-        if name != "step" and isinstance(value, int | float) and not isinstance(value, bool)
+        if name != "step"
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and abs(value) <= sys.float_info.max
     }

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mmvae_cli.disk.files import own_mark
 from mmvae_cli.process import console
-from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
+from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem, in_one_line
 
 PREFIX = "hf://"
 _ADDRESS = re.compile(r"hf:/{1,2}(?P<user>[\w.-]+)/(?P<name>[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
@@ -29,9 +29,10 @@ def is_shared(folder: Path) -> bool:
 
 def check(folder: Path) -> None:
     """Raise DataProblem for a shared run that holds anything but plain data: code, pickles, links out of it."""
-    paths = [Path(place) / name for place, _, names in os.walk(folder) for name in names]
+    found = list(os.walk(folder))
+    paths = [Path(place) / name for place, _, names in found for name in names]
     refuse_strange([path.relative_to(folder).as_posix() for path in paths], str(folder))
-    for path in paths:
+    for path in [*paths, *(Path(place) / name for place, names, _ in found for name in names)]:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise DataProblem(f"{path} is a link out of the shared run", "remove it, or fetch the run again")
 
@@ -49,7 +50,7 @@ def refuse_strange(names: Iterable[str], where: str) -> None:
 
 def is_address(path: str | Path) -> bool:
     """Whether ``path`` is an address on the hub, hf://USER/NAME; a path has one slash only behind the colon."""
-    return str(path).startswith("hf:/")
+    return str(path) == "hf:" or str(path).startswith("hf:/")
 
 
 def fetched(address: str | Path) -> Path:
@@ -90,7 +91,7 @@ def _fetch(repository: str, revision: str | None, folder: Path) -> None:
         raise
     except Exception as error:  # of the network, the hub or the disk: each library has names of its own for them
         raise Failure(
-            f"{PREFIX}{repository} cannot be fetched ({type(error).__name__}: {str(error).splitlines()[0][:160]})",
+            f"{PREFIX}{repository} cannot be fetched ({in_one_line(error)})",
             "fetch it where there is a network (huggingface-cli login for a private one), then give its folder",
         ) from error
     _forget_cache(temporary)

@@ -41,7 +41,7 @@ def as_batch(arrays: Mapping[str, Any], recipe: Recipe, info: Mapping[str, Modal
 
 def _modality(name: str, given: Any, recipe: Recipe, info: ModalityInfo) -> Tensor:
     spec = recipe.modalities[name]
-    array = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    array = as_array(name, given)
     if not array.ndim or not len(array):
         raise UsageProblem(f"{name}: no items", f"give an array {_form(spec)}")
     if spec.kind == "image":
@@ -49,6 +49,14 @@ def _modality(name: str, given: Any, recipe: Recipe, info: ModalityInfo) -> Tens
     if spec.kind == "text":
         return _text(name, array, info, recipe.evaluation.seed)
     return _vector(name, array, spec, info)
+
+
+def as_array(name: str, given: Any) -> np.ndarray:
+    """Arrays, tensors and lists as an array. Raises UsageProblem for lists whose rows differ in length."""
+    try:
+        return np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
+    except (TypeError, ValueError) as error:
+        raise UsageProblem(f"{name}: no array can be made of it", "every item has the same shape") from error
 
 
 def _form(spec: ModalitySpec) -> str:

@@ -20,8 +20,8 @@ from mmvae_cli.run.layout import Run
 
 
 def measure(run: Path, data: Path, out: Path | None = None):
-    _, found = evaluate.run(run, metrics="latent,likelihood", protocol=None, chosen=None, data_dir=data, device="cpu",
-                            force=False, verify=False, out=out)  # fmt: skip
+    _, found = evaluate.run(run, metrics=["latent", "likelihood"], protocol=None, chosen=None, data_dir=data,
+                            device="cpu", force=False, verify=False, out=out)  # fmt: skip
     return found
 
 
@@ -121,6 +121,18 @@ def test_a_link_out_of_it_is_refused(hub, data, tmp_path):
         mmvae_cli.open_run(hub, data_dir=data)
 
 
+def test_a_linked_folder_is_refused(hub, data, tmp_path):
+    (hub / "more").symlink_to(tmp_path, target_is_directory=True)
+    with pytest.raises(DataProblem, match="more is a link out of the shared run"):
+        mmvae_cli.open_run(hub, data_dir=data)
+
+
+def test_an_out_that_is_a_file_is_left_alone(measured, data, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UsageProblem, match="is no shared run; it is left alone"):
+        export(measured, data, tmp_path / "out", force=True)
+
+
 @pytest.mark.parametrize("name", ["recipe.yaml", "checkpoints/step-00000004.safetensors", "dataset.json"])
 def test_a_damaged_file_is_refused(hub, tmp_path, name):
     content = bytearray((hub / name).read_bytes())
@@ -217,6 +229,7 @@ def test_a_repository_that_holds_code_or_no_run_is_not_fetched(server, tmp_path)
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(UsageProblem, match="is no address of a run"):
         shared.fetched(address)
+    assert shared.is_address(Path(address))
 
 
 def test_without_the_package_the_pip_line_is_told(measured, data, tmp_path, monkeypatch):

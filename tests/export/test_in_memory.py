@@ -58,7 +58,8 @@ def test_the_same_arrays_again_go_on_and_others_are_refused(here):
     ({"photo": None}, "no data of photo"),
     ({"foto": np.zeros(30)}, "'foto' is not one of photo, note, lab, labels, split"),
     ({"photo": np.full((30, 8, 8), 255.0)}, "numbers in"), ({"photo": np.zeros((30, 8))}, "are no pictures"),
-    ({"lab": np.zeros((30, 3))}, "in every training item"), ({"note": ["x"] * 29}, "has a row for each item"),
+    ({"lab": np.zeros((30, 3))}, "in every training item"),
+    ({"note": ["x"] * 29}, r"^the arrays: every array has a row"),
 ])  # fmt: skip
 def test_arrays_that_do_not_fit_the_recipe_are_refused_and_nothing_is_left(here, change, message):
     from mmvae_cli.process.errors import Failure
@@ -68,3 +69,10 @@ def test_arrays_that_do_not_fit_the_recipe_are_refused_and_nothing_is_left(here,
         mmvae_cli.train(RECIPE, given, device="cpu")
     assert list((here / "data").iterdir()) == []
     assert not (here / "runs").exists()
+
+
+def test_what_is_no_mapping_is_refused():
+    with pytest.raises(UsageProblem, match="list is no mapping of modalities to data"):
+        mmvae_cli.train(RECIPE, [np.zeros(3)], device="cpu")
+    with pytest.raises(UsageProblem, match=r"modalities.photo: "):
+        mmvae_cli.train(RECIPE | {"modalities": {"photo": "conv"}}, arrays(), device="cpu")

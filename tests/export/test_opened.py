@@ -28,7 +28,7 @@ def opened(runs, data):
 @pytest.mark.parametrize("name", ["mopoe", "mmvae"])
 def test_latents_are_what_evaluate_classifies(runs, data, opened, tmp_path, name):
     """Its accuracy comes out where a regression is fitted on its training items and tested on our latents."""
-    _, found = evaluate.run(runs[name], metrics="latent", protocol=None, chosen=None, data_dir=data, device="cpu",
+    _, found = evaluate.run(runs[name], metrics=["latent"], protocol=None, chosen=None, data_dir=data, device="cpu",
                             force=False, verify=False, out=tmp_path)  # fmt: skip
     run = Run(runs[name])
     loaded = trained.load(run, run.recipe(), None, data_dir=data, device="cpu", verify=False)
@@ -160,6 +160,7 @@ RNG = np.random.default_rng(0)
     ({"photo": [["a"]]}, "not image data"),
     ({"photo": PHOTO, "lab": np.zeros((3, 2))}, "different numbers of items: photo 2, lab 3"),
     ({"lab": [[1.0, np.inf]]}, "row 0, column 1: inf does not suit"),
+    ({"lab": [[1.0], [1.0, 2.0]]}, "no array can be made of it"),
     ({"lab": [[1.0, 2.0, 3.0]]}, r"\(1, 3\) is not vector data \(N, 2\)"),
     ({"note": [1, 2]}, "is no text"),
     ({"note": np.full((1, 8), 200, np.uint8)}, "is no text"),
@@ -191,12 +192,25 @@ def test_a_text_that_cannot_be_written_is_refused(opened, note, message):
     ({"z": "zero"}, "no array of numbers"),
     ({"z": np.zeros((2, 6)), "count": 3}, "count=3 has no meaning"),
     ({"count": 0}, "count=0"),
+    ({"count": 2.5}, "count=2.5 is no whole number"),
+    ({"seed": None}, "seed=None is no whole number"),
+    ({"seed": 2**70}, "or too large a one"),
+    ({"target": 3}, "no modality '3'"),
+    ({"z": np.zeros((2, 6), complex)}, "no array of numbers"),
+    ({"private": {"photo": np.zeros((2, 1))}}, "private belongs to a z"),
+    ({"z": np.zeros((2, 6)), "private": 3}, "int is no mapping"),
     ({"target": "phot"}, "no modality 'phot'"),
     ({"z": np.zeros((2, 6)), "private": {"photo": np.zeros((2, 1))}}, "no private latents"),
 ])  # fmt: skip
 def test_what_cannot_be_generated_is_refused(opened, ask, message):
     with pytest.raises(UsageProblem, match=message):
         opened("own").generate(**ask)
+
+
+@pytest.mark.parametrize("items", [[0.7], [True, False], ["a"], [None], 3, [[0, 1]], [-1], [30], [[1], [1, 2]]])
+def test_items_that_are_no_positions_are_refused(opened, items):
+    with pytest.raises(UsageProblem, match=r"items: positions of test are whole numbers|items: no array"):
+        opened("mopoe").data("test", items)
 
 
 def test_a_run_that_cannot_be_opened_says_why(runs, data, tmp_path):

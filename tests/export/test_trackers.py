@@ -12,7 +12,7 @@ import pytest
 
 from mmvae_cli.export import command, tracked
 from mmvae_cli.export.command import Wish
-from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.run.layout import Run
 
 from made_runs import MST, make_run, recipe
@@ -78,6 +78,42 @@ def test_a_run_in_progress_is_followed_to_its_end(run, monkeypatch):
     export(run, "tensorboard", None, follow=True)
     training.join()
     assert [event.step for event in events(run.folder / "tensorboard").Scalars("loss")] == [*STEPS, 20, 25]
+
+
+@pytest.mark.parametrize("state", ["running", None])
+def test_a_run_that_nobody_trains_is_not_followed_for_ever(run, monkeypatch, capsys, state):
+    """It was killed while it called itself running, or has not begun."""
+    pytest.importorskip("tensorboard", reason="the package tensorboard is not installed")
+    monkeypatch.setattr(tracked, "POLL", 0.02)
+    monkeypatch.setattr(tracked, "PATIENCE", 0.1)
+    run.status_path.unlink(missing_ok=True)
+    if state:
+        run.set_status(state, epoch=1, step=15)
+    export(run, "tensorboard", None, follow=True)
+    assert "mine: no sign of a process that trains it" in capsys.readouterr().err
+
+
+def test_a_touched_lock_is_a_sign_of_life(run, monkeypatch):
+    monkeypatch.setattr(tracked, "PATIENCE", 0.1)
+    signs, source = tracked.Signs(), tracked.Source(run)
+    for beat in range(3):
+        monkeypatch.setattr(tracked.lock, "touched", lambda folder, beat=beat: float(beat))
+        assert not signs.ended(source, 0, "running")
+        time.sleep(0.15)
+    assert signs.ended(source, 0, "running")
+
+
+def test_a_damaged_figure_is_told(run):
+    pytest.importorskip("tensorboard", reason="the package tensorboard is not installed")
+    (run.figures / "broken.png").write_text("no picture")
+    with pytest.raises(DataProblem, match=r"broken.png is no picture"):
+        export(run, "tensorboard", None)
+
+
+def test_a_name_that_is_not_utf8_is_written_so_that_others_can_read_it(tmp_path):
+    source = tracked.Source(Run(make_run(tmp_path, recipe("polymnist", MST), "polymnist", folder="r\udce9s")))
+    assert source.name == r"r\xe9s"
+    assert source.identity
 
 
 def test_what_a_resumed_run_writes_again_is_not_added_twice(run):
@@ -188,7 +224,7 @@ def test_without_the_package_the_pip_line_is_told(run, monkeypatch, tmp_path, to
 
 def test_tensorboard_says_where_it_cannot_write(run, tmp_path):
     pytest.importorskip("tensorboard", reason="the package tensorboard is not installed")
-    with pytest.raises(UsageProblem, match="tensorboard cannot write below"):
+    with pytest.raises(UsageProblem, match=r"tensorboard cannot take .* not UTF-8"):
         export(run, "tensorboard", tmp_path / "r\udce9s")
 
 

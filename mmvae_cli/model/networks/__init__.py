@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmvae_cli.model.networks import halving, image, judges, mlp, mst, residual, residual28
-from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.errors import UsageProblem, in_one_line
 from mmvae_cli.recipe import ModalitySpec
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.networks import made_for
@@ -47,8 +47,8 @@ def pair(spec: ModalitySpec, latent: int) -> tuple[nn.Module, nn.Module]:
     try:
         trunk, decoder = build(spec, latent)
         _try(trunk, decoder, spec, latent)
-    except Exception as error:  # whatever a user's code raises
-        raise UsageProblem(f"network {spec.network}: {type(error).__name__}: {error}",
+    except (Exception, SystemExit) as error:  # whatever a user's code raises, or leaves by
+        raise UsageProblem(f"network {spec.network}: {in_one_line(error)}",
                            "it returns a trunk with the attribute features, (B, *shape) -> (B, features), and a "
                            "decoder, latents (B, D) -> (B, *shape)") from error  # fmt: skip
     return trunk, decoder
