@@ -52,9 +52,20 @@ def test_which_items_are_trained_on(rows, count, tmp_path):
     complete = found.table.all(1)
     assert len(found.items) == (complete.sum() if count is None else count) == prepare.trained_items(recipe, store)
     assert (found.needed is None) == (rows != "keep")
-    assert rows != "published" or found.items.tolist() == list(range(10)), "ceil(0.5^2 40)"
+    if rows == "published":
+        other = of_training(store, tiny(3, training__missing=missing | {"seed": 1})).items
+        assert found.items.tolist() == sorted({*found.items.tolist()}) != other.tolist()
     data = batches.Split(store, "train", NAMES, CPU, 0, presence=found)
     assert data.used.tolist() == found.items.tolist()
+
+
+def test_published_rows_of_items_ordered_by_label_have_every_label(tmp_path):
+    store, labels = Store(image_store(tmp_path / "tiny", counts=(400, 24))), np.arange(400) // 100
+    for rate, count in ((0.5, 100), (0.2, 256), (0, 400)):
+        recipe = tiny(3, training__missing={"rate": rate, "keep": ["m0"], "rows": "published"})
+        items = of_training(store, recipe).items
+        assert len(items) == count, "ceil((1 - rate)^2 400)"
+        assert np.bincount(labels[items]) == pytest.approx(count / 4, abs=12)
 
 
 def test_too_few_complete_rows_are_one_line(tmp_path):

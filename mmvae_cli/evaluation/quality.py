@@ -133,7 +133,8 @@ def _reference(
     split, items = str(setting.spec.split), some.items
     if RULES[setting.spec.pairs].reference == "train":
         data, split = Data(setting, "train", "reference items"), "train"
-        items = data.split.having(all_of_them=True)
+        has = data.split.present
+        items = data.order if has is None else data.order[torch.from_numpy(has.all(1))[data.order]]  # labels mixed
     own: dict[int, dict[int, Tensor]] = {}
     for number, part in setting.world.share(list(enumerate(items.split(BLOCK) if len(items) else ()))):
         signals.leave_if_requested("no evaluation was written")

@@ -76,7 +76,7 @@ MEANINGS: dict[str, str] = {
     "every epoch. No item loses everything (equations 2.5).",
     "training.missing.keep": "Modalities that are never taken.",
     "training.missing.rows": "keep: items train with what is left of them; drop: those that lost something are left "
-    "out; published: the first (1 - rate)^k N of N items, complete, where k modalities can be taken.",
+    "out; published: (1 - rate)^k N of N items, drawn by the seed and complete, where k modalities can be taken.",
     "training.missing.seed": "Seed for what is taken.",
     "evaluation.protocol": "default, or released: the behaviour of the authors' code (equations 6.4).",
     "evaluation.split": "What is measured. The paper's CelebA numbers are of the validation split.",

@@ -57,15 +57,18 @@ def of_training(store: Store, recipe: Recipe) -> Presence | None:
         return None
     full = np.ones((count, len(names)), bool) if table is None else table
     if missing is None or missing.rows == "published":
-        used = count if missing is None else published_count(count, len(names), missing)
-        return Presence(np.flatnonzero(full[:used].any(1)), full)
+        used = np.arange(count) if missing is None else _published(count, len(names), missing)
+        return Presence(used[full[used].any(1)], full)
     left = thinned(full, names, missing)
     return Presence(np.flatnonzero(left.all(1) if missing.rows == "drop" else left.any(1)), left)
 
 
-def published_count(count: int, modalities: int, missing: MissingSpec) -> int:
-    """``ceil((1 - rate)^k N)`` for k modalities that may be missing: as many complete items as are expected."""
-    return math.ceil((1 - missing.rate) ** (modalities - len(missing.keep)) * count)
+def _published(count: int, modalities: int, missing: MissingSpec) -> np.ndarray:
+    """int64 (n,), ascending: ``n = ceil((1 - rate)^k N)`` items for k modalities that may be missing, as many as are
+    expected to be complete. They are drawn by the seed, for stores are ordered by label."""
+    expected = (1 - missing.rate) ** (modalities - len(missing.keep)) * count
+    wanted = math.ceil(round(expected, 6))  # 0.8^4 60,000 is 24,576 and a rounding error
+    return np.sort(np.argsort(_drawn(missing.seed, "published", count), kind="stable")[:wanted])
 
 
 def thinned(table: np.ndarray, names: list[str], missing: MissingSpec) -> np.ndarray:

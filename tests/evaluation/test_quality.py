@@ -137,6 +137,10 @@ def test_rules_of_pairs_are_those_of_the_papers():
 def test_training_items_are_the_real_ones_where_the_rule_says_so(setting):
     found, _, _ = measured(setting)
     assert (found.reference_split, found.reference_count) == ("train", 40)
+    data = Data(setting, "test", "evaluated items")
+    real, _ = quality._reference(setting, data, data.encode(data.order), {0: CORNERS})
+    stored = Data(setting, "train", "reference items").split.batch(torch.arange(40))["m0"]
+    assert not torch.equal(real[0], CORNERS(stored)), "labels are mixed, as neighbours are looked for among the first"
 
 
 def test_real_samples_that_are_there_many_times_over_have_no_neighbours(setting):

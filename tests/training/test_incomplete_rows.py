@@ -111,8 +111,9 @@ def test_complete_rows_only_train_as_any_complete_data(tmp_path):
     recipe = tiny(3, shape=SHAPE, training__missing={"rate": 0.2, "rows": "published"}, training__log_every=1)
     found = trained(recipe, data, tmp_path / "run")
     fewer = image_store(tmp_path / "fewer", shape=SHAPE, counts=(21, 24))  # ceil(0.8^3 40)
+    used = presence.of_training(Store(data), recipe).items
     for m in range(3):
-        pictures = np.load(data / "train" / f"m{m}.npy")[:21]
+        pictures = np.load(data / "train" / f"m{m}.npy")[used]
         np.save(fewer / "train" / f"m{m}.npy", pictures)
     store.finish(fewer, Store(fewer, verify=False).info, replace=True)
     assert losses(found) == losses(trained(tiny(3, shape=SHAPE, training__log_every=1), fewer, tmp_path / "fewer run"))
