@@ -160,7 +160,7 @@ def training_pool(setting: Setting) -> Experts:
     rows stayed zeros with label 0: an item of that batch is such a row here, too.
     """
     data = Data(setting, "train", "latent training")
-    count, wanted = data.split.count, setting.protocol.latent_samples
+    count, wanted = len(data.order), setting.protocol.latent_samples
     if setting.protocol.latent_draw == "without replacement":
         return data.encode(data.order[: min(wanted, count)])
     generator = torch.Generator().manual_seed(setting.seed("latent draws"))

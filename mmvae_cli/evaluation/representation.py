@@ -17,9 +17,11 @@ def tables(found: EvaluationResult) -> list[str]:
     if latent and latent.clusters:
         parts.append(_table(f"k-means of the latent space, {latent.clusters} clusters", "subset", latent.clustering))
     if found.alignment:
-        most = max(found.alignment.items.values())
-        title = f"alignment of modalities, {most:,} items (foscttm: 0 perfect, 0.5 chance)"
-        parts.append(_table(title, "pair", found.alignment.pairs))
+        counts = found.alignment.items  # chance is k / N: of incomplete data every pair has its own N
+        alike = len(set(counts.values())) == 1
+        pairs = {pair if alike else f"{pair} ({counts[pair]:,})": row for pair, row in found.alignment.pairs.items()}
+        about = f"{max(counts.values()):,} items" if alike else "so many items"
+        parts.append(_table(f"alignment of modalities, {about} (foscttm: 0 perfect, 0.5 chance)", "pair", pairs))
     return parts
 
 

@@ -72,6 +72,7 @@ def test_every_number_says_on_which_rows_it_rests(world):
     text = command.report(found)
     assert "incomplete data: what the scores of a source rest on" in text
     assert f"{rows['m1']}" in text
+    assert f"m0 ~ m1 ({rows['m0+m1']})" in text, "the chance of its recall is k / N"
 
 
 def test_scores_are_those_of_the_rows_that_have_the_source(world):
@@ -139,3 +140,12 @@ def test_without_a_complete_training_item_there_is_no_mixture_and_nothing_to_com
     text = command.report(found)
     assert "reconstruction" in text
     assert "FD (" not in text
+
+
+def test_the_released_draw_takes_items_that_have_something(tmp_path):
+    data = image_store(tmp_path / "data", views=2, shape=SHAPE, counts=(600, 80))
+    take(data, "train", "m0", np.arange(600) % 4 != 1)
+    store.finish(data, Store(data, verify=False).info, replace=True)
+    recipe = tiny(1, shape=SHAPE, evaluation__protocol="released", evaluation__latent_samples=400)
+    setting = Setting(MultimodalVAE(recipe).eval(), recipe, Store(data), runtime.pick_device("cpu"))
+    assert set(latent.training_pool(setting).labels.tolist()) <= {0, 1}, "rows of the last batch have label 0"
