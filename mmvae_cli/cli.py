@@ -21,6 +21,7 @@ from mmvae_cli.process.errors import (
     Interrupted,
     Stopped,
     UsageProblem,
+    of_own_code,
     of_system,
     of_the_machine,
 )
@@ -414,6 +415,9 @@ def main() -> None:
             console.error(str(failure), failure.hint)
         sys.exit(failure.code)
     except SystemExit as end:
+        if failed := of_own_code(end):
+            console.error(str(failed), failed.hint)
+            sys.exit(failed.code)
         if end.code == EXIT_INTERRUPTED:  # typer leaves in silence
             console.error("interrupted")
         raise
@@ -425,7 +429,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if failed := of_system(error) if isinstance(error, OSError) else of_the_machine(error):
+        if failed := of_system(error) if isinstance(error, OSError) else of_the_machine(error) or of_own_code(error):
             console.error(str(failed), failed.hint)
             sys.exit(failed.code)
         console.error(f"{type(error).__name__}: {error}", "this is a bug; --debug shows the traceback")

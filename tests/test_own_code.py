@@ -6,6 +6,7 @@ import shlex
 
 import pytest
 import torch
+from driving import completed
 from typer.testing import CliRunner
 
 from mmvae_cli import recipe as recipes
@@ -39,6 +40,24 @@ def wrong(modality, latent):
 
 def broken(modality, latent):
     return Trunk(), modality.decoder
+"""
+WHOLE = f"""{NETS}
+class Whole(Trunk):
+    def forward(self, x):
+        return super().forward(x).long()
+
+def whole(modality, latent):
+    return Whole(), flat(modality, latent)[1]
+"""
+LATE = f"""{NETS}
+class Late(Trunk):
+    def forward(self, x):
+        if len(x) > 2:
+            raise REASON
+        return super().forward(x)
+
+def late(modality, latent):
+    return Late(), flat(modality, latent)[1]
 """
 OWN = {"modalities__m1": {"network": "own.flat", "shape": list(SHAPE), "likelihood": "normal", "scale": 0.5}}
 
@@ -96,6 +115,7 @@ def test_code_is_run_only_when_it_is_asked_for(world):
 @pytest.mark.parametrize(("override", "code", "message"), [
     ("modalities.m1.network=own.none", NETS, "own.none: no such function of your own is known; there are: flat"),
     ("modalities.m1.network=own.wrong", NETS, r"own.wrong: ValueError: gives \(2, 7\) for two rows, not \(2, 3"),
+    ("modalities.m1.network=own.whole", WHOLE, "own.whole: ValueError: gives torch.int64, not floating-point numbers"),
     ("modalities.m1.network=own.broken", NETS, "own.broken: AttributeError"),
     ("training.epochs=1", "x = 1\ny = nothing\n", r"nets.py line 2: NameError: name 'nothing'"),
     ("training.epochs=1", "import sys\nsys.exit(0)\n", "nets.py line 2: SystemExit: 0"),
@@ -111,6 +131,23 @@ def test_what_is_wrong_is_one_line(world, override, code, message):
     with pytest.raises(UsageProblem, match=message):
         mmvae(f"train own.yaml {override} --code nets.py --run run")
     assert not (world / "run" / "checkpoints").exists()
+
+
+@pytest.mark.parametrize("reason", ["ValueError('why')", "SystemExit(0)"])
+def test_code_that_fails_while_training_is_told_with_its_line(world, reason):
+    """It is no bug of the program, and no run that ended well."""
+    (world / "nets.py").write_text(LATE.replace("REASON", reason))
+    done = completed(*shlex.split("train own.yaml modalities.m1.network=own.late --code nets.py --run run"))
+    line = 1 + LATE[: LATE.index("raise")].count("\n")
+    assert done.returncode == 2
+    assert f"error: nets.py line {line}: {reason[:9]}" in done.stderr
+
+
+def test_a_shared_run_without_its_code_says_whom_to_ask(world):
+    mmvae("train own.yaml --code nets.py --run run")
+    (world / "run" / "code.py").unlink()
+    with pytest.raises(UsageProblem, match="ask who shared the run for the file"):
+        mmvae("sample --ckpt run")
 
 
 def test_code_that_is_not_there(world):

@@ -6,6 +6,7 @@ What the system refuses (an OSError) becomes one of them here, so that it is sai
 import errno
 import os
 import re
+import traceback
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_DATA, EXIT_DIVERGED, EXIT_STOPPED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 75, 130
 
@@ -68,6 +69,18 @@ def in_one_line(error: BaseException) -> str:
     """An error of other people's code: its type and the first line of what it says."""
     first = next(iter(str(error).strip().splitlines()), "")
     return f"{type(error).__name__}: {first[:300]}" if first else type(error).__name__
+
+
+OWN_FILES: set[str] = set()
+"""Files of the user's own code that were run, by the name that a traceback has."""
+
+
+def of_own_code(error: BaseException) -> Failure | None:
+    """What the user's own code raised, or left by, with its line; None where it had no part in it."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in OWN_FILES]
+    if not frames:
+        return None
+    return UsageProblem(f"{frames[-1].filename} line {frames[-1].lineno}: {in_one_line(error)}", "mend the code")
 
 
 _OF_THE_MACHINE = (

@@ -15,7 +15,7 @@ from types import ModuleType
 from mmvae_cli.disk.files import reading
 from mmvae_cli.model import networks
 from mmvae_cli.process import console
-from mmvae_cli.process.errors import DataProblem, UsageProblem, in_one_line
+from mmvae_cli.process.errors import OWN_FILES, DataProblem, UsageProblem, in_one_line
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run.layout import Run
 
@@ -47,8 +47,14 @@ def of_run(run: Run, recipe: Recipe, path: Path | None) -> None:
     """The same for a run that was trained."""
     if path is None and (own := _own(recipe)):
         raise UsageProblem(f"{run.folder} has networks of your own ({own[0]}), and their code is run only when asked",
-                           f"look at it and give --code {run.code_path}")  # fmt: skip
+                           _where(run))  # fmt: skip
     of_recipe(recipe, path, run)
+
+
+def _where(run: Run) -> str:
+    if run.code_path.is_file():
+        return f"look at it and give --code {run.code_path}"
+    return "it is not in the folder: ask who shared the run for the file, and give it with --code"
 
 
 def _own(recipe: Recipe) -> list[str]:
@@ -72,6 +78,7 @@ def _needed(recipe: Recipe, path: Path | None) -> Code | None:
 
 def _run(code: Code) -> None:
     module = ModuleType("own")
+    OWN_FILES.add(str(code.path))
     try:
         exec(compile(code.content, str(code.path), "exec"), vars(module))
     except (Exception, SystemExit) as error:  # whatever a user's code raises, or leaves by

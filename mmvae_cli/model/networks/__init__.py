@@ -69,6 +69,8 @@ def _try(trunk: nn.Module, decoder: nn.Module, spec: ModalitySpec, latent: int) 
         with torch.no_grad():
             found = network.eval()(x)
         network.train()
+        if not found.is_floating_point():
+            raise ValueError(f"gives {found.dtype}, not floating-point numbers")
         if tuple(found.shape) != (2, *wanted):
             raise ValueError(f"gives {tuple(found.shape)} for two rows, not {(2, *wanted)}")
 
