@@ -7,7 +7,7 @@ measured is null, and ``reasons`` says why under the same dotted path.
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +36,8 @@ Value = float | NotMeasured
 """What a metric returns; a float that is not finite, which a model with finite weights can give, is NOT_FINITE."""
 Score = float | None
 """What evaluation.json keeps of it."""
+Share = Annotated[float, Field(ge=0, le=1)] | None
+Count = Annotated[int, Field(ge=0, le=2**53)]
 CHANCE = "°"
 """Marks, in every table, a score that a guess reaches, too."""
 BySubset = dict[str, Score]
@@ -63,9 +65,9 @@ class DatasetFacts(_Part):
     name: str
     fingerprint: str
     split: str
-    count: int
+    count: Count
     stand_in: str | None = None
-    rows: dict[str, int] = Field(default_factory=dict)
+    rows: dict[str, Count] = Field(default_factory=dict)
     """Incomplete data: how many of the items have all of each subset, which scores of that source rest on."""
 
 
@@ -110,9 +112,9 @@ class Coherence(_Part):
 
     metric: Literal["accuracy", "average_precision"]
     joint: Score
-    joint_samples: int
-    joint_chance: Score = None
-    joint_ceiling: Score = None
+    joint_samples: Count
+    joint_chance: Share = None
+    joint_ceiling: Share = None
     joint_constant: dict[str, str] = Field(default_factory=dict)
     joint_at_least: BySubset = Field(default_factory=dict)
     conditional: ByTarget
@@ -131,7 +133,7 @@ class Likelihood(_Part):
 
     importance_samples: int
     grouping: Literal["per_item", "released"]
-    count: int
+    count: Count
     joint: BySubset
     per_modality: ByTarget
     effective_samples: BySubset = Field(default_factory=dict)
@@ -152,9 +154,9 @@ class Quality(_Part):
     weights: dict[str, str]
     feature_size: dict[str, int]
     reference_split: str
-    reference_count: int
+    reference_count: Count
     generated: int
-    joint_samples: int
+    joint_samples: Count
     unconditional: ByMeasure
     conditional: dict[str, ByTarget]
     reconstruction: dict[str, dict[str, dict[str, Score]]]
@@ -180,7 +182,7 @@ class EvaluationResult(_Part):
     modalities: list[str]
     settings: dict[str, Any] = Field(default_factory=dict)
     base_rates: dict[str, float] = Field(default_factory=dict)
-    chance: Score = None
+    chance: Share = None
     latent: Latent | None = None
     alignment: Alignment | None = None
     coherence: Coherence | None = None
