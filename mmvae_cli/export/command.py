@@ -78,7 +78,7 @@ def _latents(runs: list[Path], wish: Wish, data_dir: Path, device: str) -> list[
     from mmvae_cli.export.opened import OpenedRun
 
     for folder, path in places.items():
-        opened = OpenedRun(folder, wish.checkpoint, data_dir, device, wish.code)
+        opened = OpenedRun(folder, wish.checkpoint, data_dir, device, wish.code, verify=True)
         make_folder(path.parent)
         require_writable(path)
         found = opened.latents(wish.split, wish.given)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -95,3 +96,14 @@ def test_a_file_that_exists_and_one_file_for_two_runs_are_refused(runs, data, tm
 def test_data_that_are_gone_or_others_are_told(runs, data, tmp_path):
     with pytest.raises(DataProblem, match="no dataset at"):
         export(tmp_path, runs["mopoe"], out=tmp_path / "latents.npz")
+
+
+def test_damaged_data_are_told_before_anything_is_written(runs, data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    array = tmp_path / "data" / "digits" / "test" / "m0.npy"
+    content = bytearray(array.read_bytes())
+    content[-1] ^= 1
+    array.write_bytes(bytes(content))
+    with pytest.raises(DataProblem, match=r"m0.npy"):
+        export(tmp_path / "data", runs["mopoe"], out=tmp_path / "latents.npz")
+    assert not (tmp_path / "latents.npz").exists()
