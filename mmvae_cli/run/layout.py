@@ -168,7 +168,7 @@ class Run:
     # metrics ---------------------------------------------------------------------------------------------------------
 
     def log(self, records: list[dict[str, Any]]) -> None:
-        """Append lines to metrics.jsonl in one write, so that whoever reads meanwhile finds whole lines."""
+        """Append lines to metrics.jsonl in one write: whoever reads meanwhile finds whole lines, the last one aside."""
         lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in records).encode()
         try:
             with open(self.metrics_path, "ab", buffering=len(lines) + 1) as file:
