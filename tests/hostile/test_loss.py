@@ -191,7 +191,7 @@ VANISH = {
     "the run, while evaluating": (
         ["evaluate", "--ckpt", "runs/a", "--metrics", "latent"], "mmvae_cli.evaluation.latent", "measure", "runs/a", 1),
     "the figures, while sampling": (
-        [*WRITERS["sample --force"], "--out", "f"], "mmvae_cli.drawing.grids", "save_png", "f", 1),
+        [*WRITERS["sample --force"], "--out", "f"], "mmvae_cli.drawing.grids", "_painted", "f", 1),
 }  # fmt: skip
 
 
@@ -313,7 +313,7 @@ def test_what_exists_is_replaced_with_force_only_and_only_when_the_new_one_is_co
     assert (found.code, "exists" in found.complaint, "--force" in found.err) == (2, True, True)
     assert essentials(begun.root) == before
     stop = before_call("mmvae_cli.drawing.grids" if "compare" not in verb else "mmvae_cli.comparison.plots",
-                       "grid" if "make" in verb else "save_png" if "sample" in verb else "draw", _raise)  # fmt: skip
+                       "draw" if "compare" in verb else "_painted", _raise)  # fmt: skip
     found = mmvae(*command, cwd=begun.root, first=stop)
     assert found.code == 1
     assert "stopped in the middle" in found.complaint
