@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import traceback
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,17 +26,26 @@ from mmvae_cli.process.errors import (
 )
 from mmvae_cli.process.options import (
     DATA_DIR,
+    Checkpoint,
+    Code,
     DataDir,
     Debug,
-    Drawn,
-    DrawnFrom,
-    FeaturesOf,
+    Device,
+    FeaturesOption,
     Kind,
     LatentSamples,
-    PairsOf,
+    Launch,
+    PairsOption,
+    Paper,
     Protocol,
     Quiet,
+    Resume,
+    Run,
+    Sampler,
+    SamplerOption,
     Seed,
+    Target,
+    Verify,
     path_option,
 )
 
@@ -66,44 +74,6 @@ app = typer.Typer(
     "75 stopped by a signal, 130 interrupted; training has written a checkpoint then (run the same command again).",
 )  # fmt: skip
 app.add_typer(make_dataset, name="make-dataset")
-
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Paper = Annotated[
-    int | None, typer.Option(min=1, max=2, metavar="COLUMNS", show_default=False,
-                             help="Figures for a paper, 1 or 2 columns wide: PDF and SVG, no line about the data.")
-]  # fmt: skip
-Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Check the dataset's checksums before use.")]
-
-
-class Resume(StrEnum):
-    auto = "auto"
-    never = "never"
-    must = "must"
-
-
-class Launch(StrEnum):
-    """Where a study's runs are started."""
-
-    local = "local"
-    slurm = "slurm"
-
-
-class Target(StrEnum):
-    """What ``export`` writes."""
-
-    latents = "latents"
-    csv = "csv"
-    tensorboard = "tensorboard"
-    wandb = "wandb"
-    mlflow = "mlflow"
-    hub = "hub"
-
-
-Run = Annotated[Path, path_option("--ckpt", help="Run folder, or hf://USER/NAME.")]
-Code = Annotated[
-    Path | None, path_option("--code", help="File of your own networks (own.NAME in the recipe); it is run.")
-]
-Checkpoint = Annotated[Path | None, path_option(help="A checkpoint file; default: the newest valid one.")]
 
 
 def _version(wanted: bool) -> None:
@@ -209,10 +179,10 @@ def evaluate(
         int | None, typer.Option(min=1, help="Measure N items of the split; default: the recipe's, or all.",
                                  show_default=False)
     ] = None,
-    sampler: DrawnFrom = None,
+    sampler: SamplerOption = None,
     latent_samples: LatentSamples = None,
-    features: FeaturesOf = None,
-    pairs: PairsOf = None,
+    features: FeaturesOption = None,
+    pairs: PairsOption = None,
     out: Annotated[
         Path | None, path_option("--out", help="File (.json) or folder of the result, for a run that may only be read; "
                                  "default: the run's folder.")
@@ -242,7 +212,7 @@ def evaluate(
         ckpt, metrics=wanted, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
         device=device, force=force, verify=verify, subsets_per_size=subsets_per_size,
         judges=classifiers and classifiers.value, items=items, out=out, sampler=sampler and sampler.value,
-        looked_at=features and features.value, pairs=pairs and pairs.value, latent_samples=latent_samples, code=code,
+        features=features and features.value, pairs=pairs and pairs.value, latent_samples=latent_samples, code=code,
     )  # fmt: skip
     console.result(json.dumps(found.model_dump(mode="json")) if as_json else f"{command.report(found)}\n\n{path}")
 
@@ -267,7 +237,7 @@ def sample(
         int | None, typer.Option(min=1, max=10_000, help="Latents with prior [100], else test items [10; latent: 500].",
                                  show_default=False)
     ] = None,
-    sampler: DrawnFrom = None,
+    sampler: SamplerOption = None,
     seed: Seed = 0,
     out: Annotated[Path | None, path_option(help="Folder of the figures; default: RUN/figures.")] = None,
     paper: Paper = None,
@@ -329,8 +299,9 @@ def compare(
         str | None, typer.Option(help="default or released evaluations [default, where there are any].")
     ] = None,
     sampler: Annotated[
-        Drawn | None, typer.Option(help="Evaluations with samples of the prior or of gmm [prior, where there are any].",
-                                   show_default=False)
+        Sampler | None,
+        typer.Option(help="Evaluations with samples of the prior or of gmm [prior, where there are any].",
+                     show_default=False)
     ] = None,
     paper: Paper = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing comparison.")] = False,

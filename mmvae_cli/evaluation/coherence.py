@@ -63,7 +63,7 @@ def _real(
 
 
 def _real_accuracies(setting: Setting, real: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
-    """The classifiers' accuracies on real items, from logits (M, b, classes): no coherence exceeds them but by luck."""
+    """The classifiers' accuracies on real items, from logits (M, b, classes): what a perfect model would score."""
     logits, truth = torch.cat(real, 1), torch.cat(labels)
     given, has = logits.argmax(-1), ~logits.isnan().any(-1)
     ceiling = {name: _share((given[m] == truth)[has[m]]) for m, name in enumerate(setting.model.names)}

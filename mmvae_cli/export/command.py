@@ -1,6 +1,5 @@
 """``mmvae export`` on plain values: runs in, files of other programs out. No torch before a run is opened."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from mmvae_cli.export import table
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.paths import is_odd, make_folder
+from mmvae_cli.run import shared
 from mmvae_cli.run.layout import Run
 
 
@@ -99,7 +99,7 @@ def _single(runs: list[Path], wish: Wish) -> list[Path]:
 
 def _shared(folder: Path, wish: Wish, data_dir: Path) -> str:
     """A folder to share for each run, hub/NAME unless --out says another; uploaded with --push."""
-    if wish.push is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", wish.push):
+    if wish.push is not None and not shared.REPOSITORY.fullmatch(wish.push):
         raise UsageProblem(f"--push {wish.push}: no name of a repository", "--push USER/NAME")
     out = wish.out or Path("hub") / folder.resolve().name
     from mmvae_cli.export import hub

@@ -4,7 +4,6 @@ It is a run folder, opened anywhere like any other. Nothing of the machine it wa
 """
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import EvaluationResult
 from mmvae_cli.run.trained import Trained
 
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _KNOWN = ("mmvae", "commit", "python", "packages", "device", "gpu", "cuda", "cpu", "recipe", "processes")
 """What of environment.json goes out: no host, no path, no command line."""
 
@@ -112,7 +110,7 @@ def card(run: Run, opened: Trained, evaluations: list[EvaluationResult], place: 
     """README.md: what the model is, its tables with their protocol, and the commands that repeat them. ``place``: the
     folder, or USER/NAME on the hub."""
     recipe, method = run.recipe(), METHODS[run.recipe().model.method]
-    address = f"{shared.PREFIX}{place}" if REPOSITORY.fullmatch(place) and not Path(place).exists() else place
+    address = f"{shared.PREFIX}{place}" if shared.REPOSITORY.fullmatch(place) and not Path(place).exists() else place
     stand_in = opened.store.info.stand_in
     parts = [
         f"---\n{plain_yaml.dump(_head(run, opened, evaluations))}---",

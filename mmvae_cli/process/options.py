@@ -33,7 +33,44 @@ Quiet = Annotated[
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; so does MMVAE_DEBUG=1.")]
 DATA_DIR = Path("data")
-Seed = Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of everything drawn at random.")]
+
+
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
+Paper = Annotated[
+    int | None, typer.Option(min=1, max=2, metavar="COLUMNS", show_default=False,
+                             help="Figures for a paper, 1 or 2 columns wide: PDF and SVG, no line about the data.")
+]  # fmt: skip
+Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Check the dataset's checksums before use.")]
+Run = Annotated[Path, path_option("--ckpt", help="Run folder, or hf://USER/NAME.")]
+Code = Annotated[
+    Path | None, path_option("--code", help="File of your own networks (own.NAME in the recipe); it is run.")
+]
+Checkpoint = Annotated[Path | None, path_option(help="A checkpoint file; default: the newest valid one.")]
+
+
+class Resume(StrEnum):
+    auto = "auto"
+    never = "never"
+    must = "must"
+
+
+class Launch(StrEnum):
+    """Where a study's runs are started."""
+
+    local = "local"
+    slurm = "slurm"
+
+
+class Target(StrEnum):
+    """What ``export`` writes."""
+
+    latents = "latents"
+    csv = "csv"
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+    mlflow = "mlflow"
+    hub = "hub"
 
 
 class Protocol(StrEnum):
@@ -51,14 +88,14 @@ class Kind(StrEnum):
     latent = "latent"
 
 
-class Drawn(StrEnum):
+class Sampler(StrEnum):
     """What z is drawn from when nothing is given."""
 
     prior = "prior"
     gmm = "gmm"
 
 
-class LookedAt(StrEnum):
+class Features(StrEnum):
     """By which network quality looks at samples."""
 
     classifier = "classifier"
@@ -75,20 +112,20 @@ class Pairs(StrEnum):
     multivae = "multivae"
 
 
-DrawnFrom = Annotated[
-    Drawn | None, typer.Option("--sampler", help="What z is drawn from when nothing is given: prior, or gmm, a mixture "
-                               "fitted to encoded training items. Default: the recipe's.", show_default=False)
+SamplerOption = Annotated[
+    Sampler | None, typer.Option("--sampler", help="What z is drawn from when nothing is given: prior, or gmm, a "
+                                 "mixture fitted to encoded training items. Default: the recipe's.", show_default=False)
 ]  # fmt: skip
 LatentSamples = Annotated[
     int | None, typer.Option(min=1, help="Labelled training items for latent classifiers; more than there are: all. "
                              "Default: the recipe's.", show_default=False)
 ]  # fmt: skip
-FeaturesOf = Annotated[
-    LookedAt | None, typer.Option("--features", help="In which features quality compares: classifier, the judges'; "
+FeaturesOption = Annotated[
+    Features | None, typer.Option("--features", help="In which features quality compares: classifier, the judges'; "
                                   "inception, FID's, from a file that you have. Default: the recipe's.",
                                   show_default=False)
 ]  # fmt: skip
-PairsOf = Annotated[
+PairsOption = Annotated[
     Pairs | None, typer.Option("--pairs", help="What quality compares: default, all, or as the papers of mmvaeplus, "
                                "mvtcae, multivae do. Default: the recipe's.", show_default=False)
 ]  # fmt: skip

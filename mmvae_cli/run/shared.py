@@ -7,14 +7,17 @@ file that something could execute is refused, whoever would open it.
 import fnmatch
 import os
 import re
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmvae_cli.disk.files import own_mark
+from mmvae_cli.disk.files import hidden_folder
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem, in_one_line
 
 PREFIX = "hf://"
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+"""USER/NAME"""
 _ADDRESS = re.compile(r"hf:/{1,2}(?P<user>[\w.-]+)/(?P<name>[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 _PLAIN = (
     "*.yaml", "*.json", "*.jsonl", "*.md", "*.txt", "*.csv", "*.npz", "*.h5ad", "*.png", "*.svg", "*.safetensors",
@@ -79,27 +82,21 @@ def _fetch(repository: str, revision: str | None, folder: Path) -> None:
         import huggingface_hub
     except ImportError as error:
         raise UsageProblem(f"{PREFIX} needs the package huggingface_hub", "pip install 'mmvae-cli[hub]'") from error
-    temporary = folder.with_name(f".{folder.name}.tmp-{own_mark()}")
     try:
         names = huggingface_hub.HfApi().list_repo_files(repository, revision=revision)
         refuse_strange(names, f"{PREFIX}{repository}")
         if not {"recipe.yaml", "dataset.json"} <= set(names):
             raise DataProblem(f"{PREFIX}{repository} is no run: it has no recipe.yaml and dataset.json",
                               "share one: mmvae export RUN --to hub --push USER/NAME")  # fmt: skip
-        huggingface_hub.snapshot_download(repository, revision=revision, local_dir=temporary)
+        with hidden_folder(folder.with_name(f".{folder.name}")) as temporary:
+            fresh = temporary / "run"
+            huggingface_hub.snapshot_download(repository, revision=revision, local_dir=fresh)
+            shutil.rmtree(fresh / ".cache", ignore_errors=True)  # what the library notes for itself
+            os.rename(fresh, folder)
     except Failure:
         raise
     except Exception as error:  # of the network, the hub or the disk: each library has names of its own for them
         raise Failure(
             f"{PREFIX}{repository} cannot be fetched ({in_one_line(error)})",
-            "fetch it where there is a network (huggingface-cli login for a private one), then give its folder",
+            "fetch it where there is a network (hf auth login for a private one), then give its folder",
         ) from error
-    _forget_cache(temporary)
-    os.replace(temporary, folder)
-
-
-def _forget_cache(folder: Path) -> None:
-    """What the library notes for itself beside the files."""
-    import shutil
-
-    shutil.rmtree(folder / ".cache", ignore_errors=True)

@@ -91,14 +91,19 @@ def test_scores_are_those_of_the_rows_that_have_the_source(world):
     assert encoding.rows_having(setting, experts)["m1"] == len(own.items) < 80
 
 
+def trained(data):
+    """A run beside ``data``, of one epoch, once what is taken is taken."""
+    store.finish(data, Store(data, verify=False).info, replace=True)
+    recipe = tiny(3, shape=SHAPE, dataset__name=str(data), training__epochs=1)
+    train(recipe, Request(data.parent / "run", data, "cpu"))
+
+
 def test_what_nobody_has_is_not_measured(tmp_path):
     data = image_store(tmp_path / "data", shape=SHAPE, counts=(160, 80))
     half = np.arange(80) < 40
     take(data, "test", "m1", half)
     take(data, "test", "m2", ~half)
-    store.finish(data, Store(data, verify=False).info, replace=True)
-    recipe = tiny(3, shape=SHAPE, dataset__name=str(data), training__epochs=1)
-    train(recipe, Request(tmp_path / "run", data, "cpu"))
+    trained(data)
     found = evaluated(tmp_path)
     assert found.latent.samples["m1+m2"] == 40, "labelled training items, which are complete"
     assert found.reasons["likelihood"] == "no item has all modalities"
@@ -117,9 +122,7 @@ def test_what_cannot_be_measured_on_incomplete_data_is_refused(world, tmp_path):
         evaluated(place, protocol="released")
     data = image_store(tmp_path / "data", shape=SHAPE, counts=(160, 80))
     take(data, "train", "m2", np.ones(160, bool))
-    store.finish(data, Store(data, verify=False).info, replace=True)
-    recipe = tiny(3, shape=SHAPE, dataset__name=str(data), training__epochs=1)
-    train(recipe, Request(tmp_path / "run", data, "cpu"))
+    trained(data)
     with pytest.raises(DataProblem, match="no item of train has m2, so nothing can learn to judge it"):
         evaluated(tmp_path)
     assert evaluated(tmp_path, metrics=["latent"]).latent.values["m0"] is not None
@@ -130,9 +133,7 @@ def test_without_a_complete_training_item_there_is_no_mixture_and_nothing_to_com
     half = np.arange(160) < 80
     take(data, "train", "m1", half)
     take(data, "train", "m2", ~half)
-    store.finish(data, Store(data, verify=False).info, replace=True)
-    recipe = tiny(3, shape=SHAPE, dataset__name=str(data), training__epochs=1)
-    train(recipe, Request(tmp_path / "run", data, "cpu"))
+    trained(data)
     with pytest.raises(Failure, match="no mixture can be fitted to z: needs two training items that have all of it"):
         evaluated(tmp_path, metrics=["quality"], sampler="gmm")
     found = evaluated(tmp_path, metrics=["quality"], pairs="mvtcae")

@@ -3,63 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from known_answers import Constant, Flat, Judge
 from torch import nn
 
 from mmvae_cli.evaluation import alignment, coherence, command, latent
-from mmvae_cli.evaluation.encoding import Data, Setting
+from mmvae_cli.evaluation.encoding import Data
 from mmvae_cli.evaluation.scores import chance
-from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.run.result import NotMeasured
 from mmvae_cli.store import Store
-
-from recipes import tiny
-from stores import image_store
-
-SHAPE = (3, 8, 8)
-
-
-class Brightness(nn.Module):
-    """An encoder that puts the picture's mean, and so the label, into every latent dimension."""
-
-    def forward(self, x):
-        mean = 20 * x.mean((1, 2, 3))[:, None].expand(-1, 6)
-        return mean, torch.full_like(mean, -8.0), mean[:, :0], mean[:, :0]
-
-
-class Flat(nn.Module):
-    """A decoder that paints the first latent dimension; ``wrong`` ones paint black."""
-
-    def __init__(self, wrong=False):
-        super().__init__()
-        self.wrong = wrong
-
-    def forward(self, z):
-        return (z[:, :1, None, None] / 20 * (not self.wrong)).expand(-1, *SHAPE)
-
-
-class Judge(nn.Module):
-    """Reads the label back from the brightness, as the store wrote it: 20 + 50 label + 15 on average."""
-
-    def forward(self, x):
-        label = (255 * x.mean((1, 2, 3)) - 35) / 50
-        return -(label[:, None] - torch.arange(4.0)).abs()
-
-
-class Constant(nn.Module):
-    """A judge that always says label 1."""
-
-    def forward(self, x):
-        return torch.tensor([0.0, 1.0, 0.0, 0.0]).expand(len(x), 4)
-
-
-@pytest.fixture
-def setting(tmp_path, request):
-    recipe = tiny(3, shape=SHAPE, **getattr(request, "param", {}))
-    model = MultimodalVAE(recipe)
-    for name in model.names:
-        model.encoders[name], model.decoders[name] = Brightness(), Flat(wrong=name == "m2")
-    return Setting(model.eval(), recipe, Store(image_store(tmp_path / "s", shape=SHAPE)), torch.device("cpu"))
-
 
 METHODS = [{}, {"model__method": "mmvae"}, {"model__method": "mvae", "model__prior_expert": "none"}]
 

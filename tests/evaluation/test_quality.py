@@ -2,33 +2,21 @@
 
 import pytest
 import torch
-from test_protocol import SHAPE, Brightness, Flat, Judge
+from known_answers import SHAPE, Judge
 
 from mmvae_cli.evaluation import coherence, features, quality
 from mmvae_cli.evaluation.distances import frechet, moments
-from mmvae_cli.evaluation.encoding import Data, Setting
+from mmvae_cli.evaluation.encoding import Data
 from mmvae_cli.evaluation.features import Features
 from mmvae_cli.evaluation.pairs import RULES
 from mmvae_cli.model.networks.inception import Inception
 from mmvae_cli.model.posterior import powerset
-from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Quality, with_reasons
-from mmvae_cli.store import Store
 
 from recipes import tiny
-from stores import image_store
 
 CORNERS = Features(lambda x: x[:, :, 0, 0], "corner", 1000)
-
-
-@pytest.fixture
-def setting(tmp_path, request):
-    recipe = tiny(3, shape=SHAPE, **getattr(request, "param", {}))
-    model = MultimodalVAE(recipe)
-    for name in model.names:
-        model.encoders[name], model.decoders[name] = Brightness(), Flat(wrong=name == "m2")
-    return Setting(model.eval(), recipe, Store(image_store(tmp_path / "s", shape=SHAPE)), torch.device("cpu"))
 
 
 def measured(setting, of=CORNERS):
