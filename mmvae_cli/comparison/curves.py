@@ -17,7 +17,9 @@ from mmvae_cli.run.layout import Run
 
 _POINTS = 200
 """Of one curve: of longer ones every n-th record is drawn."""
-_PANELS, _COLUMNS = 16, 4
+_PANELS, _COLUMNS = 20, 4
+_ON_PAPER = 6
+"""Panels of a figure for a paper."""
 _NAMED = 8
 """Up to so many components have a colour each."""
 _NO_TERM = ("steps", "epoch", "learning_rate", "memory_mib", "seconds")
@@ -99,7 +101,9 @@ def _terms(curves: list[Curves], page: Page) -> Any:
     components = {f"kl.{part}" for one in curves for part in one.components}
     names = dict.fromkeys(name for one in curves for name in one.known)
     middle = [name for name in names if name not in {*_FIRST, _LAST, *_NO_TERM, *components}]
-    shown = [name for name in (*_FIRST, *middle[: _PANELS - 3], _LAST) if name in names]
+    every = [name for name in (*_FIRST, *middle, _LAST) if name in names]
+    most = _ON_PAPER if page.width else _PANELS
+    shown = every if len(every) <= most else [*every[: most - 1], every[-1]]
     if not shown:
         return None
     figure, axes = plots.panels(page, len(shown), _COLUMNS, 2.6, 2.1)
@@ -109,6 +113,8 @@ def _terms(curves: list[Curves], page: Page) -> Any:
             if steps:
                 axis.plot(steps, values, color=one.look.colour, linestyle=one.look.dash, linewidth=1.1, label=one.label)
         axis.set(title=_TITLES.get(name) or name.replace("_", "-").replace(".", " "), xlabel="step")
+    if (left := len(every) - len(shown)) and not page.width:
+        axes[-1].set_xlabel(f"step\n{left} more terms stand in metrics.jsonl")
     looks.legend(figure, axes)
     return figure
 
@@ -120,14 +126,22 @@ def _components(curves: list[Curves], page: Page) -> Any:
     if not chosen:
         return None
     figure, axes = plots.panels(page, len(chosen), _COLUMNS, 2.6, 2.1)
-    names = list(dict.fromkeys(part for one in chosen for part in one.components))
+    names = sorted({part for one in chosen for part in one.components}, key=lambda part: (part.count("+"), part))
+    known = {part: (part, i) if len(names) <= _NAMED else _of_size(part) for i, part in enumerate(names)}
+    keys = [axes[0].plot([], [], color=COLOURS[colour % len(COLOURS)], label=label)[0]
+            for label, colour in dict.fromkeys(known.values())]  # fmt: skip
     for axis, one in zip(axes, chosen, strict=True):
         for part in one.components:
-            size = part.count("+") + 1
-            label, colour = (
-                (part, names.index(part)) if len(names) <= _NAMED else (f"{size} of the modalities", size - 1)
-            )
+            label, colour = known[part]
             axis.plot(*one.known[f"kl.{part}"], color=COLOURS[colour % len(COLOURS)], linewidth=1.0, label=label)
         axis.set(title=one.label, xlabel="step", ylabel="nats")
     looks.legend(figure, axes)
+    for key in keys:  # they put the legend in the order of sizes, whichever group has them
+        key.remove()
     return figure
+
+
+def _of_size(part: str) -> tuple[str, int]:
+    """Label and colour of a component by how many modalities it has."""
+    size = part.count("+") + 1
+    return f"{size} modalit{'y' if size == 1 else 'ies'}", size - 1

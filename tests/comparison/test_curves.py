@@ -71,7 +71,7 @@ def test_many_components_are_told_apart_by_their_size(tmp_path):
     made = content.build(collection(tmp_path))
     (axis,) = curves.wanted(made)[1].drawing(made, SCREEN).axes
     assert len(axis.lines) == 31
-    assert list(dict.fromkeys(lines(axis))) == [f"{size} of the modalities" for size in range(1, 6)]
+    assert list(dict.fromkeys(lines(axis))) == ["1 modality", *(f"{size} modalities" for size in range(2, 6))]
     assert len({line.get_color() for line in axis.lines}) == 5
 
 
