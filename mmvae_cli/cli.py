@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import traceback
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,17 +11,9 @@ from typer.core import TyperGroup
 
 from mmvae_cli import __version__
 from mmvae_cli.datasets.commands import make_dataset
-from mmvae_cli.process import console, cores, environment, paths, signals
+from mmvae_cli.process import console, cores, ending, environment, paths, signals
 from mmvae_cli.process.errors import (
-    EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    Failure,
-    Interrupted,
-    Stopped,
     UsageProblem,
-    of_own_code,
-    of_system,
-    of_the_machine,
 )
 from mmvae_cli.process.options import (
     DATA_DIR,
@@ -272,14 +263,8 @@ def _root(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:
     environment.check(several=context.invoked_subcommand in ("train", "evaluate"))
-    if _rank_of_many() is not None and context.invoked_subcommand not in ("train", "evaluate"):
+    if ending.rank_of_many() is not None and context.invoked_subcommand not in ("train", "evaluate"):
         raise UsageProblem(f"{context.invoked_subcommand} is the work of one process", "start it without torchrun")
-
-
-def _rank_of_many() -> int | None:
-    """This process's number in a job of several that torchrun started."""
-    rank, size = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "1")
-    return int(rank) if size != "1" and rank.isdigit() else None
 
 
 @app.command("compare", short_help="Put runs side by side.")
@@ -369,39 +354,11 @@ def export(
 
 
 def main() -> None:
-    """Run the app and turn every outcome into one documented exit code."""
-    debug = "--debug" in sys.argv or environment.debug()
+    """Run the app and end with one documented exit code."""
     os.environ["PYTHONSAFEPATH"] = "1"  # no helper process takes a random.py in the current folder for Python's own
     console.open_closed_streams()
     signals.install()
     cores.limit()
     cores.keep_memory()
-    console.set_rank(_rank_of_many() or 0)
-    try:
-        app()
-    except Failure as failure:
-        if debug:
-            traceback.print_exc()
-        if not (type(failure) in (Stopped, Interrupted) and _rank_of_many()):  # the first process says it for all
-            console.error(str(failure), failure.hint)
-        sys.exit(failure.code)
-    except SystemExit as end:
-        if failed := of_own_code(end):
-            console.error(str(failed), failed.hint)
-            sys.exit(failed.code)
-        if end.code == EXIT_INTERRUPTED:  # typer leaves in silence
-            console.error("interrupted")
-        raise
-    except KeyboardInterrupt:
-        console.error("interrupted")
-        sys.exit(EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        sys.exit(EXIT_FAILED)
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        if failed := of_system(error) if isinstance(error, OSError) else of_the_machine(error) or of_own_code(error):
-            console.error(str(failed), failed.hint)
-            sys.exit(failed.code)
-        console.error(f"{type(error).__name__}: {error}", "this is a bug; --debug shows the traceback")
-        sys.exit(EXIT_FAILED)
+    console.set_rank(ending.rank_of_many() or 0)
+    ending.leave(ending.outcome(app, debug="--debug" in sys.argv or environment.debug()))

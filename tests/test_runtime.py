@@ -1,5 +1,6 @@
 """Which device is used, what is said where it cannot be, and what memory it has; GPUs are stood in for."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -110,6 +111,18 @@ def test_the_command_ends_with_that_line():
     assert lines[0] == "error: the GPU has too little memory: CUDA out of memory. Tried to allocate 2.00 GiB"
     assert lines[1].startswith("  hint: lower training.batch_size")
     assert len(lines) == 2
+
+
+@pytest.mark.parametrize("code", [0, 4])
+def test_one_process_of_several_ends_with_its_own_code_whatever_its_threads_do_then(code):
+    run = ("import atexit, os, mmvae_cli.cli as cli\n"
+           "from mmvae_cli.process.errors import Diverged\n"
+           "atexit.register(os.abort)  # as torch.distributed's threads may\n"
+           f"def app():\n    print('done')\n    if {code}: raise Diverged('x')\n"
+           "cli.app = app; cli.main()")  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", run], capture_output=True, text=True, timeout=60, check=False,
+                          env=os.environ | {"RANK": "1", "WORLD_SIZE": "2"})  # fmt: skip
+    assert (done.returncode, done.stdout) == (code, "done\n")
 
 
 def test_nccl_is_told_the_device(monkeypatch):
