@@ -23,7 +23,7 @@ from mmvae_cli.process.options import (
     Debug,
     Device,
     FeaturesOption,
-    Kind,
+    FigureKind,
     LatentSamples,
     Launch,
     PairsOption,
@@ -133,9 +133,9 @@ def train(
     if len(names) > 1 or seeds is not None or grid or launch or slurm or evaluate_too or jobs:
         from mmvae_cli.study import launch as launcher
 
-        options = launcher.Options(data_dir, device, resume.value, verify, quiet, evaluate_too, code)
-        wish = launcher.Wish(names, changes, grid or [], seeds, seed, run)
-        return launcher.run(wish, options, (launch or Launch.local).value, slurm or [], dry_run=dry_run, jobs=jobs)
+        options = launcher.RunOptions(data_dir, device, resume.value, verify, quiet, evaluate_too, code)
+        request = launcher.StudyRequest(names, changes, grid or [], seeds, seed, run)
+        return launcher.run(request, options, (launch or Launch.local).value, slurm or [], dry_run=dry_run, jobs=jobs)
     from mmvae_cli.training import command
 
     console.result(command.run(
@@ -199,20 +199,20 @@ def evaluate(
     Run(ckpt).recipe()  # what is mistyped is refused before torch is loaded, which takes seconds
     from mmvae_cli.evaluation import command
 
-    path, found = command.run(
+    path, outcome = command.run(
         ckpt, metrics=wanted, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
         device=device, force=force, verify=verify, subsets_per_size=subsets_per_size,
         judges=classifiers and classifiers.value, items=items, out=out, sampler=sampler and sampler.value,
         features=features and features.value, pairs=pairs and pairs.value, latent_samples=latent_samples, code=code,
     )  # fmt: skip
-    console.result(json.dumps(found.model_dump(mode="json")) if as_json else f"{command.report(found)}\n\n{path}")
+    console.result(json.dumps(outcome.model_dump(mode="json")) if as_json else f"{command.report(outcome)}\n\n{path}")
 
 
 @app.command(short_help="Draw a run's samples and latent space.")
 def sample(
     ckpt: Run,
     kind: Annotated[
-        Kind | None, typer.Option(help="Default: all that make sense for the run.", show_default=False)
+        FigureKind | None, typer.Option(help="Default: all that make sense for the run.", show_default=False)
     ] = None,
     given: Annotated[
         str | None, typer.Option(help="Observed modalities, comma-separated [all but the target].", metavar="NAMES")
@@ -247,11 +247,11 @@ def sample(
     mmvae sample --ckpt runs/celeba_mopoe-seed0 --text "smiling, blond hair" --text "male, eyeglasses"
     """
     from mmvae_cli.sampling import command
-    from mmvae_cli.sampling.plan import Wish
+    from mmvae_cli.sampling.figures import FigureRequest
 
-    wish = Wish(kind and kind.value, given, target, tuple(text or ()))
+    request = FigureRequest(kind and kind.value, given, target, tuple(text or ()))
     made = command.run(
-        _fetched(ckpt), wish, count=count, seed=seed, chosen=checkpoint, out=out, force=force, data_dir=data_dir,
+        _fetched(ckpt), request, count=count, seed=seed, chosen=checkpoint, out=out, force=force, data_dir=data_dir,
         device=device, verify=verify, drawn_from=sampler and sampler.value, code=code, paper=paper,
     )  # fmt: skip
     console.result(json.dumps(made) if as_json else made["path"])
@@ -349,8 +349,8 @@ def export(
     """
     from mmvae_cli.export import command
 
-    wish = command.Wish(to.value, out, given, split, checkpoint, force, push, follow, code)
-    console.result(command.run([_fetched(run) for run in runs], wish, data_dir=data_dir, device=device))
+    request = command.ExportRequest(to.value, out, given, split, checkpoint, force, push, follow, code)
+    console.result(command.run([_fetched(run) for run in runs], request, data_dir=data_dir, device=device))
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mmvae_cli.store import text
-from mmvae_cli.store.attribute_text import ATTRIBUTES, LENGTH, phrase, place, render, start_of
+from mmvae_cli.store.attribute_text import ATTRIBUTES, LENGTH, padded, phrase, render, start_of
 
 
 def row(*names: str) -> np.ndarray:
@@ -40,10 +40,10 @@ def test_a_long_phrase_drops_whole_attributes_from_the_end():
 
 
 def test_place_pads_with_stars_on_both_sides():
-    assert place("male", 3) == "***male" + "*" * 249
-    assert place("", 0) == "*" * 256
-    assert place("a" * 255, 0) == "a" * 255 + "*"
-    assert place("a" * 256, 0) == "a" * 256
+    assert padded("male", 3) == "***male" + "*" * 249
+    assert padded("", 0) == "*" * 256
+    assert padded("a" * 255, 0) == "a" * 255 + "*"
+    assert padded("a" * 256, 0) == "a" * 256
 
 
 @pytest.mark.parametrize(("length", "last"), [(5, 249), (253, 1), (254, 0), (255, 0), (256, 0), (0, 0)])

@@ -1,12 +1,11 @@
 """What a method settles, what does not go together, and what would do nothing: each with a sentence for the user."""
 
 import pytest
+from tiny_recipes import of_method, tiny
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import METHODS
-
-from recipes import of_method, tiny
 
 ALL = {"objective__component_choice": "all"}
 SAMPLED = {"objective__estimator": "iwae", "objective__samples": 5}

@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 import yaml
+from tiny_recipes import tiny
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.run.layout import Run
-
-from recipes import tiny
 
 
 def as_0_1(method: str, **changes: Any) -> dict[str, Any]:

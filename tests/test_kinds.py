@@ -17,12 +17,12 @@ from mmvae_cli.model.terms import weigh
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import kinds
-from mmvae_cli.recipe.kinds import KINDS, Kind
+from mmvae_cli.recipe.kinds import KINDS, DataKind
 from mmvae_cli.recipe.networks import Network
 from mmvae_cli.store import ModalityInfo, batches
 from mmvae_cli.store import folder as store
 from mmvae_cli.store.text import ALPHABET
-from mmvae_cli.training import plan
+from mmvae_cli.training import estimate
 
 
 class Trunk(nn.Module):
@@ -39,7 +39,9 @@ class Trunk(nn.Module):
 @pytest.fixture
 def signals(monkeypatch):
     """What a contributor writes for signals (B, 5): a kind, a network's line and its builder."""
-    kind = Kind(("length",), ("normal", "laplace"), lambda rows: rows.float(), lambda x, characters: x, dtype="float32")
+    kind = DataKind(
+        ("length",), ("normal", "laplace"), lambda rows: rows.float(), lambda x, characters: x, dtype="float32"
+    )
     monkeypatch.setitem(KINDS, "signal", kind)
     monkeypatch.setitem(recipes.NETWORKS, "mlp5", Network("signal", (5,)))
     monkeypatch.setitem(networks.BUILDERS, "mlp5", lambda spec, latent: (Trunk(), nn.Linear(latent, 5)))
@@ -81,11 +83,13 @@ def test_a_new_kind_is_stored_read_and_trained(signals, tmp_path):
     batches.check_store(found, recipe)
     data = batches.Split(found, "train", ["gyro", "word"], torch.device("cpu"), 0).batch(torch.arange(6))
     np.testing.assert_array_equal(data["gyro"].numpy(), found.array("train", "gyro")[:6])
-    model, goal = MultimodalVAE(recipe), Objective.of(recipe)
-    loss = weigh(bound_terms(model, data, goal, draw_noise(model, goal, model.names, 6, slice(0, 6), "cpu"))).mean()
+    model, objective = MultimodalVAE(recipe), Objective.of(recipe)
+    loss = weigh(
+        bound_terms(model, data, objective, draw_noise(model, objective, model.names, 6, slice(0, 6), "cpu"))
+    ).mean()
     loss.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
-    assert any("memory" in line for line in plan.describe(recipe, tmp_path))
+    assert any("memory" in line for line in estimate.describe(recipe, tmp_path))
 
 
 def test_the_store_checks_the_kinds_own_type(signals, tmp_path):

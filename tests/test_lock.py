@@ -156,8 +156,8 @@ def leftover(folder, mark):
 def test_what_a_process_left_is_abandoned_when_it_is_gone_or_when_nothing_changed_for_a_day(tmp_path, monkeypatch):
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    assert files.is_abandoned(leftover(tmp_path, f"{processes.place()}-{dead.pid}"))
-    assert not files.is_abandoned(leftover(tmp_path, f"{processes.place()}-{os.getppid()}"))
+    assert files.is_abandoned(leftover(tmp_path, f"{processes.host_id()}-{dead.pid}"))
+    assert not files.is_abandoned(leftover(tmp_path, f"{processes.host_id()}-{os.getppid()}"))
     foreign = [leftover(tmp_path, f"01234567-{dead.pid}"), leftover(tmp_path, f"{socket.gethostname()}-{os.getppid()}")]
     assert not any(map(files.is_abandoned, foreign)), "of another container, host or version: it may live"
     monkeypatch.setattr(files, "_FORGOTTEN", -1.0)
@@ -166,12 +166,12 @@ def test_what_a_process_left_is_abandoned_when_it_is_gone_or_when_nothing_change
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/ns/pid"), reason="this system has no process namespaces")
 def test_a_place_is_told_by_host_start_and_namespace_and_is_nobody_elses_where_that_is_not_known(tmp_path, monkeypatch):
-    known = processes._place()
-    assert known == processes._place()
+    known = processes._host()
+    assert known == processes._host()
     assert os.readlink("/proc/self/ns/pid") in known
     (tmp_path / "self").mkdir()
     monkeypatch.setattr(processes, "PROC", tmp_path)
-    assert len({processes._place(), processes._place(), known}) == 3
+    assert len({processes._host(), processes._host(), known}) == 3
 
 
 def test_the_earlier_start_of_the_same_slurm_job_is_gone(tmp_path, monkeypatch):

@@ -14,13 +14,13 @@ import warnings
 
 import pytest
 import torch
+from tiny_recipes import tiny, words
 
 from mmvae_cli import store
-from mmvae_cli.compute import runtime
+from mmvae_cli.compute import devices
+from mmvae_cli.compute.ranks import ALONE
 from mmvae_cli.compute.recorded import CALLED
-from mmvae_cli.compute.runtime import ALONE
-from mmvae_cli.model import objective
-from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.objective import Objective, draw_noise
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import EXIT_FAILED, EXIT_STOPPED, Diverged, Stopped
@@ -30,10 +30,9 @@ from mmvae_cli.store.batches import Split
 from mmvae_cli.training import engine, loop, meter
 from mmvae_cli.training.engine import Engine, Way
 from mmvae_cli.training.loop import Request, train
-from mmvae_cli.training.step import Step, make_optimizer
+from mmvae_cli.training.step import StepLoss, make_optimizer
 
 from faces import face_store, faces
-from recipes import tiny, words
 from stores import image_store, word_store
 
 pytestmark = pytest.mark.gpu
@@ -55,11 +54,11 @@ def gpu(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
     monkeypatch.setattr(meter, "FLUSHED_EVERY", 0.0)
     yield
-    runtime.set_precision("fp32")
+    devices.set_precision("fp32")
 
 
 def device_of():
-    return runtime.pick_device(DEVICE)
+    return devices.pick_device(DEVICE)
 
 
 def losses(folder):
@@ -119,10 +118,10 @@ def test_compiled_regions_are_recorded(precision, tmp_path, monkeypatch, capsys)
 
 def engine_for(tmp_path, way, items=200):
     recipe = tiny(3, shape=SHAPE, training__precision="fp32")
-    runtime.set_precision("fp32")
+    devices.set_precision("fp32")
     data = store.Store(image_store(tmp_path / "data", shape=SHAPE, counts=(items, 24)))
     torch.manual_seed(0)
-    step = Step(MultimodalVAE(recipe).to(device_of()), Objective.of(recipe), "fp32")
+    step = StepLoss(MultimodalVAE(recipe).to(device_of()), Objective.of(recipe), "fp32")
     split = Split(data, "train", step.model.names, device_of(), 0)
     made = Engine(
         step, make_optimizer(step.model, 1e-3), split, recipe.training, ALONE, way, start=0, total=1000
@@ -203,18 +202,18 @@ def test_a_stopped_run_goes_on_as_if_undisturbed(tmp_path, monkeypatch):
 def test_the_first_loss_is_the_cpus(network, precision, close):
     """With the CPU's weights, data and noise."""
     recipe = faces() if network == "faces" else tiny(3, shape=SHAPE)
-    goal = Objective.of(recipe)
+    objective = Objective.of(recipe)
     torch.manual_seed(0)
     here = MultimodalVAE(recipe).eval()
     there = MultimodalVAE(recipe).eval().to(device_of())
     there.load_state_dict(here.state_dict())
     batch = {name: torch.rand(16, *spec.shape) if spec.kind == "image" else torch.randint(0, 71, (16, *spec.shape))
              for name, spec in recipe.modalities.items()}  # fmt: skip
-    noise = objective.draw_noise(here, goal, here.names, 16, slice(None), "cpu")
-    expected, _ = Step(here, goal, "fp32")(batch, noise)
-    runtime.set_precision(precision)
+    noise = draw_noise(here, objective, here.names, 16, slice(None), "cpu")
+    expected, _ = StepLoss(here, objective, "fp32")(batch, noise)
+    devices.set_precision(precision)
     moved = torch.utils._pytree.tree_map(lambda x: x.to(device_of()) if isinstance(x, torch.Tensor) else x, noise)
-    found, _ = Step(there, goal, precision)({name: x.to(device_of()) for name, x in batch.items()}, moved)
+    found, _ = StepLoss(there, objective, precision)({name: x.to(device_of()) for name, x in batch.items()}, moved)
     assert found.item() == pytest.approx(expected.item(), rel=close)
 
 

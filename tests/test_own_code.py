@@ -7,6 +7,7 @@ import shlex
 import pytest
 import torch
 from driving import completed
+from tiny_recipes import tiny
 from typer.testing import CliRunner
 
 from mmvae_cli import recipe as recipes
@@ -15,7 +16,6 @@ from mmvae_cli.model import networks
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.run.layout import Run
 
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)

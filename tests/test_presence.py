@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from tiny_recipes import tiny
 
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import MissingSpec
@@ -10,7 +11,6 @@ from mmvae_cli.run import prepare
 from mmvae_cli.store import Store, batches, presence
 from mmvae_cli.store.presence import Pattern, by_pattern, of_training, thinned
 
-from recipes import tiny
 from stores import image_store
 
 NAMES = ["m0", "m1", "m2"]

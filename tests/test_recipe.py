@@ -13,6 +13,7 @@ import typer
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_recipes import tiny
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli import store
@@ -20,8 +21,6 @@ from mmvae_cli.datasets.commands import make_dataset
 from mmvae_cli.disk import plain_yaml
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.recipe import Recipe
-
-from recipes import tiny
 
 SHIPPED = sorted(recipes.shipped())
 
@@ -58,9 +57,9 @@ def test_shipped_recipes_say_what_their_preset_is(name):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_recipes_are_dry_run_without_data(name, tmp_path):
-    from mmvae_cli.training import plan
+    from mmvae_cli.training import estimate
 
-    lines = plan.describe(recipes.load(name), tmp_path / "nowhere")
+    lines = estimate.describe(recipes.load(name), tmp_path / "nowhere")
     assert int(next(line for line in lines if "parameters of total" in line).split()[-1].replace(",", "")) > 1e5
     assert any(line.startswith("weight of ") for line in lines)
     assert re.search(r"memory, about +[\d,]+ MiB", lines[-1])

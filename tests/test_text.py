@@ -109,7 +109,7 @@ def test_over_epochs_one_item_sees_every_start_and_neighbours_are_independent():
 def test_placed_words_keep_their_letters_and_are_padded_on_both_sides():
     rows = text.encode(WORDS, 8)
     for first in range(3):
-        placed = text.place(rows, np.full(10, first))
+        placed = text.move_words(rows, np.full(10, first))
         assert placed.dtype == np.uint8
         assert text.decode(placed) == [(" " * first + word).ljust(8) for word in WORDS]
 
@@ -123,9 +123,9 @@ def test_numpy_and_torch_place_alike():
         first = text.starts(lengths, 8, text.uniforms(seed, epoch, items))
         on_torch = text.starts(torch.from_numpy(lengths), 8, text.uniforms(seed, epoch, torch.from_numpy(items)))
         assert np.array_equal(on_torch.numpy(), first)
-        placed = text.place(torch.from_numpy(rows[words]), on_torch)
+        placed = text.move_words(torch.from_numpy(rows[words]), on_torch)
         assert placed.dtype == torch.uint8
-        assert np.array_equal(placed.numpy(), text.place(rows[words], first))
+        assert np.array_equal(placed.numpy(), text.move_words(rows[words], first))
         assert (placed[:, -1] == 69).all()
 
 

@@ -26,7 +26,7 @@ def wanted(content: Content) -> list[Wanted]:
     generated = [("coherence_per_label", source, target) for source, target in given]
     encoded = [("latent_per_label", subset, "") for subset in dict.fromkeys([*names, full])]
     paper = content.experiment == "celeba"
-    found = []
+    plots = []
     for name, number, title, about, panels in (
         ("attributes-generation", 12, "How well generated samples show each attribute",
          "Average precision of the attribute classifiers on what was generated from the modalities that a title names.",
@@ -42,8 +42,8 @@ def wanted(content: Content) -> list[Wanted]:
             )
             drawing = partial(_draw, panels=panels, labels=labels[:_MOST])
             title += f" (the paper's Figure {number})" if paper else ""
-            found.append(Wanted(name, title, about + shown, drawing))
-    return found
+            plots.append(Wanted(name, title, about + shown, drawing))
+    return plots
 
 
 def _labels(content: Content, panel: Panel) -> list[str]:

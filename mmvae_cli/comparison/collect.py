@@ -128,11 +128,11 @@ def _name(data: _Data, every: list[_Data]) -> str:
 def find_runs(paths: Iterable[Path]) -> list[Path]:
     """The run folders among and below ``paths``, and files among them, each once; a path that holds none is returned
     itself, to be named."""
-    found: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
     for path in paths:
         for folder in _runs_below(path, _DEPTH) or [path]:
-            found.setdefault(Path(os.path.realpath(folder)), folder)
-    return list(found.values())
+            folders.setdefault(Path(os.path.realpath(folder)), folder)
+    return list(folders.values())
 
 
 def _runs_below(path: Path, depth: int) -> list[Path]:

@@ -35,10 +35,10 @@ def compare(
         out = DEFAULT_OUT
     if out is not None:
         _refuse(_target(out, kind), out, force)
-    found = collect.collect(runs, protocol, sampler)
-    for why, folders in result.by_reason({str(item.folder): item.reason for item in found.left_out}).items():
+    collected = collect.collect(runs, protocol, sampler)
+    for why, folders in result.by_reason({str(item.folder): item.reason for item in collected.left_out}).items():
         console.warn(f"left out: {content.plain(folders)}: {content.plain(why)}")
-    comparison = content.build_all(found)
+    comparison = content.build_all(collected)
     if out is None:
         return formats.json_line(comparison) if kind == "json" else formats.write(comparison, kind).rstrip("\n")
     return str(_write(comparison, kind, out, force, paper))

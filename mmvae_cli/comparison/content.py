@@ -78,9 +78,9 @@ class Comparison:
         return f"{len(self.contents)} data sets: {', '.join(content.name for content in self.contents)}"
 
 
-def build_all(found: Found) -> Comparison:
-    left_out = [(str(item.folder), item.reason) for item in found.left_out]
-    return Comparison([build(collection) for collection in found.collections], left_out, found.unfinished)
+def build_all(collected: Found) -> Comparison:
+    left_out = [(str(item.folder), item.reason) for item in collected.left_out]
+    return Comparison([build(collection) for collection in collected.collections], left_out, collected.unfinished)
 
 
 def build(collection: Collection) -> Content:

@@ -131,7 +131,7 @@ def swept(groups: list[Group]) -> str | None:
     return keys.pop() if len(keys) == 1 and numbers else None
 
 
-def family(one: Group, groups: list[Group]) -> str:
+def sweep_of(one: Group, groups: list[Group]) -> str:
     """What groups have in common that differ in the swept key alone: the method, and what else separates it from its
     kin."""
     sweep = swept(groups)

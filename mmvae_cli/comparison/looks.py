@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from mmvae_cli.comparison.groups import Group, family, swept
+from mmvae_cli.comparison.groups import Group, sweep_of, swept
 from mmvae_cli.comparison.measures import Stat, ceiling
 from mmvae_cli.comparison.tables import CEILING
 from mmvae_cli.drawing import plots
@@ -40,18 +40,18 @@ class Wanted(NamedTuple):
 def looks(groups: list[Group]) -> list[Look]:
     """A colour and a marker for each group. In a sweep the colour, light to dark, says the value, and marker and dashes
     say the method."""
-    families = list(dict.fromkeys(family(one, groups) for one in groups))
+    sweeps = list(dict.fromkeys(sweep_of(one, groups) for one in groups))
     sweep = swept(groups)
     values = sorted({one.differing[sweep] for one in groups}) if sweep else []
     shades = _shades(len(values))
-    found = []
+    styles = []
     for one in groups:
-        at = families.index(family(one, groups))
+        at = sweeps.index(sweep_of(one, groups))
         colour = shades[values.index(one.differing[sweep])] if sweep else COLOURS[at % len(COLOURS)]
         pattern = at if sweep else at // len(COLOURS)
         dash, hatch = _DASHES[pattern % len(_DASHES)], _HATCHES[pattern % len(_HATCHES)]
-        found.append(Look(colour, MARKERS[at % len(MARKERS)], dash, hatch))
-    return found
+        styles.append(Look(colour, MARKERS[at % len(MARKERS)], dash, hatch))
+    return styles
 
 
 def _shades(count: int) -> list[str]:

@@ -171,10 +171,10 @@ def _stat(key: Key, runs: list[_Run]) -> Stat:
 
 
 def _real(evaluation: EvaluationResult) -> EvaluationResult:
-    found = evaluation.coherence
-    real = found and found.model_copy(update={
-        "joint": found.joint_ceiling, "conditional": dict.fromkeys(found.conditional, found.classifiers),
-        "per_label": dict.fromkeys(found.per_label, found.classifiers_per_label),
+    coherence = evaluation.coherence
+    real = coherence and coherence.model_copy(update={
+        "joint": coherence.joint_ceiling, "conditional": dict.fromkeys(coherence.conditional, coherence.classifiers),
+        "per_label": dict.fromkeys(coherence.per_label, coherence.classifiers_per_label),
     })  # fmt: skip
     return evaluation.model_copy(update={"latent": None, "likelihood": None, "quality": None, "coherence": real})
 

@@ -76,15 +76,15 @@ def beside(collection: Collection) -> list[Published]:
     which = experiment(collection)
     if not which or (which == "polymnist" and len(collection.reference.modalities) != 5):
         return []
-    found: list[Published] = []
+    entries: list[Published] = []
     for one in collection.groups:
         known = flatten(one.recipe.model_dump(mode="json"))
         for entry in _entries():
             values = entry["values"].get(one.variant)
             acting = known | {"objective.beta": known["objective.beta"] * known["objective.beta_content"]}
             if entry["dataset"] == which and values and all(acting.get(k) == v for k, v in entry["match"].items()):
-                found.append(_published(one, entry, values, known, collection))
-    return found
+                entries.append(_published(one, entry, values, known, collection))
+    return entries
 
 
 def _published(
@@ -168,17 +168,17 @@ _TOLD = ("modalities.", "model.", "objective.", "training.epochs", "training.bat
 
 def _recipe_differences(known: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     """Where the recipe is not the paper's; what differs in all modalities alike is told once."""
-    found: dict[tuple[str, str, str], list[str]] = {}
+    differences: dict[tuple[str, str, str], list[str]] = {}
     for key in dict.fromkeys([*expected, *known]):
         here, there = known.get(key), expected.get(key)
         if not key.startswith(_TOLD) or here == there:
             continue
         modality = key.split(".")[1] if key.startswith("modalities.") else ""
         general = key.replace(f".{modality}.", ".*.", 1) if modality else key
-        found.setdefault((general, _plain(here), _plain(there)), []).append(modality)
+        differences.setdefault((general, _plain(here), _plain(there)), []).append(modality)
     count = len({key.split(".")[1] for key in expected if key.startswith("modalities.")})
     remarks = []
-    for (general, here, there), names in found.items():
+    for (general, here, there), names in differences.items():
         keys = [general] if len(names) == count else [general.replace("*", name) for name in names]
         remarks += [f"{key} {here} here, {there} there" for key in keys]
     if known.get("training.precision") == "bf16":

@@ -68,12 +68,12 @@ def _section(content: Content, figures: list[sample_images.Shown], room: int, pr
 
 def _methods(content: Content) -> dict[str, tuple[str, str, str]]:
     """Group -> its method: title, paper, and the choices that make it this method."""
-    found = {}
+    described = {}
     for group in content.collection.groups:
         method = METHODS[group.method]
         keys = [f"{key.rpartition('.')[2]}={value}" for key, value in method.preset.items()]
-        found[group.label] = method.title, method.paper, ", ".join(keys)
-    return found
+        described[group.label] = method.title, method.paper, ", ".join(keys)
+    return described
 
 
 def _shown(table: tables.Table, about: dict[str, tuple[str, str, str]]) -> dict[str, Any]:

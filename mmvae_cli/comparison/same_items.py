@@ -22,11 +22,11 @@ Arrays = dict[str, np.ndarray]
 
 def grids(content: Content) -> list[tuple[str, Grid]]:
     """Name of the file and grid of every conditional figure that two groups at least have drawn for the same items."""
-    found: dict[str, list[tuple[str, Arrays]]] = {}
+    by_stem: dict[str, list[tuple[str, Arrays]]] = {}
     for group in content.collection.groups:
         for stem, arrays in _conditional(group).items():
-            found.setdefault(stem, []).append((group.label, arrays))
-    shortest = sorted(found.items(), key=lambda item: len(item[0]))
+            by_stem.setdefault(stem, []).append((group.label, arrays))
+    shortest = sorted(by_stem.items(), key=lambda item: len(item[0]))
     return [(f"same-items-{stem}", _grid(content, same)) for stem, drawn in shortest if len(same := _same(drawn)) > 1]
 
 
@@ -34,8 +34,8 @@ def _conditional(group: Group) -> dict[str, Arrays]:
     """The arrays of the group's first run that has drawn any, by figure."""
     for member in group.members:
         paths = visible((member.folder / "figures").glob("*_given_*.npz"))
-        if found := {path.stem: arrays for path in paths if (arrays := _read(path))}:
-            return found
+        if readable := {path.stem: arrays for path in paths if (arrays := _read(path))}:
+            return readable
     return {}
 
 

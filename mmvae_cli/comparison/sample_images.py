@@ -45,7 +45,7 @@ class Samples:
 def of(groups: list[Group], room: int) -> Samples:
     """The PNG figures of each group's first run that has any, the same figure of all groups side by side: in the order
     of figures as many as ``room`` characters hold, and a count of the others."""
-    found, skipped = Samples(), dict[tuple[Path, str], list[str]]()
+    samples, skipped = Samples(), dict[tuple[Path, str], list[str]]()
     every = [(path, group.label, member) for group in groups if (member := _with_figures(group))
              for path in _figures(member.folder)]  # fmt: skip
     for path, label, member in sorted(every, key=lambda item: _order(item[0])):
@@ -55,9 +55,9 @@ def of(groups: list[Group], room: int) -> Samples:
             skipped.setdefault((path.parent, why), []).append(path.name)
             continue
         room -= len(image.uri)
-        found.rows.setdefault(path.stem, []).append(Shown(image, label, member.seed))
-    found.skipped = [f"{len(names)} of {folder} ({why}): {first(names)}" for (folder, why), names in skipped.items()]
-    return found
+        samples.rows.setdefault(path.stem, []).append(Shown(image, label, member.seed))
+    samples.skipped = [f"{len(names)} of {folder} ({why}): {first(names)}" for (folder, why), names in skipped.items()]
+    return samples
 
 
 def encoded(png: bytes) -> Image:

@@ -104,8 +104,8 @@ class _Maker:
         self.full = self.subsets[-1]
         self.dashes = [unmeasured(group.members) for group in self.groups]
         rates = collection.reference.base_rates.values()
-        found = [member.evaluation.quality for member in collection.members]
-        self.quality = next((quality for quality in found if quality), None)
+        measured = [member.evaluation.quality for member in collection.members]
+        self.quality = next((quality for quality in measured if quality), None)
         self.guess = f"; a guess has {sum(rates) / len(rates):.3f}, the mean base rate" if rates else ""
 
     def table(
@@ -175,12 +175,12 @@ def _cell(stat: Stat | None, key: Key, best: bool, members: int) -> Cell:
     return Cell(stat, (digits, digits), best, stat.n if stat and stat.n != members else None)
 
 
-def _at_chance(found: list[tuple[Key, float]]) -> str:
+def _at_chance(marked: list[tuple[Key, float]]) -> str:
     """What the marked cells are no better than, in one sentence."""
-    guesses = [chance for key, chance in found if key.metric != "joint_coherence" and not key.label]
-    joint = [chance for key, chance in found if key.metric == "joint_coherence"]
+    guesses = [chance for key, chance in marked if key.metric != "joint_coherence" and not key.label]
+    joint = [chance for key, chance in marked if key.metric == "joint_coherence"]
     said = [f"no better than a guess ({_range(guesses)})"] if guesses else []
-    said += ["no better than the attribute's base rate"] if any(key.label for key, _ in found) else []
+    said += ["no better than the attribute's base rate"] if any(key.label for key, _ in marked) else []
     if joint:
         said.append(f"a joint coherence no better than that of modalities without anything in common ({_range(joint)})")
     return f"{CHANCE} at chance: {'; '.join(said)}" if said else ""
@@ -340,10 +340,10 @@ def cell_text(cell: Cell, plus_minus: str = "±") -> str:
 
 def spans(table: Table) -> list[tuple[str, int]]:
     """Runs of columns under the same shared heading: (heading, number of columns)."""
-    found: list[tuple[str, int]] = []
+    merged: list[tuple[str, int]] = []
     for column in table.columns:
-        if found and found[-1][0] == column.span:
-            found[-1] = (column.span, found[-1][1] + 1)
+        if merged and merged[-1][0] == column.span:
+            merged[-1] = (column.span, merged[-1][1] + 1)
         else:
-            found.append((column.span, 1))
-    return found
+            merged.append((column.span, 1))
+    return merged

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from mmvae_cli.comparison import looks
 from mmvae_cli.comparison.content import Content
-from mmvae_cli.comparison.groups import BETA, family, swept
+from mmvae_cli.comparison.groups import BETA, sweep_of, swept
 from mmvae_cli.comparison.looks import Wanted
 from mmvae_cli.comparison.measures import Key, Stat, outside, size, subsets
 from mmvae_cli.drawing import plots
@@ -43,23 +43,23 @@ def wanted(content: Content) -> list[Wanted]:
         return Wanted(name, title, about, partial(_draw, panels=panels, columns=columns, symbol=symbol))
 
     joint = Panel(Key("log_likelihood", "+".join(names)), Key("joint_coherence"), "X")
-    found = [figure("joint-tradeoff", "Samples that agree across modalities, against log-likelihood",
+    plots = [figure("joint-tradeoff", "Samples that agree across modalities, against log-likelihood",
                     "Joint coherence is the share of samples from the prior that all modalities show alike.", 1,
                     [joint], 1)]  # fmt: skip
     for count in range(len(names) - 1, 0, -1) if len(names) <= 3 else ():
         name, words, number = _EACH[len(names), count]
-        found.append(figure(
+        plots.append(figure(
             name, f"Generating {words}: coherence against log-likelihood",
             "Conditional coherence is the share of generated samples that have the label of what was given.", number,
             _each(names, count), 3 if count == 2 else 2,
         ))  # fmt: skip
     if len(names) > 3:
-        found.append(figure(
+        plots.append(figure(
             "tradeoff-by-number-of-inputs", "Generating the modalities not given: coherence against log-likelihood",
             "Means over the subsets A of so many modalities, and over those outside A.", 0,
             _by_size(len(names)), 2 if len(names) == 5 else 3,
         ))  # fmt: skip
-    return found
+    return plots
 
 
 def _symbol(key: str) -> str:
@@ -97,12 +97,12 @@ def _draw(content: Content, page: Page, panels: list[Panel], columns: int, symbo
 def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
     """Points of all groups that have both numbers, joined along the swept key where nothing else differs."""
     groups, sweep = content.collection.groups, swept(content.collection.groups)
-    families: dict[str, list[tuple[float, Stat, Stat]]] = {family(one, groups): [] for one in groups}
+    sweeps: dict[str, list[tuple[float, Stat, Stat]]] = {sweep_of(one, groups): [] for one in groups}
     for one, stats in zip(groups, content.stats, strict=True):
         if panel.x in stats and panel.y in stats:
-            families[family(one, groups)].append((one.differing[sweep or BETA], stats[panel.x], stats[panel.y]))
-    for i, (name, found) in enumerate(families.items()):
-        points = sorted(found, key=lambda point: point[0])
+            sweeps[sweep_of(one, groups)].append((one.differing[sweep or BETA], stats[panel.x], stats[panel.y]))
+    for i, (name, unsorted) in enumerate(sweeps.items()):
+        points = sorted(unsorted, key=lambda point: point[0])
         xs, ys = [p[1] for p in points], [p[2] for p in points]
         colour = COLOURS[i % len(COLOURS)]
         marker = MARKERS[i % len(MARKERS)]
@@ -112,7 +112,7 @@ def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
         for value, x, y in points:
             words = f"{'β' if symbol == 'beta' else symbol}={value:g}"
             axis.annotate(words, (x.mean, y.mean), (3, 3), textcoords="offset points", fontsize="x-small")
-    every = [point[1:] for points in families.values() for point in points]
+    every = [point[1:] for points in sweeps.values() for point in points]
     looks.score_axis(axis, [y for _, y in every])
     if panel.y.metric == "joint_coherence":  # each point has a chance of its own
         if marked := {x.mean: y.chance for x, y in every if y.chance is not None}:

@@ -77,7 +77,9 @@ def make_polymnist(
     folder, png = out or data_dir / "polymnist", image_format is ImageFormat.png
     with placing.reported(folder, as_json=as_json):
         if source is None:
-            options = polymnist.Options(digits, backgrounds, views, repeat, seed, limit, validation, scale, rotate)
+            options = polymnist.PolymnistOptions(
+                digits, backgrounds, views, repeat, seed, limit, validation, scale, rotate
+            )
             polymnist.build(options, folder, data_dir, png=png, force=force)
         else:
             _refuse_with_from(context, "digits", "backgrounds", "repeat", "seed", "validation", "scale", "rotate")

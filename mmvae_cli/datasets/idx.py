@@ -30,17 +30,17 @@ def read(path: Path) -> np.ndarray:
                 raise DataProblem(
                     f"{path}: its header says {' x '.join(map(str, shape))} bytes, no set of digits", "fetch it again"
                 )
-            content, found = np.empty(wanted, np.uint8), 0
-            while count := file.readinto(memoryview(content)[found:]):  # type: ignore
-                found += count  # memory is taken as bytes come, not as the header promises
+            content, filled = np.empty(wanted, np.uint8), 0
+            while count := file.readinto(memoryview(content)[filled:]):  # type: ignore
+                filled += count  # memory is taken as bytes come, not as the header promises
             more = file.read(1)
     except EOFError as error:
         raise DataProblem(f"{path}: is truncated", "fetch the file again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataProblem(f"{path}: cannot be read ({error})", "fetch the file again") from error
-    if found < wanted:
+    if filled < wanted:
         header = 4 + 4 * len(shape)
-        raise _truncated(path, header + found, header + wanted)
+        raise _truncated(path, header + filled, header + wanted)
     if more:
         raise DataProblem(f"{path}: goes on after its {wanted} bytes of data", "fetch the file again")
     return content.reshape(shape)
@@ -74,8 +74,8 @@ def _shape(file: IO[bytes], path: Path) -> tuple[int, ...]:
     return struct.unpack(f">{magic[3]}I", header)
 
 
-def _truncated(path: Path, found: int, wanted: int) -> DataProblem:
-    return DataProblem(f"{path}: is truncated ({found:,} of {wanted:,} bytes)", "fetch the file again")
+def _truncated(path: Path, size: int, wanted: int) -> DataProblem:
+    return DataProblem(f"{path}: is truncated ({size:,} of {wanted:,} bytes)", "fetch the file again")
 
 
 # the four files of a folder ------------------------------------------------------------------------------------------
@@ -128,16 +128,16 @@ def _in_order(images: dict[Path, int], labels: dict[Path, int], folder: Path) ->
     """Two files of images and two of labels, with their counts, in the order of :data:`NAMES`. What a name does not
     tell, the counts do: the training set is the larger one, and labels belong to as many images."""
 
-    def place(known: dict[Path, int]) -> list[tuple[int, int, Path]]:
+    def sorted_by_split(known: dict[Path, int]) -> list[tuple[int, int, Path]]:
         return sorted((_split(path), -count, path) for path, count in known.items())
 
-    (*train, train_images), (*test, test_images) = place(images)
+    (*train, train_images), (*test, test_images) = sorted_by_split(images)
     if train == test:
         raise DataProblem(
             f"{folder}: nothing tells the training set from the test set among {train_images.name} and "
             f"{test_images.name}", "rename them: " + ", ".join(NAMES),
         )  # fmt: skip
-    (_, _, train_labels), (_, _, test_labels) = place(labels)
+    (_, _, train_labels), (_, _, test_labels) = sorted_by_split(labels)
     if labels[train_labels] == images[test_images] != images[train_images] == labels[test_labels]:
         train_labels, test_labels = test_labels, train_labels
     return [train_images, train_labels, test_images, test_labels]

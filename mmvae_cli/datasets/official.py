@@ -29,9 +29,9 @@ def read_into(folder: Path, tree: Tree, views: int | None, limit: int | None) ->
     Views are paired by file name. Raises DataProblem for a tuple that is not in all views, UsageProblem for more views
     than there are.
     """
-    found = {split: _by_view(tree, split) for split in _SPLITS}
-    count = count_views(tree, {split: list(found[split]) for split in _SPLITS}, views)
-    tuples = {split: _paired(tree, split, found[split], count) for split in _SPLITS}
+    views_of = {split: _by_view(tree, split) for split in _SPLITS}
+    count = count_views(tree, {split: list(views_of[split]) for split in _SPLITS}, views)
+    tuples = {split: _paired(tree, split, views_of[split], count) for split in _SPLITS}
     kept = {split: [tuples[split][i] for i in spread(len(tuples[split]), limit)] for split in _SPLITS}
     with console.progress("polymnist", sum(map(len, kept.values())) * count, "images") as bar:
         for split in _SPLITS:
@@ -47,17 +47,17 @@ def read_into(folder: Path, tree: Tree, views: int | None, limit: int | None) ->
     return {split: len(kept[split]) for split in _SPLITS}, per_label, {"layout": "PNG folders"}
 
 
-def count_views(tree: Tree, found: dict[str, list[int]], wanted: int | None) -> int:
-    """How many views to read: all, or the first ``wanted``. ``found``: the view numbers of each split."""
-    shared = set(found["train"]) & set(found["test"])
+def count_views(tree: Tree, views_of: dict[str, list[int]], wanted: int | None) -> int:
+    """How many views to read: all, or the first ``wanted``. ``views_of``: the view numbers of each split."""
+    shared = set(views_of["train"]) & set(views_of["test"])
     count = next(v for v in range(len(shared) + 1) if v not in shared)
     if count == 0:
         raise DataProblem(f"{tree.where}: no view m0 in both train and test", "expected {train,test}/m0 ...")
     if wanted is not None and wanted > count:
         raise UsageProblem(f"--views {wanted}: {tree.where} has {count} views", f"give --views {count} or fewer")
-    if (set(found["train"]) | set(found["test"])) - set(range(count)):
+    if (set(views_of["train"]) | set(views_of["test"])) - set(range(count)):
         if wanted is None:
-            lacking = " and ".join(split for split in _SPLITS if count not in found[split])
+            lacking = " and ".join(split for split in _SPLITS if count not in views_of[split])
             raise DataProblem(
                 f"{tree.where}: view m{count} is missing in {lacking}", f"give --views {count} to do without"
             )
@@ -76,7 +76,7 @@ def _by_view(tree: Tree, split: str) -> dict[int, dict[str, tuple[int, int, str]
             continue
         match = _NAME.fullmatch(parts[2])
         if not match:
-            raise DataProblem(f"{tree.place(path)} is not named NUMBER.LABEL.png, label 0 to 9", "rename or remove it")
+            raise DataProblem(f"{tree.shown(path)} is not named NUMBER.LABEL.png, label 0 to 9", "rename or remove it")
         views.setdefault(int(view[1]), {})[parts[2]] = (int(match[2]), int(match[1]), parts[2])
     return views
 
@@ -87,7 +87,7 @@ def _paired(tree: Tree, split: str, views: dict[int, dict[str, Any]], count: int
         if odd := min(first.keys() ^ views[view].keys(), default=None):
             holder, lacking = (0, view) if odd in first else (view, 0)
             raise DataProblem(
-                f"{tree.place(f'{split}/m{lacking}/{odd}')} is missing, m{holder} has it",
+                f"{tree.shown(f'{split}/m{lacking}/{odd}')} is missing, m{holder} has it",
                 "every tuple needs a file of the same name in every view",
             )
     return sorted(first.values())
@@ -106,7 +106,7 @@ def _decode(tree: Tree, name: str) -> np.ndarray:
             return np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).replace(repr(error), "")[:80]
-        raise DataProblem(f"{tree.place(name)} is no PNG of PolyMNIST ({reason})", "fetch it again") from error
+        raise DataProblem(f"{tree.shown(name)} is no PNG of PolyMNIST ({reason})", "fetch it again") from error
 
 
 def write(target: Path, folder: Path, info: StoreInfo) -> None:

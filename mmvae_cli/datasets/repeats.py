@@ -32,7 +32,7 @@ def in_store(folder: Path, info: StoreInfo) -> list[str]:
     for split in [split for split in info.splits if split != "train"]:
         arrays = {name: [Rows(folder / s / f"{name}.npy") for s in ("train", split)] for name in images}
         repeated = {name: count(*pair) for name, pair in arrays.items()}
-        named = ", ".join(name for name, found in repeated.items() if found)
+        named = ", ".join(name for name, counts in repeated.items() if counts)
         total = sum(len(pair[1]) for pair in arrays.values())
         notes.append(tell(sum(repeated.values()), total, f"{split} images", f" ({named})"))
     return [note for note in notes if note]

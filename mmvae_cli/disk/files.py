@@ -117,14 +117,14 @@ def reserve(path: Path, start: int) -> None:
 def own_mark() -> str:
     """The end of this process's temporary names. It names the host and container, too, because machines share
     folders."""
-    return f"{processes.place()}-{os.getpid()}"
+    return f"{processes.host_id()}-{os.getpid()}"
 
 
 def is_abandoned(path: Path) -> bool:
     """Whether the process that a temporary ``path`` belongs to has ended. Of this host and container the process number
     says so; of others, that nothing has changed for a day."""
     mark, _, pid = path.name.rpartition("-")
-    if mark.endswith(f"-{processes.place()}") and pid.isdecimal():
+    if mark.endswith(f"-{processes.host_id()}") and pid.isdecimal():
         return not processes.exists(int(pid))
     with suppress(OSError):
         return all(time.time() - part.lstat().st_ctime > _FORGOTTEN for part in [path, *path.rglob("*")])

@@ -88,7 +88,7 @@ def touched(folder: Path) -> float | None:
 
 def _myself() -> dict[str, Any]:
     job, again = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_RESTART_COUNT", "0")
-    return {"host": socket.gethostname(), "place": processes.place(), "pid": os.getpid(),
+    return {"host": socket.gethostname(), "place": processes.host_id(), "pid": os.getpid(),
             "started": processes.started(os.getpid()),
             "job": job, "restart": int(again) if job and again.isdigit() else None}  # fmt: skip
 
@@ -124,10 +124,10 @@ def _content(path: Path) -> bytes:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(_content(path))
+        content = json.loads(_content(path))
     except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {}
+        content = None
+    return content if isinstance(content, dict) else {}
 
 
 def _words(holder: dict[str, Any]) -> str:

@@ -240,10 +240,10 @@ def _largest(pictures: list[list[Any]]) -> tuple[int, int]:
 def _font(size: float) -> Any:
     from PIL import ImageFont
 
-    found = find_spec("matplotlib")
-    assert found is not None
-    assert found.origin is not None
-    return ImageFont.truetype(str(Path(found.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"), size)
+    spec = find_spec("matplotlib")
+    assert spec is not None
+    assert spec.origin is not None
+    return ImageFont.truetype(str(Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"), size)
 
 
 def _step(size: float) -> float:

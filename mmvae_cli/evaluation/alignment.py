@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mmvae_cli.evaluation.encoding import Experts, Setting
+from mmvae_cli.evaluation.encoding import Evaluation, Experts
 from mmvae_cli.evaluation.latent import means
 from mmvae_cli.run.result import NOT_FINITE, NotMeasured
 
@@ -15,22 +15,23 @@ ITEMS = 1000
 """How many evaluated items are looked for among each other, at most: recall depends on it."""
 
 
-def measure(setting: Setting, test: Experts) -> dict[str, Any]:
+def measure(evaluation: Evaluation, test: Experts) -> dict[str, Any]:
     """The fields of result.Alignment: of every pair of modalities, by the means of their single posteriors, among the
     items that have both. What data without labels allow."""
-    named = setting.store.info.labels is not None and setting.labels.kind == "class"
+    named = evaluation.store.info.labels is not None and evaluation.labels.kind == "class"
     items: dict[str, int] = {}
     pairs: dict[str, Any] = {}
-    for m, n in combinations(range(len(setting.model.names)), 2):
-        pair, some = f"{setting.model.names[m]} ~ {setting.model.names[n]}", test.having((m, n)).block(slice(0, ITEMS))
+    for m, n in combinations(range(len(evaluation.model.names)), 2):
+        pair = f"{evaluation.model.names[m]} ~ {evaluation.model.names[n]}"
+        some = test.having((m, n)).block(slice(0, ITEMS))
         items[pair] = len(some.items)
         if len(some.items) < 2:
             pairs[pair] = dict.fromkeys(_names(), NotMeasured("needs two items that have both"))
             continue
-        places = [means(setting, some, (one,)).cpu() for one in (m, n)]
+        places = [means(evaluation, some, (one,)).cpu() for one in (m, n)]
         fit = all(place.isfinite().all() for place in places)
-        found = alignment(places[0], places[1], some.labels.cpu() if named else None).named() if fit else {}
-        pairs[pair] = found or dict.fromkeys(_names(), NOT_FINITE)
+        measured = alignment(places[0], places[1], some.labels.cpu() if named else None).named() if fit else {}
+        pairs[pair] = measured or dict.fromkeys(_names(), NOT_FINITE)
     return {"items": items, "pairs": pairs}
 
 
@@ -50,8 +51,8 @@ class Alignment(NamedTuple):
 
     def named(self) -> dict[str, float]:
         """The values by the names that evaluation.json has."""
-        found = dict(zip(_names(), (self.foscttm, *self.recall), strict=True))
-        return found if self.recall_of_class is None else found | {"class_recall@1": self.recall_of_class}
+        values = dict(zip(_names(), (self.foscttm, *self.recall), strict=True))
+        return values if self.recall_of_class is None else values | {"class_recall@1": self.recall_of_class}
 
 
 def alignment(one: Tensor, other: Tensor, classes: Tensor | None = None) -> Alignment:

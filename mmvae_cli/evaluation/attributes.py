@@ -1,6 +1,6 @@
 """Attributes in a report: every score beside the base rate, without which an average precision says nothing."""
 
-from mmvae_cli.evaluation.encoding import Experts, Setting
+from mmvae_cli.evaluation.encoding import Evaluation, Experts
 from mmvae_cli.process import console
 from mmvae_cli.run.result import EvaluationResult
 
@@ -8,31 +8,31 @@ Column = tuple[str, dict[str, float | None]]
 """Heading, attribute -> value."""
 
 
-def base_rates(setting: Setting, test: Experts) -> dict[str, float]:
+def base_rates(evaluation: Evaluation, test: Experts) -> dict[str, float]:
     """Share of the evaluated items that have each attribute: the average precision of a guess. Classes: ``{}``."""
-    if setting.labels.kind == "class":
+    if evaluation.labels.kind == "class":
         return {}
     shares = test.labels.double().mean(0).tolist()
-    return dict(zip(setting.labels.names, shares, strict=True))
+    return dict(zip(evaluation.labels.names, shares, strict=True))
 
 
-def table(found: EvaluationResult) -> str:
+def table(outcome: EvaluationResult) -> str:
     """Average precision by attribute, the last row being the mean over the attributes that could be scored."""
-    columns: list[Column] = [("base rate", {**found.base_rates}), *_columns(found)]
-    rows = [[label, *(_number(values.get(label)) for _, values in columns)] for label in found.base_rates]
+    columns: list[Column] = [("base rate", {**outcome.base_rates}), *_columns(outcome)]
+    rows = [[label, *(_number(values.get(label)) for _, values in columns)] for label in outcome.base_rates]
     rows.append(["mean", *(_number(_mean(values)) for _, values in columns)])
     return console.table("average precision by attribute", ["attribute", *(name for name, _ in columns)], rows)
 
 
-def _columns(found: EvaluationResult) -> list[Column]:
+def _columns(outcome: EvaluationResult) -> list[Column]:
     """Representation of every subset; what is generated from each subset without the target in it; the classifiers."""
     columns: list[Column] = []
-    if found.latent:
-        columns += [(f"latent {subset}", values) for subset, values in found.latent.per_label.items()]
-    if found.coherence:
-        columns += [(f"{source}->{target}", values) for source, targets in found.coherence.per_label.items()
+    if outcome.latent:
+        columns += [(f"latent {subset}", values) for subset, values in outcome.latent.per_label.items()]
+    if outcome.coherence:
+        columns += [(f"{source}->{target}", values) for source, targets in outcome.coherence.per_label.items()
                     for target, values in targets.items() if target not in source.split("+")]  # fmt: skip
-        columns += [(f"classifier {name}", values) for name, values in found.coherence.classifiers_per_label.items()]
+        columns += [(f"classifier {name}", values) for name, values in outcome.coherence.classifiers_per_label.items()]
     return columns
 
 

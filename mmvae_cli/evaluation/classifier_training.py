@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
-from mmvae_cli.compute.runtime import derive
-from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.compute.seeds import derive
+from mmvae_cli.evaluation.encoding import Evaluation
 from mmvae_cli.evaluation.scores import average_precision
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem
@@ -37,7 +37,7 @@ class Score(NamedTuple):
     per_label: dict[str, float | None]
 
 
-def train(name: str, network: nn.Module, setting: Setting) -> Score:
+def train(name: str, network: nn.Module, evaluation: Evaluation) -> Score:
     """Train ``network`` on a modality of the training split; returns its score on the test split, which has no other
     part in it. A function of the data alone.
 
@@ -51,19 +51,19 @@ def train(name: str, network: nn.Module, setting: Setting) -> Score:
         if callable(reset := getattr(module, "reset_parameters", None)):
             reset()
     for split in ("train", "test"):
-        if not len(batches.Split(setting.store, split, [name], setting.device, seed).having(all_of_them=True)):
+        if not len(batches.Split(evaluation.store, split, [name], evaluation.device, seed).having(all_of_them=True)):
             raise DataProblem(f"no item of {split} has {name}, so nothing can learn to judge it",
                               "measure without coherence: --metrics latent,likelihood")  # fmt: skip
-    data = batches.Split(setting.store, "train", [name], setting.device, seed)
-    labels = torch.from_numpy(setting.store.labels("train").astype("int64")).to(setting.device)
-    learned, held_out = _divided(name, setting, seed)
-    network.load_state_dict(_best(name, network, data, labels, learned.to(data.place), held_out, setting))
-    return score(name, network, setting, "test")
+    data = batches.Split(evaluation.store, "train", [name], evaluation.device, seed)
+    labels = torch.from_numpy(evaluation.store.labels("train").astype("int64")).to(evaluation.device)
+    learned, held_out = _divided(name, evaluation, seed)
+    network.load_state_dict(_best(name, network, data, labels, learned.to(data.data_device), held_out, evaluation))
+    return score(name, network, evaluation, "test")
 
 
 def _best(
     name: str, network: nn.Module, data: batches.Split, labels: Tensor, learned: Tensor, held_out: Tensor,
-    setting: Setting,
+    evaluation: Evaluation,
 ) -> dict[str, Tensor]:  # fmt: skip
     """Averaged weights with the highest score on ``held_out``, the earlier ones where equal."""
     averaged = AveragedModel(network, avg_fn=_mean, use_buffers=True)
@@ -75,11 +75,11 @@ def _best(
             signals.leave_if_requested("classifiers trained so far are kept")
             epoch, within = divmod(step, len(learned) // size)
             if within == 0:
-                order = learned[batches.permutation(len(learned), seed, epoch, data.place)]
+                order = learned[batches.permutation(len(learned), seed, epoch, data.data_device)]
                 data.begin(epoch)
             items = order[within * size : (within + 1) * size]
             network.train()
-            x = _shifted(judged(data.batch(items)[name], setting, name))
+            x = _shifted(judged(data.batch(items)[name], evaluation, name))
             loss = _loss(network(x), labels[items])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -89,7 +89,7 @@ def _best(
             done = step + 1
             if done % EVERY and done < MOST:
                 continue
-            value = _score(name, averaged.module, data, held_out, labels, setting).value
+            value = _score(name, averaged.module, data, held_out, labels, evaluation).value
             if value > best:
                 best, kept = value, copy.deepcopy(averaged.module.state_dict())
             if value >= mark + GAIN:
@@ -113,17 +113,17 @@ def _mean(averaged: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
     return averaged + (new - averaged) * (MEMORY + 1) / (count + 1 + MEMORY) if averaged.is_floating_point() else new
 
 
-def _divided(name: str, setting: Setting, seed: int) -> tuple[Tensor, Tensor]:
+def _divided(name: str, evaluation: Evaluation, seed: int) -> tuple[Tensor, Tensor]:
     """Positions of training items to learn from, and of others to test on: a tenth of the stored rows, HELD_OUT at
     most. No held-out row is learned from through another item that shares it. Where there are too few rows (ten words,
     say), both are the same items."""
-    index = setting.store.index("train", name)
-    items = np.arange(setting.store.count("train")) if index is None else np.flatnonzero(index >= 0)
-    moving = setting.store.info.modalities[name].placement == "random"  # each item then has its own text of a row
+    index = evaluation.store.index("train", name)
+    items = np.arange(evaluation.store.count("train")) if index is None else np.flatnonzero(index >= 0)
+    moving = evaluation.store.info.modalities[name].placement == "random"  # each item then has its own text of a row
     rows = items if index is None or moving else index[items]
     used, first = np.unique(rows, return_index=True)
     mixed = batches.permutation(len(used), seed, 0, torch.device("cpu")).numpy()
-    enough = len(used) >= ROWS_A_LABEL * len(setting.labels.names)
+    enough = len(used) >= ROWS_A_LABEL * len(evaluation.labels.names)
     chosen = mixed[: min(HELD_OUT, len(used) // 10) if enough else 0]
     learned = np.flatnonzero(~np.isin(rows, used[chosen]))
     learned = np.resize(learned, max(2, len(learned)))  # batch normalisation needs two
@@ -138,33 +138,33 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, labels.float())
 
 
-def judged(x: Tensor, setting: Setting, name: str) -> Tensor:
+def judged(x: Tensor, evaluation: Evaluation, name: str) -> Tensor:
     """The input of a classifier: data in the form of a likelihood's mean."""
-    info = setting.store.info.modalities[name]
+    info = evaluation.store.info.modalities[name]
     ready: Tensor = KINDS[info.kind].judged(x, len(info.alphabet or ""))
     return ready
 
 
-def score(name: str, network: nn.Module, setting: Setting, split: str) -> Score:
+def score(name: str, network: nn.Module, evaluation: Evaluation, split: str) -> Score:
     """The score on all items of a split; leaves the network in eval mode."""
-    data = batches.Split(setting.store, split, [name], setting.device, setting.spec.seed)
-    labels = torch.from_numpy(setting.store.labels(split).astype("int64"))
-    return _score(name, network, data, data.having(all_of_them=True), labels, setting)
+    data = batches.Split(evaluation.store, split, [name], evaluation.device, evaluation.spec.seed)
+    labels = torch.from_numpy(evaluation.store.labels(split).astype("int64"))
+    return _score(name, network, data, data.having(all_of_them=True), labels, evaluation)
 
 
 @torch.no_grad()
 def _score(
-    name: str, network: nn.Module, data: batches.Split, items: Tensor, labels: Tensor, setting: Setting
+    name: str, network: nn.Module, data: batches.Split, items: Tensor, labels: Tensor, evaluation: Evaluation
 ) -> Score:  # fmt: skip
     network.eval()
     parts = []
     for some in items.split(512):
         signals.leave_if_requested("classifiers trained so far are kept")
-        parts.append(network(judged(data.batch(some)[name], setting, name)).cpu())
+        parts.append(network(judged(data.batch(some)[name], evaluation, name)).cpu())
     logits, truth = torch.cat(parts), labels[items].cpu()
     if truth.ndim == 1:
         return Score(float((logits.argmax(-1) == truth).double().mean()), {})
     per_label = {label: average_precision(logits[:, a].numpy(), truth[:, a].numpy())
-                 for a, label in enumerate(setting.labels.names)}  # fmt: skip
+                 for a, label in enumerate(evaluation.labels.names)}  # fmt: skip
     known = [value for value in per_label.values() if value is not None]
     return Score(sum(known) / len(known) if known else 0.0, per_label)

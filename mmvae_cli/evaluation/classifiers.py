@@ -9,7 +9,7 @@ from torch import nn
 from mmvae_cli.disk import sealed
 from mmvae_cli.evaluation import classifier_training
 from mmvae_cli.evaluation.classifier_training import Score
-from mmvae_cli.evaluation.encoding import Setting, from_all
+from mmvae_cli.evaluation.encoding import Evaluation, from_all
 from mmvae_cli.model.networks import build_classifier, build_judge
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure, Unreadable
@@ -20,67 +20,67 @@ SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
 """Below this test accuracy (attributes: average precision less than this above the base rate) one is refused."""
 
 
-def ready(setting: Setting, *, force: bool) -> dict[str, nn.Module]:
+def ready(evaluation: Evaluation, *, force: bool) -> dict[str, nn.Module]:
     """The dataset's classifier of every modality, in eval mode; those that are not there are trained. Raises
     DataProblem for one that is too weak to judge anything, unless ``force``."""
     own = {}
-    for m, name in setting.world.share(list(enumerate(setting.model.names))):
-        network, score = _ready(name, setting)
+    for m, name in evaluation.group.share(list(enumerate(evaluation.model.names))):
+        network, score = _ready(name, evaluation)
         own[m] = {key: value.cpu() for key, value in network.state_dict().items()}, score
     networks = {}
-    for name, (weights, score) in zip(setting.model.names, from_all(setting, own), strict=True):
-        network = _network(name, setting)
+    for name, (weights, score) in zip(evaluation.model.names, from_all(evaluation, own), strict=True):
+        network = _network(name, evaluation)
         network.load_state_dict(weights)
         networks[name] = network.eval()
-        _refuse_weak(name, score.value, setting, force)
+        _refuse_weak(name, score.value, evaluation, force)
     return networks
 
 
-def _network(name: str, setting: Setting) -> nn.Module:
-    info, labels = setting.store.info.modalities[name], len(setting.labels.names)
-    released = setting.protocol.classifiers == "released"
-    network = build_classifier(info, labels, width_of(setting, name)) if released else build_judge(info, labels)
-    return network.to(setting.device).to(memory_format=torch.channels_last)
+def _network(name: str, evaluation: Evaluation) -> nn.Module:
+    info, labels = evaluation.store.info.modalities[name], len(evaluation.labels.names)
+    released = evaluation.protocol.classifiers == "released"
+    network = build_classifier(info, labels, width_of(evaluation, name)) if released else build_judge(info, labels)
+    return network.to(evaluation.device).to(memory_format=torch.channels_last)
 
 
-def _ready(name: str, setting: Setting) -> tuple[nn.Module, Score]:
+def _ready(name: str, evaluation: Evaluation) -> tuple[nn.Module, Score]:
     """The classifier of one modality, loaded, or trained and kept."""
-    network, path = _network(name, setting), _path(name, setting)
-    score = _load(path, name, network, setting)
+    network, path = _network(name, evaluation), _path(name, evaluation)
+    score = _load(path, name, network, evaluation)
     if score is None:
-        score = classifier_training.train(name, network, setting)
-        _save(path, network, setting, score)
-        console.say(f"classifier of {name}: {_metric(setting)} {score.value:.3f} on the test split, saved as {path}")
+        score = classifier_training.train(name, network, evaluation)
+        _save(path, network, evaluation, score)
+        console.say(f"classifier of {name}: {_metric(evaluation)} {score.value:.3f} on the test split, saved as {path}")
     return network, score
 
 
-def _path(name: str, setting: Setting) -> Path:
+def _path(name: str, evaluation: Evaluation) -> Path:
     """``m0.safetensors``; the paper's ``m0.released.safetensors`` or ``image.released.width16.safetensors``."""
-    width = width_of(setting, name)
-    networks = ["released"] if setting.protocol.classifiers == "released" else []
+    width = width_of(evaluation, name)
+    networks = ["released"] if evaluation.protocol.classifiers == "released" else []
     parts = [name, *networks, *([f"width{width}"] if width else [])]
-    return setting.store.folder / "classifiers" / f"{'.'.join(parts)}.safetensors"
+    return evaluation.store.folder / "classifiers" / f"{'.'.join(parts)}.safetensors"
 
 
-def width_of(setting: Setting, name: str) -> int | None:
+def width_of(evaluation: Evaluation, name: str) -> int | None:
     """The recipe's width of a modality's classifier; None where it is the paper's or where there is no choice."""
-    info = setting.store.info.modalities[name]
-    network = made_for(info.kind, info.shape) if setting.protocol.classifiers == "released" else None
-    return setting.spec.classifier_width if network and network.classifier_takes_width else None
+    info = evaluation.store.info.modalities[name]
+    network = made_for(info.kind, info.shape) if evaluation.protocol.classifiers == "released" else None
+    return evaluation.spec.classifier_width if network and network.classifier_takes_width else None
 
 
-def _metric(setting: Setting) -> str:
-    return "accuracy" if setting.labels.kind == "class" else "mean average precision"
+def _metric(evaluation: Evaluation) -> str:
+    return "accuracy" if evaluation.labels.kind == "class" else "mean average precision"
 
 
-def _refuse_weak(name: str, score: float, setting: Setting, force: bool) -> None:
-    if setting.labels.kind == "class":
+def _refuse_weak(name: str, score: float, evaluation: Evaluation, force: bool) -> None:
+    if evaluation.labels.kind == "class":
         needed = SANE_ACCURACY
     else:
-        needed = float(torch.from_numpy(setting.store.labels("test").astype("float32")).mean()) + SANE_GAIN
+        needed = float(torch.from_numpy(evaluation.store.labels("test").astype("float32")).mean()) + SANE_GAIN
     if score >= needed:
         return
-    message = f"the classifier of {name} reaches {_metric(setting)} {score:.3f} only, less than {needed:.3f}"
+    message = f"the classifier of {name} reaches {_metric(evaluation)} {score:.3f} only, less than {needed:.3f}"
     if not force:
         raise DataProblem(
             message, "what it says of samples means little; more data may help, or accept it with --force"
@@ -91,14 +91,14 @@ def _refuse_weak(name: str, score: float, setting: Setting, force: bool) -> None
 # --- kept with the dataset -------------------------------------------------------------------------------------------
 
 
-def _origin(network: nn.Module, setting: Setting) -> dict[str, str]:
+def _origin(network: nn.Module, evaluation: Evaluation) -> dict[str, str]:
     """What a kept classifier is and which data it was trained on. One that differs is not used."""
-    return {"network": type(network).__name__, "version": JUDGES, "fingerprint": setting.store.fingerprint}
+    return {"network": type(network).__name__, "version": JUDGES, "fingerprint": evaluation.store.fingerprint}
 
 
-def _save(path: Path, network: nn.Module, setting: Setting, score: Score) -> None:
+def _save(path: Path, network: nn.Module, evaluation: Evaluation, score: Score) -> None:
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    about = _origin(network, setting) | {"score": score.value, "per_label": score.per_label}
+    about = _origin(network, evaluation) | {"score": score.value, "per_label": score.per_label}
     try:
         path.parent.mkdir(exist_ok=True)
         about["digest"] = sealed.digest(tensors, json.dumps(about))
@@ -107,7 +107,7 @@ def _save(path: Path, network: nn.Module, setting: Setting, score: Score) -> Non
         console.warn(f"the classifier is not kept, so it will be trained again next time ({error})")
 
 
-def _load(path: Path, name: str, network: nn.Module, setting: Setting) -> Score | None:
+def _load(path: Path, name: str, network: nn.Module, evaluation: Evaluation) -> Score | None:
     """The stored classifier's test score, its weights put into ``network``; None where it is missing or another's."""
     if not path.is_file():
         return None
@@ -116,7 +116,7 @@ def _load(path: Path, name: str, network: nn.Module, setting: Setting) -> Score 
             about = json.loads(metadata["mmvae-classifier"])
             if about.pop("digest") != sealed.digest(weights, json.dumps(about)):
                 raise ValueError("the content does not match its digest")
-            wanted = _origin(network, setting).items()
+            wanted = _origin(network, evaluation).items()
             odd = [f"{key} {about.get(key, 'unknown')}, not {new}" for key, new in wanted if about.get(key) != new]
             if odd:
                 console.say(f"the classifier of {name} that was kept is another one ({'; '.join(odd)}): trained again")

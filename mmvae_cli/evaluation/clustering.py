@@ -28,24 +28,24 @@ def clustering(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct encodings than centres
         means = KMeans(min(clusters, len(fitted)), n_init=10, random_state=seed % 2**32).fit(fitted)
-    found = means.predict(tested)
+    assigned = means.predict(tested)
     return Clustering(
-        by_majority(means.labels_, fitted_labels, found, labels), one_to_one(found, labels),
-        float(normalized_mutual_info_score(labels, found)), float(adjusted_rand_score(labels, found)),
+        by_majority(means.labels_, fitted_labels, assigned, labels), one_to_one(assigned, labels),
+        float(normalized_mutual_info_score(labels, assigned)), float(adjusted_rand_score(labels, assigned)),
     )  # fmt: skip
 
 
-def by_majority(given: np.ndarray, given_labels: np.ndarray, found: np.ndarray, labels: np.ndarray) -> float:
+def by_majority(given: np.ndarray, given_labels: np.ndarray, assigned: np.ndarray, labels: np.ndarray) -> float:
     """Share of test items whose cluster is named by their class; clusters are named by the training items ``given``."""
     names = np.array([np.bincount(own).argmax() if len(own := given_labels[given == c]) else -1
-                      for c in range(max(given.max(), found.max()) + 1)])  # fmt: skip
-    return float((names[found] == labels).mean())
+                      for c in range(max(given.max(), assigned.max()) + 1)])  # fmt: skip
+    return float((names[assigned] == labels).mean())
 
 
-def one_to_one(found: np.ndarray, labels: np.ndarray) -> float:
+def one_to_one(assigned: np.ndarray, labels: np.ndarray) -> float:
     """Clustering accuracy: the best share of right items under a matching of clusters with classes."""
     from scipy.optimize import linear_sum_assignment
 
-    table = np.zeros((found.max() + 1, labels.max() + 1), np.int64)
-    np.add.at(table, (found, labels), 1)
+    table = np.zeros((assigned.max() + 1, labels.max() + 1), np.int64)
+    np.add.at(table, (assigned, labels), 1)
     return float(table[linear_sum_assignment(table, maximize=True)].sum() / len(labels))

@@ -12,81 +12,83 @@ from mmvae_cli.evaluation.classifier_training import judged
 from mmvae_cli.evaluation.encoding import (
     BLOCK,
     NOBODY_HAS_ALL,
-    Data,
+    Evaluation,
     Experts,
-    Setting,
+    ShuffledSplit,
     blocks,
     from_all,
     numbered_blocks,
 )
-from mmvae_cli.evaluation.scores import answers, average_precisions, classified, constant, mean_of, right_by_class
+from mmvae_cli.evaluation.scores import answers, average_precisions, classified, constant, correct_by_class, mean_of
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
 from mmvae_cli.run.result import Value
 
 
-def measure(setting: Setting, data: Data, test: Experts, classifiers: dict[str, nn.Module]) -> dict[str, Any]:
+def measure(
+    evaluation: Evaluation, data: ShuffledSplit, test: Experts, classifiers: dict[str, nn.Module]
+) -> dict[str, Any]:
     """The fields of result.Coherence: joint coherence, conditional coherence from every subset to every modality, and
     what the test items of ``data`` themselves score."""
     for classifier in classifiers.values():
-        classifier.train(setting.protocol.classifier_mode == "train")
-    mine = numbered_blocks(test, BLOCK, setting)
-    together = joint.measure(setting, classifiers)
-    with console.progress("coherence", len(mine) * len(setting.subsets), "blocks x subsets") as shown:
-        found = from_all(setting, _conditional(setting, mine, classifiers, shown))
-    real = from_all(setting, _real(setting, data, mine, classifiers))
-    tested = list(blocks(test, BLOCK, setting))
+        classifier.train(evaluation.protocol.classifier_mode == "train")
+    mine = numbered_blocks(test, BLOCK, evaluation)
+    together = joint.measure(evaluation, classifiers)
+    with console.progress("coherence", len(mine) * len(evaluation.subsets), "blocks x subsets") as shown:
+        generated = from_all(evaluation, _conditional(evaluation, mine, classifiers, shown))
+    real = from_all(evaluation, _real(evaluation, data, mine, classifiers))
+    tested = list(blocks(test, BLOCK, evaluation))
     labels = [block.labels.cpu() for block in tested]
-    scored = _accuracies if setting.labels.kind == "class" else _average_precisions
-    ceiling = _real_accuracies if setting.labels.kind == "class" else _real_average_precisions
-    return together | scored(setting, found, tested) | ceiling(setting, real, labels)
+    scored = _accuracies if evaluation.labels.kind == "class" else _average_precisions
+    ceiling = _real_accuracies if evaluation.labels.kind == "class" else _real_average_precisions
+    return together | scored(evaluation, generated, tested) | ceiling(evaluation, real, labels)
 
 
 @torch.no_grad()
 def _real(
-    setting: Setting, data: Data, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module]
+    evaluation: Evaluation, data: ShuffledSplit, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module]
 ) -> dict[int, Tensor]:
     """What the classifiers say of real items, (M, b, labels) for every block of ours, by its number and on the CPU; nan
     where an item lacks a modality."""
     own = {}
     for number, part in mine:
         signals.leave_if_requested("no evaluation was written")
-        torch.manual_seed(setting.seed(f"real data {number}"))  # train mode drops at random
+        torch.manual_seed(evaluation.seed(f"real data {number}"))  # train mode drops at random
         batch, verdicts = data.batch(part.items), []
         for m, (name, classifier) in enumerate(classifiers.items()):
-            has, said = part.has((m,)), torch.full((len(part.items), len(setting.labels.names)), math.nan)
+            has, said = part.has((m,)), torch.full((len(part.items), len(evaluation.labels.names)), math.nan)
             if has.any():
-                said[has] = classifier(judged(batch[name], setting, name)).cpu()
+                said[has] = classifier(judged(batch[name], evaluation, name)).cpu()
             verdicts.append(said)
         own[number] = torch.stack(verdicts)
     return own
 
 
-def _real_accuracies(setting: Setting, real: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
+def _real_accuracies(evaluation: Evaluation, real: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
     """The classifiers' accuracies on real items, from logits (M, b, classes): what a perfect model would score."""
     logits, truth = torch.cat(real, 1), torch.cat(labels)
     given, has = logits.argmax(-1), ~logits.isnan().any(-1)
-    ceiling = {name: _share((given[m] == truth)[has[m]]) for m, name in enumerate(setting.model.names)}
+    ceiling = {name: _share((given[m] == truth)[has[m]]) for m, name in enumerate(evaluation.model.names)}
     agree = (given == given[0]).all(0)[has.all(0)]
-    return {"classifiers": ceiling, "joint_ceiling": joint.undefined(setting) or _share(agree)}
+    return {"classifiers": ceiling, "joint_ceiling": joint.undefined(evaluation) or _share(agree)}
 
 
-def _share(right_ones: Tensor) -> Value:
+def _share(correct: Tensor) -> Value:
     """The share of bool (n,) that is true."""
-    return float(right_ones.double().mean()) if len(right_ones) else NOBODY_HAS_ALL
+    return float(correct.double().mean()) if len(correct) else NOBODY_HAS_ALL
 
 
-def _real_average_precisions(setting: Setting, real: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
+def _real_average_precisions(evaluation: Evaluation, real: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
     """The same from scores (M, b, A)."""
     per_label, ceiling = {}, {}
-    for m, name in enumerate(setting.model.names):
+    for m, name in enumerate(evaluation.model.names):
         scores, theirs = [block[m] for block in real], labels
         if any(block.isnan().any() for block in scores):
             has = [~block.isnan().any(-1) for block in scores]
             scores, theirs = _picked(scores, has), _picked(labels, has)
-        per_label[name] = average_precisions(scores, theirs, setting)
+        per_label[name] = average_precisions(scores, theirs, evaluation)
         ceiling[name] = mean_of(per_label[name].values())
-    return {"classifiers": ceiling, "classifiers_per_label": per_label, "joint_ceiling": joint.undefined(setting)}
+    return {"classifiers": ceiling, "classifiers_per_label": per_label, "joint_ceiling": joint.undefined(evaluation)}
 
 
 def _picked(blocks: list[Tensor], rows: list[Tensor]) -> list[Tensor]:
@@ -98,44 +100,44 @@ class _Counts(NamedTuple):
     each class is the answer (M, S, classes); and the sum over the items of the share of pairs of targets outside the
     source that have the same answer (S,). Items that lack a part of the source are not counted."""
 
-    right: Tensor
+    correct: Tensor
     answers: Tensor
     agree: Tensor
 
 
-def _accuracies(setting: Setting, found: list[_Counts], tested: list[Experts]) -> dict[str, Any]:
+def _accuracies(evaluation: Evaluation, counts: list[_Counts], tested: list[Experts]) -> dict[str, Any]:
     """The result's fields for classes."""
-    right_ones, given, agree = (torch.stack(parts).sum(0) for parts in zip(*found, strict=True))
+    correct, given, agree = (torch.stack(parts).sum(0) for parts in zip(*counts, strict=True))
     conditional: dict[str, dict[str, Value]] = {}
     balanced: dict[str, dict[str, Value]] = {}
     always: dict[str, dict[str, str]] = {}
     agreement: dict[str, Value] = {}
-    for s, subset in enumerate(setting.subsets):
-        source, labels = setting.name_of(subset), torch.cat([block.having(subset).labels.cpu() for block in tested])
-        of_class = labels.bincount(minlength=len(setting.labels.names)).double()
+    for s, subset in enumerate(evaluation.subsets):
+        source, labels = evaluation.name_of(subset), torch.cat([block.having(subset).labels.cpu() for block in tested])
+        of_class = labels.bincount(minlength=len(evaluation.labels.names)).double()
         there, count = of_class > 0, len(labels)
-        for m, name in enumerate(setting.model.names):
-            own = right_ones[m, s]
+        for m, name in enumerate(evaluation.model.names):
+            own = correct[m, s]
             shares = own.sum() / count, (own[there] / of_class[there]).mean()
             for table, share in zip((conditional, balanced), shares, strict=True):
                 table.setdefault(source, {})[name] = float(share) if count else NOBODY_HAS_ALL
-            if count and own.isfinite().all() and (label := constant(given[m, s], setting)):
+            if count and own.isfinite().all() and (label := constant(given[m, s], evaluation)):
                 always.setdefault(source, {})[name] = label
-        if len(setting.model.names) - len(subset) > 1:
+        if len(evaluation.model.names) - len(subset) > 1:
             agreement[source] = float(agree[s] / count) if count else NOBODY_HAS_ALL
     return {"metric": "accuracy", "conditional": conditional, "balanced": balanced, "agreement": agreement,
             "constant": always}  # fmt: skip
 
 
-def _average_precisions(setting: Setting, found: list[Tensor], tested: list[Experts]) -> dict[str, Any]:
+def _average_precisions(evaluation: Evaluation, scores: list[Tensor], tested: list[Experts]) -> dict[str, Any]:
     """The result's fields for attributes: blocks of scores (M, S, b, A)."""
     per_label: dict[str, dict[str, dict[str, Value]]] = {}
     means: dict[str, dict[str, Value]] = {}
-    for s, subset in enumerate(setting.subsets):
-        source, has = setting.name_of(subset), [block.has(subset) for block in tested]
+    for s, subset in enumerate(evaluation.subsets):
+        source, has = evaluation.name_of(subset), [block.has(subset) for block in tested]
         labels = [block.labels.cpu()[own] for block, own in zip(tested, has, strict=True)]
-        for m, name in enumerate(setting.model.names):
-            values = average_precisions(_picked([block[m, s] for block in found], has), labels, setting)
+        for m, name in enumerate(evaluation.model.names):
+            values = average_precisions(_picked([block[m, s] for block in scores], has), labels, evaluation)
             per_label.setdefault(source, {})[name] = values
             means.setdefault(source, {})[name] = mean_of(values.values())
     return {"metric": "average_precision", "conditional": means, "per_label": per_label}
@@ -143,45 +145,45 @@ def _average_precisions(setting: Setting, found: list[Tensor], tested: list[Expe
 
 @torch.no_grad()
 def _conditional(
-    setting: Setting, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module], shown: console.Progress
+    evaluation: Evaluation, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module], shown: console.Progress
 ) -> dict[int, Any]:
     """For every block of ours, by its number and on the CPU: counts of classes, or scores (M, S, b, A)."""
     own = {}
     for number, part in mine:
-        own[number] = (_counts if setting.labels.kind == "class" else _scores)(setting, number, part, classifiers)
-        shown.advance(len(setting.subsets))
+        own[number] = (_counts if evaluation.labels.kind == "class" else _scores)(evaluation, number, part, classifiers)
+        shown.advance(len(evaluation.subsets))
     return own
 
 
-def _counts(setting: Setting, number: int, part: Experts, classifiers: dict[str, nn.Module]) -> _Counts:
-    names, classes = setting.model.names, len(setting.labels.names)
-    shape = len(names), len(setting.subsets)
-    right_ones, given = (torch.zeros(*shape, classes, dtype=torch.double) for _ in range(2))
+def _counts(evaluation: Evaluation, number: int, part: Experts, classifiers: dict[str, nn.Module]) -> _Counts:
+    names, classes = evaluation.model.names, len(evaluation.labels.names)
+    shape = len(names), len(evaluation.subsets)
+    correct, given = (torch.zeros(*shape, classes, dtype=torch.double) for _ in range(2))
     said = torch.zeros(*shape, len(part.items), dtype=torch.int32)
-    rows = [part.has(subset) for subset in setting.subsets]
-    for m, positions, means in generation.conditional(setting, number, part):
+    rows = [part.has(subset) for subset in evaluation.subsets]
+    for m, positions, means in generation.conditional(evaluation, number, part):
         for s, logits in zip(positions, classified(classifiers[names[m]], means), strict=True):
             own = logits[rows[s].to(logits.device)]
-            right_ones[m, s] = right_by_class(own, part.labels[rows[s].to(part.labels.device)]).cpu()
+            correct[m, s] = correct_by_class(own, part.labels[rows[s].to(part.labels.device)]).cpu()
             given[m, s] = answers(own).cpu()
             said[m, s] = logits.argmax(-1).int().cpu()
-    agree = [_agreeing(said[:, s, rows[s]], right_ones[:, s], subset) for s, subset in enumerate(setting.subsets)]
-    return _Counts(right_ones, given, torch.stack(agree))
+    agree = [_agreeing(said[:, s, rows[s]], correct[:, s], subset) for s, subset in enumerate(evaluation.subsets)]
+    return _Counts(correct, given, torch.stack(agree))
 
 
-def _agreeing(said: Tensor, right_ones: Tensor, subset: Subset) -> Tensor:
+def _agreeing(said: Tensor, correct: Tensor, subset: Subset) -> Tensor:
     """Sum over the items of the share of pairs outside ``subset`` with the same answer, of answers (M, b); nan where
-    one of them is no number, which is how ``right_ones`` (M, classes) tells it."""
+    one of them is no number, which is how ``correct`` (M, classes) tells it."""
     outside = [m for m in range(len(said)) if m not in subset]
     pairs = [(said[m] == said[n]).double().sum() for i, m in enumerate(outside) for n in outside[:i]]
-    valid = right_ones[outside].sum() * 0  # nan stays nan
+    valid = correct[outside].sum() * 0  # nan stays nan
     return valid + (torch.stack(pairs).mean() if pairs else 0)
 
 
-def _scores(setting: Setting, number: int, part: Experts, classifiers: dict[str, nn.Module]) -> Tensor:
+def _scores(evaluation: Evaluation, number: int, part: Experts, classifiers: dict[str, nn.Module]) -> Tensor:
     """Logits of attributes, (M, S, b, A)."""
-    names = setting.model.names
-    found = torch.zeros(len(names), len(setting.subsets), *part.labels.shape)
-    for m, positions, means in generation.conditional(setting, number, part):
-        found[m, positions] = classified(classifiers[names[m]], means).cpu()
-    return found
+    names = evaluation.model.names
+    scores = torch.zeros(len(names), len(evaluation.subsets), *part.labels.shape)
+    for m, positions, means in generation.conditional(evaluation, number, part):
+        scores[m, positions] = classified(classifiers[names[m]], means).cpu()
+    return scores

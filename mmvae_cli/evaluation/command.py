@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.compute import runtime
+from mmvae_cli.compute import ranks
 from mmvae_cli.disk.files import require_readable, require_writable, sha256, write_atomic
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.evaluation import (
@@ -22,7 +22,15 @@ from mmvae_cli.evaluation import (
     quality_tables,
     representation,
 )
-from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Data, Experts, Setting, measured_rows, rows_having
+from mmvae_cli.evaluation.encoding import (
+    BLOCK,
+    LIKELIHOOD_BLOCK,
+    Evaluation,
+    Experts,
+    ShuffledSplit,
+    measured_rows,
+    rows_having,
+)
 from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import Failure, UsageProblem
@@ -59,12 +67,12 @@ def run(
     recipe = recipes.validate(content, "the command line")
     opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify, code=code)
     path = _place(run_folder.evaluation_path(recipe.evaluation.protocol, recipe.evaluation.sampler), out)
-    with runtime.together(opened.device, "evaluate") as world:
+    with ranks.process_group(opened.device, "evaluate") as group:
         drawn = recipe.evaluation if set(metrics) & _DRAWING else EvaluationSpec()
-        mixtures = samplers.of_run(run_folder, opened, drawn, world).mixtures
-        setting = Setting(opened.model, recipe, opened.store, opened.device, world, mixtures)
-        complete = _measure(setting, opened.checkpoint, metrics, data_dir, force=force)
-        if world.rank == 0:
+        mixtures = samplers.of_run(run_folder, opened, drawn, group).mixtures
+        evaluation = Evaluation(opened.model, recipe, opened.store, opened.device, group, mixtures)
+        complete = _measure(evaluation, opened.checkpoint, metrics, data_dir, force=force)
+        if group.rank == 0:
             if path.parent != folder:
                 complete.run.folder = os.path.realpath(folder)
             complete = _merged(path, complete)
@@ -91,56 +99,56 @@ def _place(own: Path, out: Path | None) -> Path:
 
 
 def _measure(
-    setting: Setting, found: checkpoint.Checkpoint, wanted: list[str], data_dir: Path, *, force: bool
+    evaluation: Evaluation, loaded: checkpoint.Checkpoint, wanted: list[str], data_dir: Path, *, force: bool
 ) -> EvaluationResult:  # fmt: skip
-    spec, store, recipe = setting.spec, setting.store, setting.recipe
-    data = Data(setting, spec.split, "evaluated items", spec.items)
+    spec, store, recipe = evaluation.spec, evaluation.store, evaluation.recipe
+    data = ShuffledSplit(evaluation, spec.split, "evaluated items", spec.items)
     if data.split.present is not None and spec.protocol == "released":
         raise UsageProblem(f"protocol released measures complete data; {store.folder} lacks modalities in {spec.split}",
                            "use the default protocol: --protocol default")  # fmt: skip
     everything = data.encode(data.order)
-    test = measured_rows(everything, BLOCK, setting)
-    complete = everything.having(tuple(range(len(setting.model.names))))
+    test = measured_rows(everything, BLOCK, evaluation)
+    complete = everything.having(tuple(range(len(evaluation.model.names))))
     metrics: dict[str, Callable[[], dict[str, Any]]] = {
-        "latent": lambda: latent.measure(setting, test),
-        "alignment": lambda: alignment.measure(setting, test),
-        "coherence": lambda: coherence.measure(setting, data, test, classifiers.ready(setting, force=force)),
-        "likelihood": lambda: likelihood.measure(setting, data, complete.block(slice(0, spec.likelihood_items))),
-        "quality": lambda: quality.measure(setting, data, test, features.ready(setting, data_dir, force=force)),
+        "latent": lambda: latent.measure(evaluation, test),
+        "alignment": lambda: alignment.measure(evaluation, test),
+        "coherence": lambda: coherence.measure(evaluation, data, test, classifiers.ready(evaluation, force=force)),
+        "likelihood": lambda: likelihood.measure(evaluation, data, complete.block(slice(0, spec.likelihood_items))),
+        "quality": lambda: quality.measure(evaluation, data, test, features.ready(evaluation, data_dir, force=force)),
     }
     wanted = [*wanted, "alignment"] if "latent" in wanted else wanted
     measured = {
-        name: _undefined(name, setting, complete) or measure() for name, measure in metrics.items() if name in wanted
+        name: _undefined(name, evaluation, complete) or measure() for name, measure in metrics.items() if name in wanted
     }
     values, reasons = result.with_reasons(measured)
     return EvaluationResult(
-        protocol=spec.protocol, modalities=setting.model.names, settings=_settings(setting),
+        protocol=spec.protocol, modalities=evaluation.model.names, settings=_settings(evaluation),
         run=result.RunFacts(recipe=recipe.name, method=recipe.model.method, seed=recipe.training.seed,
-                            checkpoint=found.path.name, step=found.position.step, epoch=found.position.epoch),
+                            checkpoint=loaded.path.name, step=loaded.position.step, epoch=loaded.position.epoch),
         dataset=result.DatasetFacts(name=store.name, fingerprint=store.fingerprint, split=spec.split,
                                     count=len(test.items), stand_in=store.info.stand_in,
-                                    rows=rows_having(setting, test)),
-        base_rates=attributes.base_rates(setting, test),
-        chance=chance(setting, test.labels) if store.info.labels else None, reasons=reasons, **values,
+                                    rows=rows_having(evaluation, test)),
+        base_rates=attributes.base_rates(evaluation, test),
+        chance=chance(evaluation, test.labels) if store.info.labels else None, reasons=reasons, **values,
     )  # fmt: skip
 
 
-def _undefined(metric: str, setting: Setting, complete: Experts) -> NotMeasured | None:
+def _undefined(metric: str, evaluation: Evaluation, complete: Experts) -> NotMeasured | None:
     """Why a metric has no meaning for these data or this recipe, if so; ``complete``: the items with all modalities."""
     if metric in _OF_LABELS:
-        return NotMeasured("no labels") if setting.store.info.labels is None else None
+        return NotMeasured("no labels") if evaluation.store.info.labels is None else None
     if metric == "alignment":
-        return NotMeasured("needs two modalities") if len(setting.model.names) < 2 else None
-    why = setting.recipe.has_no_likelihood if metric == "likelihood" else ""
+        return NotMeasured("needs two modalities") if len(evaluation.model.names) < 2 else None
+    why = evaluation.recipe.has_no_likelihood if metric == "likelihood" else ""
     why = why or ("" if len(complete.items) else "no item has all modalities")
     return NotMeasured(why) if why else None
 
 
-def _settings(setting: Setting) -> dict[str, Any]:
+def _settings(evaluation: Evaluation) -> dict[str, Any]:
     """The protocol in words and numbers, kept beside the results."""
-    spec = setting.spec
+    spec = evaluation.spec
     sampled = {"subsets_per_size": spec.subsets_per_size} if spec.subsets_per_size else {}
-    return sampled | setting.protocol._asdict() | {
+    return sampled | evaluation.protocol._asdict() | {
         "classifiers": result.judges(spec),
         "block": BLOCK, "likelihood_block": LIKELIHOOD_BLOCK, "seed": spec.seed, "items": spec.items,
         "likelihood_items": spec.likelihood_items,
@@ -173,43 +181,44 @@ def _keep_aside(path: Path, earlier: EvaluationResult) -> None:
     console.say(f"the evaluation that was there (step {earlier.run.step:,}) is now {aside}")
 
 
-def report(found: EvaluationResult) -> str:
+def report(outcome: EvaluationResult) -> str:
     """The result as plain tables."""
-    names = found.modalities
-    about = found.dataset
+    names = outcome.modalities
+    about = outcome.dataset
     stand_in = f"; stand-in: {about.stand_in}" if about.stand_in else ""
-    trained = f"{found.run.recipe} seed {found.run.seed}, epoch {found.run.epoch}"
+    trained = f"{outcome.run.recipe} seed {outcome.run.seed}, epoch {outcome.run.epoch}"
     measured = f"{about.count:,} {about.split} items of {about.name} ({about.fingerprint})"
-    parts = [f"{trained}, on {measured}; protocol: {found.protocol}{stand_in}"]
+    parts = [f"{trained}, on {measured}; protocol: {outcome.protocol}{stand_in}"]
     if about.rows:
-        samples = found.latent.samples if found.latent else {}
+        samples = outcome.latent.samples if outcome.latent else {}
         rows = [[subset, f"{count:,}", f"{samples.get(subset, 0):,}"] for subset, count in about.rows.items()]
         parts.append(console.table("incomplete data: what the scores of a source rest on",
                                    ["source", f"{about.split} items", "labelled samples"], rows))  # fmt: skip
-    if found.latent:
-        rows = [[subset, guessing.score(found, value, subset)] for subset, value in found.latent.values.items()]
-        parts.append(console.table(f"latent representation ({found.latent.metric})", ["subset", "score"], rows))
-        parts += representation.tables(found)
-    if found.coherence:
-        sources = {**found.coherence.conditional, "real data": found.coherence.classifiers}
-        rows = [[s, *(guessing.score(found, targets.get(n), s) for n in names)] for s, targets in sources.items()]
-        title = f"coherence ({found.coherence.metric}): joint {guessing.joint(found)}"
+    if outcome.latent:
+        rows = [[subset, guessing.score(outcome, value, subset)] for subset, value in outcome.latent.values.items()]
+        parts.append(console.table(f"latent representation ({outcome.latent.metric})", ["subset", "score"], rows))
+        parts += representation.tables(outcome)
+    if outcome.coherence:
+        sources = {**outcome.coherence.conditional, "real data": outcome.coherence.classifiers}
+        rows = [[s, *(guessing.score(outcome, targets.get(n), s) for n in names)] for s, targets in sources.items()]
+        title = f"coherence ({outcome.coherence.metric}): joint {guessing.joint(outcome)}"
         parts.append(console.table(title, ["source", *names], rows))
-    if remarks := guessing.remarks(found, parts[1:]):
+    if remarks := guessing.remarks(outcome, parts[1:]):
         parts.append("\n".join(remarks))
-    if found.base_rates:
-        parts.append(attributes.table(found))
-    if found.likelihood:
-        each = found.likelihood.per_modality
+    if outcome.base_rates:
+        parts.append(attributes.table(outcome))
+    if outcome.likelihood:
+        each = outcome.likelihood.per_modality
         rows = [[s, _number(value, 1), *(_number(each.get(s, {}).get(n), 1) for n in names)]
-                for s, value in found.likelihood.joint.items()]  # fmt: skip
-        title = (f"log-likelihood given the source, nats per item ({found.likelihood.importance_samples} samples, "
-                 f"grouping {found.likelihood.grouping}, {found.likelihood.count:,} items)")  # fmt: skip
+                for s, value in outcome.likelihood.joint.items()]  # fmt: skip
+        title = (f"log-likelihood given the source, nats per item ({outcome.likelihood.importance_samples} samples, "
+                 f"grouping {outcome.likelihood.grouping}, {outcome.likelihood.count:,} items)")  # fmt: skip
         parts.append(console.table(title, ["source", "all", *names], rows))
-    if found.quality:
-        parts += quality_tables.of(found.quality, names)
-    if found.reasons:
-        parts.append("\n".join(f"not measured: {what}: {why}" for why, what in result.by_reason(found.reasons).items()))
+    if outcome.quality:
+        parts += quality_tables.of(outcome.quality, names)
+    if outcome.reasons:
+        missing = result.by_reason(outcome.reasons).items()
+        parts.append("\n".join(f"not measured: {what}: {why}" for why, what in missing))
     return "\n\n".join(parts)
 
 

@@ -47,8 +47,8 @@ def neighbours(features: Tensor) -> Neighbours:
     parts = []
     for rows in own.split(_ROWS_AT_ONCE):
         parts.append(torch.cdist(rows, own).topk(NEAREST_OF_DENSITY + 1, largest=False).values)  # itself first
-    found = torch.cat(parts)
-    return Neighbours(found[:, NEAREST_OF_PRECISION], found[:, NEAREST_OF_DENSITY])
+    distances = torch.cat(parts)
+    return Neighbours(distances[:, NEAREST_OF_PRECISION], distances[:, NEAREST_OF_DENSITY])
 
 
 class Fidelity(NamedTuple):
@@ -66,14 +66,14 @@ def fidelity(generated: Tensor, real: Tensor, around: Neighbours) -> Fidelity:
     """Of features (n, F) and (m, F), both longer than NEAREST_OF_DENSITY; ``around``: the real points' balls."""
     points, truth, own = generated.double(), real.double(), neighbours(generated)
     inside, balls = 0.0, 0.0
-    found, filled = (torch.zeros(len(truth), dtype=torch.bool) for _ in range(2))
+    covered, filled = (torch.zeros(len(truth), dtype=torch.bool) for _ in range(2))
     for rows, radii in zip(points.split(_ROWS_AT_ONCE), own.of_precision.split(_ROWS_AT_ONCE), strict=True):
         distance = torch.cdist(rows, truth)
         inside += float((distance <= around.of_precision).any(1).sum())
         within = distance <= around.of_density
         balls += float(within.sum())
         filled |= within.any(0)
-        found |= (distance <= radii[:, None]).any(0)
+        covered |= (distance <= radii[:, None]).any(0)
     count = len(points)
-    return Fidelity(inside / count, float(found.double().mean()), balls / count / NEAREST_OF_DENSITY,
+    return Fidelity(inside / count, float(covered.double().mean()), balls / count / NEAREST_OF_DENSITY,
                     float(filled.double().mean()))  # fmt: skip

@@ -10,8 +10,9 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from mmvae_cli.compute import runtime
-from mmvae_cli.compute.runtime import ALONE, World, derive
+from mmvae_cli.compute import devices, ranks
+from mmvae_cli.compute.ranks import ALONE, ProcessGroup
+from mmvae_cli.compute.seeds import derive
 from mmvae_cli.evaluation.protocol import Protocol, protocol_of
 from mmvae_cli.model.distributions import Distribution, at, joined, placed
 from mmvae_cli.model.mixture import Mixture
@@ -39,7 +40,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Setting:
+class Evaluation:
     """One evaluation: a trained model in eval mode, a dataset, a protocol, and the processes that share the work. What
     is drawn at random is a function of the seed and the block, so that it does not matter which of them draws it."""
 
@@ -47,7 +48,7 @@ class Setting:
     recipe: Recipe
     store: Store
     device: torch.device
-    world: World = ALONE
+    group: ProcessGroup = ALONE
     mixtures: dict[str, Mixture] = field(default_factory=dict)
 
     @property
@@ -87,7 +88,7 @@ class Setting:
         if self.device.type == "cpu":
             return _LATENTS_AT_ONCE
         each = 4 * _LARGEST_LAYERS * self.model.largest_output()
-        return max(1, min(_MOST_AT_ONCE, int(runtime.memory_left(self.device) / 2 / each)))
+        return max(1, min(_MOST_AT_ONCE, int(devices.memory_left(self.device) / 2 / each)))
 
     def subsets_at_once(self, count: int) -> int:
         """How many subsets of ``count`` rows are decoded together; in train mode batch norm and dropout of classifiers
@@ -110,10 +111,10 @@ def sampled_subsets(modalities: int, most: int, seed: int) -> list[Subset]:
     chosen: list[Subset] = []
     for size in range(1, modalities + 1):
         draw = random.Random(seed + size)
-        wanted, found = min(most, math.comb(modalities, size)), set[Subset]()
-        while len(found) < wanted:
-            found.add(tuple(sorted(draw.sample(range(modalities), size))))
-        chosen += sorted(found)
+        wanted, drawn = min(most, math.comb(modalities, size)), set[Subset]()
+        while len(drawn) < wanted:
+            drawn.add(tuple(sorted(draw.sample(range(modalities), size))))
+        chosen += sorted(drawn)
     return chosen
 
 
@@ -147,16 +148,18 @@ class Experts(NamedTuple):
         return self if self.present is None else self.block(self.has(subset))
 
 
-class Data:
+class ShuffledSplit:
     """A split in the evaluation's own shuffled order, so that the block rule of mixtures sees mixed labels."""
 
-    def __init__(self, setting: Setting, split: str, purpose: str, limit: int | None = None) -> None:
-        self.setting = setting
-        self.split = batches.Split(setting.store, split, setting.model.names, setting.device, setting.spec.seed)
-        generator = torch.Generator().manual_seed(setting.seed(f"order of {purpose}"))
+    def __init__(self, evaluation: Evaluation, split: str, purpose: str, limit: int | None = None) -> None:
+        self.evaluation = evaluation
+        self.split = batches.Split(
+            evaluation.store, split, evaluation.model.names, evaluation.device, evaluation.spec.seed
+        )
+        generator = torch.Generator().manual_seed(evaluation.seed(f"order of {purpose}"))
         able = self.split.having(all_of_them=False)
         self.order = able[torch.randperm(len(able), generator=generator)][:limit]
-        self.labels = torch.from_numpy(setting.store.labels(split).astype("int64"))
+        self.labels = torch.from_numpy(evaluation.store.labels(split).astype("int64"))
 
     def batch(self, items: Tensor) -> Batch:
         return self.split.batch(items)
@@ -167,61 +170,61 @@ class Data:
         shared, private, has = [], [], self.split.present
         for part in items.split(1024):
             signals.leave_if_requested("no evaluation was written")
-            encoded = self.setting.model.encode(self.batch(part)) if has is None else self._encode_rows(part)
+            encoded = self.evaluation.model.encode(self.batch(part)) if has is None else self._encode_rows(part)
             shared.append(encoded.shared)
             private.append(encoded.private)
         own = None if private[0] is None else joined([p for p in private if p is not None], 1)
         present = None if has is None else torch.from_numpy(has[items.numpy()])
-        return Experts(joined(shared, 1), own, self.labels[items].to(self.setting.device), items, present)
+        return Experts(joined(shared, 1), own, self.labels[items].to(self.evaluation.device), items, present)
 
     def _encode_rows(self, items: Tensor) -> Encoded:
         """Rows that differ in what they have: zeros stand for what is not there."""
         order, patterns = self.split.by_pattern(items)
-        found = self.setting.model.encode_patterns(self.batch(items[order]), patterns)
-        back, everyone = order.argsort().to(self.setting.device), range(len(self.setting.model.names))
+        encoded = self.evaluation.model.encode_patterns(self.batch(items[order]), patterns)
+        back, everyone = order.argsort().to(self.evaluation.device), range(len(self.evaluation.model.names))
         shared, private = (
             None if parts[0] is None
-            else at(joined([placed(q, one.present, len(everyone)) for q, one in zip(parts, found, strict=True)], 1),
+            else at(joined([placed(q, one.present, len(everyone)) for q, one in zip(parts, encoded, strict=True)], 1),
                     (slice(None), back))
-            for parts in zip(*((one.shared, one.private) for one in found), strict=True)
+            for parts in zip(*((one.shared, one.private) for one in encoded), strict=True)
         )  # fmt: skip
         return Encoded(tuple(everyone), shared, private)
 
 
-def rows_having(setting: Setting, experts: Experts) -> dict[str, int]:
+def rows_having(evaluation: Evaluation, experts: Experts) -> dict[str, int]:
     """How many items have all of each subset; empty for complete data."""
     if experts.present is None:
         return {}
-    return {setting.name_of(subset): int(experts.has(subset).sum()) for subset in setting.subsets}
+    return {evaluation.name_of(subset): int(experts.has(subset).sum()) for subset in evaluation.subsets}
 
 
-def numbered_blocks(experts: Experts, size: int, setting: Setting) -> list[tuple[int, Experts]]:
+def numbered_blocks(experts: Experts, size: int, evaluation: Evaluation) -> list[tuple[int, Experts]]:
     """This process's share of the blocks, each with its number among all of them."""
-    found = enumerate(blocks(experts, size, setting))
-    return [(number, block) for number, block in found if number % setting.world.size == setting.world.rank]
+    numbered = enumerate(blocks(experts, size, evaluation))
+    return [(number, block) for number, block in numbered if number % evaluation.group.size == evaluation.group.rank]
 
 
-def from_all(setting: Setting, own: dict[int, T]) -> list[T]:
+def from_all(evaluation: Evaluation, own: dict[int, T]) -> list[T]:
     """What all processes computed, ordered by number: the same list on every process, and for any number of them."""
-    found = {number: value for part in runtime.gather(setting.world, own) for number, value in part.items()}
-    return [found[number] for number in sorted(found)]
+    values = {number: value for part in ranks.gather(evaluation.group, own) for number, value in part.items()}
+    return [values[number] for number in sorted(values)]
 
 
-def subset_chunks(setting: Setting) -> list[range]:
+def subset_chunks(evaluation: Evaluation) -> list[range]:
     """Positions of the subsets, SUBSETS_AT_ONCE at a time, so that 4,095 subsets cost time, not memory."""
-    count = len(setting.subsets)
+    count = len(evaluation.subsets)
     return [range(start, min(start + SUBSETS_AT_ONCE, count)) for start in range(0, count, SUBSETS_AT_ONCE)]
 
 
-def measured_rows(experts: Experts, size: int, setting: Setting) -> Experts:
+def measured_rows(experts: Experts, size: int, evaluation: Evaluation) -> Experts:
     """All rows, or those of complete blocks where the protocol drops incomplete ones; a single short block stays."""
     count = len(experts.items)
-    dropped = setting.protocol.incomplete_batches == "dropped" and count > size
+    dropped = evaluation.protocol.incomplete_batches == "dropped" and count > size
     return experts.block(slice(0, count - count % size)) if dropped else experts
 
 
-def blocks(experts: Experts, size: int, setting: Setting) -> Iterator[Experts]:
+def blocks(experts: Experts, size: int, evaluation: Evaluation) -> Iterator[Experts]:
     """Consecutive blocks of the rows that the protocol measures."""
-    kept = measured_rows(experts, size, setting)
+    kept = measured_rows(experts, size, evaluation)
     for start in range(0, len(kept.items), size):
         yield kept.block(slice(start, start + size))

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmvae_cli.disk.files import require_readable, sha256
 from mmvae_cli.disk.sealed import digest, reading_tensors
 from mmvae_cli.evaluation import classifiers
-from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.evaluation.encoding import Evaluation
 from mmvae_cli.model.networks.inception import Inception
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem
@@ -40,23 +40,23 @@ class Features(NamedTuple):
         return torch.cat([self.of(part).float().cpu() for part in x.split(self.at_once)])
 
 
-def ready(setting: Setting, data_dir: Path, *, force: bool) -> dict[str, Features | NotMeasured]:
+def ready(evaluation: Evaluation, data_dir: Path, *, force: bool) -> dict[str, Features | NotMeasured]:
     """The features of every modality, or why it has none. Raises DataProblem where a file that is needed is missing or
     is not what it should be."""
-    if setting.spec.features == "inception":
-        return _inception(setting, data_dir, force=force)
-    if setting.store.info.labels is None:
+    if evaluation.spec.features == "inception":
+        return _inception(evaluation, data_dir, force=force)
+    if evaluation.store.info.labels is None:
         why = NotMeasured("no labels, so no classifier to take features of; --features inception needs none")
-        return dict.fromkeys(setting.model.names, why)
-    judges = classifiers.ready(_by_default_judges(setting), force=force)
+        return dict.fromkeys(evaluation.model.names, why)
+    judges = classifiers.ready(_by_default_judges(evaluation), force=force)
     return {name: Features(judge.features, _digest(judge.state_dict()), _AT_ONCE["classifier"])  # type: ignore[arg-type]
             for name, judge in judges.items()}  # fmt: skip
 
 
-def _by_default_judges(setting: Setting) -> Setting:
+def _by_default_judges(evaluation: Evaluation) -> Evaluation:
     """The paper's own networks flatten their maps: only the default ones have a mean over all places."""
-    evaluation = setting.spec.model_copy(update={"classifiers": "default", "protocol": "default"})
-    return dataclasses.replace(setting, recipe=setting.recipe.model_copy(update={"evaluation": evaluation}))
+    spec = evaluation.spec.model_copy(update={"classifiers": "default", "protocol": "default"})
+    return dataclasses.replace(evaluation, recipe=evaluation.recipe.model_copy(update={"evaluation": spec}))
 
 
 def _digest(weights: dict[str, Tensor]) -> str:
@@ -66,7 +66,7 @@ def _digest(weights: dict[str, Tensor]) -> str:
 # --- Inception -------------------------------------------------------------------------------------------------------
 
 
-def _inception(setting: Setting, data_dir: Path, *, force: bool) -> dict[str, Features | NotMeasured]:
+def _inception(evaluation: Evaluation, data_dir: Path, *, force: bool) -> dict[str, Features | NotMeasured]:
     path = _file(data_dir)
     known = _recognised(path, force)
     network = Inception()
@@ -74,10 +74,10 @@ def _inception(setting: Setting, data_dir: Path, *, force: bool) -> dict[str, Fe
         network.load(_weights(path))
     except ValueError as problem:
         raise DataProblem(f"{path} is not the Inception of FID: {problem}", _WANTED) from problem
-    network.to(setting.device)
+    network.to(evaluation.device)
     made = Features(lambda x: network(x.expand(-1, 3, -1, -1)), known[:16], _AT_ONCE["inception"])
-    return {name: _unfit(info) or made for name, info in setting.store.info.modalities.items()
-            if name in setting.model.names}  # fmt: skip
+    return {name: _unfit(info) or made for name, info in evaluation.store.info.modalities.items()
+            if name in evaluation.model.names}  # fmt: skip
 
 
 def _unfit(info: ModalityInfo) -> NotMeasured | None:
@@ -96,9 +96,9 @@ def _file(data_dir: Path) -> Path:
             raise DataProblem(f"{VARIABLE} names no file: {named}", _WANTED)
         return Path(named)
     folder = data_dir / "inception"
-    found = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
-    if right := [path for path in found if path.stat().st_size == BYTES]:
-        return right[0]
+    files = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
+    if whole := [path for path in files if path.stat().st_size == BYTES]:
+        return whole[0]
     raise DataProblem(
         f"no file of Inception's weights in {folder}", f"put it there, or name it by {VARIABLE}; {_WANTED}"
     )
@@ -107,13 +107,13 @@ def _file(data_dir: Path) -> Path:
 def _recognised(path: Path, force: bool) -> str:
     """The file's SHA-256. Raises DataProblem where it is not the known one, unless ``force``."""
     require_readable(path)
-    if (found := sha256(path)) == SHA256:
-        return found
-    message = f"{path} is not the file that FID is defined by: its SHA-256 is {found[:16]}..."
+    if (digest := sha256(path)) == SHA256:
+        return digest
+    message = f"{path} is not the file that FID is defined by: its SHA-256 is {digest[:16]}..."
     if not force:
         raise DataProblem(message, f"{_WANTED}; --force takes these weights, and says so beside the numbers")
     console.warn(f"{message}; what is measured is no FID")
-    return found
+    return digest
 
 
 def _weights(path: Path) -> dict[str, Tensor]:
@@ -122,9 +122,9 @@ def _weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             with reading_tensors(path) as (tensors, _):
                 return tensors
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as problem:  # whatever a file that is no such file makes torch say
         raise ValueError(str(problem).splitlines()[0][:100]) from problem
-    if not (isinstance(found, dict) and all(isinstance(value, Tensor) for value in found.values())):
+    if not (isinstance(weights, dict) and all(isinstance(value, Tensor) for value in weights.values())):
         raise ValueError("it holds no table of tensors")
-    return found
+    return weights

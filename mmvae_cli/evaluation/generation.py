@@ -6,61 +6,61 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mmvae_cli.evaluation.encoding import BLOCK, Experts, Setting, subset_chunks
+from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts, subset_chunks
 from mmvae_cli.process import signals
 
 
 @torch.no_grad()
 def conditional(
-    setting: Setting, number: int, part: Experts, pairs: set[tuple[int, int]] | None = None
+    evaluation: Evaluation, number: int, part: Experts, pairs: set[tuple[int, int]] | None = None
 ) -> Iterator[tuple[int, list[int], Tensor]]:
     """(target's position, positions of subsets, means (s, b, *shape)) for all subsets of block ``number``, or for the
     (target, subset) in ``pairs``. z is drawn anew for every subset; the private latents are drawn from the prior, once
     per block and shared by all subsets, for observed modalities too (equations 3.4, 6.2)."""
-    torch.manual_seed(setting.seed(f"coherence {number}"))
-    model, count = setting.model, len(part.items)
-    private = {name: _prior_private(setting, count) for name in model.names}
-    for chunk in subset_chunks(setting):
+    torch.manual_seed(evaluation.seed(f"coherence {number}"))
+    model, count = evaluation.model, len(part.items)
+    private = {name: _prior_private(evaluation, count) for name in model.names}
+    for chunk in subset_chunks(evaluation):
         signals.leave_if_requested("no evaluation was written")
-        subsets = [setting.subsets[s] for s in chunk]
-        posteriors = setting.posteriors(part, subsets)
-        z = posteriors.sample(model.prior.noise(len(subsets), count, model.latent_dim, device=setting.device))
+        subsets = [evaluation.subsets[s] for s in chunk]
+        posteriors = evaluation.posteriors(part, subsets)
+        z = posteriors.sample(model.prior.noise(len(subsets), count, model.latent_dim, device=evaluation.device))
         for m, name in enumerate(model.names):
             wanted = [s for s in chunk if pairs is None or (m, s) in pairs]
-            at_once = setting.subsets_at_once(count)
+            at_once = evaluation.subsets_at_once(count)
             for first in range(0, len(wanted), at_once):
                 some = wanted[first : first + at_once]
-                yield m, some, decoded(setting, name, z[[s - chunk.start for s in some]], private[name])
+                yield m, some, decoded(evaluation, name, z[[s - chunk.start for s in some]], private[name])
 
 
-def joint_blocks(setting: Setting) -> list[tuple[int, int]]:
+def joint_blocks(evaluation: Evaluation) -> list[tuple[int, int]]:
     """This process's share of the blocks of z that come from no item: number and size of each."""
-    samples = setting.protocol.joint_samples
+    samples = evaluation.protocol.joint_samples
     sizes = [min(BLOCK, samples - start) for start in range(0, samples, BLOCK)]
-    if setting.protocol.incomplete_batches == "dropped" and sizes[-1] < BLOCK < samples:
+    if evaluation.protocol.incomplete_batches == "dropped" and sizes[-1] < BLOCK < samples:
         sizes.pop()
-    return list(setting.world.share(list(enumerate(sizes))))
+    return list(evaluation.group.share(list(enumerate(sizes))))
 
 
 @torch.no_grad()
-def joint(setting: Setting, number: int, count: int) -> Iterator[Tensor]:
+def joint(evaluation: Evaluation, number: int, count: int) -> Iterator[Tensor]:
     """The means (1, b, *shape) of every modality in turn, decoded from the z of block ``number``; private latents come
     from where z does."""
     signals.leave_if_requested("no evaluation was written")
     purpose = f"joint coherence {number}"
-    torch.manual_seed(setting.seed(purpose))
-    z = setting.latents.shared(count, setting.seed(purpose))
-    for name in setting.model.names:
-        private = setting.latents.private(name, count, setting.seed(f"{purpose} {name}"))
-        yield decoded(setting, name, z, private)
+    torch.manual_seed(evaluation.seed(purpose))
+    z = evaluation.latents.shared(count, evaluation.seed(purpose))
+    for name in evaluation.model.names:
+        private = evaluation.latents.private(name, count, evaluation.seed(f"{purpose} {name}"))
+        yield decoded(evaluation, name, z, private)
 
 
-def decoded(setting: Setting, name: str, z: Tensor, private: Tensor | None) -> Tensor:
+def decoded(evaluation: Evaluation, name: str, z: Tensor, private: Tensor | None) -> Tensor:
     """The means (S, b, *shape) of z (S, b, D) with one set of private latents (1, b, P)."""
     own = None if private is None else private.expand(len(z), -1, -1)
-    return setting.model.likelihoods[name].mean(setting.model.decode(name, z, own))
+    return evaluation.model.likelihoods[name].mean(evaluation.model.decode(name, z, own))
 
 
-def _prior_private(setting: Setting, count: int) -> Tensor | None:
-    size, prior = setting.model.private_dim, setting.model.private_prior
-    return prior.sample(prior.noise(1, count, size, device=setting.device)) if size else None
+def _prior_private(evaluation: Evaluation, count: int) -> Tensor | None:
+    size, prior = evaluation.model.private_dim, evaluation.model.private_prior
+    return prior.sample(prior.noise(1, count, size, device=evaluation.device)) if size else None

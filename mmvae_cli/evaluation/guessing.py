@@ -3,14 +3,14 @@
 from mmvae_cli.run.result import CHANCE, EvaluationResult, at_chance
 
 
-def score(found: EvaluationResult, value: float | None, source: str) -> str:
+def score(outcome: EvaluationResult, value: float | None, source: str) -> str:
     """A latent or conditional score given ``source`` with three decimals; marked where a guess is as good."""
-    return _marked(value, found.chance, found.trials_of(source))
+    return _marked(value, outcome.chance, outcome.trials_of(source))
 
 
-def joint(found: EvaluationResult) -> str:
+def joint(outcome: EvaluationResult) -> str:
     """The joint coherence, what it would be if the modalities had nothing in common, and what real data have."""
-    part = found.coherence
+    part = outcome.coherence
     if part is None or part.joint is None:
         return "-"
     beside = {"by chance": part.joint_chance, "real data": part.joint_ceiling}
@@ -24,34 +24,37 @@ def _marked(value: float | None, chance: float | None, trials: float) -> str:
     return f"{value:.3f}{CHANCE if chance is not None and at_chance(value, chance, trials) else ''}"
 
 
-def remarks(found: EvaluationResult, tables: list[str]) -> list[str]:
+def remarks(outcome: EvaluationResult, tables: list[str]) -> list[str]:
     """What the mark means, where ``tables`` have it, and which answers are always the same."""
-    if found.chance is None or not any(CHANCE in table for table in tables):
-        return found.constants()
-    guess = f"a guess, which has {found.chance:.3f} (of the joint coherence: its own chance)"
-    return [f"{CHANCE} at chance: no better than {guess}", *found.constants()]
+    if outcome.chance is None or not any(CHANCE in table for table in tables):
+        return outcome.constants()
+    guess = f"a guess, which has {outcome.chance:.3f} (of the joint coherence: its own chance)"
+    return [f"{CHANCE} at chance: no better than {guess}", *outcome.constants()]
 
 
-def warning(found: EvaluationResult) -> str:
+def warning(outcome: EvaluationResult) -> str:
     """One line where nothing of a kind is better than a guess (three standard errors, for they are many); or empty."""
-    kinds = {"the latent representation": _latent(found), "what is generated from other modalities": _generated(found)}
-    chance, known = found.chance, {what: [v for v in values if v is not None] for what, values in kinds.items()}
+    kinds = {
+        "the latent representation": _latent(outcome),
+        "what is generated from other modalities": _generated(outcome),
+    }
+    chance, known = outcome.chance, {what: [v for v in values if v is not None] for what, values in kinds.items()}
     if chance is None:
         return ""
     what = [what for what, values in known.items()
-            if values and all(at_chance(value, chance, found.trials, errors=3) for value in values)]  # fmt: skip
+            if values and all(at_chance(value, chance, outcome.trials, errors=3) for value in values)]  # fmt: skip
     if not what:
         return ""
-    joint = "; the joint coherence then says nothing either" if found.coherence and found.coherence.joint else ""
+    joint = "; the joint coherence then says nothing either" if outcome.coherence and outcome.coherence.joint else ""
     return (f"{' and '.join(what)}: every score is at chance, no better than a guess ({chance:.3f}){joint}. The model "
             "may need more epochs, more data or another objective.beta")  # fmt: skip
 
 
-def _latent(found: EvaluationResult) -> list[float | None]:
-    return list(found.latent.values.values()) if found.latent else []
+def _latent(outcome: EvaluationResult) -> list[float | None]:
+    return list(outcome.latent.values.values()) if outcome.latent else []
 
 
-def _generated(found: EvaluationResult) -> list[float | None]:
+def _generated(outcome: EvaluationResult) -> list[float | None]:
     """Conditional scores of the modalities that are not in the source."""
-    rows = found.coherence.conditional.items() if found.coherence else ()
+    rows = outcome.coherence.conditional.items() if outcome.coherence else ()
     return [value for source, row in rows for name, value in row.items() if name not in source.split("+")]

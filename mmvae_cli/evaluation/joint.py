@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmvae_cli.evaluation import generation
-from mmvae_cli.evaluation.encoding import Setting, from_all
+from mmvae_cli.evaluation.encoding import Evaluation, from_all
 from mmvae_cli.evaluation.scores import answers, classified, constant
 from mmvae_cli.process import console
 from mmvae_cli.run.result import NotMeasured
@@ -22,46 +22,46 @@ class _Block(NamedTuple):
     given: Tensor
 
 
-def undefined(setting: Setting) -> NotMeasured | None:
+def undefined(evaluation: Evaluation) -> NotMeasured | None:
     """Why there is no joint coherence, if so."""
-    if setting.labels.kind != "class":
+    if evaluation.labels.kind != "class":
         return NotMeasured("undefined for attributes: there is no single label to agree on")
-    return NotMeasured("needs two modalities") if len(setting.model.names) < 2 else None
+    return NotMeasured("needs two modalities") if len(evaluation.model.names) < 2 else None
 
 
-def measure(setting: Setting, classifiers: dict[str, nn.Module]) -> dict[str, Any]:
+def measure(evaluation: Evaluation, classifiers: dict[str, nn.Module]) -> dict[str, Any]:
     """The ``joint`` fields of the result: share of samples of which all modalities, and at least k, have the same
     answer, of how many samples, and what it would be by chance."""
-    if why := undefined(setting):
-        return {"joint": why, "joint_samples": setting.protocol.joint_samples, "joint_chance": why}
-    mine, own = generation.joint_blocks(setting), dict[int, _Block]()
+    if why := undefined(evaluation):
+        return {"joint": why, "joint_samples": evaluation.protocol.joint_samples, "joint_chance": why}
+    mine, own = generation.joint_blocks(evaluation), dict[int, _Block]()
     with console.progress("joint coherence", len(mine), "blocks") as shown:
         for number, count in mine:
-            own[number] = _block(setting, number, count, classifiers)
+            own[number] = _block(evaluation, number, count, classifiers)
             shown.advance()
-    return _fields(setting, from_all(setting, own))
+    return _fields(evaluation, from_all(evaluation, own))
 
 
 @torch.no_grad()
-def _block(setting: Setting, number: int, count: int, classifiers: dict[str, nn.Module]) -> _Block:
-    means = generation.joint(setting, number, count)
-    logits = torch.cat([classified(classifiers[name], mean).cpu()
-                        for name, mean in zip(setting.model.names, means, strict=True)])  # (M, b, classes)  # fmt: skip
+def _block(evaluation: Evaluation, number: int, count: int, classifiers: dict[str, nn.Module]) -> _Block:
+    means = generation.joint(evaluation, number, count)
+    named = zip(evaluation.model.names, means, strict=True)
+    logits = torch.cat([classified(classifiers[name], mean).cpu() for name, mean in named])  # (M, b, classes)
     given = nn.functional.one_hot(logits.argmax(-1), logits.shape[-1])  # (M, b, classes)
     largest = given.sum(0).max(-1).values  # (b,)
     agree = largest.bincount(minlength=len(logits) + 1)[1:].double()
     return _Block(count, agree if logits.isfinite().all() else agree * math.nan, answers(logits))
 
 
-def _fields(setting: Setting, found: list[_Block]) -> dict[str, Any]:
-    samples, names = sum(block.samples for block in found), setting.model.names
+def _fields(evaluation: Evaluation, blocks: list[_Block]) -> dict[str, Any]:
+    samples, names = sum(block.samples for block in blocks), evaluation.model.names
     shares = (
-        torch.stack([block.agree for block in found]).sum(0).flip(0).cumsum(0).flip(0) / samples
+        torch.stack([block.agree for block in blocks]).sum(0).flip(0).cumsum(0).flip(0) / samples
     )  # at least 1 ... M
-    share, given = float(shares[-1]), torch.stack([block.given for block in found]).sum(0)  # (M, classes)
+    share, given = float(shares[-1]), torch.stack([block.given for block in blocks]).sum(0)  # (M, classes)
     if not math.isfinite(share):
         return {"joint": share, "joint_samples": samples, "joint_chance": share}
-    always = {name: constant(row, setting) for name, row in zip(names, given, strict=True)}
+    always = {name: constant(row, evaluation) for name, row in zip(names, given, strict=True)}
     return {
         "joint": share, "joint_samples": samples, "joint_chance": float((given / samples).prod(0).sum()),
         "joint_at_least": {str(k): float(shares[k - 1]) for k in range(2, len(names) + 1)},

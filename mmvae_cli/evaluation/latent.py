@@ -14,15 +14,15 @@ from mmvae_cli.evaluation.clustering import clustering
 from mmvae_cli.evaluation.encoding import (
     BLOCK,
     NOBODY_HAS_ALL,
-    Data,
+    Evaluation,
     Experts,
-    Setting,
+    ShuffledSplit,
     blocks,
     from_all,
     measured_rows,
     rows_having,
 )
-from mmvae_cli.evaluation.scores import answers, average_precisions, constant, mean_of, right
+from mmvae_cli.evaluation.scores import answers, average_precisions, constant, count_correct, mean_of
 from mmvae_cli.model.distributions import Distribution, at
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
@@ -32,37 +32,37 @@ CLUSTERED = 20_000
 """Training items that clusters are fitted to, at most."""
 
 
-def measure(setting: Setting, test: Experts) -> dict[str, Any]:
+def measure(evaluation: Evaluation, test: Experts) -> dict[str, Any]:
     """The fields of result.Latent: one logistic regression per subset (and attribute), fitted on ``latent_samples``
     encoded training items and tested on every item of ``test``, whose features are the means of the subset posteriors;
     the same of private latents; and clusters."""
-    pool = training_pool(setting)
-    tested = list(blocks(test, BLOCK, setting))
-    _warn_of_unseen(setting, pool.labels, test.labels)
+    pool = training_pool(evaluation)
+    tested = list(blocks(test, BLOCK, evaluation))
+    _warn_of_unseen(evaluation, pool.labels, test.labels)
     own: dict[int, _Tested] = {}
-    mine = setting.world.share(list(enumerate(setting.subsets)))
+    mine = evaluation.group.share(list(enumerate(evaluation.subsets)))
     with console.progress("latent classifiers", len(mine), "subsets") as shown:
         for s, subset in mine:
             signals.leave_if_requested("no evaluation was written")
-            own[s] = _test_subset(setting, subset, pool, tested)
+            own[s] = _test_subset(evaluation, subset, pool, tested)
             shown.advance()
-    found = from_all(setting, own)
-    names = [setting.name_of(subset) for subset in setting.subsets]
-    values, samples = {name: one.value for name, one in zip(names, found, strict=True)}, rows_having(setting, pool)
+    fitted = from_all(evaluation, own)
+    names = [evaluation.name_of(subset) for subset in evaluation.subsets]
+    values, samples = {name: one.value for name, one in zip(names, fitted, strict=True)}, rows_having(evaluation, pool)
     if test.present is not None and not samples:  # the training items are complete, those that are evaluated are not
         samples = dict.fromkeys(names, len(pool.items))
-    more = {"samples": samples, "private": _private(setting, pool, tested), **_clusters(setting, test)}
-    if setting.labels.kind == "class":
-        constant = {name: one.constant for name, one in zip(names, found, strict=True) if one.constant}
+    more = {"samples": samples, "private": _private(evaluation, pool, tested), **_clusters(evaluation, test)}
+    if evaluation.labels.kind == "class":
+        constant = {name: one.constant for name, one in zip(names, fitted, strict=True) if one.constant}
         return {"metric": "accuracy", "values": values, "constant": constant} | more
-    per_label = {name: one.per_label for name, one in zip(names, found, strict=True)}
+    per_label = {name: one.per_label for name, one in zip(names, fitted, strict=True)}
     return {"metric": "average_precision", "values": values, "per_label": per_label} | more
 
 
-def _warn_of_unseen(setting: Setting, known: Tensor, asked: Tensor) -> None:
+def _warn_of_unseen(evaluation: Evaluation, known: Tensor, asked: Tensor) -> None:
     """Classes without a training sample count as errors; whoever reads the accuracy should know."""
-    if setting.labels.kind == "class" and (unseen := set(asked.tolist()) - set(known.tolist())):
-        names = ", ".join(setting.labels.names[label] for label in sorted(unseen)[:5])
+    if evaluation.labels.kind == "class" and (unseen := set(asked.tolist()) - set(known.tolist())):
+        names = ", ".join(evaluation.labels.names[label] for label in sorted(unseen)[:5])
         console.warn(f"latent: {len(unseen)} of the classes are in no training sample and cannot be found ({names})")
 
 
@@ -75,18 +75,18 @@ class _Tested(NamedTuple):
     constant: str | None = None
 
 
-def _test_subset(setting: Setting, subset: Subset, pool: Experts, tested: list[Experts]) -> _Tested:
+def _test_subset(evaluation: Evaluation, subset: Subset, pool: Experts, tested: list[Experts]) -> _Tested:
     """The classifier of one subset's posterior means."""
-    return _probe(setting, subset, pool, tested, lambda block: means(setting, block, subset))
+    return _probe(evaluation, subset, pool, tested, lambda block: means(evaluation, block, subset))
 
 
-def _private(setting: Setting, pool: Experts, tested: list[Experts]) -> dict[str, Value]:
+def _private(evaluation: Evaluation, pool: Experts, tested: list[Experts]) -> dict[str, Value]:
     """The same of each modality's private latent, which should know no more of the labels than a guess."""
-    found = {}
-    for m, name in enumerate(setting.model.names if pool.private is not None else ()):
+    scores = {}
+    for m, name in enumerate(evaluation.model.names if pool.private is not None else ()):
         signals.leave_if_requested("no evaluation was written")
-        found[name] = _probe(setting, (m,), pool, tested, partial(_private_mean, m)).value
-    return found
+        scores[name] = _probe(evaluation, (m,), pool, tested, partial(_private_mean, m)).value
+    return scores
 
 
 def _private_mean(m: int, block: Experts) -> Tensor:
@@ -95,75 +95,79 @@ def _private_mean(m: int, block: Experts) -> Tensor:
 
 
 def _probe(
-    setting: Setting, subset: Subset, pool: Experts, tested: list[Experts], features: Callable[[Experts], Tensor]
+    evaluation: Evaluation, subset: Subset, pool: Experts, tested: list[Experts], features: Callable[[Experts], Tensor]
 ) -> _Tested:  # fmt: skip
     """A classifier fitted to the ``features`` (n, D) of those of ``pool`` that have all of ``subset``, and tested on
     those of the blocks."""
     pool, tested = pool.having(subset), [own for block in tested if len((own := block.having(subset)).items)]
     if not len(pool.items) or not tested:
         return _Tested(NOBODY_HAS_ALL, {})
-    by_attribute, labels = setting.labels.kind == "attributes", [block.labels for block in tested]
+    by_attribute, labels = evaluation.labels.kind == "attributes", [block.labels for block in tested]
     known = features(pool)
     x, y = known.cpu().double().numpy(), pool.labels.cpu().numpy()
     if not np.isfinite(x).all():
         return _Tested(NOT_FINITE, {})
     try:
-        fitted = _fit_attributes(x, y) if by_attribute else _fit_classes(x, y, setting)
+        fitted = _fit_attributes(x, y) if by_attribute else _fit_classes(x, y, evaluation)
     except ValueError as error:
         return _Tested(NotMeasured(str(error)), {})
     weight, bias = (torch.from_numpy(part).to(known) for part in fitted)
     scores = [features(block) @ weight.t() + bias for block in tested]  # a higher one is more likely
     if not by_attribute:
-        share = sum(float(right(*pair)) for pair in zip(scores, labels, strict=True)) / sum(map(len, labels))
+        share = sum(float(count_correct(*pair)) for pair in zip(scores, labels, strict=True)) / sum(map(len, labels))
         given = torch.stack([answers(part) for part in scores]).sum(0)
-        return _Tested(share, {}, constant(given, setting) if math.isfinite(share) else None)
-    hard = setting.protocol.attribute_scores == "predictions"
-    per_label = average_precisions(scores, labels, setting, hard=hard)
+        return _Tested(share, {}, constant(given, evaluation) if math.isfinite(share) else None)
+    hard = evaluation.protocol.attribute_scores == "predictions"
+    per_label = average_precisions(scores, labels, evaluation, hard=hard)
     return _Tested(mean_of(per_label.values()), per_label)
 
 
-def _clusters(setting: Setting, test: Experts) -> dict[str, Any]:
+def _clusters(evaluation: Evaluation, test: Experts) -> dict[str, Any]:
     """k-means of the posterior means of single modalities and of all, with as many clusters as classes, fitted to
     CLUSTERED training items at most and tested on every item of ``test``."""
-    everyone = tuple(range(len(setting.model.names)))
+    everyone = tuple(range(len(evaluation.model.names)))
     subsets = sorted({*((m,) for m in everyone), everyone}, key=lambda subset: (len(subset), subset))
-    if setting.labels.kind != "class":
+    if evaluation.labels.kind != "class":
         why = NotMeasured("undefined for attributes: an item has several")
-        return {"clusters": 0, "clustering": {setting.name_of(subset): {"accuracy": why} for subset in subsets}}
-    data = Data(setting, "train", "latent training")
+        return {"clusters": 0, "clustering": {evaluation.name_of(subset): {"accuracy": why} for subset in subsets}}
+    data = ShuffledSplit(evaluation, "train", "latent training")
     pool = data.encode(data.order[:CLUSTERED])
     own = {}
-    for s, subset in setting.world.share(list(enumerate(subsets))):
+    for s, subset in evaluation.group.share(list(enumerate(subsets))):
         signals.leave_if_requested("no evaluation was written")
-        own[s] = _cluster(setting, subset, pool, test)
-    found = from_all(setting, own)
-    named = {setting.name_of(subset): one for subset, one in zip(subsets, found, strict=True)}
-    return {"clusters": len(setting.labels.names), "clustering": named}
+        own[s] = _cluster(evaluation, subset, pool, test)
+    clustered = from_all(evaluation, own)
+    named = {evaluation.name_of(subset): one for subset, one in zip(subsets, clustered, strict=True)}
+    return {"clusters": len(evaluation.labels.names), "clustering": named}
 
 
-def _cluster(setting: Setting, subset: Subset, pool: Experts, test: Experts) -> dict[str, Value]:
-    pool, test = (measured_rows(part.having(subset), BLOCK, setting) for part in (pool, test))
+def _cluster(evaluation: Evaluation, subset: Subset, pool: Experts, test: Experts) -> dict[str, Value]:
+    pool, test = (measured_rows(part.having(subset), BLOCK, evaluation) for part in (pool, test))
     if not len(pool.items) or not len(test.items):
         return {"accuracy": NOBODY_HAS_ALL}
-    x, y = (torch.cat([means(setting, block, subset) for block in blocks(part, BLOCK, setting)]).cpu().double().numpy()
-            for part in (pool, test))  # fmt: skip
+    x, y = (_all_means(evaluation, subset, part) for part in (pool, test))
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return {"accuracy": NOT_FINITE}
-    seed, classes = setting.seed(f"clusters {setting.name_of(subset)}"), len(setting.labels.names)
+    seed, classes = evaluation.seed(f"clusters {evaluation.name_of(subset)}"), len(evaluation.labels.names)
     return clustering(x, pool.labels.cpu().numpy(), y, test.labels.cpu().numpy(), classes, seed)._asdict()
 
 
-def training_pool(setting: Setting) -> Experts:
+def _all_means(evaluation: Evaluation, subset: Subset, experts: Experts) -> np.ndarray:
+    parts = [means(evaluation, block, subset) for block in blocks(experts, BLOCK, evaluation)]
+    return torch.cat(parts).cpu().double().numpy()
+
+
+def training_pool(evaluation: Evaluation) -> Experts:
     """The labelled training items that the classifiers are fitted on, encoded. They are drawn without replacement.
 
     Under the released protocol they are drawn with replacement. That code left the last, incomplete batch out, and its
     rows stayed zeros with label 0: an item of that batch is such a row here, too.
     """
-    data = Data(setting, "train", "latent training")
-    count, wanted = len(data.order), setting.protocol.latent_samples
-    if setting.protocol.latent_draw == "without replacement":
+    data = ShuffledSplit(evaluation, "train", "latent training")
+    count, wanted = len(data.order), evaluation.protocol.latent_samples
+    if evaluation.protocol.latent_draw == "without replacement":
         return data.encode(data.order[: min(wanted, count)])
-    generator = torch.Generator().manual_seed(setting.seed("latent draws"))
+    generator = torch.Generator().manual_seed(evaluation.seed("latent draws"))
     drawn = torch.randint(count, (wanted,), generator=generator)
     pool = data.encode(data.order[drawn])
     empty = (drawn >= count - count % BLOCK).to(pool.labels.device)
@@ -173,30 +177,30 @@ def training_pool(setting: Setting) -> Experts:
 
 
 @torch.no_grad()
-def posterior(setting: Setting, experts: Experts, subset: Subset) -> Distribution:
+def posterior(evaluation: Evaluation, experts: Experts, subset: Subset) -> Distribution:
     """One subset's posteriors (b, D); where a block has fewer rows than the mixture has components, which ones it gets
     is a function of the seed."""
-    torch.manual_seed(setting.seed(f"latent {setting.name_of(subset)} {int(experts.items[0])}"))
-    return at(setting.posteriors(experts, [subset]), 0)
+    torch.manual_seed(evaluation.seed(f"latent {evaluation.name_of(subset)} {int(experts.items[0])}"))
+    return at(evaluation.posteriors(experts, [subset]), 0)
 
 
-def means(setting: Setting, experts: Experts, subset: Subset) -> Tensor:
+def means(evaluation: Evaluation, experts: Experts, subset: Subset) -> Tensor:
     """Their means (b, D)."""
-    return posterior(setting, experts, subset).mean
+    return posterior(evaluation, experts, subset).mean
 
 
-def _fit_classes(x: np.ndarray, y: np.ndarray, setting: Setting) -> tuple[np.ndarray, np.ndarray]:
+def _fit_classes(x: np.ndarray, y: np.ndarray, evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray]:
     """Multinomial logistic regression: weights (classes, D), bias (classes,); classes never seen get -inf."""
-    found = np.unique(y)
-    if len(found) < 2:
+    seen = np.unique(y)
+    if len(seen) < 2:
         raise ValueError("the training samples have one class only")
     fitted = _logistic(x, y)
-    weight, bias = np.zeros((len(setting.labels.names), x.shape[1])), np.full(len(setting.labels.names), -np.inf)
-    if len(found) == 2:
+    weight, bias = np.zeros((len(evaluation.labels.names), x.shape[1])), np.full(len(evaluation.labels.names), -np.inf)
+    if len(seen) == 2:
         both = np.array([-0.5, 0.5])  # the binary model scores the second class; a pair of scores says the same
-        weight[found], bias[found] = both[:, None] * fitted.coef_, both * fitted.intercept_
+        weight[seen], bias[seen] = both[:, None] * fitted.coef_, both * fitted.intercept_
     else:
-        weight[found], bias[found] = fitted.coef_, fitted.intercept_
+        weight[seen], bias[seen] = fitted.coef_, fitted.intercept_
     return weight, bias
 
 

@@ -13,36 +13,43 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmvae_cli.evaluation.encoding import LIKELIHOOD_BLOCK, Data, Experts, Setting, from_all, numbered_blocks
+from mmvae_cli.evaluation.encoding import (
+    LIKELIHOOD_BLOCK,
+    Evaluation,
+    Experts,
+    ShuffledSplit,
+    from_all,
+    numbered_blocks,
+)
 from mmvae_cli.model.distributions import at
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
 
 
-def measure(setting: Setting, data: Data, test: Experts) -> dict[str, Any]:
-    """The fields of result.Likelihood: the estimate for every subset, joint and per modality. ``released``
-    grouping puts different items into one group as the authors' code does, which is not a bound on log p(X)."""
-    samples, grouping = setting.protocol.importance_samples, setting.protocol.importance_grouping
-    names, subsets = setting.model.names, setting.subsets
+def measure(evaluation: Evaluation, data: ShuffledSplit, test: Experts) -> dict[str, Any]:
+    """The fields of result.LogLikelihood: the estimate for every subset, joint and per modality. ``released`` grouping
+    puts different items into one group as the authors' code does, which is not a bound on log p(X)."""
+    samples, grouping = evaluation.protocol.importance_samples, evaluation.protocol.importance_grouping
+    names, subsets = evaluation.model.names, evaluation.subsets
     keys = ("joint", *names)
     own: dict[
         int, tuple[Tensor, int]
     ] = {}  # per block: sums of estimates and effective samples (2 + M, S), of how many
-    mine = numbered_blocks(test, LIKELIHOOD_BLOCK, setting)
+    mine = numbered_blocks(test, LIKELIHOOD_BLOCK, evaluation)
     total = sum(len(block.items) for _, block in mine)
     with console.progress("log-likelihood", total * len(subsets), "items x subsets") as shown:
         for number, block in mine:
             x, sums, count = data.batch(block.items), torch.zeros(len(keys) + 1, len(subsets), dtype=torch.double), 0
-            for s, weights in _block_weights(setting, block, x, samples):
+            for s, weights in _block_weights(evaluation, block, x, samples):
                 estimates = torch.stack([_estimate(weights[key], grouping) for key in keys])  # (1 + M, B)
                 sums[:-1, s], count = estimates.sum(1).cpu(), estimates.shape[1]
                 sums[-1, s] = effective_samples(weights["joint"]).sum().cpu()
                 shown.advance(len(block.items))
             own[number] = sums, count
-    found = from_all(setting, own)
-    count = sum(part for _, part in found)
-    values = (torch.stack([sums for sums, _ in found]).sum(0) / count).tolist()
-    label = [setting.name_of(subset) for subset in subsets]
+    blocks = from_all(evaluation, own)
+    count = sum(part for _, part in blocks)
+    values = (torch.stack([sums for sums, _ in blocks]).sum(0) / count).tolist()
+    label = [evaluation.name_of(subset) for subset in subsets]
     return {
         "importance_samples": samples, "grouping": grouping, "count": count,
         "joint": dict(zip(label, values[0], strict=True)),
@@ -69,52 +76,52 @@ def _estimate(log_w: Tensor, grouping: str) -> Tensor:
 
 @torch.no_grad()
 def _block_weights(
-    setting: Setting, block: Experts, x: dict[str, Tensor], samples: int
+    evaluation: Evaluation, block: Experts, x: dict[str, Tensor], samples: int
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
     """Yield (subset position, {"joint" and every modality: log weights (K, B)}) for all subsets of one block."""
-    model, count = setting.model, len(block.items)
-    torch.manual_seed(setting.seed(f"likelihood components {int(block.items[0])}"))  # of mixtures, in a short block
-    together = max(1, setting.latents_at_once // (samples * count))
-    for start in range(0, len(setting.subsets), together):
+    model, count = evaluation.model, len(block.items)
+    torch.manual_seed(evaluation.seed(f"likelihood components {int(block.items[0])}"))  # of mixtures, in a short block
+    together = max(1, evaluation.latents_at_once // (samples * count))
+    for start in range(0, len(evaluation.subsets), together):
         signals.leave_if_requested("no evaluation was written")
-        chosen = range(start, min(start + together, len(setting.subsets)))
-        subsets = [setting.subsets[s] for s in chosen]
-        q = at(setting.posteriors(block, subsets), (slice(None), None))
-        noise = _noise(setting, block, "shared", (samples, count, model.latent_dim))
+        chosen = range(start, min(start + together, len(evaluation.subsets)))
+        subsets = [evaluation.subsets[s] for s in chosen]
+        q = at(evaluation.posteriors(block, subsets), (slice(None), None))
+        noise = _noise(evaluation, block, "shared", (samples, count, model.latent_dim))
         z = q.sample(noise)  # (A, K, B, D): the same noise for every subset, which makes their differences sharper
         ratio = model.prior.log_prob(z) - q.log_prob(z)  # (A, K, B)
         terms, own = {}, {}
         for m, name in enumerate(model.names):
-            private, own[name] = _private(setting, block, m, subsets, samples)
-            terms[name] = _log_likelihood(setting, name, z, private, x[name])
+            private, own[name] = _private(evaluation, block, m, subsets, samples)
+            terms[name] = _log_likelihood(evaluation, name, z, private, x[name])
         joint = ratio + sum(terms[name] + own[name] for name in model.names)
         for i, s in enumerate(chosen):
             single = {name: (ratio + terms[name] + own[name])[i] for name in model.names}
             yield s, {"joint": joint[i], **single}
 
 
-def _log_likelihood(setting: Setting, name: str, z: Tensor, private: Tensor | None, x: Tensor) -> Tensor:
+def _log_likelihood(evaluation: Evaluation, name: str, z: Tensor, private: Tensor | None, x: Tensor) -> Tensor:
     """log p(x_m | z, s_m) for latents (A, K, B, D), decoded a few at a time: -> (A, K, B)."""
-    rows = max(1, setting.latents_at_once // z.shape[2])
+    rows = max(1, evaluation.latents_at_once // z.shape[2])
     own = [None] * z.shape[0] * z.shape[1] if private is None else private.flatten(0, 1).split(rows)
-    parts = [setting.model.log_likelihood(name, part, s, x) for part, s in zip(z.flatten(0, 1).split(rows), own)]  # noqa: B905
+    parts = [evaluation.model.log_likelihood(name, part, s, x) for part, s in zip(z.flatten(0, 1).split(rows), own)]  # noqa: B905
     return torch.cat(parts).unflatten(0, z.shape[:2])
 
 
-def _noise(setting: Setting, block: Experts, purpose: str, shape: tuple[int, ...]) -> Tensor:
+def _noise(evaluation: Evaluation, block: Experts, purpose: str, shape: tuple[int, ...]) -> Tensor:
     first = int(block.items[0])
-    generator = torch.Generator(setting.device).manual_seed(setting.seed(f"likelihood {purpose} {first}"))
-    return setting.model.prior.noise(*shape, device=setting.device, generator=generator)
+    generator = torch.Generator(evaluation.device).manual_seed(evaluation.seed(f"likelihood {purpose} {first}"))
+    return evaluation.model.prior.noise(*shape, device=evaluation.device, generator=generator)
 
 
 def _private(
-    setting: Setting, block: Experts, m: int, subsets: list[Subset], samples: int
+    evaluation: Evaluation, block: Experts, m: int, subsets: list[Subset], samples: int
 ) -> tuple[Tensor | None, Tensor | float]:
     """Private latents (A, K, B, P) of modality m, and log p(s) - log q(s) (A, K, B), 0 where s is from the prior."""
     if block.private is None:
         return None, 0.0
-    q, prior = at(block.private, m), setting.model.private_prior
-    noise = _noise(setting, block, f"private {m}", (samples, len(block.items), setting.model.private_dim))
+    q, prior = at(block.private, m), evaluation.model.private_prior
+    noise = _noise(evaluation, block, f"private {m}", (samples, len(block.items), evaluation.model.private_dim))
     own = q.sample(noise)
     ratio = prior.log_prob(own) - q.log_prob(own)
     inside = torch.tensor([m in subset for subset in subsets], device=own.device)

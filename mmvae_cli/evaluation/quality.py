@@ -17,7 +17,15 @@ from mmvae_cli.evaluation.distances import (
     moments,
     neighbours,
 )
-from mmvae_cli.evaluation.encoding import BLOCK, Data, Experts, Setting, from_all, measured_rows, numbered_blocks
+from mmvae_cli.evaluation.encoding import (
+    BLOCK,
+    Evaluation,
+    Experts,
+    ShuffledSplit,
+    from_all,
+    measured_rows,
+    numbered_blocks,
+)
 from mmvae_cli.evaluation.features import Features
 from mmvae_cli.evaluation.pairs import RULES
 from mmvae_cli.model.distributions import at
@@ -35,34 +43,34 @@ Source = int | None
 
 
 def measure(
-    setting: Setting, data: Data, test: Experts, features: dict[str, Features | NotMeasured]
+    evaluation: Evaluation, data: ShuffledSplit, test: Experts, features: dict[str, Features | NotMeasured]
 ) -> dict[str, Any]:  # fmt: skip
     """The fields of result.Quality, from the first ITEMS of ``test`` that have all modalities."""
-    rule, names, subsets = RULES[setting.spec.pairs], setting.model.names, setting.subsets
+    rule, names, subsets = RULES[evaluation.spec.pairs], evaluation.model.names, evaluation.subsets
     complete = test.having(tuple(range(len(names))))
-    some = measured_rows(complete.block(slice(0, ITEMS)), BLOCK, setting)
+    some = measured_rows(complete.block(slice(0, ITEMS)), BLOCK, evaluation)
     usable = {m: own for m, name in enumerate(names) if isinstance(own := features[name], Features)}
     pairs = {(m, s) for m in usable for s, subset in enumerate(subsets) if rule.wanted(m, subset, len(names))}
-    real, split = _reference(setting, data, some, usable)
-    generated = _generated(setting, some, usable, pairs, rounded=rule.rounded)
-    found: dict[str, Any] = {name: {} if m in real else features[name] if m not in usable else NO_REFERENCE
+    real, split = _reference(evaluation, data, some, usable)
+    generated = _generated(evaluation, some, usable, pairs, rounded=rule.rounded)
+    compared: dict[str, Any] = {name: {} if m in real else features[name] if m not in usable else NO_REFERENCE
                              for m, name in enumerate(names)}  # fmt: skip
-    _warn_of_few(setting, real, some)
+    _warn_of_few(evaluation, real, some)
     with console.progress("quality", len(generated), "sets of samples") as shown:
         for m, truth in real.items():
             known = _Real(truth)
             for (target, s), points in generated.items():
                 if target == m:
                     signals.leave_if_requested("no evaluation was written")
-                    found[names[m]][s] = known.compared(points)
+                    compared[names[m]][s] = known.compared(points)
                     shown.advance()
     return {
-        "features": setting.spec.features, "pairs": setting.spec.pairs, "sampler": setting.protocol.sampler,
+        "features": evaluation.spec.features, "pairs": evaluation.spec.pairs, "sampler": evaluation.protocol.sampler,
         "weights": {names[m]: own.weights for m, own in usable.items()},
         "feature_size": {names[m]: truth.shape[1] for m, truth in real.items()},
         "reference_split": split, "reference_count": max((len(truth) for truth in real.values()), default=0),
-        "generated": len(some.items), "joint_samples": sum(n for _, n in generation.joint_blocks(setting)),
-        **_by_source(setting, found), "reconstruction": _reconstruction(setting, data, some),
+        "generated": len(some.items), "joint_samples": sum(n for _, n in generation.joint_blocks(evaluation)),
+        **_by_source(evaluation, compared), "reconstruction": _reconstruction(evaluation, data, some),
     }  # fmt: skip
 
 
@@ -92,12 +100,12 @@ class _Real:
 _MEASURES = ("frechet", "precision", "recall", "density", "coverage")
 
 
-def _by_source(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
+def _by_source(evaluation: Evaluation, compared: dict[str, Any]) -> dict[str, Any]:
     """``unconditional``: measure -> target, ``conditional``: measure -> source -> target; a modality without features
     has its reason once."""
     unconditional: dict[str, dict[str, Value]] = {measure: {} for measure in _MEASURES}
     conditional: dict[str, dict[str, dict[str, Value]]] = {measure: {} for measure in _MEASURES}
-    for name, values in found.items():
+    for name, values in compared.items():
         if isinstance(values, NotMeasured):
             unconditional["frechet"][name] = values
             continue
@@ -106,99 +114,99 @@ def _by_source(setting: Setting, found: dict[str, Any]) -> dict[str, Any]:
                 if s is None:
                     unconditional[measure][name] = value
                 else:
-                    source = setting.name_of(setting.subsets[s])
+                    source = evaluation.name_of(evaluation.subsets[s])
                     conditional[measure].setdefault(source, {})[name] = value
     return {"unconditional": unconditional, "conditional": conditional}
 
 
-def _warn_of_few(setting: Setting, real: dict[int, Tensor], some: Experts) -> None:
+def _warn_of_few(evaluation: Evaluation, real: dict[int, Tensor], some: Experts) -> None:
     for m, truth in real.items():
         if (count := min(len(truth), len(some.items))) <= truth.shape[1]:
             console.warn(
-                f"quality of {setting.model.names[m]}: {count:,} items for {truth.shape[1]:,} features; a Frechet "
+                f"quality of {evaluation.model.names[m]}: {count:,} items for {truth.shape[1]:,} features; a Frechet "
                 "distance is biased upward, the more so the fewer items there are: compare equal numbers only"
             )
 
 
-def _form(setting: Setting, m: int, x: Tensor, *, rounded: bool) -> Tensor:
+def _form(evaluation: Evaluation, m: int, x: Tensor, *, rounded: bool) -> Tensor:
     """Generated or real samples as their features are taken of them."""
-    image = setting.store.info.modalities[setting.model.names[m]].kind == "image"
+    image = evaluation.store.info.modalities[evaluation.model.names[m]].kind == "image"
     return (x.clamp(0, 1) * 255).round() / 255 if image and rounded else x
 
 
 def _reference(
-    setting: Setting, data: Data, some: Experts, usable: dict[int, Features]
+    evaluation: Evaluation, data: ShuffledSplit, some: Experts, usable: dict[int, Features]
 ) -> tuple[dict[int, Tensor], str]:  # fmt: skip
     """The features of the real samples (n, F) of every modality, and the name of their split."""
-    split, items = str(setting.spec.split), some.items
-    if RULES[setting.spec.pairs].reference == "train":
-        data, split = Data(setting, "train", "reference items"), "train"
+    split, items = str(evaluation.spec.split), some.items
+    if RULES[evaluation.spec.pairs].reference == "train":
+        data, split = ShuffledSplit(evaluation, "train", "reference items"), "train"
         has = data.split.present
         items = data.order if has is None else data.order[torch.from_numpy(has.all(1))[data.order]]  # labels mixed
     own: dict[int, dict[int, Tensor]] = {}
-    for number, part in setting.world.share(list(enumerate(items.split(BLOCK) if len(items) else ()))):
+    for number, part in evaluation.group.share(list(enumerate(items.split(BLOCK) if len(items) else ()))):
         signals.leave_if_requested("no evaluation was written")
         batch = data.batch(part)
-        own[number] = {m: of(judged(batch[setting.model.names[m]], setting, setting.model.names[m]))
+        own[number] = {m: of(judged(batch[evaluation.model.names[m]], evaluation, evaluation.model.names[m]))
                        for m, of in usable.items()}  # fmt: skip
-    return _joined(from_all(setting, own)), split
+    return _joined(from_all(evaluation, own)), split
 
 
 @torch.no_grad()
 def _generated(
-    setting: Setting, some: Experts, usable: dict[int, Features], pairs: set[tuple[int, int]], *, rounded: bool
+    evaluation: Evaluation, some: Experts, usable: dict[int, Features], pairs: set[tuple[int, int]], *, rounded: bool
 ) -> dict[tuple[int, Source], Tensor]:
     """The features (n, F) of what is generated, by target and source: the samples that coherence judges."""
-    mine, drawn = numbered_blocks(some, BLOCK, setting), generation.joint_blocks(setting)
+    mine, drawn = numbered_blocks(some, BLOCK, evaluation), generation.joint_blocks(evaluation)
     own: dict[int, dict[tuple[int, Source], Tensor]] = {}
     free: dict[int, dict[tuple[int, Source], Tensor]] = {}
     with console.progress("generated samples", len(mine) + len(drawn), "blocks") as shown:
         for number, part in mine:
             own[number] = {}
-            for m, positions, means in generation.conditional(setting, number, part, pairs):
+            for m, positions, means in generation.conditional(evaluation, number, part, pairs):
                 for s, mean in zip(positions, means, strict=True):
-                    own[number][m, s] = usable[m](_form(setting, m, mean, rounded=rounded))
+                    own[number][m, s] = usable[m](_form(evaluation, m, mean, rounded=rounded))
             shown.advance()
         for number, count in drawn:
-            means_of_all = enumerate(generation.joint(setting, number, count))
-            free[number] = {(m, None): usable[m](_form(setting, m, mean[0], rounded=rounded))
+            means_of_all = enumerate(generation.joint(evaluation, number, count))
+            free[number] = {(m, None): usable[m](_form(evaluation, m, mean[0], rounded=rounded))
                             for m, mean in means_of_all if m in usable}  # fmt: skip
             shown.advance()
-    return _joined(from_all(setting, own)) | _joined(from_all(setting, free))
+    return _joined(from_all(evaluation, own)) | _joined(from_all(evaluation, free))
 
 
-def _joined(found: list[dict[Any, Tensor]]) -> dict[Any, Tensor]:
-    return {key: torch.cat([block[key] for block in found]) for key in (found[0] if found else ())}
+def _joined(blocks: list[dict[Any, Tensor]]) -> dict[Any, Tensor]:
+    return {key: torch.cat([block[key] for block in blocks]) for key in (blocks[0] if blocks else ())}
 
 
 @torch.no_grad()
-def _reconstruction(setting: Setting, data: Data, some: Experts) -> dict[str, Any]:
+def _reconstruction(evaluation: Evaluation, data: ShuffledSplit, some: Experts) -> dict[str, Any]:
     """Source -> modality of it -> score -> mean over the items. z is one sample of q(z | X_A) for every single modality
     and for all together; private latents are one of the modality's own posterior."""
-    model, names = setting.model, setting.model.names
+    model, names = evaluation.model, evaluation.model.names
     sources = sorted({*((m,) for m in range(len(names))), tuple(range(len(names)))}, key=lambda s: (len(s), s))
     own: dict[int, dict[tuple[int, int, str], float]] = {}
-    for number, part in numbered_blocks(some, BLOCK, setting):
+    for number, part in numbered_blocks(some, BLOCK, evaluation):
         signals.leave_if_requested("no evaluation was written")
-        torch.manual_seed(setting.seed(f"reconstruction {number}"))
-        batch, found = data.batch(part.items), dict[tuple[int, int, str], float]()
-        posteriors = setting.posteriors(part, sources)
-        z = posteriors.sample(model.prior.noise(*posteriors.mean.shape, device=setting.device))
+        torch.manual_seed(evaluation.seed(f"reconstruction {number}"))
+        batch, sums = data.batch(part.items), dict[tuple[int, int, str], float]()
+        posteriors = evaluation.posteriors(part, sources)
+        z = posteriors.sample(model.prior.noise(*posteriors.mean.shape, device=evaluation.device))
         for m, name in enumerate(names):
             private = None
             if part.private is not None:
                 q = at(part.private, slice(m, m + 1))
-                private = q.sample(model.private_prior.noise(*q.mean.shape, device=setting.device))
+                private = q.sample(model.private_prior.noise(*q.mean.shape, device=evaluation.device))
             for s, source in enumerate(sources):
                 if m in source:
-                    mean = generation.decoded(setting, name, z[s : s + 1], private)[0]
-                    kind = setting.store.info.modalities[name].kind
+                    mean = generation.decoded(evaluation, name, z[s : s + 1], private)[0]
+                    kind = evaluation.store.info.modalities[name].kind
                     each = similarity.scores(kind, mean, batch[name])
-                    found |= {(s, m, score): float(values.sum()) for score, values in each.items()}
-        own[number] = found
-    blocks = from_all(setting, own)
+                    sums |= {(s, m, score): float(values.sum()) for score, values in each.items()}
+        own[number] = sums
+    blocks = from_all(evaluation, own)
     result: dict[str, dict[str, dict[str, Value]]] = {}
     for s, m, score in blocks[0]:
         total = sum(block[s, m, score] for block in blocks)
-        result.setdefault(setting.name_of(sources[s]), {}).setdefault(names[m], {})[score] = total / len(some.items)
+        result.setdefault(evaluation.name_of(sources[s]), {}).setdefault(names[m], {})[score] = total / len(some.items)
     return result

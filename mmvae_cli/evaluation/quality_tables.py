@@ -6,30 +6,30 @@ from mmvae_cli.run.result import Quality
 _NEAR = ("precision", "recall", "density", "coverage")
 
 
-def title(found: Quality) -> str:
+def title(quality: Quality) -> str:
     """What the distances are called: FID is one network's."""
-    size = "/".join(dict.fromkeys(str(size) for size in found.feature_size.values()))
-    what = "FID (Inception)" if found.features == "inception" else "FD (classifier)"
-    real = f"{found.reference_count:,} real {found.reference_split} items"
-    drawn = f"{found.joint_samples:,} samples of the {found.sampler}, {found.generated:,} of each source"
+    size = "/".join(dict.fromkeys(str(size) for size in quality.feature_size.values()))
+    what = "FID (Inception)" if quality.features == "inception" else "FD (classifier)"
+    real = f"{quality.reference_count:,} real {quality.reference_split} items"
+    drawn = f"{quality.joint_samples:,} samples of the {quality.sampler}, {quality.generated:,} of each source"
     return f"{what}, lower is better: {size} features, {real}, {drawn}"
 
 
-def of(found: Quality, names: list[str]) -> list[str]:
+def of(quality: Quality, names: list[str]) -> list[str]:
     """The tables for the modalities ``names``."""
-    free = found.unconditional
-    rows = [[found.sampler, *(_number(free["frechet"].get(name), 2) for name in names)]]
+    free = quality.unconditional
+    rows = [[quality.sampler, *(_number(free["frechet"].get(name), 2) for name in names)]]
     rows += [[source, *(_number(targets.get(name), 2) for name in names)]
-             for source, targets in found.conditional["frechet"].items()]  # fmt: skip
+             for source, targets in quality.conditional["frechet"].items()]  # fmt: skip
     near = [[measure, *(_number(free[measure].get(name), 3) for name in names)] for measure in _NEAR]
     likeness = [[source, name, *(f"{score} {_number(value, 4)}" for score, value in scores.items())]
-                for source, own in found.reconstruction.items() for name, scores in own.items()]  # fmt: skip
+                for source, own in quality.reconstruction.items() for name, scores in own.items()]  # fmt: skip
     distances = [
-        console.table(title(found), ["source", *names], rows),
-        console.table(f"samples of the {found.sampler} among real ones", ["measure", *names], near),
+        console.table(title(quality), ["source", *names], rows),
+        console.table(f"samples of the {quality.sampler} among real ones", ["measure", *names], near),
     ]
     return [
-        *(distances if found.feature_size else ()),
+        *(distances if quality.feature_size else ()),
         console.table("reconstruction", ["source", "modality", *[""] * (max(map(len, likeness)) - 2)],
                       [row + [""] * (max(map(len, likeness)) - len(row)) for row in likeness]),
     ]  # fmt: skip

@@ -7,19 +7,19 @@ from mmvae_cli.process import console
 from mmvae_cli.run.result import EvaluationResult, Score
 
 
-def tables(found: EvaluationResult) -> list[str]:
+def tables(outcome: EvaluationResult) -> list[str]:
     """The tables; none of what was not measured."""
-    latent, parts = found.latent, []
+    latent, parts = outcome.latent, []
     if latent and latent.private:
-        chance = "" if found.chance is None else f"; should be at chance, {found.chance:.3f}"
-        rows = [[name, guessing.score(found, value, name)] for name, value in latent.private.items()]
+        chance = "" if outcome.chance is None else f"; should be at chance, {outcome.chance:.3f}"
+        rows = [[name, guessing.score(outcome, value, name)] for name, value in latent.private.items()]
         parts.append(console.table(f"private latents ({latent.metric}{chance})", ["modality", "score"], rows))
     if latent and latent.clusters:
         parts.append(_table(f"k-means of the latent space, {latent.clusters} clusters", "subset", latent.clustering))
-    if found.alignment:
-        counts = found.alignment.items  # chance is k / N: of incomplete data every pair has its own N
+    if outcome.alignment:
+        counts = outcome.alignment.items  # chance is k / N: of incomplete data every pair has its own N
         alike = len(set(counts.values())) == 1
-        pairs = {pair if alike else f"{pair} ({counts[pair]:,})": row for pair, row in found.alignment.pairs.items()}
+        pairs = {pair if alike else f"{pair} ({counts[pair]:,})": row for pair, row in outcome.alignment.pairs.items()}
         about = f"{max(counts.values()):,} items" if alike else "so many items"
         parts.append(_table(f"alignment of modalities, {about} (foscttm: 0 perfect, 0.5 chance)", "pair", pairs))
     return parts

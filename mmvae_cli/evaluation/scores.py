@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.evaluation.encoding import Evaluation
 from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Value
 
 NO_POSITIVE = NotMeasured("no evaluated item has this attribute")
@@ -15,7 +15,7 @@ CONSTANT = 0.99
 """A classifier that gives so large a share of the items one class tells nothing about them."""
 
 
-def right(logits: Tensor, labels: Tensor) -> Tensor:
+def count_correct(logits: Tensor, labels: Tensor) -> Tensor:
     """How many rows have their label's logit as the largest: logits (..., b, classes), labels (b,) -> (...) as floats.
     nan where a logit is nan or +inf; -inf is the logit of a class that is ruled out."""
     count = (logits.argmax(-1) == labels).sum(-1).double()
@@ -28,7 +28,7 @@ def classified(classifier: nn.Module, means: Tensor) -> Tensor:
     return logits.unflatten(0, means.shape[:2])
 
 
-def right_by_class(logits: Tensor, labels: Tensor) -> Tensor:
+def correct_by_class(logits: Tensor, labels: Tensor) -> Tensor:
     """The same for the items of each class: (..., classes), all nan where a logit is no number."""
     ours = (logits.argmax(-1) == labels).double()  # (..., b)
     of_class = nn.functional.one_hot(labels, logits.shape[-1]).double()  # (b, classes)
@@ -43,12 +43,12 @@ def answers(logits: Tensor) -> Tensor:
     return none.scatter_add_(-1, given, torch.ones_like(given).double())
 
 
-def constant(counts: Tensor, setting: Setting) -> str | None:
+def constant(counts: Tensor, evaluation: Evaluation) -> str | None:
     """The class that nearly all of the answers ``counts`` (classes,) are; None where they differ."""
-    return setting.labels.names[int(counts.argmax())] if counts.max() >= CONSTANT * counts.sum() else None
+    return evaluation.labels.names[int(counts.argmax())] if counts.max() >= CONSTANT * counts.sum() else None
 
 
-def chance(setting: Setting, labels: Tensor) -> float:
+def chance(evaluation: Evaluation, labels: Tensor) -> float:
     """What a guess scores on ``labels``: (b,) the share of the most frequent class, which an answer that is always the
     same can reach; (b, A) the mean base rate, of the attributes that occur."""
     if labels.ndim == 1:
@@ -58,7 +58,7 @@ def chance(setting: Setting, labels: Tensor) -> float:
 
 
 def average_precisions(
-    scores: list[Tensor], labels: list[Tensor], setting: Setting, *, hard: bool = False
+    scores: list[Tensor], labels: list[Tensor], evaluation: Evaluation, *, hard: bool = False
 ) -> dict[str, Value]:
     """Average precision per attribute: blocks of scores (b, A), higher is more likely, and labels (b, A) in 0/1.
 
@@ -66,14 +66,14 @@ def average_precisions(
     blocks, each is scored by itself, a block without a positive counting 0 (equations 6.1, 6.2).
     """
     if not all(block.isfinite().all() for block in scores):
-        return dict.fromkeys(setting.labels.names, NOT_FINITE)
+        return dict.fromkeys(evaluation.labels.names, NOT_FINITE)
     ready = [((s > 0).double() if hard else s.double()).cpu().numpy() for s in scores]
     truth = [block.cpu().numpy() for block in labels]
-    whole = setting.protocol.attribute_average == "items"
+    whole = evaluation.protocol.attribute_average == "items"
     if whole:
         ready, truth = [np.concatenate(ready)], [np.concatenate(truth)]
     values: dict[str, Value] = {}
-    for a, name in enumerate(setting.labels.names):
+    for a, name in enumerate(evaluation.labels.names):
         parts = [average_precision(s[:, a], t[:, a]) for s, t in zip(ready, truth, strict=True)]
         none = whole and parts[0] is None
         values[name] = NO_POSITIVE if none else float(np.mean([part or 0.0 for part in parts]))

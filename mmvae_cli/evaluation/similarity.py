@@ -24,8 +24,8 @@ def structural(x: Tensor, y: Tensor) -> Tensor:
     mean_x, mean_y = local(x), local(y)
     var_x, var_y = local(x * x) - mean_x.square(), local(y * y) - mean_y.square()
     both = local(x * y) - mean_x * mean_y
-    found = (2 * mean_x * mean_y + _C1) * (2 * both + _C2)
-    return (found / ((mean_x.square() + mean_y.square() + _C1) * (var_x + var_y + _C2))).flatten(1).mean(1)
+    numerator = (2 * mean_x * mean_y + _C1) * (2 * both + _C2)
+    return (numerator / ((mean_x.square() + mean_y.square() + _C1) * (var_x + var_y + _C2))).flatten(1).mean(1)
 
 
 def scores(kind: str, mean: Tensor, x: Tensor) -> dict[str, Tensor]:
@@ -33,9 +33,9 @@ def scores(kind: str, mean: Tensor, x: Tensor) -> dict[str, Tensor]:
     error per pixel and channel, and ``ssim``; texts, probabilities (b, L, V) and codes (b, L): the share of right
     characters, and whether all are right; vectors: mean squared error per feature."""
     if kind == "text":
-        right = mean.argmax(-1) == x
-        return {"characters": right.double().mean(1), "strings": right.all(1).double()}
-    found = {"mse": (mean - x).square().flatten(1).double().mean(1)}
+        correct = mean.argmax(-1) == x
+        return {"characters": correct.double().mean(1), "strings": correct.all(1).double()}
+    values = {"mse": (mean - x).square().flatten(1).double().mean(1)}
     if kind == "image" and min(x.shape[2:]) > _REACH:
-        found["ssim"] = structural(mean, x)
-    return found
+        values["ssim"] = structural(mean, x)
+    return values

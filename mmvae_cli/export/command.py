@@ -14,7 +14,7 @@ from mmvae_cli.run.layout import Run
 
 
 @dataclass(frozen=True)
-class Wish:
+class ExportRequest:
     """What the command line asked for; None or False where it said nothing."""
 
     to: str
@@ -36,29 +36,29 @@ OPTIONS = {
 """Options that mean something to some targets only."""
 
 
-def run(runs: list[Path], wish: Wish, *, data_dir: Path, device: str) -> str:
+def run(runs: list[Path], request: ExportRequest, *, data_dir: Path, device: str) -> str:
     """Export ``runs``; returns what belongs on stdout, whose last line is the product."""
     for option, targets in OPTIONS.items():
-        if getattr(wish, option) and wish.to not in targets:
-            raise UsageProblem(f"--{option} has no effect with --to {wish.to}", f"it is for {', '.join(targets)}")
-    if wish.to == "csv":
-        return _csv(runs, wish)
-    if wish.to in TRACKERS:
-        return _tracked(runs, wish)
-    if wish.to == "hub":
-        return "\n".join(_shared(folder, wish, data_dir) for folder in _single(runs, wish))
-    return "\n".join(str(path) for path in _latents(runs, wish, data_dir, device))
+        if getattr(request, option) and request.to not in targets:
+            raise UsageProblem(f"--{option} has no effect with --to {request.to}", f"it is for {', '.join(targets)}")
+    if request.to == "csv":
+        return _csv(runs, request)
+    if request.to in TRACKERS:
+        return _tracked(runs, request)
+    if request.to == "hub":
+        return "\n".join(_shared(folder, request, data_dir) for folder in _single(runs, request))
+    return "\n".join(str(path) for path in _latents(runs, request, data_dir, device))
 
 
-def _csv(runs: list[Path], wish: Wish) -> str:
-    if wish.out is not None:
-        refuse_existing(wish.out, wish.force)
+def _csv(runs: list[Path], request: ExportRequest) -> str:
+    if request.out is not None:
+        refuse_existing(request.out, request.force)
     text = table.table(runs)
-    if wish.out is None:
+    if request.out is None:
         return text.rstrip("\n")
-    make_folder(wish.out.parent)
-    write_atomic(wish.out, text.encode())
-    return str(wish.out)
+    make_folder(request.out.parent)
+    write_atomic(request.out, text.encode())
+    return str(request.out)
 
 
 def refuse_existing(path: Path, force: bool) -> None:
@@ -67,50 +67,50 @@ def refuse_existing(path: Path, force: bool) -> None:
         raise UsageProblem(f"{path} exists", "give --force to replace it, or another --out")
 
 
-def _latents(runs: list[Path], wish: Wish, data_dir: Path, device: str) -> list[Path]:
+def _latents(runs: list[Path], request: ExportRequest, data_dir: Path, device: str) -> list[Path]:
     """A file for each run: RUN/latents.SPLIT[.GIVEN].npz unless --out says another."""
-    places = {folder: wish.out or _usual(Run(folder), wish) for folder in _single(runs, wish)}
+    places = {folder: request.out or _usual(Run(folder), request) for folder in _single(runs, request)}
     for path in places.values():
         if path.suffix not in (".npz", ".csv", ".h5ad"):
             raise UsageProblem(f"--out {path}: latents are written as .npz, .csv or .h5ad", "end it so")
-        refuse_existing(path, wish.force)
+        refuse_existing(path, request.force)
     from mmvae_cli.export import latents
     from mmvae_cli.export.opened import OpenedRun
 
     for folder, path in places.items():
-        opened = OpenedRun(folder, wish.checkpoint, data_dir, device, wish.code, verify=True)
+        opened = OpenedRun(folder, request.checkpoint, data_dir, device, request.code, verify=True)
         make_folder(path.parent)
         require_writable(path)
-        found = opened.latents(wish.split, wish.given)
-        latents.write(opened, found, path)
-        console.say(f"{len(found.mean):,} items of {found.split} given {'+'.join(found.given)}: {path}")
+        encoded = opened.latents(request.split, request.given)
+        latents.write(opened, encoded, path)
+        console.say(f"{len(encoded.mean):,} items of {encoded.split} given {'+'.join(encoded.given)}: {path}")
     return list(places.values())
 
 
-def _single(runs: list[Path], wish: Wish) -> list[Path]:
+def _single(runs: list[Path], request: ExportRequest) -> list[Path]:
     """``runs``, each once. Raises UsageProblem where all of them would go to one place, or one is no run."""
-    if len(set(runs)) > 1 and (wish.out is not None or wish.push is not None):
-        option = f"--out {wish.out}" if wish.out is not None else f"--push {wish.push}"
+    if len(set(runs)) > 1 and (request.out is not None or request.push is not None):
+        option = f"--out {request.out}" if request.out is not None else f"--push {request.push}"
         raise UsageProblem(f"{option} is one place, for one run", "leave it out, or give one run")
     for folder in runs:
         Run(folder).recipe()
     return list(dict.fromkeys(runs))
 
 
-def _shared(folder: Path, wish: Wish, data_dir: Path) -> str:
+def _shared(folder: Path, request: ExportRequest, data_dir: Path) -> str:
     """A folder to share for each run, hub/NAME unless --out says another; uploaded with --push."""
-    if wish.push is not None and not shared.REPOSITORY.fullmatch(wish.push):
-        raise UsageProblem(f"--push {wish.push}: no name of a repository", "--push USER/NAME")
-    out = wish.out or Path("hub") / folder.resolve().name
+    if request.push is not None and not shared.REPOSITORY.fullmatch(request.push):
+        raise UsageProblem(f"--push {request.push}: no name of a repository", "--push USER/NAME")
+    out = request.out or Path("hub") / folder.resolve().name
     from mmvae_cli.export import hub
 
-    hub.write(folder, out, chosen=wish.checkpoint, data_dir=data_dir, force=wish.force, repository=wish.push,
-              code=wish.code)  # fmt: skip
+    hub.write(folder, out, chosen=request.checkpoint, data_dir=data_dir, force=request.force, repository=request.push,
+              code=request.code)  # fmt: skip
     console.say(f"written: {out}")
-    return hub.push(out, wish.push) if wish.push is not None else str(out)
+    return hub.push(out, request.push) if request.push is not None else str(out)
 
 
-def _tracked(runs: list[Path], wish: Wish) -> str:
+def _tracked(runs: list[Path], request: ExportRequest) -> str:
     """Runs, and the runs in folders. TensorBoard: each run's folder tensorboard, or OUT/NAME. W&B and MLflow: below the
     current folder, or OUT."""
     from mmvae_cli.export.tracked import Source, export
@@ -121,22 +121,22 @@ def _tracked(runs: list[Path], wish: Wish) -> str:
         source.run.recipe()
 
     def place(source: Source) -> Path:
-        if wish.to != "tensorboard":
-            return wish.out or Path()
-        return source.run.folder / "tensorboard" if wish.out is None else wish.out / source.name
+        if request.to != "tensorboard":
+            return request.out or Path()
+        return source.run.folder / "tensorboard" if request.out is None else request.out / source.name
 
     for source in sources:
         odd = [path for path in (place(source), source.run.folder) if is_odd(str(path))]
-        if odd and (odd[0] == place(source) or wish.to == "wandb"):
+        if odd and (odd[0] == place(source) or request.to == "wandb"):
             raise UsageProblem(
-                f"{wish.to} cannot take {odd[0]}, a name that is not UTF-8", "rename it; or another --out"
+                f"{request.to} cannot take {odd[0]}, a name that is not UTF-8", "rename it; or another --out"
             )
         make_folder(place(source))
-    export(sources, lambda source: KNOWN[wish.to](source, place(source)), follow=wish.follow)
+    export(sources, lambda source: KNOWN[request.to](source, place(source)), follow=request.follow)
     return "\n".join(dict.fromkeys(str(place(source)) for source in sources))
 
 
-def _usual(run: Run, wish: Wish) -> Path:
-    split = wish.split or run.recipe().evaluation.split
-    given = f".{wish.given.replace(',', '+')}" if wish.given else ""
+def _usual(run: Run, request: ExportRequest) -> Path:
+    split = request.split or run.recipe().evaluation.split
+    given = f".{request.given.replace(',', '+')}" if request.given else ""
     return run.folder / f"latents.{split}{given}.npz"

@@ -56,8 +56,8 @@ def write(
                              | {"dataset": {"fingerprint": opened.store.fingerprint}})  # fmt: skip
         info = opened.store.info.model_dump(mode="json") | {"provenance": {}}
         write_json(temporary / "dataset.json", info)
-        for found in evaluations:
-            write_json(made.evaluation_path(found.protocol), found.model_dump(mode="json"))
+        for evaluation in evaluations:
+            write_json(made.evaluation_path(evaluation.protocol), evaluation.model_dump(mode="json"))
         _copy(run, made)
         write_atomic(temporary / "README.md", card(run, opened, evaluations, shown(repository or str(out))).encode())
         shared.check(temporary)
@@ -66,11 +66,11 @@ def write(
 def _evaluations(run: Run, opened: Trained) -> list[EvaluationResult]:
     """Those of the checkpoint that is shared."""
     paths = [path for protocol in PROTOCOLS if (path := run.evaluation_path(protocol)).is_file()]
-    found = [result.load(path) for path in paths]
-    for one, path in zip(found, paths, strict=True):
+    loaded = [result.load(path) for path in paths]
+    for one, path in zip(loaded, paths, strict=True):
         if one.run.step != opened.checkpoint.position.step:
             console.warn(f"left out: {path} is of step {one.run.step:,}, the weights of another one")
-    return [one for one in found if one.run.step == opened.checkpoint.position.step]
+    return [one for one in loaded if one.run.step == opened.checkpoint.position.step]
 
 
 def _copy(run: Run, made: Run) -> None:

@@ -11,17 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmvae_cli.compute.runtime import derive
+from mmvae_cli.compute.seeds import derive
 from mmvae_cli.evaluation import latent
-from mmvae_cli.evaluation.encoding import BLOCK, Data, Experts, Setting
+from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts, ShuffledSplit
 from mmvae_cli.model.distributions import Distribution, Gaussian, at, joined
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.run import result, samplers, trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import EvaluationResult
-from mmvae_cli.sampling import generation, making, plan
+from mmvae_cli.sampling import figures, generation, making
+from mmvae_cli.sampling.figures import Figure
 from mmvae_cli.sampling.generation import Sampler
-from mmvae_cli.sampling.plan import Figure
 from mmvae_cli.store import arrays
 
 Names = str | Sequence[str]
@@ -69,8 +69,8 @@ class OpenedRun:
                                      needs_data=False, code=code)  # fmt: skip
 
     def __repr__(self) -> str:
-        model, found = self.recipe.model, self._trained.checkpoint
-        return f"<{self.folder}: {model.method} of {', '.join(self.modalities)}, step {found.position.step:,}>"
+        model, checkpoint = self.recipe.model, self._trained.checkpoint
+        return f"<{self.folder}: {model.method} of {', '.join(self.modalities)}, step {checkpoint.position.step:,}>"
 
     @property
     def modalities(self) -> tuple[str, ...]:
@@ -126,16 +126,16 @@ class OpenedRun:
         are not at hand, or no item has what is given.
         """
         split = split or self.recipe.evaluation.split
-        setting = Setting(self._trained.model, self.recipe, self._trained.store, self._trained.device)
+        evaluation = Evaluation(self._trained.model, self.recipe, self._trained.store, self._trained.device)
         names = self._given(given, self.modalities)
-        data = Data(setting, split, "evaluated items")
+        data = ShuffledSplit(evaluation, split, "evaluated items")
         subset = tuple(self.modalities.index(name) for name in names)
         everything = data.encode(data.order)
         experts, blocks = everything.having(subset), [block.having(subset) for block in _blocks(everything)]
         if not len(experts.items):
             raise DataProblem(f"no item of {split} has all of {', '.join(names)}", "give fewer modalities")
-        with _drawn(setting.spec.seed):
-            shared = joined([latent.posterior(setting, block, subset) for block in blocks if len(block.items)], 0)
+        with _drawn(evaluation.spec.seed):
+            shared = joined([latent.posterior(evaluation, block, subset) for block in blocks if len(block.items)], 0)
         back = experts.items.argsort()
         private = experts.private and at(at(experts.private, list(subset)), (slice(None), back))
         items = experts.items[back].numpy()
@@ -170,8 +170,8 @@ class OpenedRun:
         sampler = self._sampler(seed, kept=data is None and z is None)
         with _drawn(derive(seed, "sample", "components")):
             if batch is not None:
-                found = generation.conditional(sampler, figure, batch, count or 1)
-                return self._as_given(found, figure, alone=count is None)
+                generated = generation.conditional(sampler, figure, batch, count or 1)
+                return self._as_given(generated, figure, alone=count is None)
             if z is None:
                 return self._as_given(generation.prior(sampler, figure, count or 1), figure, alone=True)
             return self._decode(sampler, figure, z, private or {})
@@ -183,8 +183,8 @@ class OpenedRun:
         batch = self._batch(data)
         figure = Figure("", "", (), self._given(given, batch), tuple(batch))
         with _drawn(derive(seed, "sample", "components")):
-            found = generation.reconstruction(self._sampler(seed), figure, batch)
-        return self._as_given(found, figure, alone=True)
+            generated = generation.reconstruction(self._sampler(seed), figure, batch)
+        return self._as_given(generated, figure, alone=True)
 
     def data(self, split: str | None = None, items: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """Items of the run's data, as they would be given: modality -> (N, ...). Those of a split that have every
@@ -195,11 +195,12 @@ class OpenedRun:
         wanted = np.flatnonzero(able) if items is None else _positions(items, split, store.count(split))
         if len(lacking := wanted[~able[wanted]]):
             raise UsageProblem(f"items: item {lacking[0]} of {split} lacks a modality", "leave it out")
-        found = {}
+        values = {}
         for name in self.modalities:
             index, rows = store.index(split, name), store.array(split, name)
-            found[name] = arrays.as_given(rows[wanted if index is None else index[wanted]], store.info.modalities[name])
-        return found
+            rows = rows[wanted if index is None else index[wanted]]
+            values[name] = arrays.as_given(rows, store.info.modalities[name])
+        return values
 
     # what is asked for -----------------------------------------------------------------------------------------------
 
@@ -218,7 +219,7 @@ class OpenedRun:
 
     def _named(self, what: str, names: Names) -> tuple[str, ...]:
         listed = [names] if isinstance(names, str) or not isinstance(names, Iterable) else names
-        return plan.chosen(what, ",".join(map(str, listed)), list(self.modalities))
+        return figures.chosen(what, ",".join(map(str, listed)), list(self.modalities))
 
     def _given(self, given: Names | None, there: Mapping[str, Tensor] | tuple[str, ...]) -> tuple[str, ...]:
         names = tuple(there) if given is None else self._named("given", given)
@@ -246,19 +247,19 @@ class OpenedRun:
             rows = torch.as_tensor(given if isinstance(given, Tensor) else np.asarray(given))
             if rows.is_complex():
                 raise TypeError("complex ones")
-            found = rows.to(self._trained.device, torch.float32)
+            z = rows.to(self._trained.device, torch.float32)
         except (TypeError, ValueError, RuntimeError) as error:
             raise UsageProblem(f"{what}: no array of numbers ({error})") from error
-        if found.dim() != 2 or found.shape[1] != size or len(found) != (count or len(found) or 1):
-            raise UsageProblem(f"{what}: {tuple(found.shape)} is not ({count or 'N'}, {size})")
-        if not found.isfinite().all():
+        if z.dim() != 2 or z.shape[1] != size or len(z) != (count or len(z) or 1):
+            raise UsageProblem(f"{what}: {tuple(z.shape)} is not ({count or 'N'}, {size})")
+        if not z.isfinite().all():
             raise UsageProblem(f"{what} has numbers that are not finite")
-        return found
+        return z
 
-    def _as_given(self, found: dict[str, np.ndarray], figure: Figure, *, alone: bool) -> dict[str, np.ndarray]:
+    def _as_given(self, generated: dict[str, np.ndarray], figure: Figure, *, alone: bool) -> dict[str, np.ndarray]:
         """What was sampled (R, N, ...), the first row of it where it stands ``alone``."""
         info = self._trained.store.info.modalities
-        rows = {name: arrays.as_given(found[f"sample_{name}"], info[name]) for name in figure.target}
+        rows = {name: arrays.as_given(generated[f"sample_{name}"], info[name]) for name in figure.target}
         return {name: part[0] for name, part in rows.items()} if alone else rows
 
 
@@ -271,12 +272,12 @@ def _whole(what: str, value: Any) -> int:
 
 def _positions(items: Any, split: str, count: int) -> np.ndarray:
     """``items`` (N,) as int64. Raises UsageProblem for what are no positions of ``count`` items: a mask, fractions."""
-    found = arrays.as_array("items", items)
-    whole = found.ndim == 1 and (found.dtype.kind in "iu" or not found.size)
-    if not whole or not all(0 <= place < count for place in found.tolist()):
+    positions = arrays.as_array("items", items)
+    whole = positions.ndim == 1 and (positions.dtype.kind in "iu" or not positions.size)
+    if not whole or not all(0 <= place < count for place in positions.tolist()):
         raise UsageProblem(f"items: positions of {split} are whole numbers from 0 to {count - 1}",
                            "for a mask: numpy.flatnonzero(mask)")  # fmt: skip
-    return found.astype(np.int64)
+    return positions.astype(np.int64)
 
 
 @contextmanager

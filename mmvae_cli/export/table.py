@@ -54,9 +54,9 @@ def _row(folder: Path) -> Row:
     return row
 
 
-def scores(found: EvaluationResult) -> dict[str, float]:
+def scores(outcome: EvaluationResult) -> dict[str, float]:
     """Every number that was measured, by its dotted path: ``latent.values.m0+m1``."""
-    measured = found.model_dump(mode="json", include={"chance", "base_rates", "latent", "coherence", "likelihood"})
+    measured = outcome.model_dump(mode="json", include={"chance", "base_rates", "latent", "coherence", "likelihood"})
     return {
         name: value
         for name, value in flatten(measured).items()

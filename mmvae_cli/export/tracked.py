@@ -79,9 +79,9 @@ class Signs:
 
     def ended(self, source: Source, place: int, state: Any) -> bool:
         """Whether nothing has changed for ``PATIENCE`` seconds: the run was killed, or never began. It is said then."""
-        found = (lock.touched(source.run.folder), place, state)
-        if found != self.last:
-            self.last, self.at = found, time.monotonic()
+        seen = (lock.touched(source.run.folder), place, state)
+        if seen != self.last:
+            self.last, self.at = seen, time.monotonic()
         if time.monotonic() - self.at < PATIENCE:
             return False
         console.warn(f"{source.name}: no sign of a process that trains it for {PATIENCE:.0f} s; followed no longer")

@@ -129,20 +129,20 @@ class MLflow:
         known = self._client.get_experiment_by_name("mmvae")
         artifacts = None if os.environ.get("MLFLOW_TRACKING_URI") else (out / "mlartifacts").resolve().as_uri()
         experiment = known.experiment_id if known else self._client.create_experiment("mmvae", artifacts)
-        found = self._client.search_runs([experiment], f"tags.`mmvae.id` = '{source.identity}'")
+        earlier = self._client.search_runs([experiment], f"tags.`mmvae.id` = '{source.identity}'")
         tags = {"mmvae.id": source.identity, "mlflow.runName": source.name}
-        self._id = (found[0] if found else self._client.create_run(experiment, tags=tags)).info.run_id
-        history = self._client.get_metric_history(self._id, "loss") if found else []
+        self._id = (earlier[0] if earlier else self._client.create_run(experiment, tags=tags)).info.run_id
+        history = self._client.get_metric_history(self._id, "loss") if earlier else []
         self.last = max((known.step for known in history), default=0)
-        if not found:
+        if not earlier:
             params = [Param(_plain(name), str(value)[:500]) for name, value in source.settings.items()]
             self._client.log_batch(self._id, params=params)
 
     def add(self, records: list[Record]) -> None:
-        found = [self._metric(_plain(name), value, int(1000 * _seconds(record)), record["step"])
+        values = [self._metric(_plain(name), value, int(1000 * _seconds(record)), record["step"])
                  for record in records for name, value in numbers(record).items()]  # fmt: skip
-        for start in range(0, len(found), _AT_ONCE):
-            self._client.log_batch(self._id, metrics=found[start : start + _AT_ONCE])
+        for start in range(0, len(values), _AT_ONCE):
+            self._client.log_batch(self._id, metrics=values[start : start + _AT_ONCE])
 
     def finish(self, source: Source) -> None:
         scores = [self._metric(_plain(name), value, 0, self.last) for name, value in source.scores().items()]

@@ -36,8 +36,8 @@ def bound_terms(
         name = model.names[encoded.present[m]]
         asked = _asked(model, objective, drawn, m)
         with networks:  # one decoder pass for the latents of all parts
-            found = model.log_likelihood(name, asked.z, asked.private, batch[name])
-        decoded[name] = asked.answered(found)
+            densities = model.log_likelihood(name, asked.z, asked.private, batch[name])
+        decoded[name] = asked.answered(densities)
     return _terms(model, objective, drawn, decoded)
 
 
@@ -155,6 +155,6 @@ def outline(recipe: Recipe, model: MultimodalVAE | None = None) -> Terms:
         for name, spec in recipe.modalities.items():
             kind = KINDS[spec.kind]
             batch[name] = kind.read(torch.zeros(OUTLINE_ROWS, *spec.shape or (), dtype=getattr(torch, kind.dtype)))
-        goal = Objective.of(recipe)
-        noise = draw_noise(model, goal, model.names, OUTLINE_ROWS, slice(None), "meta")
-        return bound_terms(model, batch, goal, noise)
+        objective = Objective.of(recipe)
+        noise = draw_noise(model, objective, model.names, OUTLINE_ROWS, slice(None), "meta")
+        return bound_terms(model, batch, objective, noise)

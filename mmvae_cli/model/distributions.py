@@ -109,11 +109,11 @@ def _laplace_noise(*shape: int, device: torch.device | str, generator: torch.Gen
 
 
 NOISE: dict[str, Any] = {"normal": torch.randn, "laplace": _laplace_noise}
-"""Standard noise of each latent family: sizes, ``device`` and ``generator`` to a tensor."""
+"""Standard noise of each latent distribution: sizes, ``device`` and ``generator`` to a tensor."""
 
 
-def posterior(family: str, mean: Tensor, raw: Tensor) -> Distribution:
-    """What an encoder's two outputs (..., D) say in a latent family; all in fp32."""
-    if family == "laplace":
+def posterior(distribution: str, mean: Tensor, raw: Tensor) -> Distribution:
+    """What an encoder's two outputs (..., D) say of a latent distribution, by its name; all in fp32."""
+    if distribution == "laplace":
         return Laplace(mean.float(), of_mean_one(raw.float()) + SCALE_FLOOR)
     return Gaussian(mean.float(), raw.float())

@@ -35,16 +35,16 @@ def shared_latents(
     """The latents of every part, and at the end those of the subsets that are drawn for the step; ``log_weights``
     (S,): of the components, where they do not count alike."""
     experts = prior.standardised(experts)
-    found = [
+    latents = [
         _unimodal(experts, part, prior, drawn) if part.unimodal
         else _joint(experts, part, objective, prior, drawn, noise.choice)
         for part, drawn in zip(parts, noise.shared, strict=False)
     ]  # fmt: skip
     if noise.random is not None:
-        found.append(_random(experts, parts[0], prior, noise.shared[-1], noise.random))
+        latents.append(_random(experts, parts[0], prior, noise.shared[-1], noise.random))
     if objective.is_plain or objective.spec.estimator != "elbo":
-        return found
-    return _regularised(experts, parts, objective, prior, log_weights, found)
+        return latents
+    return _regularised(experts, parts, objective, prior, log_weights, latents)
 
 
 def _joint(
@@ -87,13 +87,13 @@ def _sampled(drawn: Distribution, noise: Tensor, samples: int) -> Tensor:
 
 def _regularised(
     experts: Distribution, parts: list[Family], objective: Objective, prior: Prior, log_weights: Tensor | None,
-    found: list[Latents],
+    latents: list[Latents],
 ) -> list[Latents]:  # fmt: skip
     """The latents with the values of the regulariser, over all parts at once. With total correlation and components
     that decode their members only, the full set alone has one."""
     correlation = objective.spec.kl == "total_correlation"
     count = 1 if correlation and objective.spec.decode == "members" else len(parts)
-    held, paying = parts[:count], found[:count]
+    held, paying = parts[:count], latents[:count]
     components: Distribution = joined([one.components for one in paying if one.components is not None], 0)
     drawn, z = joined([one.drawn for one in paying], 0), torch.cat([one.z for one in paying])
     inside = torch.cat([part.inside for part in held])
@@ -103,4 +103,4 @@ def _regularised(
     values = REGULARISERS[objective.spec.kl](q, objective.spec)
     split = [values] if count == 1 else values.split([len(part) for part in held])
     paid = [one._replace(values=own, to_experts=q.to_experts) for one, own in zip(paying, split, strict=True)]
-    return paid + [one._replace(values=None) for one in found[count:]]
+    return paid + [one._replace(values=None) for one in latents[count:]]

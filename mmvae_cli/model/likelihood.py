@@ -11,31 +11,32 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Likelihood:
-    """One modality's likelihood family; ``scale`` is the scale of laplace and normal: a constant, or "learned".
+    """One modality's likelihood, by its ``name``; ``scale`` is the scale of laplace and normal: a constant, or
+    "learned".
 
-    A family with a parameter of its own (a learned scale, the dispersion of counts) has it from the decoder: the output
-    is then (..., *shape, 2), what it is for other families and the parameter's logarithm (networks.WithParameter).
+    One with a parameter of its own (a learned scale, the dispersion of counts) has it from the decoder. The output is
+    then (..., *shape, 2): what it is for others, and the parameter's logarithm (networks.WithParameter).
     """
 
-    family: str
+    name: str
     scale: float | str | None = 0.75
 
     @property
     def has_parameter(self) -> bool:
-        return self.scale == "learned" or self.family == "negative_binomial"
+        return self.scale == "learned" or self.name == "negative_binomial"
 
     def log_prob(self, output: Tensor, x: Tensor) -> Tensor:
         """Sum over the data dimensions: output (Z, B, *shape), x (B, *shape) or text codes (B, L) -> (Z, B)."""
         if self.has_parameter:
             output, logarithm = output.unbind(-1)
-            return _LOG_PROB[self.family](output, x, logarithm.exp())
-        return _LOG_PROB[self.family](output, x, self.scale)
+            return _LOG_PROB[self.name](output, x, logarithm.exp())
+        return _LOG_PROB[self.name](output, x, self.scale)
 
     def mean(self, output: Tensor) -> Tensor:
         """The mean of the distribution, which is what the protocol calls a generated sample: images (..., C, H, W)
         as they are; text as probabilities (..., L, V); vectors (..., F)."""
         output = output[..., 0] if self.has_parameter else output
-        return _MEAN[self.family](output) if self.family in _MEAN else output
+        return _MEAN[self.name](output) if self.name in _MEAN else output
 
 
 def _laplace(output: Tensor, x: Tensor, scale: float | Tensor) -> Tensor:
@@ -79,17 +80,17 @@ def _negative_binomial(output: Tensor, x: Tensor, t: Tensor) -> Tensor:
     return (ways - t * torch.log1p(mean / t) + x * (mean.log() - torch.log(t + mean))).sum(-1)
 
 
-def _categorical(family: str, output: Tensor, codes: Tensor) -> Tensor:
-    logp = log_probabilities(family, output)  # (Z, B, L, V)
+def _categorical(name: str, output: Tensor, codes: Tensor) -> Tensor:
+    logp = log_probabilities(name, output)  # (Z, B, L, V)
     picked = logp.gather(-1, codes.expand(logp.shape[:-1])[..., None])
     return picked[..., 0].sum(-1)
 
 
-def log_probabilities(family: str, output: Tensor) -> Tensor:
+def log_probabilities(name: str, output: Tensor) -> Tensor:
     """Log-probabilities over the vocabulary (..., V). ``categorical_released`` repeats the authors' code: log-softmax
     values are taken for unnormalised probabilities, p_i = a_i / sum_j a_j with a = log_softmax (equations 4.2)."""
     a = F.log_softmax(output, -1)
-    if family == "categorical":
+    if name == "categorical":
         return a
     return torch.log((-a).clamp_min(torch.finfo(a.dtype).tiny)) - torch.log(-a.sum(-1, keepdim=True))
 

@@ -50,7 +50,8 @@ def fit(latents: Tensor, components: int, seed: int) -> Mixture:
     kind = "full" if count >= components * (size + 1) else "tied"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 100 steps, or equal items: what was found is used
-        found = GaussianMixture(components, covariance_type=kind, random_state=seed % 2**32)
-        found.fit(latents.double().numpy())
-    covariances = torch.from_numpy(found.covariances_).expand(components, size, size)
-    return Mixture(torch.from_numpy(found.weights_), torch.from_numpy(found.means_), torch.linalg.cholesky(covariances))
+        fitted = GaussianMixture(components, covariance_type=kind, random_state=seed % 2**32)
+        fitted.fit(latents.double().numpy())
+    covariances = torch.from_numpy(fitted.covariances_).expand(components, size, size)
+    weights, means = torch.from_numpy(fitted.weights_), torch.from_numpy(fitted.means_)
+    return Mixture(weights, means, torch.linalg.cholesky(covariances))

@@ -10,17 +10,17 @@ from mmvae_cli.model.distributions import Latent, of_mean_one, scaled
 
 
 class Prior(nn.Module):
-    """N(0, I) or, for a Laplace family, Laplace(0, 1). ``learned``: the scales of the ``size`` dimensions are learned,
-    with a mean of 1 (Shi et al. 2019); the location stays 0."""
+    """N(0, I) or, where latents are Laplace, Laplace(0, 1). ``learned``: the scales of the ``size`` dimensions are
+    learned, with a mean of 1 (Shi et al. 2019); the location stays 0."""
 
-    def __init__(self, family: str, size: int, *, learned: bool = False) -> None:
+    def __init__(self, distribution: str, size: int, *, learned: bool = False) -> None:
         super().__init__()
-        self.family = family
+        self.distribution = distribution
         self.raw = nn.Parameter(torch.zeros(size)) if learned else None
 
     def noise(self, *shape: int, device: torch.device | str, generator: torch.Generator | None = None) -> Tensor:
-        """Standard noise of the latent family, from which posteriors and the prior draw their samples."""
-        noise: Tensor = distributions.NOISE[self.family](*shape, device=device, generator=generator)
+        """Standard noise of the latent distribution, from which posteriors and the prior draw their samples."""
+        noise: Tensor = distributions.NOISE[self.distribution](*shape, device=device, generator=generator)
         return noise
 
     def sample(self, noise: Tensor) -> Tensor:
@@ -30,9 +30,9 @@ class Prior(nn.Module):
     def log_prob(self, z: Tensor) -> Tensor:
         """log p(z) summed over D: (..., D) -> (...)."""
         if self.raw is None:
-            return _STANDARD[self.family](z)
+            return _STANDARD[self.distribution](z)
         scale = of_mean_one(self.raw)
-        return _STANDARD[self.family](z / scale) - scale.log().sum()
+        return _STANDARD[self.distribution](z / scale) - scale.log().sum()
 
     def standardised(self, q: Latent) -> Latent:
         """``q`` with z divided by the prior's scale, so that the prior is the standard one."""

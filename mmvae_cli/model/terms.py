@@ -109,9 +109,9 @@ def _regulariser(p: Pass, part: Family, latents: Latents) -> Term:
 
 def _log_likelihood(p: Pass, part: Family, m: int, name: str, rows: Tensor) -> Term:
     """Of a modality, over the latents (Z_m, B) of a part that decode it."""
-    goal, share = p.objective, p.objective.share(part, p.parts, m)
-    weight = 1.0 if part.unimodal and goal.spec.unimodal_weights == "one" else goal.weights[name]
-    left = goal.likelihood_share(part, m, p.noise.choice)
+    objective, share = p.objective, p.objective.share(part, p.parts, m)
+    weight = 1.0 if part.unimodal and objective.spec.unimodal_weights == "one" else objective.weights[name]
+    left = objective.likelihood_share(part, m, p.noise.choice)
     if p.log_weights is None and isinstance(left, float):
         shown = 0.0 if part.unimodal else share * left
         return Term(rows.mean(0), "log-likelihood", -share * left * weight, shown)
@@ -170,26 +170,26 @@ def component_names(p: Pass) -> list[str]:
 
 def of_importance_weights(p: Pass, path: Path) -> Terms:
     """The bound of K samples of each component (equations 4.7), and what it is made of, to be looked at."""
-    goal, latents = p.objective, p.latents[0]
-    shape = (-1, goal.samples)
+    objective, latents = p.objective, p.latents[0]
+    shape = (-1, objective.samples)
     z = latents.z.unflatten(0, shape)  # (C, K, B, D)
     log_q, rest = _log_q(p, z), _rest(p, z.detach())
     cost = log_q - p.model.prior.log_prob(z)
-    log_w = -goal.of_shared * cost
+    log_w = -objective.of_shared * cost
     terms: Terms = {"kl.shared": Term(cost.mean((0, 1)), "KL", share=-1.0)}
     for m, (name, decoded) in enumerate(p.decoded.items()):
-        found = decoded.log_likelihoods[0].unflatten(0, shape)
-        log_w = log_w + goal.weights[name] * found
-        terms[f"log_likelihood.{name}"] = Term(found.mean((0, 1)), "log-likelihood", share=1.0)
+        log_p = decoded.log_likelihoods[0].unflatten(0, shape)
+        log_w = log_w + objective.weights[name] * log_p
+        terms[f"log_likelihood.{name}"] = Term(log_p.mean((0, 1)), "log-likelihood", share=1.0)
         if decoded.private is None:
             continue
         s, counts = decoded.own[0].unflatten(0, shape), _from_own_posterior(p, m)
         cost = counts * (_held(p, decoded.private).log_prob(s) - p.model.private_prior.log_prob(s))
-        log_w = log_w - goal.of_private(name) * cost
-        rest = rest + counts * (1 - goal.of_private(name)) * decoded.private.log_prob(s.detach())
+        log_w = log_w - objective.of_private(name) * cost
+        rest = rest + counts * (1 - objective.of_private(name)) * decoded.private.log_prob(s.detach())
         terms[f"kl.private.{name}"] = Term(cost.mean((0, 1)), "KL", share=-1.0)
-    weighed = Weighed(log_w, goal.spec.bound == "tight", rest, path)
-    terms["bound"] = Term(ESTIMATORS[goal.spec.estimator](weighed), "bound", -1.0)
+    weighed = Weighed(log_w, objective.spec.bound == "tight", rest, path)
+    terms["bound"] = Term(ESTIMATORS[objective.spec.estimator](weighed), "bound", -1.0)
     terms["effective_samples"] = Term(estimators.effective_samples(weighed), "look")
     return terms | _to_look_at(p)
 

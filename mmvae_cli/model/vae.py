@@ -143,8 +143,8 @@ class MultimodalVAE(nn.Module):
 
     def posteriors(self, experts: Latent, subsets: list[Subset], *, spread: bool = True) -> Latent:
         """q(z | X_A) for every A in ``subsets``, as :meth:`Family.given` has it: experts (M, B, D) -> (S, B, D)."""
-        found = self.family.given(self.prior.standardised(experts), subsets, spread=spread)
-        return self.prior.restored(found)
+        fused = self.family.given(self.prior.standardised(experts), subsets, spread=spread)
+        return self.prior.restored(fused)
 
     def component_log_weights(self, part: Family) -> Tensor | None:
         """log omega (S,) of a part's components, where it is learned; what became equal adds up."""

@@ -86,8 +86,8 @@ def free() -> float | None:
 def fitting(most: int) -> int:
     """How many of ``most`` threads would have a free core now. Threads wait for each other hundreds of times a step, so
     two that share a core with other work can be fifty times slower than one."""
-    found = free()
-    return most if found is None else max(1, min(most, int(found + _NEARLY)))
+    available = free()
+    return most if available is None else max(1, min(most, int(available + _NEARLY)))
 
 
 def _clocks() -> tuple[float, float] | None:

@@ -78,7 +78,7 @@ class Protocol(StrEnum):
     released = "released"
 
 
-class Kind(StrEnum):
+class FigureKind(StrEnum):
     """What ``sample`` draws."""
 
     prior = "prior"

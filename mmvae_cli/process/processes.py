@@ -12,13 +12,13 @@ PROC = Path("/proc")
 
 
 @cache
-def place() -> str:
+def host_id() -> str:
     """Eight hex digits for the host (since it was started) and the container, within which a process number is unique.
     Containers are told apart by their process namespace; where Linux does not name it, the digits are random."""
-    return hashlib.blake2b(_place().encode(), digest_size=4).hexdigest()
+    return hashlib.blake2b(_host().encode(), digest_size=4).hexdigest()
 
 
-def _place() -> str:
+def _host() -> str:
     if not (PROC / "self").exists():  # macOS
         return socket.gethostname()
     try:

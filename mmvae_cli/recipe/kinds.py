@@ -12,7 +12,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Kind:
+class DataKind:
     """One kind of data: its shapes, its likelihoods and how it is read. ``sides``: names of the shape's sides.
     ``likelihoods``: those that suit it, the usual one first.
 
@@ -42,14 +42,14 @@ SCALED = ("laplace", "normal")
 COUNTS = ("poisson", "negative_binomial")
 """Likelihoods of counts: whole numbers from 0."""
 
-KINDS: dict[str, Kind] = {
+KINDS: dict[str, DataKind] = {
     # (B, C, H, W): bytes in the store, numbers in [0, 1] elsewhere
-    "image": Kind(("channels", "height", "width"), ("laplace", "normal"),
+    "image": DataKind(("channels", "height", "width"), ("laplace", "normal"),
                   lambda rows: rows.float().div_(255), lambda x, characters: x),
     # (B, L): positions in an alphabet; a classifier reads distributions over it, (B, L, V), as generated text is one
-    "text": Kind(("length",), ("categorical", "categorical_released"),
+    "text": DataKind(("length",), ("categorical", "categorical_released"),
                  lambda rows: rows.long(), _one_hot, has_alphabet=True),
     # (B, F): numbers as they are
-    "vector": Kind(("features",), ("normal", "laplace", "bernoulli", "onehot", "poisson", "negative_binomial"),
+    "vector": DataKind(("features",), ("normal", "laplace", "bernoulli", "onehot", "poisson", "negative_binomial"),
                    lambda rows: rows.float(), lambda x, characters: x, dtype="float32", scale=1.0),
 }  # fmt: skip

@@ -90,8 +90,8 @@ def _of_type(annotation: Any, metadata: list[Any]) -> list[str]:
 
 def _limits(metadata: list[Any]) -> list[str]:
     """``>= 1``, ``<= 1024``; limits that nobody meets by accident are left out."""
-    found = [item for entry in metadata for item in getattr(entry, "metadata", [entry])]
-    limits = {name: getattr(item, name) for item in found for name in _BOUNDS if hasattr(item, name)}
+    items = [item for entry in metadata for item in getattr(entry, "metadata", [entry])]
+    limits = {name: getattr(item, name) for item in items for name in _BOUNDS if hasattr(item, name)}
     return [_BOUNDS[name].format(limit) for name, limit in limits.items() if limit < 2**16]
 
 

@@ -58,8 +58,8 @@ def find(name: str) -> Path:
 def _nearest_file(name: str) -> str | None:
     """A recipe file that ``name`` may stand for: itself with an ending, its own recipe.yaml, one spelt like it."""
     likely = [*(f"{name}{ending}" for ending in _ENDINGS), os.path.join(name, "recipe.yaml")]
-    if found := next((path for path in likely if os.path.isfile(path)), None):
-        return found
+    if existing := next((path for path in likely if os.path.isfile(path)), None):
+        return existing
     folder = os.path.dirname(name)
     with suppress(OSError, ValueError):
         names = [file for file in os.listdir(folder or ".") if file.endswith(_ENDINGS) and not file.startswith(".")]

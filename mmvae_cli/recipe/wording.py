@@ -161,12 +161,13 @@ def _one_word(word: str, keys: list[str]) -> str | None:
 
 def _sections() -> dict[str, list[str]]:
     """The keys of every section by its dotted path; ``modalities.*`` stands for every modality, ``""`` for the top."""
-    found = {"": list(Recipe.model_fields), "modalities.*": list(ModalitySpec.model_fields)}
+    sections = {"": list(Recipe.model_fields), "modalities.*": list(ModalitySpec.model_fields)}
     for name, info in Recipe.model_fields.items():
         section = info.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
-            found[name] = list(section.model_fields)
-    return found | {"model.subsets": list(SizeLimit.model_fields), "training.missing": list(MissingSpec.model_fields)}
+            sections[name] = list(section.model_fields)
+    sections |= {"model.subsets": list(SizeLimit.model_fields), "training.missing": list(MissingSpec.model_fields)}
+    return sections
 
 
 def _section_of(path: tuple[str, ...]) -> str:

@@ -66,12 +66,12 @@ class Checkpoint:
             }
 
 
-def _check_fit(path: Path, found: Tensors, wanted: Tensors) -> None:
-    """Raise DataProblem unless names, shapes and types of ``found`` are those ``wanted``."""
-    odd = sorted(found.keys() ^ wanted.keys()) or sorted(
+def _check_fit(path: Path, given: Tensors, wanted: Tensors) -> None:
+    """Raise DataProblem unless names, shapes and types of ``given`` are those ``wanted``."""
+    odd = sorted(given.keys() ^ wanted.keys()) or sorted(
         name
         for name, tensor in wanted.items()
-        if (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype)
+        if (given[name].shape, given[name].dtype) != (tensor.shape, tensor.dtype)
     )
     if odd:
         more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
@@ -90,9 +90,10 @@ def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, positio
     _write(path, {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}, position)
 
 
-def save_weights(path: Path, found: Checkpoint) -> None:
+def save_weights(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint again without the optimiser's state: to be evaluated and sampled from, not trained on."""
-    _write(path, {name: value for name, value in found.tensors.items() if name.startswith("model.")}, found.position)
+    weights = {name: value for name, value in checkpoint.tensors.items() if name.startswith("model.")}
+    _write(path, weights, checkpoint.position)
 
 
 def _write(path: Path, ready: Tensors, position: Position) -> None:
@@ -112,12 +113,12 @@ def load(path: Path) -> Checkpoint:
 
 def _position(progress: dict[str, Any]) -> Position:
     """Raises ValueError or TypeError for numbers that no training leaves."""
-    found = Position(**progress)
-    if not (type(found.step) is type(found.epoch) is int and 0 <= found.epoch <= found.step < 2**48):
+    position = Position(**progress)
+    if not (type(position.step) is type(position.epoch) is int and 0 <= position.epoch <= position.step < 2**48):
         raise ValueError("no step and epoch that training could have reached")
-    if not 0 <= float(found.seconds) < 1e12:
+    if not 0 <= float(position.seconds) < 1e12:
         raise ValueError("no time that training could have taken")
-    return found
+    return position
 
 
 def newest(run: Run) -> Checkpoint | None:
@@ -147,10 +148,10 @@ def needed(run: Run, chosen: Path | None = None) -> Checkpoint:
         raise DataProblem(f"no checkpoint {chosen}", f"those of this run are in {run.checkpoints}")
     if chosen and chosen.resolve().parent != run.checkpoints.resolve():  # its numbers would bear this run's name
         raise DataProblem(f"{chosen} is no checkpoint of {run.folder}", f"those of this run are in {run.checkpoints}")
-    found = load(chosen) if chosen else newest(run)
-    if found is None:
+    loaded = load(chosen) if chosen else newest(run)
+    if loaded is None:
         raise DataProblem(f"{run.folder} has no checkpoint yet", "train it first, or wait for its first checkpoint")
-    return found
+    return loaded
 
 
 def prune(run: Run, keep: int, step: int) -> None:

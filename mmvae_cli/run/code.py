@@ -85,8 +85,8 @@ def _run(code: Code) -> None:
         where = f"{code.path}{_line(error, code.path)}"
         raise UsageProblem(f"{where}: {in_one_line(error)}", "mend the code") from error
     networks.OWN.clear()
-    networks.OWN.update({name: found for name, found in vars(module).items()
-                         if isfunction(found) and found.__module__ == "own" and name[0] != "_"})  # fmt: skip
+    networks.OWN.update({name: function for name, function in vars(module).items()
+                         if isfunction(function) and function.__module__ == "own" and name[0] != "_"})  # fmt: skip
     console.say(f"networks of your own: {code.path} was run (SHA-256 {code.sha256[:16]})")
 
 

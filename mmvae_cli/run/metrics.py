@@ -35,10 +35,10 @@ def read(path: Path, start: int = 0) -> Part:
 def _record(line: bytes) -> Record | None:
     """A record has a step and numbers; None for anything else."""
     try:
-        found = json.loads(line, parse_constant=_refuse)
+        record = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and _is_step(found.get("step")) else None
+    return record if isinstance(record, dict) and _is_step(record.get("step")) else None
 
 
 def _is_step(value: Any) -> bool:

@@ -126,7 +126,7 @@ class Coherence(_Part):
     classifiers_per_label: dict[str, dict[str, Score]] = Field(default_factory=dict)
 
 
-class Likelihood(_Part):
+class LogLikelihood(_Part):
     """Importance-sampled log p(X | subset) in nats per item, unweighted. ``joint``: all modalities;
     ``per_modality``: source -> target -> log p(x_target | source). ``effective_samples``: subset -> (sum w)^2 / sum w^2
     of an item's weights, mean over the items: near 1, so many samples are worth one."""
@@ -186,7 +186,7 @@ class EvaluationResult(_Part):
     latent: Latent | None = None
     alignment: Alignment | None = None
     coherence: Coherence | None = None
-    likelihood: Likelihood | None = None
+    likelihood: LogLikelihood | None = None
     quality: Quality | None = None
     reasons: dict[str, str] = Field(default_factory=dict)
 
@@ -212,11 +212,11 @@ class EvaluationResult(_Part):
         conditional = self.coherence.constant if self.coherence else {}
         joint = self.coherence.joint_constant if self.coherence else {}
         pairs = {f"{source} -> {name}": label for source, row in conditional.items() for name, label in row.items()}
-        return [f"{what} ({names})" for what, found in (
+        return [f"{what} ({names})" for what, labels in (
             ("the latent classifier gives every item the same class", latent),
             ("what is generated is always judged to be of the same class", pairs),
             (f"samples from the {self.sampler} are always judged to be of the same class", joint),
-        ) if (names := first([f"{name}: {label}" for name, label in found.items()]))]  # fmt: skip
+        ) if (names := first([f"{name}: {label}" for name, label in labels.items()]))]  # fmt: skip
 
 
 def with_reasons(measured: dict[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -260,7 +260,7 @@ def by_reason(reasons: dict[str, str]) -> dict[str, str]:
     paths: dict[str, list[str]] = {}
     for path, why in reasons.items():
         paths.setdefault(why, []).append(path)
-    return {why: first(found) for why, found in paths.items()}
+    return {why: first(these) for why, these in paths.items()}
 
 
 def first(names: list[str]) -> str:
@@ -270,5 +270,5 @@ def first(names: list[str]) -> str:
 
 def load(path: Path) -> EvaluationResult:
     """Read and check an evaluation.json. Raises DataProblem in one line, Unreadable where it may not be read."""
-    found = believed(EvaluationResult, read_json(path), path, "run mmvae evaluate again")
-    return found.model_copy(update={"settings": NAMED_LATER[found.protocol] | found.settings})
+    outcome = believed(EvaluationResult, read_json(path), path, "run mmvae evaluate again")
+    return outcome.model_copy(update={"settings": NAMED_LATER[outcome.protocol] | outcome.settings})

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmvae_cli.compute.runtime import ALONE, World, derive, gather
+from mmvae_cli.compute.ranks import ALONE, ProcessGroup, gather
+from mmvae_cli.compute.seeds import derive
 from mmvae_cli.disk import sealed
 from mmvae_cli.model import mixture
 from mmvae_cli.model.distributions import at
@@ -52,31 +53,31 @@ class Latents(NamedTuple):
         return prior.sample(prior.noise(1, count, size, device="cpu", generator=generator).to(self.device))
 
 
-def of_run(run: Run, opened: Trained, spec: EvaluationSpec, world: World = ALONE) -> Latents:
+def of_run(run: Run, opened: Trained, spec: EvaluationSpec, group: ProcessGroup = ALONE) -> Latents:
     """The sampler that ``spec`` asks for. A mixture that the run has of this checkpoint, these data and settings is
     used; else it is fitted and kept. Raises Failure where it cannot be fitted."""
     if spec.sampler == "prior":
         return Latents(opened.model, opened.device, {})
-    found = _load(run, opened, spec) if world.rank == 0 else None
-    if world.rank == 0 and found is None:
-        found = _fit(opened, spec)
-        _save(run, found, _origin(opened, spec))
-    mixtures = gather(world, found)[0]
+    kept = _load(run, opened, spec) if group.rank == 0 else None
+    if group.rank == 0 and kept is None:
+        kept = _fit(opened, spec)
+        _save(run, kept, _origin(opened, spec))
+    mixtures = gather(group, kept)[0]
     assert mixtures is not None
     return Latents(opened.model, opened.device, mixtures)
 
 
 def _fit(opened: Trained, spec: EvaluationSpec) -> dict[str, Mixture]:
-    found, encoded = {}, _encoded(opened, spec)
+    mixtures, encoded = {}, _encoded(opened, spec)
     for name, latents in encoded.items():
         signals.leave_if_requested("no mixture was written")
         console.say(f"fitting a mixture of {spec.gmm_components} Gaussians to {len(latents):,} encoded items ({name})")
         try:
-            found[name] = mixture.fit(latents, spec.gmm_components, derive(spec.seed, "mixture", name))
+            mixtures[name] = mixture.fit(latents, spec.gmm_components, derive(spec.seed, "mixture", name))
         except ValueError as problem:
             message = f"no mixture can be fitted to {name}: {problem}"
             raise Failure(message, "--sampler prior draws from the prior") from problem
-    return found
+    return mixtures
 
 
 @torch.no_grad()
@@ -134,8 +135,8 @@ def _load(run: Run, opened: Trained, spec: EvaluationSpec) -> dict[str, Mixture]
             if metadata["digest"] != sealed.digest(tensors, facts):
                 raise ValueError("the content does not match its digest")
             names = dict.fromkeys(key.rpartition("/")[0] for key in tensors)
-            found = {name: Mixture(*(tensors[f"{name}/{part}"] for part in Mixture._fields)) for name in names}
-            return found if json.loads(facts) == _origin(opened, spec) else None
+            mixtures = {name: Mixture(*(tensors[f"{name}/{part}"] for part in Mixture._fields)) for name in names}
+            return mixtures if json.loads(facts) == _origin(opened, spec) else None
     except DataProblem as problem:
         console.warn(str(problem))
     return None

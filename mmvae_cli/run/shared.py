@@ -32,10 +32,10 @@ def is_shared(folder: Path) -> bool:
 
 def check(folder: Path) -> None:
     """Raise DataProblem for a shared run that holds anything but plain data: code, pickles, links out of it."""
-    found = list(os.walk(folder))
-    paths = [Path(place) / name for place, _, names in found for name in names]
+    tree = list(os.walk(folder))
+    paths = [Path(place) / name for place, _, names in tree for name in names]
     refuse_strange([path.relative_to(folder).as_posix() for path in paths], str(folder))
-    for path in [*paths, *(Path(place) / name for place, names, _ in found for name in names)]:
+    for path in [*paths, *(Path(place) / name for place, names, _ in tree for name in names)]:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise DataProblem(f"{path} is a link out of the shared run", "remove it, or fetch the run again")
 
@@ -62,17 +62,17 @@ def fetched(address: str | Path) -> Path:
     Raises UsageProblem for a wrong address and without the package huggingface_hub, DataProblem for a repository that
     is no run or holds what could be executed (nothing of it is fetched then), Failure without a network.
     """
-    found = _ADDRESS.fullmatch(str(address))
-    if not found:
+    match = _ADDRESS.fullmatch(str(address))
+    if not match:
         raise UsageProblem(f"{address} is no address of a run", "hf://USER/NAME, or hf://USER/NAME@REVISION")
-    revision = found["revision"]
+    revision = match["revision"]
     folder = Path("runs") / "--".join(
-        [found["user"], found["name"], *([revision.replace("/", "-")] if revision else [])]
+        [match["user"], match["name"], *([revision.replace("/", "-")] if revision else [])]
     )
     if folder.exists():
         console.say(f"{folder} is there: it is used; remove it to fetch {address} anew")
         return folder
-    _fetch(f"{found['user']}/{found['name']}", revision, folder)
+    _fetch(f"{match['user']}/{match['name']}", revision, folder)
     console.say(f"fetched {address} into {folder}")
     return folder
 

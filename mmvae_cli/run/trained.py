@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from mmvae_cli.compute import runtime
+from mmvae_cli.compute import devices
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.recipe import Recipe, dataset_folder
@@ -38,7 +38,7 @@ def load(
     if shared.is_shared(run.folder):
         shared.check(run.folder)
     own.of_run(run, recipe, code)
-    found = checkpoint.needed(run, chosen)
+    loaded = checkpoint.needed(run, chosen)
     described = not needs_data and shared.is_shared(run.folder)
     if described and not dataset_folder(recipe, data_dir).exists():
         store = Store(run.folder, verify=verify)
@@ -46,13 +46,13 @@ def load(
         store = of_recipe(recipe, data_dir, verify=verify, trained_on=run.trained_on())
         batches.check_store(store, recipe)
     run.check_data(store.folder, store.fingerprint)
-    place = runtime.pick_device(device)
-    runtime.use_threads(place, run.environment(), choose=False)
-    runtime.set_precision("fp32")  # what is reported is computed with exact products, whatever training used
+    torch_device = devices.pick_device(device)
+    devices.use_threads(torch_device, run.environment(), choose=False)
+    devices.set_precision("fp32")  # what is reported is computed with exact products, whatever training used
     model = MultimodalVAE(recipe)
-    found.load_model(model)
+    loaded.load_model(model)
     if odd := [name for name, weight in model.state_dict().items() if not weight.isfinite().all()]:
         raise DataProblem(
-            f"{found.path} has weights that are not finite ({odd[0]})", "choose another one with --checkpoint"
+            f"{loaded.path} has weights that are not finite ({odd[0]})", "choose another one with --checkpoint"
         )
-    return Trained(model.to(place).eval(), found, store, place)
+    return Trained(model.to(torch_device).eval(), loaded, store, torch_device)

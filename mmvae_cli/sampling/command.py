@@ -13,33 +13,33 @@ from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem, cannot_write
 from mmvae_cli.process.paths import refuse_dangling
 from mmvae_cli.run.layout import Run
-from mmvae_cli.sampling import layout, plan
-from mmvae_cli.sampling.plan import Figure, Wish
+from mmvae_cli.sampling import layout
+from mmvae_cli.sampling.figures import ON_PAPER, Figure, FigureRequest, choose_figures
 from mmvae_cli.store import of_recipe
 
 
 def run(
-    folder: Path, wish: Wish, *, count: int | None, seed: int, chosen: Path | None, out: Path | None, force: bool,
-    data_dir: Path, device: str, verify: bool, drawn_from: str | None = None,
+    folder: Path, request: FigureRequest, *, count: int | None, seed: int, chosen: Path | None, out: Path | None,
+    force: bool, data_dir: Path, device: str, verify: bool, drawn_from: str | None = None,
     code: Path | None = None, paper: int | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Make the figures of ``wish`` for a run; returns what was made as plain JSON values. ``drawn_from``: prior or gmm,
-    in place of the recipe's ``evaluation.sampler``; ``paper``: for so many columns of a paper too.
+    """Make the figures of ``request`` for a run; returns what was made as plain JSON values. ``drawn_from``: prior or
+    gmm, in place of the recipe's ``evaluation.sampler``; ``paper``: for so many columns of a paper too.
 
     The same command makes the same bytes. Raises UsageProblem where a file exists and ``force`` is not given. Where
     anything goes wrong or a signal comes, nothing is written, so that the same command can be run again.
     """
     run_folder = Run(folder)
     recipe = run_folder.recipe()
-    if count is not None and wish.texts:
+    if count is not None and request.texts:
         raise UsageProblem("--count has no effect with --text", "give --text once for every column")
-    if drawn_from is not None and wish.kind not in (None, "prior"):
-        raise UsageProblem(f"--sampler has no effect with --kind {wish.kind}", "use it with --kind prior")
+    if drawn_from is not None and request.kind not in (None, "prior"):
+        raise UsageProblem(f"--sampler has no effect with --kind {request.kind}", "use it with --kind prior")
     kinds = {name: spec.kind for name, spec in recipe.modalities.items()}
     labels = of_recipe(recipe, data_dir, verify=False, trained_on=run_folder.trained_on()).info.labels
-    figures = plan.plan(wish, kinds, recipe.model.private_dim, labels.names if labels else ())
+    figures = choose_figures(request, kinds, recipe.model.private_dim, labels.names if labels else ())
     target = out or run_folder.figures
-    endings = ("png", *plan.ON_PAPER) if paper else ("png",)
+    endings = ("png", *ON_PAPER) if paper else ("png",)
     _refuse_existing(target, figures, endings, force)
     from mmvae_cli.run import samplers, trained
     from mmvae_cli.sampling import making

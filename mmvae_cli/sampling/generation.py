@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmvae_cli.compute.runtime import derive
+from mmvae_cli.compute.seeds import derive
 from mmvae_cli.drawing.grids import SHOWN_CHANNELS
 from mmvae_cli.model.distributions import Distribution, at, placed
 from mmvae_cli.model.vae import Batch, MultimodalVAE
@@ -28,8 +28,8 @@ from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run.samplers import Latents
 from mmvae_cli.run.trained import Trained
+from mmvae_cli.sampling.figures import Figure
 from mmvae_cli.sampling.latent_space import principal
-from mmvae_cli.sampling.plan import Figure
 from mmvae_cli.store import UNLABELLED, ModalityInfo, attribute_text, batches, text
 from mmvae_cli.store.arrays import Arrays, as_given
 
@@ -74,21 +74,21 @@ def draw(sampler: Sampler, figure: Figure, count: int) -> Arrays:
     if figure.kind == "prior":
         return prior(sampler, figure, count)
     if figure.texts:
-        typed, found = _typed(sampler, figure)
-        return found | conditional(sampler, figure, typed)
+        typed, arrays = _typed(sampler, figure)
+        return arrays | conditional(sampler, figure, typed)
     items = choose_items(sampler, count)
     needed = list(dict.fromkeys([*figure.given, *figure.target]))
     seed = sampler.recipe.evaluation.seed
     split = batches.Split(sampler.trained.store, sampler.split, needed, sampler.trained.device, seed)
     batch = split.batch(torch.from_numpy(items))
-    found = {"items": items, "labels": np.array(sampler.trained.store.labels(sampler.split)[items])}
+    arrays = {"items": items, "labels": np.array(sampler.trained.store.labels(sampler.split)[items])}
     if figure.kind == "latent":
-        return found | _latent(sampler, figure, batch)
+        return arrays | _latent(sampler, figure, batch)
     seen = figure.given if figure.kind == "conditional" else needed
-    found |= _texts(sampler, {f"{'input' if name in seen else 'true'}_{name}": _observed(sampler.info(name).kind, x)
+    arrays |= _texts(sampler, {f"{'input' if name in seen else 'true'}_{name}": _observed(sampler.info(name).kind, x)
                               for name, x in batch.items()})  # fmt: skip
     maker = {"reconstruction": reconstruction, "conditional": conditional, "swap": _swap}[figure.kind]
-    return found | maker(sampler, figure, batch)
+    return arrays | maker(sampler, figure, batch)
 
 
 def remark(sampler: Sampler, figure: Figure) -> str:
@@ -165,11 +165,11 @@ def _latent(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
 
 
 def _means(sampler: Sampler, batch: Batch, name: str) -> np.ndarray:
-    found = []
+    means = []
     for part in batch[name].split(_AT_ONCE.get(sampler.trained.device.type, 128)):
         signals.leave_if_requested(NOTHING_WRITTEN)
-        found.append(posterior(sampler.model, {name: part}, (name,)).mean.cpu().numpy())
-    return np.concatenate(found)
+        means.append(posterior(sampler.model, {name: part}, (name,)).mean.cpu().numpy())
+    return np.concatenate(means)
 
 
 # --- latents ---------------------------------------------------------------------------------------------------------
@@ -189,8 +189,8 @@ def dealt(model: MultimodalVAE, batch: Batch, given: tuple[str, ...], generator:
     in a random order, as the block rule wants it."""
     count = len(next(iter(batch.values())))
     order = torch.randperm(count, generator=generator).to(next(iter(batch.values())).device)
-    found = posterior(model, {name: batch[name][order] for name in given}, given)
-    return at(found, order.argsort())
+    posteriors = posterior(model, {name: batch[name][order] for name in given}, given)
+    return at(posteriors, order.argsort())
 
 
 def _content(sampler: Sampler, batch: Batch, given: tuple[str, ...], rows: int) -> Tensor:

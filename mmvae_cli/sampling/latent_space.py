@@ -19,11 +19,11 @@ def principal(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     centred = points - points.mean(0)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
     directions = directions * np.sign(directions[np.arange(len(directions)), np.abs(directions).argmax(1)])[:, None]
-    found, shares = np.zeros((len(points), 2)), np.zeros(2)
+    coordinates, shares = np.zeros((len(points), 2)), np.zeros(2)
     kept = min(2, len(sizes))
-    found[:, :kept] = centred @ directions[:kept].T
+    coordinates[:, :kept] = centred @ directions[:kept].T
     shares[:kept] = sizes[:kept] ** 2 / max(float((sizes**2).sum()), 1e-30)
-    return found, shares
+    return coordinates, shares
 
 
 @dataclass(frozen=True)

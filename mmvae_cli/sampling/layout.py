@@ -8,8 +8,8 @@ import numpy as np
 from mmvae_cli.drawing import grids
 from mmvae_cli.drawing.grids import Grid
 from mmvae_cli.drawing.plots import Page
+from mmvae_cli.sampling.figures import Figure
 from mmvae_cli.sampling.latent_space import LatentSpace
-from mmvae_cli.sampling.plan import Figure
 from mmvae_cli.store import LabelInfo, ModalityInfo
 
 COLUMNS = 20
@@ -54,14 +54,14 @@ def _prior(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> d
     first = min(PRIOR_COLUMNS, drawn)
     about = f"Each column is one latent, decoded into every modality{_of(first, drawn)}."
     rows = [cells[name][:first] for name in figure.target]
-    found = {"prior": _grid(rows, context, "Samples from the prior", about, rows=list(figure.target))}
+    grids = {"prior": _grid(rows, context, "Samples from the prior", about, rows=list(figure.target))}
     for name in figure.target:
         shown = cells[name][:RANDOM_CELLS]
         side = math.ceil(math.sqrt(len(shown)))
         square = [shown[start : start + side] for start in range(0, len(shown), side)]
         about = f"Each cell is one latent, decoded into {name}{_of(len(shown), drawn)}."
-        found[f"random_{name}"] = _grid(square, context, f"{len(shown)} samples of {name} from the prior", about)
-    return found
+        grids[f"random_{name}"] = _grid(square, context, f"{len(shown)} samples of {name} from the prior", about)
+    return grids
 
 
 def _reconstruction(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> dict[str, Grid]:

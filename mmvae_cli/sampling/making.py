@@ -12,14 +12,14 @@ from mmvae_cli.disk.files import write_atomic
 from mmvae_cli.drawing.plots import Page
 from mmvae_cli.process import signals
 from mmvae_cli.process.paths import shown
-from mmvae_cli.sampling import generation, layout, plan
+from mmvae_cli.sampling import figures, generation, layout
+from mmvae_cli.sampling.figures import ON_PAPER, Figure
 from mmvae_cli.sampling.generation import NOTHING_WRITTEN, Sampler
-from mmvae_cli.sampling.plan import ON_PAPER, Figure
 
 
 def usual_count(sampler: Sampler, figure: Figure) -> int:
     """The usual number, or as many test items as a small split has."""
-    usual = plan.DEFAULT_COUNT[figure.kind]
+    usual = figures.DEFAULT_COUNT[figure.kind]
     return usual if figure.kind == "prior" else min(usual, len(generation.complete_items(sampler)))
 
 
@@ -55,10 +55,10 @@ def npz(arrays: dict[str, np.ndarray]) -> bytes:
 
 def facts(sampler: Sampler) -> dict[str, Any]:
     """Where samples come from: enough to draw the same ones again."""
-    found, recipe, store = sampler.trained.checkpoint, sampler.recipe, sampler.trained.store
+    checkpoint, recipe, store = sampler.trained.checkpoint, sampler.recipe, sampler.trained.store
     return {
         "recipe": recipe.name, "method": recipe.model.method, "training_seed": recipe.training.seed,
-        "checkpoint": found.path.name, "epoch": found.position.epoch, "step": found.position.step,
+        "checkpoint": checkpoint.path.name, "epoch": checkpoint.position.epoch, "step": checkpoint.position.step,
         "dataset": store.name, "fingerprint": store.fingerprint, "stand_in": store.info.stand_in,
         "split": sampler.split, "seed": sampler.seed, "sampler": "gmm" if sampler.latents.mixtures else "prior",
     }  # fmt: skip

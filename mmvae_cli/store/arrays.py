@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmvae_cli.compute.runtime import derive
+from mmvae_cli.compute.seeds import derive
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import ModalitySpec, Recipe
 from mmvae_cli.recipe.kinds import KINDS
@@ -115,7 +115,7 @@ def _text(name: str, array: np.ndarray, info: ModalityInfo, seed: int) -> Tensor
     if info.placement == "random":
         draws = text.uniforms(derive(seed, "text", name), text.FIXED_EPOCH, np.arange(len(rows)))
         lengths = text.word_lengths(rows, fill=fill, alphabet=alphabet)
-        rows = text.place(rows, text.starts(lengths, length, draws))
+        rows = text.move_words(rows, text.starts(lengths, length, draws))
     return torch.from_numpy(rows.astype(np.int64))
 
 

@@ -30,7 +30,7 @@ def phrase(row: np.ndarray) -> str:
     return ", ".join(words)
 
 
-def place(text: str, start: int) -> str:
+def padded(text: str, start: int) -> str:
     """``text`` from position ``start`` of 256 characters, the rest ``*``."""
     return (PADDING * start + text).ljust(LENGTH, PADDING)
 
@@ -50,4 +50,4 @@ def start_of(text: str, image: str, seed: int) -> int:
 def render(row: np.ndarray, image: str, seed: int) -> str:
     """The 256 characters that go with ``image``; ``row`` (40,) of 0/1."""
     text = phrase(row)
-    return place(text, start_of(text, image, seed))
+    return padded(text, start_of(text, image, seed))

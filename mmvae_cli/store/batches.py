@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmvae_cli.compute import runtime
-from mmvae_cli.compute.runtime import derive
+from mmvae_cli.compute import devices
+from mmvae_cli.compute.seeds import derive
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import ModalitySpec, Recipe
 from mmvae_cli.recipe.kinds import COUNTS, KINDS
@@ -91,16 +91,16 @@ class Split:
         arrays = {name: store.array(split, name) for name in names}
         size = sum(array.nbytes for array in arrays.values())
         self.on_device = device.type == "cpu" or data_on == "device" or (data_on == "auto" and _fits(size, device))
-        place = self.place = device if self.on_device else torch.device("cpu")
-        self._rows = {name: _rows(array, place) for name, array in arrays.items()}
+        data_device = self.data_device = device if self.on_device else torch.device("cpu")
+        self._rows = {name: _rows(array, data_device) for name, array in arrays.items()}
         indices = {name: store.index(split, name) for name in names}
-        self._index = {name: torch.from_numpy(i.astype(np.int64)).to(place) for name, i in indices.items()
+        self._index = {name: torch.from_numpy(i.astype(np.int64)).to(data_device) for name, i in indices.items()
                        if i is not None}  # fmt: skip
-        self._lengths = {name: _word_lengths(arrays[name], info, place) for name, info in self.info.items()
+        self._lengths = {name: _word_lengths(arrays[name], info, data_device) for name, info in self.info.items()
                          if info.placement == "random"}  # fmt: skip
         self.present = store.present(split, names) if presence is None else presence.needed
-        self.used = None if presence is None else torch.from_numpy(presence.items).to(place)
-        self._starts = {name: torch.zeros(self.count, dtype=torch.int64, device=place) for name in self._lengths}
+        self.used = None if presence is None else torch.from_numpy(presence.items).to(data_device)
+        self._starts = {name: torch.zeros(self.count, dtype=torch.int64, device=data_device) for name in self._lengths}
         self.begin(text.FIXED_EPOCH)
 
     def begin(self, epoch: int) -> None:
@@ -108,8 +108,8 @@ class Split:
         they stand as in evaluation. The starts are written into the same tensors, so that a batch only looks them
         up."""
         for name, starts in self._starts.items():
-            items = torch.arange(self.count, device=self.place)
-            rows = self._index.get(name, items).clamp(min=0)  # a row that is absent has a place that nobody asks for
+            items = torch.arange(self.count, device=self.data_device)
+            rows = self._index.get(name, items).clamp(min=0)  # where an item has none, its start is never asked for
             lengths = self._lengths[name][rows] if len(self._lengths[name]) else torch.zeros_like(items)
             draws = text.uniforms(derive(self._seed, "text", name), epoch, items)
             starts.copy_(text.starts(lengths, self.info[name].shape[0], draws))
@@ -118,10 +118,10 @@ class Split:
         """The ``items`` (B,) int64 as images (B, C, H, W) in [0, 1], text codes (B, L) int64, vectors (B, F). Of a
         modality those that have it, in their order; one that none of them has is left out."""
         if self.present is None:
-            items = items.to(self.place)
+            items = items.to(self.data_device)
             return {name: self._modality(name, items) for name in self.info}
         has = torch.from_numpy(self.present[items.cpu().numpy()])
-        theirs = {name: items[has[:, m].to(items.device)].to(self.place) for m, name in enumerate(self.info)}
+        theirs = {name: items[has[:, m].to(items.device)].to(self.data_device) for m, name in enumerate(self.info)}
         return {name: self._modality(name, own) for name, own in theirs.items() if len(own)}
 
     def by_pattern(self, items: Tensor) -> tuple[Tensor, list[Pattern]]:
@@ -142,24 +142,24 @@ class Split:
         source = self._rows[name]
         data = source[rows] if isinstance(source, Tensor) else torch.from_numpy(source[rows.numpy()])
         if name in self._lengths:
-            data = text.place(data, self._starts[name][items])
+            data = text.move_words(data, self._starts[name][items])
         data = data.to(self.device, non_blocking=True)
         return KINDS[self.info[name].kind].read(data)
 
 
 def _fits(size: int, device: torch.device) -> bool:
-    return size < DEVICE_SHARE * runtime.memory_left(device)
+    return size < DEVICE_SHARE * devices.memory_left(device)
 
 
-def _rows(array: np.ndarray | Rows, place: torch.device) -> Tensor | Rows:
-    """The array on ``place``. On the CPU a large one stays on the disk: data may be larger than the memory."""
-    return array if isinstance(array, Rows) and place.type == "cpu" else torch.from_numpy(array[:]).to(place)
+def _rows(array: np.ndarray | Rows, device: torch.device) -> Tensor | Rows:
+    """The array on ``device``. On the CPU a large one stays on the disk: data may be larger than the memory."""
+    return array if isinstance(array, Rows) and device.type == "cpu" else torch.from_numpy(array[:]).to(device)
 
 
-def _word_lengths(array: np.ndarray | Rows, info: ModalityInfo, place: torch.device) -> Tensor:
+def _word_lengths(array: np.ndarray | Rows, info: ModalityInfo, device: torch.device) -> Tensor:
     fill, alphabet = info.fill or " ", info.alphabet or text.ALPHABET
     lengths = [text.word_lengths(part, fill=fill, alphabet=alphabet) for part in parts(array)]
-    return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *lengths])).to(place)
+    return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *lengths])).to(device)
 
 
 def permutation(count: int, seed: int, epoch: int, device: torch.device) -> Tensor:

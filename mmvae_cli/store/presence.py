@@ -44,8 +44,8 @@ def by_pattern(table: np.ndarray) -> tuple[np.ndarray, list[Pattern]]:
     """``table`` bool (B, M): the order (B,) in which rows of one pattern stand together, and the patterns."""
     patterns, of_row, counts = np.unique(table, axis=0, return_inverse=True, return_counts=True)
     order = np.argsort(of_row.reshape(-1), kind="stable")
-    found = [Pattern(tuple(np.flatnonzero(one).tolist()), int(n)) for one, n in zip(patterns, counts, strict=True)]
-    return order, found
+    distinct = [Pattern(tuple(np.flatnonzero(one).tolist()), int(n)) for one, n in zip(patterns, counts, strict=True)]
+    return order, distinct
 
 
 def of_training(store: Store, recipe: Recipe) -> Presence | None:

@@ -1,7 +1,7 @@
 """Text as positions in an alphabet, and where a word stands in its string. numpy only; placement also runs on torch.
 
-The arithmetic of :func:`uniforms`, :func:`starts` and :func:`place` is int64 operators and indexing alone, which numpy
-arrays and torch tensors share and wrap alike: a batch reader on a GPU and a test in numpy see the same strings.
+The arithmetic of :func:`uniforms`, :func:`starts` and :func:`move_words` is int64 operators and indexing alone, which
+numpy arrays and torch tensors share and wrap alike: a batch reader on a GPU and a test in numpy see the same strings.
 """
 
 from collections.abc import Sequence
@@ -85,7 +85,7 @@ def starts(lengths: Any, total: int, draws: Any) -> Any:
     return (draws * (total - lengths)) >> _BITS
 
 
-def place(rows: Any, first: Any) -> Any:
+def move_words(rows: Any, first: Any) -> Any:
     """Left-aligned rows (B, L) moved to their start positions ``first`` int64 (B,); same type and device as ``rows``.
 
     A row is rotated: what leaves at the right end is fill, and comes in again at the left.

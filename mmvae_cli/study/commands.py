@@ -14,7 +14,7 @@ a file random.py there would be taken for Python's own."""
 
 
 @dataclass(frozen=True)
-class Options:
+class RunOptions:
     """How every run of the study is started; ``flags`` as they stand on the command line."""
 
     data_dir: Path
@@ -38,7 +38,7 @@ class Options:
         return ["--data-dir", str(self.data_dir), "--device", self.device, *switches]
 
 
-def of_run(one: PlannedRun, options: Options) -> list[list[str]]:
+def of_run(one: PlannedRun, options: RunOptions) -> list[list[str]]:
     """What has to be run for one run of the study, each without the leading ``mmvae``."""
     commands = [["train", *one.arguments(), "--run", str(one.folder), *options.train_flags()]]
     if options.evaluate:
@@ -46,7 +46,7 @@ def of_run(one: PlannedRun, options: Options) -> list[list[str]]:
     return commands
 
 
-def say_what_next(planned: list[PlannedRun], options: Options) -> None:
+def say_what_next(planned: list[PlannedRun], options: RunOptions) -> None:
     folders = [str(one.folder) for one in planned]
     if not options.evaluate:
         listed = " ".join(map(shlex.quote, folders))

@@ -11,7 +11,7 @@ from mmvae_cli.process import console, cores, signals
 from mmvae_cli.process.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_STOPPED, Failure
 from mmvae_cli.run.layout import Run
 from mmvae_cli.study import commands
-from mmvae_cli.study.commands import PROGRAM, Options
+from mmvae_cli.study.commands import PROGRAM, RunOptions
 from mmvae_cli.study.plan import PlannedRun
 
 POLL_SECONDS = 0.2
@@ -70,7 +70,7 @@ class Going:
         return code if code in (*range(EXIT_STOPPED + 1), EXIT_INTERRUPTED) else EXIT_FAILED
 
 
-def run(planned: list[PlannedRun], todo: list[PlannedRun], options: Options, jobs: int = 1) -> None:
+def run(planned: list[PlannedRun], todo: list[PlannedRun], options: RunOptions, jobs: int = 1) -> None:
     """``jobs`` runs at a time; the folders of all on stdout. Raises Failure with the worst exit code, Stopped where a
     signal came, which is passed on."""
     codes = _codes(todo, options, _places(min(jobs, len(todo)), options.device))
@@ -86,7 +86,7 @@ def run(planned: list[PlannedRun], todo: list[PlannedRun], options: Options, job
         raise failure
 
 
-def _codes(todo: list[PlannedRun], options: Options, places: list[dict[str, str]]) -> dict[Path, int]:
+def _codes(todo: list[PlannedRun], options: RunOptions, places: list[dict[str, str]]) -> dict[Path, int]:
     """The exit code of every run that was begun, one at a time in each of ``places``. A signal begins no more."""
     waiting, going, codes = [*todo], dict[int, Going](), dict[Path, int]()
     passed_on = False

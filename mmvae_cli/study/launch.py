@@ -12,12 +12,12 @@ from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
 from mmvae_cli.study import commands, here, slurm
 from mmvae_cli.study import plan as study
-from mmvae_cli.study.commands import Options
+from mmvae_cli.study.commands import RunOptions
 from mmvae_cli.study.plan import PlannedRun
 
 
 @dataclass(frozen=True)
-class Wish:
+class StudyRequest:
     """The study as it was asked for; ``folder`` is the option of a study of one run."""
 
     names: list[str]
@@ -36,8 +36,9 @@ class Wish:
 
 
 def run(
-    wish: Wish, options: Options, launcher: str, directives: list[str], *, dry_run: bool, jobs: int | None = None
-) -> None:
+    request: StudyRequest, options: RunOptions, launcher: str, directives: list[str], *, dry_run: bool,
+    jobs: int | None = None,
+) -> None:  # fmt: skip
     """Plan the study and start what is not done: ``launcher`` is local or slurm, ``directives`` are sbatch's, ``jobs``
     runs at a time.
 
@@ -51,7 +52,7 @@ def run(
     if jobs is not None and launcher == "slurm":
         raise UsageProblem("--jobs has no effect with --launch slurm", f"give --slurm array=%{jobs}")
     wanted = slurm.parse_directives(directives)
-    planned, todo = wish.plan(), []
+    planned, todo = request.plan(), []
     if launcher == "slurm" and options.resume == "never":
         raise UsageProblem("--resume never ends a preempted task that comes back", "leave it out with --launch slurm")
     _check_data(planned, options.data_dir)

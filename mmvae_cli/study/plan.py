@@ -174,12 +174,12 @@ def _is_evaluated(known: Run, recipe: Recipe, epochs: int) -> bool:
     path = known.evaluation_path(recipe.evaluation.protocol, recipe.evaluation.sampler)
     if not path.is_file():
         return False
-    found = result.load(path)
-    complete = all(getattr(found, metric) or metric in found.reasons for metric in result.USUAL)
+    outcome = result.load(path)
+    complete = all(getattr(outcome, metric) or metric in outcome.reasons for metric in result.USUAL)
     limits = ("subsets_per_size", "items", "likelihood_items")
-    same = all(found.settings.get(key) == getattr(recipe.evaluation, key) for key in limits)
-    same = same and (not found.coherence or found.settings.get("classifiers") == result.judges(recipe.evaluation))
-    return complete and same and found.run.epoch == epochs
+    same = all(outcome.settings.get(key) == getattr(recipe.evaluation, key) for key in limits)
+    same = same and (not outcome.coherence or outcome.settings.get("classifiers") == result.judges(recipe.evaluation))
+    return complete and same and outcome.run.epoch == epochs
 
 
 @contextmanager
@@ -197,8 +197,8 @@ def _raise_any(problems: list[Problem]) -> None:
     for problem in problems:
         places.setdefault(problem.message, []).append(problem.place)
     lines = []
-    for message, found in places.items():
-        distinct = [place for place in dict.fromkeys(found) if place and place not in message]
+    for message, where in places.items():
+        distinct = [place for place in dict.fromkeys(where) if place and place not in message]
         more = f" and {len(distinct) - 1} more" if len(distinct) > 1 else ""
         lines.append(message + (f"\n  in {distinct[0]}{more}" if distinct else ""))
     if lines:

@@ -13,14 +13,14 @@ from mmvae_cli.process import console
 from mmvae_cli.process.errors import Failure, UsageProblem
 from mmvae_cli.process.paths import expanded, make_folder
 from mmvae_cli.study import commands
-from mmvae_cli.study.commands import PROGRAM, Options
+from mmvae_cli.study.commands import PROGRAM, RunOptions
 from mmvae_cli.study.plan import PlannedRun
 
 SLURM_FOLDER = Path("runs") / "slurm"
 
 
 def run(
-    planned: list[PlannedRun], todo: list[PlannedRun], options: Options, directives: dict[str, str], *, dry_run: bool
+    planned: list[PlannedRun], todo: list[PlannedRun], options: RunOptions, directives: dict[str, str], *, dry_run: bool
 ) -> None:
     """Write the array script beside the runs and submit it; the job's number on stdout. Nothing to do: no job."""
     if not todo:
@@ -61,7 +61,7 @@ def _submit(script: Path) -> str:
 
 def parse_directives(texts: list[str]) -> dict[str, str]:
     """What goes behind ``#SBATCH --``, by option: ``partition=gpu``, or ``exclusive``, which has no value."""
-    found: dict[str, str] = {}
+    known: dict[str, str] = {}
     for text in texts:
         key, _, value = text.removeprefix("--").partition("=")
         if not re.fullmatch(r"[a-z][a-z0-9-]*", key) or not value.isprintable() or '"' in value:
@@ -70,13 +70,13 @@ def parse_directives(texts: list[str]) -> dict[str, str]:
             raise UsageProblem(f"--slurm {text!r}: the study numbers its tasks itself", "array=%N: N of them at a time")
         if key in ("chdir", "wrap", "parsable", "no-requeue"):
             raise UsageProblem(f"--slurm {key}: the study decides this itself", "leave it out")
-        if key in found:
+        if key in known:
             raise UsageProblem(f"--slurm {key} is given twice", "give each once")
-        found[key] = str(expanded(value)) if value.startswith("~/") else value  # Slurm takes it for a folder's name
-    return found
+        known[key] = str(expanded(value)) if value.startswith("~/") else value  # Slurm takes it for a folder's name
+    return known
 
 
-def array_script(todo: list[PlannedRun], options: Options, directives: dict[str, str]) -> str:
+def array_script(todo: list[PlannedRun], options: RunOptions, directives: dict[str, str]) -> str:
     """One job array, a task for each run, which asks for its requeue when a signal stopped it (exit 75)."""
     lines = {
         "job-name": todo[0].recipe.name, "ntasks": "1",

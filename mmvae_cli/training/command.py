@@ -20,10 +20,10 @@ def run(
         console.warn(caution)
     if dry_run:
         from mmvae_cli.run import code as own
-        from mmvae_cli.training import plan
+        from mmvae_cli.training import estimate
 
         own.of_recipe(recipe, code, Run(folder))
-        for line in plan.describe(recipe, recipes.dataset_folder(recipe, data_dir)):
+        for line in estimate.describe(recipe, recipes.dataset_folder(recipe, data_dir)):
             console.say(line)
         console.say(f"{'run':<32} {folder}")
         return recipe.dump().rstrip()

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from mmvae_cli.compute import runtime
+from mmvae_cli.compute import seeds
+from mmvae_cli.compute.ranks import ProcessGroup
 from mmvae_cli.compute.recorded import Lanes, Recorded
-from mmvae_cli.compute.runtime import World, derive
-from mmvae_cli.model import objective
+from mmvae_cli.compute.seeds import derive
+from mmvae_cli.model.objective import draw_noise
 from mmvae_cli.process import console
 from mmvae_cli.recipe import TrainingSpec
 from mmvae_cli.store.batches import Split, permutation
 from mmvae_cli.training.meter import Meter
-from mmvae_cli.training.step import RESULTS, Step, learning_rate, normalises
+from mmvae_cli.training.step import RESULTS, StepLoss, learning_rate, normalises
 
 WORTH_COMPILING = 5000
 """From so many steps on, compiling the networks saves more time than it takes."""
@@ -31,8 +32,9 @@ class Way(NamedTuple):
 
 
 def way_of(
-    device: torch.device, settings: TrainingSpec, world: World, steps: int, *, on_device: bool, complete: bool = True
-) -> Way:
+    device: torch.device, settings: TrainingSpec, group: ProcessGroup, steps: int, *, on_device: bool,
+    complete: bool = True,
+) -> Way:  # fmt: skip
     """The way for ``steps`` steps on ``device``; ``on_device``: the data lie there. Under torchrun neither the graph
     nor the lanes: the processes' exchange of gradients is not made for them. Nor where rows differ in what they have
     (not ``complete``): so do the sizes of a step's tensors. Warns where torch.compile does not work."""
@@ -48,7 +50,7 @@ def way_of(
             f"(Debian: gcc and python3-dev), and fails here: {fault}"
         )
         compiled = False
-    return Way(compiled, recorded=on_device and world.size == 1, lanes=world.size == 1)
+    return Way(compiled, recorded=on_device and group.size == 1, lanes=group.size == 1)
 
 
 def compiler_fault(device: torch.device) -> str:
@@ -71,19 +73,19 @@ class Engine:
     """Takes the steps of a run. ``start``: how many are done; ``total``: how many it has."""
 
     def __init__(
-        self, step: Step, optimizer: torch.optim.Optimizer, data: Split, settings: TrainingSpec, world: World, way: Way,
-        *, start: int, total: int,
+        self, step: StepLoss, optimizer: torch.optim.Optimizer, data: Split, settings: TrainingSpec,
+        group: ProcessGroup, way: Way, *, start: int, total: int,
     ) -> None:  # fmt: skip
         self.data, self._count = data, data.count if data.used is None else len(data.used)
         self.per_epoch = self._count // settings.batch_size
-        self._step, self._optimizer, self._settings, self._world, self._total = step, optimizer, settings, world, total
-        self._rows, self._device = world.rows(settings.batch_size), data.device
+        self._step, self._optimizer, self._settings, self._group, self._total = step, optimizer, settings, group, total
+        self._rows, self._device = group.rows(settings.batch_size), data.device
         count = self._rows.stop - self._rows.start
-        self.meter = Meter([*RESULTS, *step.terms], data.device, world, count, start)
-        self._scale = count * world.size / settings.batch_size  # DDP averages over processes; their rows may differ
-        self._items = torch.zeros(count, dtype=torch.int64, device=data.place)
+        self.meter = Meter([*RESULTS, *step.terms], data.device, group, count, start)
+        self._scale = count * group.size / settings.batch_size  # DDP averages over processes; their rows may differ
+        self._items = torch.zeros(count, dtype=torch.int64, device=data.data_device)
         self._order, self._epoch, self._at = torch.empty(0), -1, start
-        self._forward = _wrapped(step, data.device, world, way)
+        self._forward = _wrapped(step, data.device, group, way)
         self._recorded = Recorded(data.device, record=way.recorded)
         self.ordered = self._recorded.ordered
 
@@ -92,12 +94,12 @@ class Engine:
         size, seed = self._settings.batch_size, self._settings.seed
         epoch, within = divmod(at, self.per_epoch)
         if epoch != self._epoch:
-            order = permutation(self._count, seed, epoch, self.data.place)
+            order = permutation(self._count, seed, epoch, self.data.data_device)
             self._order, self._epoch = order if self.data.used is None else self.data.used[order], epoch
             self.data.begin(epoch)
         self._at = at
         self._items.copy_(self._order[within * size : (within + 1) * size][self._rows])
-        runtime.seed(self._device, derive(seed, "step", at))
+        seeds.seed(self._device, derive(seed, "step", at))
         self._step.warm_up(at, self.per_epoch)
         if self._settings.schedule != "constant":
             self._optimizer.param_groups[0]["lr"].fill_(self.rate(at))
@@ -108,14 +110,14 @@ class Engine:
 
     def _one(self) -> None:
         """The next step. Whatever changes from step to step lies in tensors or in the generator: it may be recorded."""
-        model, goal, rows = self._step.model, self._step.goal, self._rows
+        model, objective, rows = self._step.model, self._step.objective, self._rows
         self._optimizer.zero_grad(set_to_none=True)
         if self.data.present is not None:
             return self._end(*self._by_pattern())
         batch = self.data.batch(self._items)
-        noise = objective.draw_noise(model, goal, model.names, self._settings.batch_size, rows, self._device)
-        if self._world.size > 1:  # each row its own dropout mask, not the same ones in every process
-            runtime.seed(self._device, derive(self._settings.seed, "step", self._at, "rows from", rows.start))
+        noise = draw_noise(model, objective, model.names, self._settings.batch_size, rows, self._device)
+        if self._group.size > 1:  # each row its own dropout mask, not the same ones in every process
+            seeds.seed(self._device, derive(self._settings.seed, "step", self._at, "rows from", rows.start))
         self._end(*self._forward(batch, noise))
 
     def _by_pattern(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -123,8 +125,8 @@ class Engine:
         model, whole = self._step.model, slice(None)
         order, patterns = self.data.by_pattern(self._items)
         noises = [
-            objective.draw_noise(
-                model, self._step.goal, [model.names[m] for m in own.present], own.rows, whole, self._device,
+            draw_noise(
+                model, self._step.objective, [model.names[m] for m in own.present], own.rows, whole, self._device,
                 mixed=len(patterns) > 1,
             )
             for own in patterns
@@ -136,11 +138,11 @@ class Engine:
         self.meter.add(terms)
         if self._device.type == "cpu":
             self.meter.check()  # before the weights are touched
-        (loss * self._scale if self._world.size > 1 else loss).backward()
+        (loss * self._scale if self._group.size > 1 else loss).backward()
         self._optimizer.step()
 
 
-def _wrapped(step: Step, device: torch.device, world: World, way: Way) -> Any:
+def _wrapped(step: StepLoss, device: torch.device, group: ProcessGroup, way: Way) -> Any:
     """The step, its networks compiled and its modalities in lanes as ``way`` says; under torchrun data-parallel. Batch
     normalisation then takes its statistics from the global batch on GPUs, and from each process's rows on CPUs, for
     which torch has no other."""
@@ -151,7 +153,7 @@ def _wrapped(step: Step, device: torch.device, world: World, way: Way) -> Any:
         config = torch._dynamo.config
         config.recompile_limit = max(config.recompile_limit, 2 * len(step.model.names))  # networks may all differ
         step.model.region = _compiled
-    if world.size == 1:
+    if group.size == 1:
         return step
     if device.type == "cuda":
         return DistributedDataParallel(torch.nn.SyncBatchNorm.convert_sync_batchnorm(step), device_ids=[device.index])

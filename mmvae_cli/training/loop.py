@@ -9,8 +9,9 @@ from typing import Any
 
 import torch
 
-from mmvae_cli.compute import runtime
-from mmvae_cli.compute.runtime import World, derive
+from mmvae_cli.compute import devices, ranks
+from mmvae_cli.compute.ranks import ProcessGroup
+from mmvae_cli.compute.seeds import derive
 from mmvae_cli.disk.lock import Lock
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.terms import Terms
@@ -25,10 +26,10 @@ from mmvae_cli.run.code import Code
 from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store, batches
 from mmvae_cli.store.presence import Presence, of_training
-from mmvae_cli.training import plan
+from mmvae_cli.training import estimate
 from mmvae_cli.training.engine import Engine, way_of
 from mmvae_cli.training.pace import Pace
-from mmvae_cli.training.step import Step, make_optimizer, normalises
+from mmvae_cli.training.step import StepLoss, make_optimizer, normalises
 
 QUICK_SAVING = 0.1
 """Seconds: a checkpoint that takes no longer is written at every epoch's end that the recipe names."""
@@ -53,26 +54,26 @@ def train(recipe: Recipe, request: Request) -> Path:
     Raises UsageProblem (another recipe's run, nothing to resume), DataProblem (dataset), Diverged (a non-finite term),
     Stopped (a signal came; a checkpoint was written), Failure (disk).
     """
-    device = runtime.pick_device(request.device)
+    device = devices.pick_device(request.device)
     store = Store(request.dataset, verify=request.verify)
     batches.check_store(store, recipe)
     needs.steps_per_epoch(recipe, store)
     store.check("train", recipe.modalities)  # damage is seen before anything is written
-    outline = plan.without_weights(recipe)
-    plan.refuse_too_large(recipe, outline, device)
-    _check_rows(recipe, outline, World.of_environment())
+    outline = estimate.without_weights(recipe)
+    estimate.refuse_too_large(recipe, outline, device)
+    _check_rows(recipe, outline, ProcessGroup.of_environment())
     run = Run(request.run)
-    if World.of_environment().rank:  # the first process alone holds the lock and writes
-        with runtime.together(device, "train") as world:
-            _train_locked(_Job(recipe, request, run, store, device, world, None))
+    if ProcessGroup.of_environment().rank:  # the first process alone holds the lock and writes
+        with ranks.process_group(device, "train") as group:
+            _train_locked(_Job(recipe, request, run, store, device, group, None))
         return run.folder
     run.prepare(recipe)
     with run.lock() as lock:
         if request.code is not None:
             run.keep_code(request.code.content, str(request.code.path))
         try:
-            with runtime.together(device, "train") as world:
-                _train_locked(_Job(recipe, request, run, store, device, world, lock))
+            with ranks.process_group(device, "train") as group:
+                _train_locked(_Job(recipe, request, run, store, device, group, lock))
         except Exception as error:
             _note_failure(run, error)
             if isinstance(error, Diverged):
@@ -83,14 +84,14 @@ def train(recipe: Recipe, request: Request) -> Path:
 
 @dataclass(frozen=True)
 class _Job:
-    """What one of the processes of ``world`` trains, and where; the ``lock`` is the first one's."""
+    """What one of the processes of ``group`` trains, and where; the ``lock`` is the first one's."""
 
     recipe: Recipe
     request: Request
     run: Run
     store: Store
     device: torch.device
-    world: World
+    group: ProcessGroup
     lock: Lock | None
 
     def note(self, state: str, position: Position, total: int) -> None:
@@ -100,14 +101,14 @@ class _Job:
 
 
 def _train_locked(job: _Job) -> None:
-    recipe, run, store, device, world = job.recipe, job.run, job.store, job.device, job.world
+    recipe, run, store, device, group = job.recipe, job.run, job.store, job.device, job.group
     settings, seed = recipe.training, recipe.training.seed
-    runtime.use_threads(device, run.environment() if run.checkpoint_paths() else {}, choose=True)
-    runtime.set_precision(settings.precision)
+    devices.use_threads(device, run.environment() if run.checkpoint_paths() else {}, choose=True)
+    devices.set_precision(settings.precision)
     torch.manual_seed(derive(seed, "init"))
     model = MultimodalVAE(recipe).to(device)
-    goal = Objective.of(recipe)
-    step = Step(model, goal, settings.precision)
+    objective = Objective.of(recipe)
+    step = StepLoss(model, objective, settings.precision)
     optimizer = make_optimizer(model, settings.learning_rate)
     position = _resume(job, model, optimizer)
     per_epoch = needs.steps_per_epoch(recipe, store)
@@ -115,20 +116,20 @@ def _train_locked(job: _Job) -> None:
     if position.step:
         run.check_data(job.request.dataset, store.fingerprint)
     if position.step >= total:
-        if world.rank == 0 and position.step == total and run.status().get("state") != "finished":
+        if group.rank == 0 and position.step == total and run.status().get("state") != "finished":
             job.note("finished", position, total)  # killed between the last checkpoint and its note
         console.say(f"{run.folder} is finished ({settings.epochs} epochs); nothing to do")
         return
     presence = of_training(store, recipe)
-    refuse_processes(presence, world)
+    refuse_processes(presence, group)
     data = batches.Split(store, "train", model.names, device, seed, settings.data_on, presence)
-    if world.rank == 0:
+    if group.rank == 0:
         _open_run(job, position, total)
     left, complete = total - position.step, data.present is None
-    way = way_of(device, settings, world, left, on_device=data.on_device, complete=complete)
-    engine = Engine(step, optimizer, data, settings, world, way, start=position.step, total=total)
+    way = way_of(device, settings, group, left, on_device=data.on_device, complete=complete)
+    engine = Engine(step, optimizer, data, settings, group, way, start=position.step, total=total)
     saving, pace, started = Saving(), Pace(device), time.monotonic()
-    asked_every = settings.log_every if world.size > 1 and device.type == "cuda" else 1  # asking all makes a GPU wait
+    asked_every = settings.log_every if group.size > 1 and device.type == "cuda" else 1  # asking all makes a GPU wait
 
     def here(at_step: int) -> Position:
         return Position(at_step, at_step // per_epoch, position.seconds + time.monotonic() - started)
@@ -148,16 +149,16 @@ def _train_locked(job: _Job) -> None:
                 with pace:
                     engine.take(at)
             except RuntimeError:
-                if world.size == 1:  # a signal to all processes of a job ends the compiler's helpers, too
+                if group.size == 1:  # a signal to all processes of a job ends the compiler's helpers, too
                     signals.leave_if_requested(
                         f"step {at + 1} was given up, {run.folder} keeps what was written before"
                     )
                 raise
             done, note = at + 1, ""
-            stop = done % asked_every == 0 and _any_rank_stops(world, device)
+            stop = done % asked_every == 0 and _any_rank_stops(group, device)
             if stop or done % per_epoch == 0 or (done % settings.log_every == 0 and engine.meter.is_due()):
                 record = engine.meter.flush(done, at // per_epoch, settings.batch_size, engine.rate(at))
-                if world.rank == 0:
+                if group.rank == 0:
                     run.log([record | _also(here(done), device)])
                 note = _note(record, step.terms)
             shown.advance(1, note)
@@ -170,18 +171,18 @@ def _train_locked(job: _Job) -> None:
     console.say(f"trained {settings.epochs} epochs in {console.duration(here(total).seconds)}")
 
 
-def refuse_processes(presence: Presence | None, world: World) -> None:
+def refuse_processes(presence: Presence | None, group: ProcessGroup) -> None:
     """Raise UsageProblem where several processes would share rows that differ in what they have."""
-    if world.size > 1 and presence is not None and presence.needed is not None:
+    if group.size > 1 and presence is not None and presence.needed is not None:
         raise UsageProblem(
-            f"{world.size} processes share batches of complete rows; here rows differ in what they have",
+            f"{group.size} processes share batches of complete rows; here rows differ in what they have",
             "train incomplete data in one process",
         )
 
 
 def _also(position: Position, device: torch.device) -> dict[str, float]:
     """What a line of metrics.jsonl says beside the terms."""
-    return {"memory_mib": round(runtime.memory_mib(device)), "seconds": round(position.seconds, 3)}
+    return {"memory_mib": round(devices.memory_mib(device)), "seconds": round(position.seconds, 3)}
 
 
 class Saving:
@@ -219,18 +220,18 @@ def _of_all_rows(record: dict[str, Any], name: str) -> float:
     return present * record[name] if present else 0.0
 
 
-def _check_rows(recipe: Recipe, model: MultimodalVAE, world: World) -> None:
+def _check_rows(recipe: Recipe, model: MultimodalVAE, group: ProcessGroup) -> None:
     """Every process needs a row, and batch normalisation two of them. Raises UsageProblem."""
     least, batch_size = 2 if normalises(model) else 1, recipe.training.batch_size
-    if batch_size >= least * world.size:
+    if batch_size >= least * group.size:
         return
-    if world.size == 1:
+    if group.size == 1:
         raise UsageProblem(
             f"training.batch_size {batch_size} is too small: these networks normalise over a batch",
             f"use training.batch_size={least} or more",
         )
     raise UsageProblem(
-        f"training.batch_size {batch_size} is too small for {world.size} processes: {least} rows each at least",
+        f"training.batch_size {batch_size} is too small for {group.size} processes: {least} rows each at least",
         "start fewer processes; the global batch is the recipe's",
     )
 
@@ -261,14 +262,14 @@ def _resume(job: _Job, model: MultimodalVAE, optimizer: torch.optim.Optimizer) -
         if run.checkpoint_paths():
             raise UsageProblem(f"{run.folder} has checkpoints", "remove the folder, or choose another with --run")
         return Position(0, 0)
-    found = checkpoint.newest(run)
-    steps = runtime.gather(job.world, found.position.step if found else 0)
+    newest = checkpoint.newest(run)
+    steps = ranks.gather(job.group, newest.position.step if newest else 0)
     if len(set(steps)) > 1:
         raise Failure(
             f"the processes see different checkpoints in {run.folder}: steps {', '.join(map(str, steps))}",
             "the shared file system is late: run the same command again",
         )
-    if found is None:
+    if newest is None:
         if resume == "must":
             raise DataProblem(f"--resume must: {run.folder} has no checkpoint", "use --resume auto to start it")
         if reached := run.status().get("step"):
@@ -277,29 +278,29 @@ def _resume(job: _Job, model: MultimodalVAE, optimizer: torch.optim.Optimizer) -
                 "restore a checkpoint, or remove the folder to start over",
             )
         return Position(0, 0)
-    found.load_model(model)
-    found.load_optimizer(optimizer, model)
-    console.say(f"going on from {found.path}")
-    return found.position
+    newest.load_model(model)
+    newest.load_optimizer(optimizer, model)
+    console.say(f"going on from {newest.path}")
+    return newest.position
 
 
 def _open_run(job: _Job, position: Position, total: int) -> None:
-    recipe, run, store, device, world = job.recipe, job.run, job.store, job.device, job.world
+    recipe, run, store, device, group = job.recipe, job.run, job.store, job.device, job.group
     facts = {
         "recipe": {"name": recipe.name, "fingerprint": recipe.fingerprint},
-        "dataset": {"folder": str(job.request.dataset), "fingerprint": store.fingerprint}, "processes": world.size,
+        "dataset": {"folder": str(job.request.dataset), "fingerprint": store.fingerprint}, "processes": group.size,
     }  # fmt: skip
     if (code := job.request.code) is not None:
         facts["code"] = {"file": str(code.path), "sha256": code.sha256}
     known = run.environment() if position.step else {}
     run.forget_after(position.step)
     run.lengthen(recipe)
-    run.set_environment(runtime.environment(device, **facts, earlier=_earlier(known, position)))
+    run.set_environment(devices.environment(device, **facts, earlier=_earlier(known, position)))
     job.note("running", position, total)
     stand_in = f" (stand-in: {store.info.stand_in})" if store.info.stand_in else ""
     console.say(f"{recipe.name} on {store.name}{stand_in}, {device}, into {run.folder}: steps {position.step}..{total}")
-    if world.size > 1:
-        console.say(f"{world.size} processes share each batch of {recipe.training.batch_size}")
+    if group.size > 1:
+        console.say(f"{group.size} processes share each batch of {recipe.training.batch_size}")
 
 
 def _earlier(known: dict[str, Any], position: Position) -> list[Any]:
@@ -311,8 +312,8 @@ def _earlier(known: dict[str, Any], position: Position) -> list[Any]:
     return [*(before if isinstance(before, list) else []), *stretch][-50:]
 
 
-def _any_rank_stops(world: World, device: torch.device) -> bool:
-    if world.size == 1:
+def _any_rank_stops(group: ProcessGroup, device: torch.device) -> bool:
+    if group.size == 1:
         return signals.requested()
     flag = torch.tensor(float(signals.requested()), device=device)
     torch.distributed.all_reduce(flag, torch.distributed.ReduceOp.MAX)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmvae_cli.compute.runtime import World
+from mmvae_cli.compute.ranks import ProcessGroup
 from mmvae_cli.process.errors import Diverged
 from mmvae_cli.training.step import RESULTS
 
@@ -21,8 +21,8 @@ class Meter:
     finite; numbers reach the host only when they are logged or checked. ``rows``: how many of a batch are this
     process's; ``step``: how many steps are done already."""
 
-    def __init__(self, names: list[str], device: torch.device, world: World, rows: int, step: int = 0) -> None:
-        self.names, self.world, self.rows = names, world, rows
+    def __init__(self, names: list[str], device: torch.device, group: ProcessGroup, rows: int, step: int = 0) -> None:
+        self.names, self.group, self.rows = names, group, rows
         self._sum = torch.zeros(len(names), device=device)
         self._counts: Tensor | None = None  # of the rows that had each term, where not all have all of them
         self._bad = torch.full((len(names),), torch.inf, device=device, dtype=torch.double)
@@ -42,12 +42,12 @@ class Meter:
 
     def is_due(self) -> bool:
         """Whether a flush, for which a GPU has to be waited for, is due."""
-        return not self._sum.is_cuda or self.world.size > 1 or time.monotonic() - self._since >= FLUSHED_EVERY
+        return not self._sum.is_cuda or self.group.size > 1 or time.monotonic() - self._since >= FLUSHED_EVERY
 
     def check(self) -> None:
         """Raise Diverged naming the terms (and so the modalities) that were not finite first, and when, on all ranks
         alike."""
-        if self.world.size > 1:
+        if self.group.size > 1:
             torch.distributed.all_reduce(self._bad, torch.distributed.ReduceOp.MIN)
         if not torch.isinf(self._bad).all():
             self._diverged(self._bad.tolist())
@@ -66,12 +66,12 @@ class Meter:
         the data order does, in the record from 1. Where rows differ in what they have, a mean is over the rows that
         have the term, and ``present.m0`` is the share of rows that have m0."""
         steps = step - self._flushed
-        if self.world.size > 1:
+        if self.group.size > 1:
             torch.distributed.all_reduce(self._bad, torch.distributed.ReduceOp.MIN)
             torch.distributed.all_reduce(self._sum)
         rows = torch.full_like(self._sum, batch_size * steps) if self._counts is None else self._counts
-        found = torch.stack([(self._sum / rows).double(), self._bad, rows.double()]).tolist()  # one wait
-        values, bad, counts = found
+        totals = torch.stack([(self._sum / rows).double(), self._bad, rows.double()]).tolist()  # one wait
+        values, bad, counts = totals
         if min(bad) < math.inf:
             self._diverged(bad)
         now = time.monotonic()

@@ -53,8 +53,8 @@ def recipe_of(data: Path, views: int, batch: int, epochs: int = 1) -> recipes.Re
     return recipes.validate(content, "growth")
 
 
-def in_own_process(what: str, **setting: object) -> dict[str, float]:
-    command = [sys.executable, __file__, "--one", json.dumps([what, setting])]
+def in_own_process(what: str, **sizes: object) -> dict[str, float]:
+    command = [sys.executable, __file__, "--one", json.dumps([what, sizes])]
     found: dict[str, float] = json.loads(run(command))
     return found
 
@@ -71,49 +71,48 @@ def one_step(folder: Path, views: int = VIEWS, items: int = ITEMS, batch: int = 
     """Milliseconds a training step and peak MiB."""
     import torch
 
-    from mmvae_cli.compute import runtime
-    from mmvae_cli.model import objective
-    from mmvae_cli.model.objective import Objective
+    from mmvae_cli.compute import devices
+    from mmvae_cli.model.objective import Objective, draw_noise
     from mmvae_cli.model.vae import MultimodalVAE
     from mmvae_cli.store import batches
-    from mmvae_cli.training.step import Step, make_optimizer
+    from mmvae_cli.training.step import StepLoss, make_optimizer
 
     cpu = torch.device("cpu")
     recipe = recipe_of(random_store(folder / "data", views, items), views, batch)
-    model, goal = MultimodalVAE(recipe), Objective.of(recipe)
-    step, optimizer = Step(model, goal, "fp32"), make_optimizer(model, 1e-3)
+    model, objective = MultimodalVAE(recipe), Objective.of(recipe)
+    step, optimizer = StepLoss(model, objective, "fp32"), make_optimizer(model, 1e-3)
     data = batches.Split(store.Store(folder / "data", verify=False), "train", model.names, cpu, 0)
     seconds = []
     for at in range(1 + STEPS):
         began = time.process_time()
         rows = batches.permutation(items, 0, at, cpu)[:batch]
-        loss, _ = step(data.batch(rows), objective.draw_noise(model, goal, model.names, batch, slice(None), cpu))
+        loss, _ = step(data.batch(rows), draw_noise(model, objective, model.names, batch, slice(None), cpu))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         seconds.append(time.process_time() - began)
-    return {"ms": 1000 * min(seconds[1:]), "mib": runtime.memory_mib(cpu)}
+    return {"ms": 1000 * min(seconds[1:]), "mib": devices.memory_mib(cpu)}
 
 
 def one_likelihood(folder: Path, views: int, subsets_per_size: int | None = None) -> dict[str, float]:
     """Seconds and peak MiB of the log-likelihood of 8 items from 3 samples, given every subset or some of each size."""
     import torch
 
-    from mmvae_cli.compute import runtime
+    from mmvae_cli.compute import devices
     from mmvae_cli.evaluation import likelihood
-    from mmvae_cli.evaluation.encoding import Data, Setting
+    from mmvae_cli.evaluation.encoding import Evaluation, ShuffledSplit
     from mmvae_cli.model.vae import MultimodalVAE
 
     recipe = recipe_of(random_store(folder / "data", views, BATCH), views, BATCH)
     content = recipe.model_dump()
     content["evaluation"]["subsets_per_size"] = subsets_per_size
     recipe = recipes.validate(content, "growth")
-    setting = Setting(MultimodalVAE(recipe).eval(), recipe, store.Store(folder / "data"), torch.device("cpu"))
-    data = Data(setting, "test", "evaluated items")
+    evaluation = Evaluation(MultimodalVAE(recipe).eval(), recipe, store.Store(folder / "data"), torch.device("cpu"))
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
     began = time.process_time()
-    likelihood.measure(setting, data, data.encode(data.order[:8]))
+    likelihood.measure(evaluation, data, data.encode(data.order[:8]))
     seconds = time.process_time() - began
-    return {"seconds": seconds, "subsets": len(setting.subsets), "mib": runtime.memory_mib(torch.device("cpu"))}
+    return {"seconds": seconds, "subsets": len(evaluation.subsets), "mib": devices.memory_mib(torch.device("cpu"))}
 
 
 def several(processes: int) -> dict[str, float]:
@@ -162,9 +161,9 @@ def main() -> None:
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        what, setting = json.loads(options.one)
+        what, sizes = json.loads(options.one)
         with tempfile.TemporaryDirectory() as name:
-            print(json.dumps({"step": one_step, "likelihood": one_likelihood}[what](Path(name), **setting)))
+            print(json.dumps({"step": one_step, "likelihood": one_likelihood}[what](Path(name), **sizes)))
         return
     found = measure()
     leave(options.out, "growth", found, report(found))

@@ -18,7 +18,7 @@ import torch
 from mmvae_cli import recipe as recipes
 from mmvae_cli.model.objective import Objective, draw_noise
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.training.step import Step, make_optimizer
+from mmvae_cli.training.step import StepLoss, make_optimizer
 
 METHODS = ("mopoe", "mmjsd", "mvtcae")
 SAMPLES = (2, 4, 8, 16)
@@ -28,12 +28,12 @@ def stepper(name: str, overrides: list[str], batch: int) -> Callable[[], torch.T
     """A function that takes a step of a shipped recipe and returns its loss."""
     recipe = recipes.load(name, [*overrides, f"training.batch_size={batch}"])
     torch.manual_seed(0)
-    model, goal = MultimodalVAE(recipe), Objective.of(recipe)
+    model, objective = MultimodalVAE(recipe), Objective.of(recipe)
     data = {name: torch.rand(batch, *spec.shape) for name, spec in recipe.modalities.items()}
-    step, optimizer = Step(model, goal, "fp32"), make_optimizer(model, 1e-3)
+    step, optimizer = StepLoss(model, objective, "fp32"), make_optimizer(model, 1e-3)
 
     def one() -> torch.Tensor:
-        loss, _ = step(data, draw_noise(model, goal, data, batch, slice(None), "cpu"))
+        loss, _ = step(data, draw_noise(model, objective, data, batch, slice(None), "cpu"))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

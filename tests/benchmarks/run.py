@@ -24,14 +24,14 @@ import torch  # noqa: E402
 from torch.utils.data import DataLoader  # noqa: E402
 
 from mmvae_cli import recipe as recipes  # noqa: E402
-from mmvae_cli.compute import runtime  # noqa: E402
+from mmvae_cli.compute import devices  # noqa: E402
 from mmvae_cli.evaluation import coherence, latent, likelihood  # noqa: E402
-from mmvae_cli.evaluation.encoding import Data, Setting  # noqa: E402
-from mmvae_cli.model import bound, objective  # noqa: E402
+from mmvae_cli.evaluation.encoding import Evaluation, ShuffledSplit  # noqa: E402
+from mmvae_cli.model import bound  # noqa: E402
 from mmvae_cli.model.distributions import Gaussian  # noqa: E402
 from mmvae_cli.model.kernels import component_kls  # noqa: E402
 from mmvae_cli.model.networks import build_judge  # noqa: E402
-from mmvae_cli.model.objective import Objective  # noqa: E402
+from mmvae_cli.model.objective import Objective, draw_noise  # noqa: E402
 from mmvae_cli.model.posterior import Family, stratified  # noqa: E402
 from mmvae_cli.model.terms import weigh  # noqa: E402
 from mmvae_cli.model.vae import MultimodalVAE  # noqa: E402
@@ -112,25 +112,25 @@ def makers(bench: Bench) -> dict[str, Callable[[], Callable[[], torch.Tensor] | 
 def stages(bench: Bench, repeats: int) -> dict[str, float]:
     """Milliseconds per stage of the eager engine: the least of ``repeats``."""
     recipe, model = bench.model()
-    goal, data = Objective.of(recipe), batches.Split(bench.data, "train", model.names, bench.device, 0)
+    objective, data = Objective.of(recipe), batches.Split(bench.data, "train", model.names, bench.device, 0)
     optimizer = make_optimizer(model, 1e-3)
     items = torch.arange(bench.batch, device=bench.device)
     batch = data.batch(items)
-    noise = objective.draw_noise(model, goal, model.names, bench.batch, slice(None), bench.device)
+    noise = draw_noise(model, objective, model.names, bench.batch, slice(None), bench.device)
     experts = model.encode(batch).shared
     leaves = Gaussian(*(part.detach().requires_grad_() for part in experts))
     choice = stratified(bench.batch, len(model.family), bench.device)
     z = torch.randn(1, bench.batch, recipe.model.latent_dim, device=bench.device)
 
     def whole() -> None:
-        loss = weigh(bound.bound_terms(model, batch, goal, noise)).mean()
+        loss = weigh(bound.bound_terms(model, batch, objective, noise)).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
 
     whole()
     parts: dict[str, Callable[[], object]] = {
         "data": lambda: data.batch(items),
-        "noise": lambda: objective.draw_noise(model, goal, model.names, bench.batch, slice(None), bench.device),
+        "noise": lambda: draw_noise(model, objective, model.names, bench.batch, slice(None), bench.device),
         "encode": lambda: model.encode(batch),
         "fusion: chosen components": lambda: model.family.chosen(leaves, choice),
         "fusion: KL of 31 components, and its gradient": lambda: (
@@ -146,15 +146,15 @@ def stages(bench: Bench, repeats: int) -> dict[str, float]:
 def evaluation(bench: Bench) -> dict[str, float]:
     """Seconds of each metric: all 31 subsets, 15 importance samples, networks that have not learned."""
     recipe, model = bench.model()
-    setting = Setting(model.eval(), recipe, bench.data, bench.device)
-    data = Data(setting, "test", "evaluated items")
+    evaluation = Evaluation(model.eval(), recipe, bench.data, bench.device)
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
     judges = {name: build_judge(bench.data.info.modalities[name], 10).to(bench.device) for name in model.names}
     test = data.encode(data.order)
     parts: dict[str, Callable[[], object]] = {
         "encoding": lambda: data.encode(data.order),
-        "latent representation": lambda: latent.measure(setting, test),
-        "coherence": lambda: coherence.measure(setting, data, test, judges),
-        "log-likelihood": lambda: likelihood.measure(setting, data, test),
+        "latent representation": lambda: latent.measure(evaluation, test),
+        "coherence": lambda: coherence.measure(evaluation, data, test, judges),
+        "log-likelihood": lambda: likelihood.measure(evaluation, data, test),
     }
     return {name: least(part, 0, bench.device) / 1000 for name, part in parts.items()}
 
@@ -211,7 +211,7 @@ def machine(device: torch.device) -> dict[str, object]:
     cpu = next((line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                 if line.startswith("model name")), platform.processor())  # fmt: skip
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
-    return runtime.environment(device) | {"cpu": cpu, "commit": commit.stdout.strip()}
+    return devices.environment(device) | {"cpu": cpu, "commit": commit.stdout.strip()}
 
 
 def report(found: dict) -> str:
@@ -244,7 +244,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None, help="steps a round and variant")
     parser.add_argument("--loss-steps", type=int, default=200)
     options = parser.parse_args()
-    device = runtime.pick_device(options.device)
+    device = devices.pick_device(options.device)
     on_gpu = device.type == "cuda"
     steps = options.steps or (100 if on_gpu else 4)
     with tempfile.TemporaryDirectory() as folder:

@@ -9,14 +9,13 @@ import torch
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli import store
-from mmvae_cli.compute import runtime
-from mmvae_cli.compute.runtime import ALONE
-from mmvae_cli.model import objective
-from mmvae_cli.model.objective import Objective
+from mmvae_cli.compute import devices
+from mmvae_cli.compute.ranks import ALONE
+from mmvae_cli.model.objective import Objective, draw_noise
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.store import batches
 from mmvae_cli.training.engine import Engine, Way
-from mmvae_cli.training.step import Step, make_optimizer
+from mmvae_cli.training.step import StepLoss, make_optimizer
 
 from losses import random_store
 from plain import PlainMoPoE, memory_loader
@@ -36,7 +35,7 @@ def engine_of(
 ) -> Engine:
     """What takes the steps of ``recipe`` on ``data`` for as long as one likes."""
     settings = recipe.training
-    step, optimizer = Step(model, Objective.of(recipe), settings.precision), make_optimizer(model, 1e-3)
+    step, optimizer = StepLoss(model, Objective.of(recipe), settings.precision), make_optimizer(model, 1e-3)
     split = batches.Split(data, "train", model.names, device, 0)
     return Engine(step, optimizer, split, settings, ALONE, way, start=0, total=10**9)
 
@@ -70,7 +69,7 @@ class Bench:
         steps = iter(range(10**9))
 
         def one() -> torch.Tensor:
-            runtime.set_precision(precision)
+            devices.set_precision(precision)
             with engine.ordered():
                 engine.take(next(steps))
             loss = engine.meter._sum[0] / self.batch
@@ -83,11 +82,11 @@ class Bench:
         """Several seeds in one process: their weights stacked, every layer a batched (convolutions: grouped) one.
         Autocast has no effect under vmap, so ``precision`` is fp32 or tf32."""
         recipe, model = self.model(f"training.precision={precision}")
-        goal, data = Objective.of(recipe), batches.Split(self.data, "train", model.names, self.device, 0)
+        objective, data = Objective.of(recipe), batches.Split(self.data, "train", model.names, self.device, 0)
         items = self.data.count("train")
         models = [MultimodalVAE(recipe).to(self.device) for _ in range(seeds)]
         weights, _ = torch.func.stack_module_state(models)
-        step, optimizer = Step(model, goal, precision), torch.optim.Adam(weights.values(), 1e-3, fused=True)
+        step, optimizer = StepLoss(model, objective, precision), torch.optim.Adam(weights.values(), 1e-3, fused=True)
 
         def alone(weights: dict[str, torch.Tensor], batch: dict[str, torch.Tensor], shared: torch.Tensor,
                   choice: torch.Tensor) -> torch.Tensor:  # fmt: skip
@@ -99,12 +98,10 @@ class Bench:
         together = torch.compile(together) if compiled else together
 
         def one() -> torch.Tensor:
-            runtime.set_precision(precision)
+            devices.set_precision(precision)
             parts = [data.batch(torch.randperm(items, device=self.device)[: self.batch]) for _ in models]
             batch = {name: torch.stack([part[name] for part in parts]) for name in model.names}
-            drawn = [
-                objective.draw_noise(model, goal, model.names, self.batch, slice(None), self.device) for _ in models
-            ]
+            drawn = [draw_noise(model, objective, model.names, self.batch, slice(None), self.device) for _ in models]
             losses = together(weights, batch, torch.stack([noise.shared[0] for noise in drawn]), drawn[0].choice)
             optimizer.zero_grad(set_to_none=True)
             losses.sum().backward()
@@ -128,7 +125,7 @@ class Bench:
         stream = endless(loader)
 
         def one() -> torch.Tensor:
-            runtime.set_precision("fp32")
+            devices.set_precision("fp32")
             views = [x.to(self.device) for x in next(stream)]
             loss = reference(views, torch.randn(self.batch, recipe.model.latent_dim, device=self.device))
             optimizer.zero_grad()

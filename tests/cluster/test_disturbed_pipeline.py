@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from tiny_recipes import tiny
 
 from comparisons import assert_same
-from recipes import tiny
 
 SCRIPT = """
 set -e

@@ -12,8 +12,7 @@ import threading
 import time
 
 import pytest
-
-from recipes import tiny
+from tiny_recipes import tiny
 
 pytestmark = pytest.mark.slow
 MMVAE = [sys.executable, "-m", "mmvae_cli"]

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_recipes import tiny
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.run import checkpoint
@@ -21,7 +22,6 @@ from mmvae_cli.run.layout import Run
 
 from comparisons import assert_same
 from real_slurm import RealSlurm, missing
-from recipes import tiny
 from stores import image_store
 
 pytestmark = pytest.mark.slurm

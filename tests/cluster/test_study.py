@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import typer
 from driving import completed
+from tiny_recipes import tiny
 
 from mmvae_cli import __version__
 from mmvae_cli import recipe as recipes
@@ -26,7 +27,6 @@ from mmvae_cli.study import commands, here, launch
 from mmvae_cli.study import plan as study
 
 import made_runs
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)
@@ -527,8 +527,8 @@ def fake_runs(place, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def study(seeds, jobs=1, **options):
-        wish = launch.Wish(["mopoe.yaml"], [], [], seeds)
-        launch.run(wish, commands.Options(Path("data"), **options), "local", [], dry_run=False, jobs=jobs)
+        asked = launch.StudyRequest(["mopoe.yaml"], [], [], seeds)
+        launch.run(asked, commands.RunOptions(Path("data"), **options), "local", [], dry_run=False, jobs=jobs)
         return [line.split() for line in Path("calls").read_text().splitlines()]
 
     return study

@@ -14,7 +14,7 @@ from driving import completed
 
 from mmvae_cli.comparison import content, plots, report, sample_images
 from mmvae_cli.comparison.compare import compare, known_format
-from mmvae_cli.comparison.groups import family
+from mmvae_cli.comparison.groups import sweep_of
 from mmvae_cli.process.errors import Stopped, UsageProblem
 
 from made_runs import MST, VIEWS, collection, evaluation, make_run, png, recipe, study
@@ -216,7 +216,7 @@ def test_only_what_differs_in_beta_alone_is_joined(tmp_path: Path) -> None:
         made = recipe("mnist-svhn-text", MST, objective__beta=beta, model__latent_dim=latent)
         make_run(tmp_path / "runs", made, "mnist-svhn-text", folder=f"{beta}-{latent}")
     found = content.build(collection(tmp_path / "runs"))
-    names = {family(group, found.collection.groups) for group in found.collection.groups}
+    names = {sweep_of(group, found.collection.groups) for group in found.collection.groups}
     assert names == {"MoPoE-VAE latent_dim=20", "MoPoE-VAE latent_dim=64"}
 
 

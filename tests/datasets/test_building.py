@@ -11,7 +11,7 @@ import pytest
 from mmvae_cli.datasets import building
 from mmvae_cli.datasets.building import dataset_folder
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
-from mmvae_cli.process.processes import place
+from mmvae_cli.process.processes import host_id
 
 CONTENT = ["dataset.json", "preview.png", "test", "train"]
 
@@ -46,7 +46,7 @@ def test_an_empty_folder_is_filled_and_stays_the_one_it_was(out, force, tmp_path
 
 
 def test_what_a_file_system_or_a_killed_process_leaves_is_nothing(tmp_path):
-    for name in ("lost+found", f".new.tmp-{place()}-99999999"):
+    for name in ("lost+found", f".new.tmp-{host_id()}-99999999"):
         (tmp_path / "d" / name / "train").mkdir(parents=True)
     built(tmp_path / "d")
     assert names(tmp_path / "d") == sorted([*CONTENT, "lost+found"])
@@ -105,7 +105,7 @@ def test_a_link_is_left_alone_and_its_target_named(tmp_path):
 def test_names_as_long_as_a_folder_may_have_them(tmp_path):
     name = "n" * 255
     built(tmp_path / name)
-    (tmp_path / name).rename(tmp_path / f".{'n' * 100}-{building.short_name(name, 100)[-8:]}.old-{place()}-99999999")
+    (tmp_path / name).rename(tmp_path / f".{'n' * 100}-{building.short_name(name, 100)[-8:]}.old-{host_id()}-99999999")
     built(tmp_path / "other")
     with pytest.raises(UsageProblem, match="exists"):
         built(tmp_path / name)  # what a killed process had put aside is back
@@ -142,13 +142,13 @@ for force in (True, False):
 def test_a_mount_point_is_filled_and_never_replaced(what, tmp_path):
     if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
         pytest.skip("mounting takes root")
-    place = tmp_path / "d \\ é"
-    place.mkdir()
+    host_id = tmp_path / "d \\ é"
+    host_id.mkdir()
     (tmp_path / "of the same disk").mkdir()
     done = subprocess.run(
-        ["unshare", "-m", sys.executable, "-c", MOUNTED, str(place), *what], capture_output=True, text=True,
+        ["unshare", "-m", sys.executable, "-c", MOUNTED, str(host_id), *what], capture_output=True, text=True,
         timeout=60, check=False, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{place} is a mount point and not empty\n{place} exists\n"
-    assert names(place) == []
+    assert done.stdout == f"{host_id} is a mount point and not empty\n{host_id} exists\n"
+    assert names(host_id) == []

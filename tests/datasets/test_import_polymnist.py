@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmvae_cli.datasets.polymnist.build import Options, build, import_from
+from mmvae_cli.datasets.polymnist.build import PolymnistOptions, build, import_from
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import Store
 
@@ -19,7 +19,7 @@ SPLITS = ("train", "test")
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data") / "polymnist"
-    build(Options(digits="embedded", views=3, limit=60), folder, Path("nowhere"), png=True)
+    build(PolymnistOptions(digits="embedded", views=3, limit=60), folder, Path("nowhere"), png=True)
     return Store(folder)
 
 

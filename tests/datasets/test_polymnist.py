@@ -7,15 +7,15 @@ import pytest
 from PIL import Image
 
 from mmvae_cli.datasets import placing, sources
-from mmvae_cli.datasets.polymnist.build import OFFICIAL_COUNTS, Options, build, fuse, pairing
+from mmvae_cli.datasets.polymnist.build import OFFICIAL_COUNTS, PolymnistOptions, build, fuse, pairing
 from mmvae_cli.datasets.polymnist.moving import mover
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure, Stopped, UsageProblem
-from mmvae_cli.process.processes import place
+from mmvae_cli.process.processes import host_id
 from mmvae_cli.store import Store
 
-EMBEDDED = Options(digits="embedded", views=3)
+EMBEDDED = PolymnistOptions(digits="embedded", views=3)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_fuse_equals_a_loop_over_pixels():
 
 def test_pairing_shares_labels_and_not_digits():
     labels = np.random.default_rng(1).integers(0, 10, 500)
-    rows = pairing(labels, 5, Options(repeat=2), "train")
+    rows = pairing(labels, 5, PolymnistOptions(repeat=2), "train")
     assert rows.shape == (5, 1000)
     assert (labels[rows] == labels[rows[0]]).all()
     assert (np.diff(labels[rows[0]]) >= 0).all()
@@ -63,10 +63,10 @@ def test_pairing_shares_labels_and_not_digits():
 
 def test_views_and_splits_have_their_own_random_numbers():
     labels = np.arange(300) % 10
-    train, test = (pairing(labels, 3, Options(), split) for split in ("train", "test"))
+    train, test = (pairing(labels, 3, PolymnistOptions(), split) for split in ("train", "test"))
     assert not np.array_equal(train, test)
-    assert np.array_equal(pairing(labels, 5, Options(), "train")[:3], train)
-    assert not np.array_equal(pairing(labels, 3, Options(seed=1), "train"), train)
+    assert np.array_equal(pairing(labels, 5, PolymnistOptions(), "train")[:3], train)
+    assert not np.array_equal(pairing(labels, 3, PolymnistOptions(seed=1), "train"), train)
 
 
 def test_the_last_crop_corner_is_never_used(tmp_path):
@@ -76,7 +76,7 @@ def test_the_last_crop_corner_is_never_used(tmp_path):
     pixels[:, 59] = 255  # a crop from column 32 would show it
     (tmp_path / "b").mkdir()
     Image.fromarray(pixels).save(tmp_path / "b" / "1.png")
-    build(Options(digits="embedded", backgrounds=str(tmp_path / "b")), tmp_path / "out", tmp_path)
+    build(PolymnistOptions(digits="embedded", backgrounds=str(tmp_path / "b")), tmp_path / "out", tmp_path)
     arrays = [Store(tmp_path / "out").array(split, "m0") for split in ("train", "test")]
     digits = sources.digits("embedded", tmp_path)
     inked = (digits.train_images > 128).sum() + (digits.test_images > 128).sum()
@@ -135,13 +135,13 @@ def test_the_same_tuple_shows_different_digits(built):
 
 def test_same_seed_same_store_other_seed_another(built, tmp_path):
     build(EMBEDDED, tmp_path / "a", tmp_path)
-    build(Options(digits="embedded", views=3, seed=5), tmp_path / "b", tmp_path)
+    build(PolymnistOptions(digits="embedded", views=3, seed=5), tmp_path / "b", tmp_path)
     assert Store(tmp_path / "a").fingerprint == built.fingerprint
     assert Store(tmp_path / "b").info.files["train/m0.npy"] != built.info.files["train/m0.npy"]
 
 
 def test_limit_keeps_the_proportions_and_says_so(tmp_path):
-    build(Options(digits="embedded", views=1, repeat=2, limit=100), tmp_path / "a", tmp_path)
+    build(PolymnistOptions(digits="embedded", views=1, repeat=2, limit=100), tmp_path / "a", tmp_path)
     store = Store(tmp_path / "a")
     assert np.bincount(store.labels("train")).tolist() == pytest.approx([10] * 10, abs=1)
     assert store.info.stand_in.endswith("a subset of 100 train and 100 test tuples")
@@ -150,7 +150,7 @@ def test_limit_keeps_the_proportions_and_says_so(tmp_path):
 def test_backgrounds_of_a_folder_are_named_in_order(tmp_path):
     for number, value in ((10, 3), (2, 2), (1, 1)):
         Image.new("RGB", (50, 50), (value, 0, 0)).save(tmp_path / f"{number}.png")
-    build(Options(digits="embedded", backgrounds=str(tmp_path), limit=20), tmp_path / "out", tmp_path)
+    build(PolymnistOptions(digits="embedded", backgrounds=str(tmp_path), limit=20), tmp_path / "out", tmp_path)
     store = Store(tmp_path / "out")
     assert [int(np.unique(store.array("train", f"m{v}")[:, 0]).min()) for v in range(3)] == [1, 2, 3]
     assert list(store.info.provenance["backgrounds"]["sha256"]) == ["1.png", "2.png", "10.png"]
@@ -163,16 +163,16 @@ def test_backgrounds_of_a_folder_are_named_in_order(tmp_path):
 def test_more_pictures_than_there_can_be_views_need_a_word(tmp_path):
     for number in range(65):
         Image.new("RGB", (30, 30)).save(tmp_path / f"{number}.bmp")
-    options = Options(digits="embedded", backgrounds=str(tmp_path), limit=10)
+    options = PolymnistOptions(digits="embedded", backgrounds=str(tmp_path), limit=10)
     with pytest.raises(UsageProblem, match="65 images, a view each, and 64 views are the most") as problem:
         build(options, tmp_path / "out", tmp_path)
     assert "--views 5" in problem.value.hint
-    build(Options(digits="embedded", backgrounds=str(tmp_path), limit=10, views=2), tmp_path / "out", tmp_path)
+    build(PolymnistOptions(digits="embedded", backgrounds=str(tmp_path), limit=10, views=2), tmp_path / "out", tmp_path)
     assert list(Store(tmp_path / "out").info.modalities) == ["m0", "m1"]
 
 
 def test_an_existing_dataset_is_replaced_only_by_force(tmp_path):
-    small = Options(digits="embedded", views=1, limit=10)
+    small = PolymnistOptions(digits="embedded", views=1, limit=10)
     build(small, tmp_path / "a", tmp_path)
     with pytest.raises(UsageProblem, match="exists"):
         build(EMBEDDED, tmp_path / "a", tmp_path)
@@ -219,25 +219,28 @@ def test_a_signal_stops_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_a_folder_left_by_a_killed_build_is_removed_by_the_next(tmp_path):
-    (tmp_path / f".a.tmp-{place()}-99999999").mkdir()
-    (tmp_path / f".other.tmp-{place()}-99999999").mkdir()
-    (tmp_path / f".a.tmp-{place()}-{os.getppid()}").mkdir()  # of a living process
-    build(Options(digits="embedded", views=1, limit=10), tmp_path / "a", tmp_path)
+    (tmp_path / f".a.tmp-{host_id()}-99999999").mkdir()
+    (tmp_path / f".other.tmp-{host_id()}-99999999").mkdir()
+    (tmp_path / f".a.tmp-{host_id()}-{os.getppid()}").mkdir()  # of a living process
+    build(PolymnistOptions(digits="embedded", views=1, limit=10), tmp_path / "a", tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {
-        "a", f".other.tmp-{place()}-99999999", f".a.tmp-{place()}-{os.getppid()}",
+        "a", f".other.tmp-{host_id()}-99999999", f".a.tmp-{host_id()}-{os.getppid()}",
     }  # fmt: skip
 
 
 def test_a_dataset_set_aside_by_a_killed_replacement_comes_back(tmp_path):
-    build(Options(digits="embedded", views=1, limit=10), tmp_path / "a", tmp_path)
-    (tmp_path / "a").rename(tmp_path / f".a.old-{place()}-99999999")
+    build(PolymnistOptions(digits="embedded", views=1, limit=10), tmp_path / "a", tmp_path)
+    (tmp_path / "a").rename(tmp_path / f".a.old-{host_id()}-99999999")
     with pytest.raises(UsageProblem, match="exists"):
         build(EMBEDDED, tmp_path / "a", tmp_path)
     assert Store(tmp_path / "a").count("train") == 10
 
 
 def test_missing_sources(tmp_path):
-    for options in (Options(digits=str(tmp_path / "x")), Options(digits="embedded", backgrounds=str(tmp_path / "x"))):
+    for options in (
+        PolymnistOptions(digits=str(tmp_path / "x")),
+        PolymnistOptions(digits="embedded", backgrounds=str(tmp_path / "x")),
+    ):
         with pytest.raises(DataProblem, match="no such folder"):
             build(options, tmp_path / "a", tmp_path)
     assert not any(tmp_path.iterdir())
@@ -269,7 +272,7 @@ def test_the_full_polymnist_of_real_mnist(tmp_path):
     if not os.environ.get("MMVAE_TEST_DATA"):
         pytest.skip("MMVAE_TEST_DATA names no folder with MNIST/raw and backgrounds")
     data, started = Path(os.environ["MMVAE_TEST_DATA"]), time.monotonic()
-    build(Options(backgrounds=str(data / "backgrounds")), tmp_path / "p", data)
+    build(PolymnistOptions(backgrounds=str(data / "backgrounds")), tmp_path / "p", data)
     assert time.monotonic() - started < 20
     store = Store(tmp_path / "p")
     for split in ("train", "test"):

@@ -71,7 +71,7 @@ def test_neither_help_nor_building_imports_torch(tmp_path):
         "from pathlib import Path\n"
         "from mmvae_cli import cli\n"
         "from mmvae_cli.datasets.polymnist import build as polymnist\n"
-        "polymnist.build(polymnist.Options(digits='embedded', limit=10), Path('p'), Path('.'))\n"
+        "polymnist.build(polymnist.PolymnistOptions(digits='embedded', limit=10), Path('p'), Path('.'))\n"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60).returncode == 0

@@ -35,7 +35,7 @@ def same_twice(tmp_path):
 
 
 def test_the_same_digits_twice_make_a_polymnist_that_says_so(same_twice, tmp_path, capsys):
-    options = polymnist.Options(digits=str(same_twice), views=2)
+    options = polymnist.PolymnistOptions(digits=str(same_twice), views=2)
     polymnist.build(options, tmp_path / "out", tmp_path)
     said = "40 of 40 test digits are training images too"
     assert f"warning: {said}" in capsys.readouterr().err
@@ -44,7 +44,7 @@ def test_the_same_digits_twice_make_a_polymnist_that_says_so(same_twice, tmp_pat
 
 def test_digits_that_differ_are_not_spoken_of(tmp_path, capsys):
     folder = write_idx(tmp_path / "digits")
-    polymnist.build(polymnist.Options(digits=str(folder), views=2), tmp_path / "out", tmp_path)
+    polymnist.build(polymnist.PolymnistOptions(digits=str(folder), views=2), tmp_path / "out", tmp_path)
     assert "too" not in capsys.readouterr().err
     assert "too" not in Store(tmp_path / "out").info.stand_in
 
@@ -55,7 +55,7 @@ def test_a_handful_of_twins_is_a_note_and_no_stand_in(tmp_path, capsys):
     train = np.frombuffer((folder / NAMES[0]).read_bytes()[16:], np.uint8).reshape(200, 28, 28)
     images[7] = train[150]
     (folder / NAMES[2]).write_bytes(idx(images))
-    polymnist.build(polymnist.Options(digits=str(folder), views=1), tmp_path / "out", tmp_path)
+    polymnist.build(polymnist.PolymnistOptions(digits=str(folder), views=1), tmp_path / "out", tmp_path)
     said = capsys.readouterr().err
     assert "note: 1 of 100 test digits are training images too" in said
     assert "warning" not in said

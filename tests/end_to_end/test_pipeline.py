@@ -10,14 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 from driving import completed
+from tiny_recipes import tiny
 
 from mmvae_cli.disk import sealed
 from mmvae_cli.evaluation import classifier_training, classifiers
-from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.evaluation.encoding import Evaluation
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.store import Store
-
-from recipes import tiny
 
 MMVAE = [sys.executable, "-m", "mmvae_cli"]
 
@@ -69,7 +68,7 @@ def _judges(data):
         patch.setattr(classifier_training, "MOST", 20)
         for protocol in ("default", "released"):
             recipe = tiny(3, evaluation__protocol=protocol)
-            classifiers.ready(Setting(MultimodalVAE(recipe), recipe, Store(data), torch.device("cpu")), force=True)
+            classifiers.ready(Evaluation(MultimodalVAE(recipe), recipe, Store(data), torch.device("cpu")), force=True)
 
 
 def test_evaluation_is_complete_and_in_bounds(world):

@@ -5,6 +5,7 @@ import json
 import sys
 
 import pytest
+from tiny_recipes import tiny
 
 from mmvae_cli import __version__, recipe
 from mmvae_cli.model.vae import MultimodalVAE
@@ -13,7 +14,6 @@ from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
 
 from fuzzing import mmvae
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)

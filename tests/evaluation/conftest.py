@@ -1,7 +1,7 @@
 import pytest
-from known_answers import setting_of_brightness
+from known_answers import evaluation_of_brightness
 
 
 @pytest.fixture
-def setting(tmp_path, request):
-    return setting_of_brightness(tmp_path / "s", **getattr(request, "param", {}))
+def evaluation(tmp_path, request):
+    return evaluation_of_brightness(tmp_path / "s", **getattr(request, "param", {}))

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from tiny_recipes import tiny
 from torch import nn
 
 from mmvae_cli import store
@@ -21,7 +22,7 @@ from mmvae_cli.evaluation import (
     latent,
     likelihood,
 )
-from mmvae_cli.evaluation.encoding import Data, Experts, Setting
+from mmvae_cli.evaluation.encoding import Evaluation, Experts, ShuffledSplit
 from mmvae_cli.evaluation.scores import average_precisions
 from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.model.vae import MultimodalVAE
@@ -33,7 +34,6 @@ from mmvae_cli.store import Store
 from mmvae_cli.training.loop import Request, train
 
 from faces import LABELS, face_store, faces
-from recipes import tiny
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +41,10 @@ def dataset(tmp_path_factory):
     return face_store(tmp_path_factory.mktemp("data") / "faces", other=40)
 
 
-def setting_of(dataset, **changes):
+def evaluation_of(dataset, **changes):
     recipe = faces(**changes)
     torch.manual_seed(0)
-    return Setting(MultimodalVAE(recipe).eval(), recipe, Store(dataset), torch.device("cpu"))
+    return Evaluation(MultimodalVAE(recipe).eval(), recipe, Store(dataset), torch.device("cpu"))
 
 
 # --- average precision -----------------------------------------------------------------------------------------------
@@ -54,7 +54,7 @@ TRUTH = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 0, 0]])
 
 
 def test_average_precision_by_hand(dataset):
-    found = average_precisions([SCORES], [TRUTH], setting_of(dataset))
+    found = average_precisions([SCORES], [TRUTH], evaluation_of(dataset))
     assert found["bright"] == pytest.approx((1 + 2 / 3) / 2), "hits at ranks 1 and 3"
     assert found["red"] == pytest.approx(1 / 4), "one score for all: the base rate"
     assert found["never"] == NotMeasured("no evaluated item has this attribute")
@@ -62,21 +62,21 @@ def test_average_precision_by_hand(dataset):
 
 def test_average_precision_of_hard_predictions_has_a_closed_form(dataset):
     """AP = r p + (1 - r) pi (equations 6.1), however the three positive scores are ordered."""
-    found = average_precisions([SCORES], [TRUTH], setting_of(dataset), hard=True)
+    found = average_precisions([SCORES], [TRUTH], evaluation_of(dataset), hard=True)
     recall, precision, base = 1.0, 2 / 3, 0.5
     assert found["bright"] == pytest.approx(recall * precision + (1 - recall) * base)
     found = average_precisions(
-        [SCORES - 2.5], [TRUTH], setting_of(dataset), hard=True
+        [SCORES - 2.5], [TRUTH], evaluation_of(dataset), hard=True
     )  # one item predicted, a right one
     assert found["bright"] == pytest.approx(0.5 * 1.0 + 0.5 * base)
 
 
 def test_released_scores_blocks_by_themselves_and_one_without_a_positive_as_zero(dataset):
     blocks = list(SCORES.split(2)), list(TRUTH.split(2))
-    found = average_precisions(*blocks, setting_of(dataset, evaluation__protocol="released"))
+    found = average_precisions(*blocks, evaluation_of(dataset, evaluation__protocol="released"))
     assert found["bright"] == pytest.approx((1.0 + 0.0) / 2)
     assert found["never"] == 0.0
-    whole = average_precisions(*blocks, setting_of(dataset))
+    whole = average_precisions(*blocks, evaluation_of(dataset))
     assert whole["bright"] == pytest.approx((1 + 2 / 3) / 2), "default: blocks are one list"
 
 
@@ -94,12 +94,12 @@ def experts(labels, informative):
 
 def test_latent_scores_tell_the_modality_that_knows_from_the_one_that_does_not(dataset, monkeypatch):
     generator = torch.Generator().manual_seed(9)
-    setting = setting_of(dataset)
+    evaluation = evaluation_of(dataset)
     pool, test = (experts((torch.rand(n, 3, generator=generator) < torch.tensor([0.3, 0.2, 0.0])).long(), [1])
                   for n in (200, 600))  # fmt: skip
-    monkeypatch.setattr(latent, "training_pool", lambda setting: pool)
-    found = latent.measure(setting, test)
-    base = attributes.base_rates(setting, test)
+    monkeypatch.setattr(latent, "training_pool", lambda evaluation: pool)
+    found = latent.measure(evaluation, test)
+    base = attributes.base_rates(evaluation, test)
     assert found["metric"] == "average_precision"
     assert found["per_label"]["text"]["bright"] == pytest.approx(1.0)
     assert found["per_label"]["image+text"]["bright"] > 0.95
@@ -110,15 +110,15 @@ def test_latent_scores_tell_the_modality_that_knows_from_the_one_that_does_not(d
 
 def test_private_latents_are_no_features(dataset):
     """Representation is the shared latent's (equations 3.4): scores stay when every private latent is another."""
-    setting = setting_of(dataset)
+    evaluation = evaluation_of(dataset)
 
     def score():
-        data = Data(setting, "validation", "evaluated items")
-        return latent.measure(setting, data.encode(data.order))
+        data = ShuffledSplit(evaluation, "validation", "evaluated items")
+        return latent.measure(evaluation, data.encode(data.order))
 
     before = score()
     private = before.pop("private")
-    for encoder in setting.model.encoders.values():
+    for encoder in evaluation.model.encoders.values():
         nn.init.normal_(encoder.head.weight.data[6:], std=5.0)
     after = score()
     assert after.pop("private") != private
@@ -141,13 +141,13 @@ class Recorder(nn.Module):
 
 
 def test_generation_draws_every_private_latent_from_its_prior(dataset):
-    setting = setting_of(dataset)
-    model, recorders = setting.model, {"image": Recorder((3, 64, 64)), "text": Recorder((256, 71))}
+    evaluation = evaluation_of(dataset)
+    model, recorders = evaluation.model, {"image": Recorder((3, 64, 64)), "text": Recorder((256, 71))}
     for name, recorder in recorders.items():
         model.decoders[name] = recorder
         nn.init.constant_(model.encoders[name].head.bias.data[6:], 50.0)  # its posteriors are far from the prior
-    data = Data(setting, "validation", "evaluated items")
-    list(generation.conditional(setting, 0, data.encode(data.order)))
+    data = ShuffledSplit(evaluation, "validation", "evaluated items")
+    list(generation.conditional(evaluation, 0, data.encode(data.order)))
     private = {}
     for name, recorder in recorders.items():
         latents = torch.cat(recorder.seen).unflatten(0, (3, 40))
@@ -161,13 +161,13 @@ def test_generation_draws_every_private_latent_from_its_prior(dataset):
 
 def test_coherence_is_high_where_the_generated_face_shows_the_attribute(dataset, monkeypatch):
     """A judge that reads the shared latent's first dimension off the 'picture', which the text's posterior carries."""
-    setting = setting_of(dataset)
+    evaluation = evaluation_of(dataset)
     labels = (torch.rand(400, 3, generator=torch.Generator().manual_seed(3)) < 0.25).long()
-    monkeypatch.setattr(setting.model, "decode", lambda name, z, private: z)
-    monkeypatch.setattr(setting.model, "likelihoods", {n: Plain() for n in setting.model.names})
-    judges = {name: Reader() for name in setting.model.names}
+    monkeypatch.setattr(evaluation.model, "decode", lambda name, z, private: z)
+    monkeypatch.setattr(evaluation.model, "likelihoods", {n: Plain() for n in evaluation.model.names})
+    judges = {name: Reader() for name in evaluation.model.names}
     monkeypatch.setattr(coherence, "_real", lambda *_: {0: labels.float().expand(2, -1, -1)})
-    found = coherence.measure(setting, None, experts(labels, [1]), judges)
+    found = coherence.measure(evaluation, None, experts(labels, [1]), judges)
     base = labels[:, 0].float().mean().item()
     assert found["per_label"]["text"]["image"]["bright"] > 0.99
     assert found["per_label"]["image"]["text"]["bright"] == pytest.approx(base, abs=0.1)
@@ -241,9 +241,9 @@ def test_likelihood_with_private_latents_converges_to_the_evidence(lines, method
     model = MultimodalVAE(recipe)
     for name, a, b in zip(model.names, SHARED, OWN, strict=True):
         model.encoders[name], model.decoders[name] = Message(a, b), Line(a, b)
-    setting = Setting(model.eval(), recipe, lines, torch.device("cpu"))
-    data = Data(setting, "test", "evaluated items")
-    found = likelihood.measure(setting, data, data.encode(data.order))
+    evaluation = Evaluation(model.eval(), recipe, lines, torch.device("cpu"))
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
+    found = likelihood.measure(evaluation, data, data.encode(data.order))
     a, b = torch.tensor(SHARED).double(), torch.tensor(OWN).double()
     covariance = torch.outer(a, a) + torch.diag(b**2 + SCALE**2)
     x = torch.stack([part.flatten(1).double() for part in data.batch(data.order).values()], -1)
@@ -343,6 +343,6 @@ def test_released_protocol_on_attributes(trained, dataset, monkeypatch):
 @pytest.mark.slow
 def test_a_narrow_face_classifier_learns_to_see(dataset, monkeypatch):
     monkeypatch.setattr(classifier_training, "MOST", 60)
-    setting = setting_of(dataset, evaluation__classifier_width=4, evaluation__classifiers="released")
-    network = classifiers._network("image", setting)
-    assert classifier_training.train("image", network, setting).per_label["bright"] > 0.9
+    evaluation = evaluation_of(dataset, evaluation__classifier_width=4, evaluation__classifiers="released")
+    network = classifiers._network("image", evaluation)
+    assert classifier_training.train("image", network, evaluation).per_label["bright"] > 0.9

@@ -5,33 +5,33 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from tiny_recipes import tiny
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli import store
-from mmvae_cli.datasets.polymnist.build import Options, build
+from mmvae_cli.datasets.polymnist.build import PolymnistOptions, build
 from mmvae_cli.evaluation import classifier_training, classifiers
 from mmvae_cli.evaluation.classifier_training import Score
-from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.evaluation.encoding import Evaluation
 from mmvae_cli.model.networks.image import DigitClassifier
 from mmvae_cli.model.networks.judges import ImageJudge
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.store import Store
 
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)
 
 
-def setting_of(folder, **changes):
+def evaluation_of(folder, **changes):
     recipe = tiny(2, shape=SHAPE, **changes)
-    return Setting(MultimodalVAE(recipe).eval(), recipe, Store(folder), torch.device("cpu"))
+    return Evaluation(MultimodalVAE(recipe).eval(), recipe, Store(folder), torch.device("cpu"))
 
 
 @pytest.fixture
-def setting(tmp_path):
-    return setting_of(image_store(tmp_path / "tiny", views=2, shape=SHAPE, counts=(60, 24)))
+def evaluation(tmp_path):
+    return evaluation_of(image_store(tmp_path / "tiny", views=2, shape=SHAPE, counts=(60, 24)))
 
 
 @pytest.fixture
@@ -54,18 +54,18 @@ def few_steps(monkeypatch):
         ([0.0, 0.0, 0.0, 0.0, 0.0, 0.0], 3, 1),
     ],
 )
-def test_training_ends_when_it_gets_no_better_and_keeps_the_best(setting, monkeypatch, scores, looks, best):
+def test_training_ends_when_it_gets_no_better_and_keeps_the_best(evaluation, monkeypatch, scores, looks, best):
     for name, value in {"EVERY": 2, "LEAST": 6, "MOST": 12}.items():
         monkeypatch.setattr(classifier_training, name, value)
     seen, told = [], iter(scores)
 
-    def look(name, network, data, items, labels, setting):
+    def look(name, network, data, items, labels, evaluation):
         seen.append({key: value.clone() for key, value in network.state_dict().items()})
         return Score(next(told, 0.123), {})
 
     monkeypatch.setattr(classifier_training, "_score", look)
-    network = classifiers._network("m0", setting)
-    classifier_training.train("m0", network, setting)
+    network = classifiers._network("m0", evaluation)
+    classifier_training.train("m0", network, evaluation)
     assert len(seen) == looks + 1, "and one on the test split"
     assert all(torch.equal(value, seen[best - 1][key]) for key, value in network.state_dict().items())
     assert all(torch.equal(value, seen[-1][key]) for key, value in network.state_dict().items())
@@ -82,11 +82,11 @@ def test_weights_are_a_mean_of_which_the_later_steps_have_most():
     assert classifier_training._mean(torch.tensor(3), torch.tensor(4), torch.tensor(9)) == 4, "a counter is no mean"
 
 
-def test_the_same_data_give_the_same_classifier(setting, few_steps):
-    networks = [classifiers._network("m1", setting) for _ in range(2)]
+def test_the_same_data_give_the_same_classifier(evaluation, few_steps):
+    networks = [classifiers._network("m1", evaluation) for _ in range(2)]
     for network in networks:
         torch.rand(1)
-        classifier_training.train("m1", network, setting)
+        classifier_training.train("m1", network, evaluation)
     first, second = (network.state_dict() for network in networks)
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 
@@ -101,59 +101,64 @@ def indexed(folder, rows, items):
     store.new_array(folder, "train/m0.npy", (rows, *SHAPE))[:] = 9
     store.new_array(folder, "train/m0.index.npy", (items,), np.int32)[:] = np.arange(items) % rows
     store.finish(folder, info.model_copy(update={"files": {}}), replace=True)
-    return setting_of(folder)
+    return evaluation_of(folder)
 
 
 def test_what_is_held_out_is_not_learned_from_by_way_of_another_item(tmp_path):
-    setting = indexed(tmp_path / "s", rows=40, items=130)
-    learned, held_out = classifier_training._divided("m0", setting, 0)
-    index = torch.from_numpy(setting.store.index("train", "m0")).long()
+    evaluation = indexed(tmp_path / "s", rows=40, items=130)
+    learned, held_out = classifier_training._divided("m0", evaluation, 0)
+    index = torch.from_numpy(evaluation.store.index("train", "m0")).long()
     assert len(held_out) == len(index[held_out].unique()) == 4, "a tenth of the pictures, each once"
     assert not set(index[held_out].tolist()) & set(index[learned].tolist())
     assert len(learned) == 130 - sum(int((index == row).sum()) for row in index[held_out])
 
 
 def test_too_few_pictures_to_hold_any_out_are_all_learned_from(tmp_path):
-    setting = indexed(tmp_path / "s", rows=19, items=130)
-    learned, held_out = classifier_training._divided("m0", setting, 0)
+    evaluation = indexed(tmp_path / "s", rows=19, items=130)
+    learned, held_out = classifier_training._divided("m0", evaluation, 0)
     assert learned.tolist() == list(range(130))
     assert len(held_out) == 19
 
 
 def test_one_training_item_is_enough_to_run(tmp_path, few_steps):
-    setting = setting_of(image_store(tmp_path / "s", views=2, shape=SHAPE, counts=(1, 4), classes=1))
-    assert classifier_training.train("m0", classifiers._network("m0", setting), setting).value == 1.0
+    evaluation = evaluation_of(image_store(tmp_path / "s", views=2, shape=SHAPE, counts=(1, 4), classes=1))
+    assert classifier_training.train("m0", classifiers._network("m0", evaluation), evaluation).value == 1.0
 
 
 def test_a_hundred_items_are_learned(tmp_path):
     """Pictures whose brightness tells the label."""
-    setting = setting_of(image_store(tmp_path / "s", views=2, shape=SHAPE, counts=(100, 40)))
-    assert classifier_training.train("m0", classifiers._network("m0", setting), setting).value == 1.0
+    evaluation = evaluation_of(image_store(tmp_path / "s", views=2, shape=SHAPE, counts=(100, 40)))
+    assert classifier_training.train("m0", classifiers._network("m0", evaluation), evaluation).value == 1.0
 
 
 @pytest.mark.slow
 def test_digits_on_builtin_backgrounds_are_known(tmp_path):
-    build(Options(digits="embedded", repeat=4), tmp_path / "p", tmp_path)
+    build(PolymnistOptions(digits="embedded", repeat=4), tmp_path / "p", tmp_path)
     recipe = recipes.load("quickstart", [])
-    setting = Setting(MultimodalVAE(recipe).eval(), recipe, Store(tmp_path / "p"), torch.device("cpu"))
-    assert classifier_training.train("m1", classifiers._network("m1", setting), setting).value >= 0.97
+    evaluation = Evaluation(MultimodalVAE(recipe).eval(), recipe, Store(tmp_path / "p"), torch.device("cpu"))
+    assert classifier_training.train("m1", classifiers._network("m1", evaluation), evaluation).value >= 0.97
 
 
 # --- kept with the dataset -------------------------------------------------------------------------------------------
 
 
-def kept(setting):
-    return sorted(path.name for path in (setting.store.folder / "classifiers").iterdir())
+def kept(evaluation):
+    return sorted(path.name for path in (evaluation.store.folder / "classifiers").iterdir())
 
 
-def test_the_papers_networks_are_kept_beside_the_others_and_none_is_trained_twice(setting, few_steps, monkeypatch):
-    paper = setting_of(setting.store.folder, evaluation__classifiers="released")
-    assert all(isinstance(network, ImageJudge) for network in classifiers.ready(setting, force=True).values())
+def test_the_papers_networks_are_kept_beside_the_others_and_none_is_trained_twice(evaluation, few_steps, monkeypatch):
+    paper = evaluation_of(evaluation.store.folder, evaluation__classifiers="released")
+    assert all(isinstance(network, ImageJudge) for network in classifiers.ready(evaluation, force=True).values())
     found = classifiers.ready(paper, force=True)
     assert all(isinstance(network, DigitClassifier) for network in found.values())
-    assert kept(setting) == ["m0.released.safetensors", "m0.safetensors", "m1.released.safetensors", "m1.safetensors"]
+    assert kept(evaluation) == [
+        "m0.released.safetensors",
+        "m0.safetensors",
+        "m1.released.safetensors",
+        "m1.safetensors",
+    ]
     monkeypatch.setattr(classifier_training, "train", None)  # would fail if it were called
-    classifiers.ready(setting, force=True)
+    classifiers.ready(evaluation, force=True)
     again = classifiers.ready(paper, force=True)["m1"].state_dict()
     assert all(torch.equal(value, again[key]) for key, value in found["m1"].state_dict().items())
 
@@ -164,49 +169,49 @@ def test_the_papers_networks_are_kept_beside_the_others_and_none_is_trained_twic
      ({"evaluation__protocol": "released", "evaluation__classifiers": "default"}, "default"),
      ({"evaluation__classifiers": "released"}, "released")],
 )  # fmt: skip
-def test_the_protocol_chooses_the_networks_unless_they_are_named(setting, changes, networks):
-    assert setting_of(setting.store.folder, **changes).protocol.classifiers == networks
+def test_the_protocol_chooses_the_networks_unless_they_are_named(evaluation, changes, networks):
+    assert evaluation_of(evaluation.store.folder, **changes).protocol.classifiers == networks
 
 
-def test_another_network_of_the_same_name_is_trained_again_and_told(setting, few_steps, capsys):
-    paper = setting_of(setting.store.folder, evaluation__classifiers="released")
+def test_another_network_of_the_same_name_is_trained_again_and_told(evaluation, few_steps, capsys):
+    paper = evaluation_of(evaluation.store.folder, evaluation__classifiers="released")
     classifiers.ready(paper, force=True)
-    folder = setting.store.folder / "classifiers"
+    folder = evaluation.store.folder / "classifiers"
     shutil.move(folder / "m0.released.safetensors", folder / "m0.safetensors")
     capsys.readouterr()
-    classifiers.ready(setting, force=True)
+    classifiers.ready(evaluation, force=True)
     told = [line for line in capsys.readouterr().err.splitlines() if "was kept" in line]
     assert told == ["the classifier of m0 that was kept is another one (network DigitClassifier, not ImageJudge): "
                     "trained again"]  # fmt: skip
 
 
-def test_one_of_another_version_is_trained_again_and_told(setting, few_steps, monkeypatch, capsys):
+def test_one_of_another_version_is_trained_again_and_told(evaluation, few_steps, monkeypatch, capsys):
     with monkeypatch.context() as patch:
         patch.setattr(classifiers, "JUDGES", "3")
-        classifiers.ready(setting, force=True)
+        classifiers.ready(evaluation, force=True)
     capsys.readouterr()
-    classifiers.ready(setting, force=True)
+    classifiers.ready(evaluation, force=True)
     told = capsys.readouterr().err
     assert "the classifier of m0 that was kept is another one (version 3, not 4): trained again" in told
     assert "the classifier of m1 that was kept" in told
-    classifiers.ready(setting, force=True)
+    classifiers.ready(evaluation, force=True)
     assert "was kept" not in capsys.readouterr().err
 
 
-def test_what_was_kept_before_networks_had_names_is_unknown(setting, few_steps, monkeypatch, capsys):
+def test_what_was_kept_before_networks_had_names_is_unknown(evaluation, few_steps, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr(classifiers, "_origin", lambda network, setting: {
-            "fingerprint": setting.store.fingerprint, "version": "3"})  # fmt: skip
-        classifiers.ready(setting, force=True)
+        patch.setattr(classifiers, "_origin", lambda network, evaluation: {
+            "fingerprint": evaluation.store.fingerprint, "version": "3"})  # fmt: skip
+        classifiers.ready(evaluation, force=True)
     capsys.readouterr()
-    classifiers.ready(setting, force=True)
+    classifiers.ready(evaluation, force=True)
     assert "(network unknown, not ImageJudge; version 3, not 4)" in capsys.readouterr().err
 
 
-def test_a_weak_one_is_refused_by_its_accuracy_on_the_test_split(setting, few_steps, monkeypatch, capsys):
+def test_a_weak_one_is_refused_by_its_accuracy_on_the_test_split(evaluation, few_steps, monkeypatch, capsys):
     monkeypatch.setattr(classifier_training, "score", lambda *_: Score(0.69, {}))
     with pytest.raises(DataProblem, match=r"classifier of m0 reaches accuracy 0\.690 only, less than 0\.700") as caught:
-        classifiers.ready(setting, force=False)
+        classifiers.ready(evaluation, force=False)
     assert "--force" in caught.value.hint
-    classifiers.ready(setting, force=True)
+    classifiers.ready(evaluation, force=True)
     assert "warning: the classifier of m1 reaches accuracy 0.690 only" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from tiny_recipes import tiny
 
 from mmvae_cli import store
 from mmvae_cli.disk.sealed import read_json
@@ -16,7 +17,6 @@ from mmvae_cli.run import checkpoint, result
 from mmvae_cli.run.layout import Run
 
 from fuzzing import mmvae
-from recipes import tiny
 from stores import describe_anyway, image_store
 
 SHAPE = (3, 8, 8)

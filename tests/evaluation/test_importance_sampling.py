@@ -6,7 +6,7 @@ import torch
 
 from mmvae_cli import store
 from mmvae_cli.evaluation import likelihood
-from mmvae_cli.evaluation.encoding import Data, Setting
+from mmvae_cli.evaluation.encoding import Evaluation, ShuffledSplit
 
 from linear_gaussian import SIZE, linear_model
 
@@ -34,10 +34,10 @@ def measure(linear_store, blur, samples, protocol="default", **changes):
     from linear_gaussian import evidence
 
     recipe, model = linear_model(blur, evaluation__importance_samples=samples, evaluation__protocol=protocol, **changes)
-    setting = Setting(model.eval(), recipe, linear_store, torch.device("cpu"))
-    data = Data(setting, "test", "evaluated items")
+    evaluation = Evaluation(model.eval(), recipe, linear_store, torch.device("cpu"))
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
     test = data.encode(data.order)
-    found = likelihood.measure(setting, data, test)
+    found = likelihood.measure(evaluation, data, test)
     return found, evidence(data.batch(data.order)).mean().item()
 
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from tiny_recipes import tiny
 
-from mmvae_cli.compute import runtime
+from mmvae_cli.compute import devices
 from mmvae_cli.evaluation import classifier_training, command, encoding, latent
-from mmvae_cli.evaluation.encoding import Data, Setting
+from mmvae_cli.evaluation.encoding import Evaluation, ShuffledSplit
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
 from mmvae_cli.run.result import METRICS
@@ -14,7 +15,6 @@ from mmvae_cli.store import Store
 from mmvae_cli.store import folder as store
 from mmvae_cli.training.loop import Request, train
 
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)
@@ -79,16 +79,16 @@ def test_scores_are_those_of_the_rows_that_have_the_source(world):
     """The latent score of m1 is that of data from which the rows without m1 were left out."""
     place, recipe = world
     model = MultimodalVAE(recipe).eval()
-    setting = Setting(model, recipe, Store(place / "data"), runtime.pick_device("cpu"))
-    data = Data(setting, "test", "evaluated items")
+    evaluation = Evaluation(model, recipe, Store(place / "data"), devices.pick_device("cpu"))
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
     experts = data.encode(data.order)
     own = experts.having((1,))
     alone = model.encode({"m1": data.batch(own.items)["m1"]})
     torch.testing.assert_close(own.shared.mean[1], alone.shared.mean[0], rtol=1e-5, atol=1e-5)
     assert torch.equal(own.labels, data.labels[own.items])
-    whole = latent._test_subset(setting, (1,), own, [own])
-    assert latent._test_subset(setting, (1,), experts, [experts]) == whole
-    assert encoding.rows_having(setting, experts)["m1"] == len(own.items) < 80
+    whole = latent._test_subset(evaluation, (1,), own, [own])
+    assert latent._test_subset(evaluation, (1,), experts, [experts]) == whole
+    assert encoding.rows_having(evaluation, experts)["m1"] == len(own.items) < 80
 
 
 def trained(data):
@@ -148,5 +148,5 @@ def test_the_released_draw_takes_items_that_have_something(tmp_path):
     take(data, "train", "m0", np.arange(600) % 4 != 1)
     store.finish(data, Store(data, verify=False).info, replace=True)
     recipe = tiny(1, shape=SHAPE, evaluation__protocol="released", evaluation__latent_samples=400)
-    setting = Setting(MultimodalVAE(recipe).eval(), recipe, Store(data), runtime.pick_device("cpu"))
-    assert set(latent.training_pool(setting).labels.tolist()) <= {0, 1}, "rows of the last batch have label 0"
+    evaluation = Evaluation(MultimodalVAE(recipe).eval(), recipe, Store(data), devices.pick_device("cpu"))
+    assert set(latent.training_pool(evaluation).labels.tolist()) <= {0, 1}, "rows of the last batch have label 0"

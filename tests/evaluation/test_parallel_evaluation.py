@@ -8,10 +8,10 @@ import sys
 
 import pytest
 from driving import completed
+from tiny_recipes import tiny
 
 from mmvae_cli.training.loop import Request, train
 
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)

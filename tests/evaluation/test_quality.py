@@ -3,10 +3,11 @@
 import pytest
 import torch
 from known_answers import SHAPE, Judge
+from tiny_recipes import tiny
 
 from mmvae_cli.evaluation import coherence, features, quality
 from mmvae_cli.evaluation.distances import frechet, moments
-from mmvae_cli.evaluation.encoding import Data
+from mmvae_cli.evaluation.encoding import ShuffledSplit
 from mmvae_cli.evaluation.features import Features
 from mmvae_cli.evaluation.pairs import RULES
 from mmvae_cli.model.networks.inception import Inception
@@ -14,20 +15,18 @@ from mmvae_cli.model.posterior import powerset
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Quality, with_reasons
 
-from recipes import tiny
-
 CORNERS = Features(lambda x: x[:, :, 0, 0], "corner", 1000)
 
 
-def measured(setting, of=CORNERS):
-    data = Data(setting, "test", "evaluated items")
-    found = quality.measure(setting, data, data.encode(data.order), dict.fromkeys(setting.model.names, of))
+def measured(evaluation, of=CORNERS):
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
+    found = quality.measure(evaluation, data, data.encode(data.order), dict.fromkeys(evaluation.model.names, of))
     values, reasons = with_reasons({"quality": found})
     return Quality.model_validate(values["quality"]), reasons, data
 
 
-def test_the_distance_of_a_black_picture_is_that_of_the_real_moments(setting):
-    found, reasons, data = measured(setting)
+def test_the_distance_of_a_black_picture_is_that_of_the_real_moments(evaluation):
+    found, reasons, data = measured(evaluation)
     real = moments(CORNERS(data.batch(data.order)["m2"]))
     wanted = float(real.mean.square().sum() + real.covariance.trace())
     assert not reasons
@@ -39,7 +38,7 @@ def test_the_distance_of_a_black_picture_is_that_of_the_real_moments(setting):
     assert found.feature_size == {"m0": 3, "m1": 3, "m2": 3}
 
 
-def test_quality_sees_the_samples_that_coherence_judges(setting):
+def test_quality_sees_the_samples_that_coherence_judges(evaluation):
     judged, looked = [], []
 
     class Recorder(Judge):
@@ -51,9 +50,9 @@ def test_quality_sees_the_samples_that_coherence_judges(setting):
         looked.append(x)
         return x.mean((2, 3))
 
-    data = Data(setting, "test", "evaluated items")
-    coherence.measure(setting, data, data.encode(data.order), dict.fromkeys(setting.model.names, Recorder()))
-    measured(setting, Features(look, "", 1000))
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
+    coherence.measure(evaluation, data, data.encode(data.order), dict.fromkeys(evaluation.model.names, Recorder()))
+    measured(evaluation, Features(look, "", 1000))
     shown = {round(float(x.clamp(0, 1).sum()), 1) for batch in judged for x in batch}
     seen = {round(float(x.sum()), 1) for batch in looked for x in batch}
     rounded = {round(float(((x.clamp(0, 1) * 255).round() / 255).sum()), 1) for batch in judged for x in batch}
@@ -61,12 +60,12 @@ def test_quality_sees_the_samples_that_coherence_judges(setting):
     assert len(seen) > 10
 
 
-@pytest.mark.parametrize("setting", [{"evaluation__pairs": "multivae"}], indirect=True)
-def test_a_rule_without_rounding_hands_over_what_the_decoder_gives(setting):
-    for name in setting.model.names:
-        setting.model.decoders[name] = Beyond()
-    found, _, _ = measured(setting, Features(lambda x: x.mean((2, 3)), "", 1000))
-    real = measured(setting, Features(lambda x: 0 * x.mean((2, 3)) + 2.0, "", 1000))[0]
+@pytest.mark.parametrize("evaluation", [{"evaluation__pairs": "multivae"}], indirect=True)
+def test_a_rule_without_rounding_hands_over_what_the_decoder_gives(evaluation):
+    for name in evaluation.model.names:
+        evaluation.model.decoders[name] = Beyond()
+    found, _, _ = measured(evaluation, Features(lambda x: x.mean((2, 3)), "", 1000))
+    real = measured(evaluation, Features(lambda x: 0 * x.mean((2, 3)) + 2.0, "", 1000))[0]
     assert found.unconditional["frechet"]["m0"] > 3 * (2 - 1) ** 2
     assert real.unconditional["frechet"]["m0"] == 0, "constant features"
     assert set(found.conditional["frechet"]) == {"m1", "m2", "m1+m2"}
@@ -80,9 +79,9 @@ class Beyond(torch.nn.Module):
         return torch.full((len(z), *SHAPE), 2.0)
 
 
-def test_a_model_that_gives_no_numbers_has_no_distance(setting):
-    setting.model.decoders["m1"] = Broken()
-    found, reasons, _ = measured(setting)
+def test_a_model_that_gives_no_numbers_has_no_distance(evaluation):
+    evaluation.model.decoders["m1"] = Broken()
+    found, reasons, _ = measured(evaluation)
     assert found.unconditional["frechet"]["m1"] is None
     assert reasons["quality.unconditional.frechet.m1"] == NOT_FINITE.why
     assert found.unconditional["frechet"]["m0"] is not None
@@ -93,8 +92,8 @@ class Broken(torch.nn.Module):
         return torch.full((len(z), *SHAPE), torch.nan)
 
 
-def test_reconstructions_are_of_single_modalities_and_of_all(setting):
-    found, _, _ = measured(setting)
+def test_reconstructions_are_of_single_modalities_and_of_all(evaluation):
+    found, _, _ = measured(evaluation)
     assert set(found.reconstruction) == {"m0", "m1", "m2", "m0+m1+m2"}
     assert set(found.reconstruction["m0"]) == {"m0"}
     assert set(found.reconstruction["m0"]["m0"]) == {"mse", "ssim"}
@@ -121,28 +120,28 @@ def test_rules_of_pairs_are_those_of_the_papers():
     assert pairs_of("default", 2)[0] == 2
 
 
-@pytest.mark.parametrize("setting", [{"evaluation__pairs": "mvtcae"}], indirect=True)
-def test_training_items_are_the_real_ones_where_the_rule_says_so(setting):
-    found, _, _ = measured(setting)
+@pytest.mark.parametrize("evaluation", [{"evaluation__pairs": "mvtcae"}], indirect=True)
+def test_training_items_are_the_real_ones_where_the_rule_says_so(evaluation):
+    found, _, _ = measured(evaluation)
     assert (found.reference_split, found.reference_count) == ("train", 40)
-    data = Data(setting, "test", "evaluated items")
-    real, _ = quality._reference(setting, data, data.encode(data.order), {0: CORNERS})
-    stored = Data(setting, "train", "reference items").split.batch(torch.arange(40))["m0"]
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
+    real, _ = quality._reference(evaluation, data, data.encode(data.order), {0: CORNERS})
+    stored = ShuffledSplit(evaluation, "train", "reference items").split.batch(torch.arange(40))["m0"]
     assert not torch.equal(real[0], CORNERS(stored)), "labels are mixed, as neighbours are looked for among the first"
 
 
-def test_real_samples_that_are_there_many_times_over_have_no_neighbours(setting):
+def test_real_samples_that_are_there_many_times_over_have_no_neighbours(evaluation):
     words = Features(lambda x: (4 * x.mean((1, 2, 3))).round()[:, None] + 1, "", 1000)
-    found, reasons, _ = measured(setting, words)
+    found, reasons, _ = measured(evaluation, words)
     assert found.unconditional["frechet"]["m0"] is not None
     assert found.unconditional["recall"]["m0"] is None
     assert reasons["quality.unconditional.recall.m0"] == quality.REPEATED.why
 
 
-def test_few_items_are_warned_of_and_two_are_needed(setting, capsys):
-    data = Data(setting, "test", "evaluated items")
+def test_few_items_are_warned_of_and_two_are_needed(evaluation, capsys):
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
     one = data.encode(data.order[:1])
-    found = quality.measure(setting, data, one, dict.fromkeys(setting.model.names, CORNERS))
+    found = quality.measure(evaluation, data, one, dict.fromkeys(evaluation.model.names, CORNERS))
     assert "quality of m0: 1 items for 3 features; a Frechet distance is biased upward" in capsys.readouterr().err
     assert found["unconditional"]["frechet"]["m0"] == NotMeasured("needs two items")
     assert found["unconditional"]["recall"]["m0"] == NotMeasured("needs more than 5 items")
@@ -151,11 +150,11 @@ def test_few_items_are_warned_of_and_two_are_needed(setting, capsys):
 # --- features --------------------------------------------------------------------------------------------------------
 
 
-def test_without_labels_there_are_no_judges_to_take_features_of(setting, tmp_path):
-    object.__setattr__(setting.store, "info", setting.store.info.model_copy(update={"labels": None}))
-    found = features.ready(setting, tmp_path, force=False)
+def test_without_labels_there_are_no_judges_to_take_features_of(evaluation, tmp_path):
+    object.__setattr__(evaluation.store, "info", evaluation.store.info.model_copy(update={"labels": None}))
+    found = features.ready(evaluation, tmp_path, force=False)
     assert found["m0"].why.startswith("no labels, so no classifier")
-    values, reasons, _ = measured(setting, found["m0"])
+    values, reasons, _ = measured(evaluation, found["m0"])
     assert values.unconditional["frechet"]["m0"] is None
     assert reasons["quality.unconditional.frechet.m0"].startswith("no labels")
 
@@ -171,38 +170,40 @@ def weights(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("setting", [{"evaluation__features": "inception"}], indirect=True)
-def test_another_file_than_the_official_one_is_refused_unless_forced(setting, weights, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("evaluation", [{"evaluation__features": "inception"}], indirect=True)
+def test_another_file_than_the_official_one_is_refused_unless_forced(
+    evaluation, weights, tmp_path, monkeypatch, capsys
+):
     with pytest.raises(DataProblem, match=r"no file of Inception's weights in .*inception"):
-        features.ready(setting, tmp_path, force=True)
+        features.ready(evaluation, tmp_path, force=True)
     monkeypatch.setenv(features.VARIABLE, str(weights))
     with pytest.raises(DataProblem, match="is not the file that FID is defined by: its SHA-256 is"):
-        features.ready(setting, tmp_path, force=False)
-    found = features.ready(setting, tmp_path, force=True)
+        features.ready(evaluation, tmp_path, force=False)
+    found = features.ready(evaluation, tmp_path, force=True)
     assert "what is measured is no FID" in capsys.readouterr().err
     grey = found["m0"](torch.rand(2, 1, 28, 28))
     assert grey.shape == (2, 2048)
     assert grey.isfinite().all()
     monkeypatch.setattr(features, "SHA256", features.sha256(weights))
-    assert features.ready(setting, tmp_path, force=False)["m0"].weights == features.SHA256[:16]
+    assert features.ready(evaluation, tmp_path, force=False)["m0"].weights == features.SHA256[:16]
 
 
-@pytest.mark.parametrize("setting", [{"evaluation__features": "inception"}], indirect=True)
-def test_a_file_of_the_right_size_is_found_under_any_name(setting, weights, tmp_path, monkeypatch):
+@pytest.mark.parametrize("evaluation", [{"evaluation__features": "inception"}], indirect=True)
+def test_a_file_of_the_right_size_is_found_under_any_name(evaluation, weights, tmp_path, monkeypatch):
     folder = tmp_path / "inception"
     folder.mkdir()
     (folder / "whatever").symlink_to(weights)
     monkeypatch.setattr(features, "BYTES", weights.stat().st_size)
     monkeypatch.setattr(features, "SHA256", features.sha256(weights))
-    assert set(features.ready(setting, tmp_path, force=False)) == {"m0", "m1", "m2"}
+    assert set(features.ready(evaluation, tmp_path, force=False)) == {"m0", "m1", "m2"}
 
 
 @pytest.mark.parametrize(("content", "said"), [
     (b"no weights", "is not the Inception of FID"), ([1, 2], "it holds no table of tensors"),
     ({"fc.bias": torch.zeros(3)}, "Conv2d_1a_3x3.bn.bias is not there"),
 ])  # fmt: skip
-@pytest.mark.parametrize("setting", [{"evaluation__features": "inception"}], indirect=True)
-def test_a_file_that_holds_other_things_is_no_inception(setting, tmp_path, monkeypatch, content, said):
+@pytest.mark.parametrize("evaluation", [{"evaluation__features": "inception"}], indirect=True)
+def test_a_file_that_holds_other_things_is_no_inception(evaluation, tmp_path, monkeypatch, content, said):
     path = tmp_path / "file.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -210,7 +211,7 @@ def test_a_file_that_holds_other_things_is_no_inception(setting, tmp_path, monke
         torch.save(content, path)
     monkeypatch.setenv(features.VARIABLE, str(path))
     with pytest.raises(DataProblem, match=said):
-        features.ready(setting, tmp_path, force=True)
+        features.ready(evaluation, tmp_path, force=True)
 
 
 def test_inception_sees_images_of_one_or_three_channels():

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mmvae_cli.export import command
-from mmvae_cli.export.command import Wish
+from mmvae_cli.export.command import ExportRequest
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.run import result
 from mmvae_cli.run.layout import Run
@@ -15,8 +15,8 @@ from mmvae_cli.run.layout import Run
 from made_runs import MST, make_run, recipe
 
 
-def table(*paths, **wish):
-    text = command.run(list(paths), Wish("csv", **wish), data_dir=None, device="cpu")
+def table(*paths, **options):
+    text = command.run(list(paths), ExportRequest("csv", **options), data_dir=None, device="cpu")
     return list(csv.DictReader(io.StringIO(text)))
 
 
@@ -61,10 +61,10 @@ def test_a_damaged_run_is_left_out_with_a_word(study, capsys):
 
 def test_it_is_written_to_a_file_that_is_not_there_yet(study, tmp_path):
     out = tmp_path / "tables" / "runs.csv"
-    assert command.run([study], Wish("csv", out), data_dir=None, device="cpu") == str(out)
+    assert command.run([study], ExportRequest("csv", out), data_dir=None, device="cpu") == str(out)
     assert len(out.read_text().splitlines()) == 4
     with pytest.raises(UsageProblem, match=r"runs\.csv exists"):
-        command.run([study], Wish("csv", out), data_dir=None, device="cpu")
+        command.run([study], ExportRequest("csv", out), data_dir=None, device="cpu")
 
 
 def test_what_is_refused(tmp_path):

@@ -12,7 +12,7 @@ import yaml
 import mmvae_cli
 from mmvae_cli.evaluation import command as evaluate
 from mmvae_cli.export import command
-from mmvae_cli.export.command import Wish
+from mmvae_cli.export.command import ExportRequest
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
 from mmvae_cli.recipe import load
 from mmvae_cli.run import checkpoint, result, shared
@@ -26,7 +26,7 @@ def measure(run: Path, data: Path, out: Path | None = None):
 
 
 def export(run: Path, data: Path, out: Path, **more) -> str:
-    return command.run([run], Wish("hub", out, **more), data_dir=data, device="cpu")
+    return command.run([run], ExportRequest("hub", out, **more), data_dir=data, device="cpu")
 
 
 @pytest.fixture(scope="session")

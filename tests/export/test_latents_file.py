@@ -9,12 +9,12 @@ import pytest
 
 import mmvae_cli
 from mmvae_cli.export import command
-from mmvae_cli.export.command import Wish
+from mmvae_cli.export.command import ExportRequest
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 
 
-def export(data, *runs, **wish):
-    return command.run(list(runs), Wish("latents", **wish), data_dir=data, device="cpu")
+def export(data, *runs, **options):
+    return command.run(list(runs), ExportRequest("latents", **options), data_dir=data, device="cpu")
 
 
 def test_an_npz_of_a_run_lies_in_its_folder(runs, data):
@@ -67,19 +67,19 @@ def test_data_without_labels(runs, data, tmp_path):
         assert set(arrays) == {"mean", "logvar", "items", "about"}
 
 
-@pytest.mark.parametrize(("wish", "message"), [
+@pytest.mark.parametrize(("options", "message"), [
     ({"given": "m9"}, "given: no modality 'm9'"), ({"out": "latents.txt"}, r"as \.npz, \.csv or \.h5ad"),
     ({"split": "dev"}, "no split 'dev'"),
 ])  # fmt: skip
-def test_what_is_refused(runs, data, tmp_path, monkeypatch, wish, message):
+def test_what_is_refused(runs, data, tmp_path, monkeypatch, options, message):
     from pathlib import Path
 
     monkeypatch.chdir(tmp_path)
-    wish = {"out": Path(wish["out"]) if "out" in wish else tmp_path / "latents.npz"} | {
-        key: value for key, value in wish.items() if key != "out"
+    options = {"out": Path(options["out"]) if "out" in options else tmp_path / "latents.npz"} | {
+        key: value for key, value in options.items() if key != "out"
     }
     with pytest.raises((UsageProblem, DataProblem), match=message):
-        export(data, runs["mopoe"], **wish)
+        export(data, runs["mopoe"], **options)
     assert list(tmp_path.iterdir()) == []
 
 

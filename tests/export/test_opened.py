@@ -9,12 +9,12 @@ from sklearn.linear_model import LogisticRegression
 import mmvae_cli
 from mmvae_cli.evaluation import command as evaluate
 from mmvae_cli.evaluation import latent
-from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.evaluation.encoding import Evaluation
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.run import trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.sampling import command as sample
-from mmvae_cli.sampling.plan import Wish
+from mmvae_cli.sampling.figures import FigureRequest
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def test_latents_are_what_evaluate_classifies(runs, data, opened, tmp_path, name
                             force=False, verify=False, out=tmp_path)  # fmt: skip
     run = Run(runs[name])
     loaded = trained.load(run, run.recipe(), None, data_dir=data, device="cpu", verify=False)
-    setting = Setting(loaded.model, run.recipe(), loaded.store, loaded.device)
-    pool, test = latent.training_pool(setting), opened(name).latents("test", given="m0,m1")
-    x = latent.posterior(setting, pool, (0, 1)).mean.double().numpy()
+    evaluation = Evaluation(loaded.model, run.recipe(), loaded.store, loaded.device)
+    pool, test = latent.training_pool(evaluation), opened(name).latents("test", given="m0,m1")
+    x = latent.posterior(evaluation, pool, (0, 1)).mean.double().numpy()
     fitted = LogisticRegression(max_iter=1000, random_state=0).fit(x, pool.labels.numpy())
     assert found.latent.values["m0+m1"] == pytest.approx(fitted.score(test.mean, test.labels))
 
@@ -54,22 +54,22 @@ def test_latents_stand_in_the_order_of_the_split(data, opened):
 
 @pytest.mark.parametrize("name", ["mopoe", "mmvae", "private"])
 def test_what_is_generated_is_what_sample_draws(runs, data, opened, tmp_path, name):
-    def drawn(wish: Wish, file: str, count: int) -> dict[str, np.ndarray]:
-        sample.run(runs[name], wish, count=count, seed=3, chosen=None, out=tmp_path, force=True, data_dir=data,
+    def drawn(request: FigureRequest, file: str, count: int) -> dict[str, np.ndarray]:
+        sample.run(runs[name], request, count=count, seed=3, chosen=None, out=tmp_path, force=True, data_dir=data,
                    device="cpu", verify=False)  # fmt: skip
         with np.load(tmp_path / file) as arrays:
             return dict(arrays)
 
     run = opened(name)
     prior = run.generate(count=5, seed=3)
-    there = drawn(Wish(kind="prior"), "prior.npz", 5)
+    there = drawn(FigureRequest(kind="prior"), "prior.npz", 5)
     assert np.array_equal(prior["m0"], there["sample_m0"][0])
     assert prior["text"].tolist() == there["string_sample_text"][0].tolist()
-    there = drawn(Wish(given="m0,m1", target="text"), "text_given_m0+m1.npz", 6)
+    there = drawn(FigureRequest(given="m0,m1", target="text"), "text_given_m0+m1.npz", 6)
     given = run.data("test", there["items"])
     ours = run.generate(given, given="m0,m1", target="text", count=10, seed=3)
     assert ours["text"].tolist() == there["string_sample_text"].tolist()
-    there = drawn(Wish(kind="reconstruction"), "reconstruction.npz", 6)
+    there = drawn(FigureRequest(kind="reconstruction"), "reconstruction.npz", 6)
     codes = given | {"text": there["input_text"]}  # where the words stand, too
     assert np.array_equal(run.reconstruct(codes, seed=3)["m1"], there["sample_m1"][0])
 

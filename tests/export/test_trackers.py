@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mmvae_cli.export import command, tracked
-from mmvae_cli.export.command import Wish
+from mmvae_cli.export.command import ExportRequest
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.run.layout import Run
 
@@ -32,7 +32,7 @@ def run(tmp_path) -> Run:
 
 
 def export(run: Run, to: str, out: Path | None, **more) -> str:
-    return command.run([run.folder], Wish(to, out, **more), data_dir=None, device="cpu")
+    return command.run([run.folder], ExportRequest(to, out, **more), data_dir=None, device="cpu")
 
 
 # TensorBoard ---------------------------------------------------------------------------------------------------------

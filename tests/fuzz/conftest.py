@@ -4,11 +4,11 @@ import os
 import socket
 
 import pytest
+from tiny_recipes import tiny
 
 from mmvae_cli.evaluation import classifier_training
 
 from fuzzing import mmvae
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)

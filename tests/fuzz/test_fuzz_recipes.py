@@ -5,12 +5,12 @@ import json
 import pytest
 import yaml
 from hypothesis import strategies as st
+from tiny_recipes import tiny
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.process.errors import UsageProblem
 
 from fuzzing import CASES, JUNK, NUMBERS, STRINGS, TALLY, hold, mmvae, mutated, replace_file
-from recipes import tiny
 
 KEYS = [*sorted(recipes.flatten(tiny(2).model_dump(mode="json"))), "model", "modalities", "modalities.m0", "training"]
 YAML = st.sampled_from(

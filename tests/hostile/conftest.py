@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from driving import few_steps
 from outcome_table import Outcomes
+from tiny_recipes import tiny
 
-from recipes import tiny
 from stores import image_store
 
 
@@ -27,7 +27,7 @@ def original(tmp_path_factory) -> Path:
     from mmvae_cli.comparison.compare import compare
     from mmvae_cli.evaluation import command as evaluating
     from mmvae_cli.sampling import command as sampling
-    from mmvae_cli.sampling.plan import Wish
+    from mmvae_cli.sampling.figures import FigureRequest
     from mmvae_cli.training import command as training
 
     root = tmp_path_factory.mktemp("hostile")
@@ -39,7 +39,9 @@ def original(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         few_steps(patch.setattr)
         evaluating.run(run, metrics=["latent", "coherence"], protocol=None, chosen=None, force=True, **where)
-    sampling.run(run, Wish("prior", None, None, ()), count=1, seed=0, chosen=None, out=root / "x", force=False, **where)
+    sampling.run(
+        run, FigureRequest("prior", None, None, ()), count=1, seed=0, chosen=None, out=root / "x", force=False, **where
+    )
     compare([run], "json")
     shutil.rmtree(root / "x")
     assert len(list((run / "checkpoints").iterdir())) == 2

@@ -2,12 +2,12 @@
 
 import pytest
 from driving import few_steps, mmvae
+from tiny_recipes import tiny
 
 from mmvae_cli.model.networks import build_classifier, image
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.store import ModalityInfo
 
-from recipes import tiny
 from stores import image_store
 
 

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+from tiny_recipes import of_method
 
 from mmvae_cli.model.distributions import Gaussian, Laplace, at
 from mmvae_cli.model.fusion import FUSIONS, Members
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.recipe import METHODS
-
-from recipes import of_method
 
 ROWS, SIZE = 8, 6
 SPLIT = ("mmvae", "mmvae_iwae", "mmvae_dreg", "mmjsd", "mmvaeplus", "mmvm", "independent")

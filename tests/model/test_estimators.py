@@ -27,9 +27,9 @@ def setting(blur, estimator="iwae", samples=2, size=1, **changes):
 
 def loss_of(recipe, model, batch, seed=0):
     torch.manual_seed(seed)
-    goal = Objective.of(recipe)
-    noise = draw_noise(model, goal, batch, len(batch["m0"]), EVERYONE, "cpu")
-    terms = bound_terms(model, batch, goal, noise)
+    objective = Objective.of(recipe)
+    noise = draw_noise(model, objective, batch, len(batch["m0"]), EVERYONE, "cpu")
+    terms = bound_terms(model, batch, objective, noise)
     return weigh(terms), terms
 
 
@@ -195,10 +195,10 @@ def test_private_latents_are_part_of_the_weights():
     """One sample through the engine, by hand: log w = ll + log p(z) - log q(z) + log p(s) - log q(s)."""
     changes = {"model__private_dim": 2, "objective__beta_private": 0.7, "objective__kl": "mixture"}
     recipe, model = setting(0.5, "iwae", 2, 4, **changes, **EXACT)
-    batch, goal = data(3), Objective.of(recipe)
+    batch, objective = data(3), Objective.of(recipe)
     torch.manual_seed(0)
-    noise = draw_noise(model, goal, batch, 3, EVERYONE, "cpu")
-    found = -weigh(bound_terms(model, batch, goal, noise))
+    noise = draw_noise(model, objective, batch, 3, EVERYONE, "cpu")
+    found = -weigh(bound_terms(model, batch, objective, noise))
     encoded = model.encode(batch)
     q = model.family.components(encoded.shared)
     z = q.sample(noise.shared[0])

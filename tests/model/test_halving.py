@@ -9,7 +9,7 @@ from mmvae_cli.model.objective import Objective, draw_noise
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.store import ModalityInfo
-from mmvae_cli.training.step import Step, make_optimizer
+from mmvae_cli.training.step import StepLoss, make_optimizer
 
 
 def noted(length=37, characters=30, **more):
@@ -52,12 +52,12 @@ def test_texts_are_learned():
     recipe = noted(20, 5)
     torch.manual_seed(0)
     model = MultimodalVAE(recipe)
-    step, optimizer = Step(model, Objective.of(recipe), "fp32"), make_optimizer(model, 3e-3)
+    step, optimizer = StepLoss(model, Objective.of(recipe), "fp32"), make_optimizer(model, 3e-3)
     kinds = torch.randint(5, (2, 20))
     batch = {"note": kinds.repeat(16, 1), "other": torch.randn(32, 3)}
     found = []
     for _ in range(60):
-        loss, _ = step(batch, draw_noise(model, step.goal, model.names, 32, slice(None), "cpu"))
+        loss, _ = step(batch, draw_noise(model, step.objective, model.names, 32, slice(None), "cpu"))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_recipes import NEEDS, tiny
 
 from mmvae_cli.model.bound import bound_terms
 from mmvae_cli.model.objective import Objective, draw_noise
@@ -10,8 +11,6 @@ from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import METHODS
 from mmvae_cli.recipe.meanings import MEANINGS
-
-from recipes import NEEDS, tiny
 
 OTHERS = {
     "model.posterior": ["normal", "laplace"], "model.learn_prior": [False, True],
@@ -51,8 +50,10 @@ def outcome(recipe, model):
     """Loss and gradient of a step: what training sees."""
     torch.manual_seed(2)
     batch = {"m0": torch.rand(BATCH, 3, 8, 8), "m1": torch.rand(BATCH, 3, 8, 8), "m2": torch.randint(71, (BATCH, 8))}
-    goal = Objective.of(recipe)
-    loss = weigh(bound_terms(model, batch, goal, draw_noise(model, goal, batch, BATCH, slice(None), "cpu"))).mean()
+    objective = Objective.of(recipe)
+    loss = weigh(
+        bound_terms(model, batch, objective, draw_noise(model, objective, batch, BATCH, slice(None), "cpu"))
+    ).mean()
     gradient = torch.autograd.grad(loss, next(model.encoders["m0"].parameters()), allow_unused=True)[0]
     return torch.stack([loss.detach(), gradient.abs().sum()])
 

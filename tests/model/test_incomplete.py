@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_recipes import of_method
 
 from mmvae_cli.model.bound import bound_terms, terms_by_pattern
 from mmvae_cli.model.objective import Objective, draw_noise
@@ -12,7 +13,6 @@ from mmvae_cli.recipe import METHODS
 from mmvae_cli.store.presence import Pattern
 
 from linear_gaussian import data, evidence, linear_model
-from recipes import of_method
 
 NAMED = [name for name in METHODS if name != "custom"]
 PATTERNS = [Pattern((0,), 3), Pattern((1, 2), 1), Pattern((0, 2), 4), Pattern((0, 1, 2), 8)]
@@ -29,8 +29,8 @@ def rows_of(batch, patterns):
 
 def noises_for(recipe, model, parts, patterns):
     torch.manual_seed(0)
-    goal = Objective.of(recipe)
-    return [draw_noise(model, goal, part, pattern.rows, slice(None), "cpu", mixed=True)
+    objective = Objective.of(recipe)
+    return [draw_noise(model, objective, part, pattern.rows, slice(None), "cpu", mixed=True)
             for part, pattern in zip(parts, patterns, strict=True)]  # fmt: skip
 
 
@@ -43,10 +43,10 @@ def test_a_row_has_the_loss_of_a_model_of_what_it_has(method):
     model = MultimodalVAE(recipe)
     complete = {f"m{i}": torch.rand(16, 3, 8, 8, generator=torch.Generator().manual_seed(i)) for i in range(3)}
     batch, parts = rows_of(complete, PATTERNS)
-    goal, noises = Objective.of(recipe), noises_for(recipe, model, parts, PATTERNS)
-    found = terms_by_pattern(model, batch, PATTERNS, goal, noises)
+    objective, noises = Objective.of(recipe), noises_for(recipe, model, parts, PATTERNS)
+    found = terms_by_pattern(model, batch, PATTERNS, objective, noises)
     for pattern, own, part, noise in zip(PATTERNS, found, parts, noises, strict=True):
-        alone = bound_terms(model, part, goal, noise)
+        alone = bound_terms(model, part, objective, noise)
         assert list(own) == list(alone)
         assert all(term.shown().shape == (pattern.rows,) for term in own.values())
         for name, term in alone.items():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_recipes import NEEDS, of_method, tiny
 
 from mmvae_cli.comparison.groups import Group, Member
 from mmvae_cli.model import distributions, fusion, regularisers
@@ -19,7 +20,6 @@ from mmvae_cli.recipe import METHODS, choices
 from mmvae_cli.recipe.methods import Method
 
 from linear_gaussian import data, evidence, linear_model
-from recipes import NEEDS, of_method, tiny
 
 EVERYONE = slice(None)
 NAMED = [name for name in METHODS if name != "custom"]
@@ -37,8 +37,8 @@ def noise_for(recipe, model, batch, seed=0):
 
 
 def terms_of(recipe, model, batch, seed=0, noise=None):
-    goal = Objective.of(recipe)
-    return bound_terms(model, batch, goal, noise_for(recipe, model, batch, seed) if noise is None else noise)
+    objective = Objective.of(recipe)
+    return bound_terms(model, batch, objective, noise_for(recipe, model, batch, seed) if noise is None else noise)
 
 
 def loss_of(recipe, model, batch, seed=0, noise=None):

@@ -76,12 +76,12 @@ def test_every_likelihood_learns(case, tmp_path):
     batches.check_store(found, recipe)
     data = batches.Split(found, "train", ["lab", "other"], torch.device("cpu"), 0).batch(torch.arange(12))
     assert torch.equal(data["lab"], torch.from_numpy(lab))
-    model, goal = MultimodalVAE(recipe), Objective.of(recipe)
-    noise = draw_noise(model, goal, model.names, 12, slice(0, 12), "cpu")
+    model, objective = MultimodalVAE(recipe), Objective.of(recipe)
+    noise = draw_noise(model, objective, model.names, 12, slice(0, 12), "cpu")
     optimiser, losses = torch.optim.Adam(model.parameters(), 1e-2), []
     for _ in range(30):
         optimiser.zero_grad()
-        loss = weigh(bound_terms(model, data, goal, noise)).mean()
+        loss = weigh(bound_terms(model, data, objective, noise)).mean()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())

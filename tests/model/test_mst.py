@@ -195,9 +195,9 @@ def test_text_is_categorical_unless_said_otherwise():
 def test_a_step_of_every_method_gives_finite_gradients_to_every_parameter(name):
     torch.manual_seed(0)
     recipe = recipes.load(name)
-    model, goal = MultimodalVAE(recipe), Objective.of(recipe)
-    noise = draw_noise(model, goal, model.names, 14, slice(0, 14), "cpu")
-    loss = weigh(bound_terms(model, batch(14), goal, noise)).mean()
+    model, objective = MultimodalVAE(recipe), Objective.of(recipe)
+    noise = draw_noise(model, objective, model.names, 14, slice(0, 14), "cpu")
+    loss = weigh(bound_terms(model, batch(14), objective, noise)).mean()
     loss.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
 
@@ -206,9 +206,9 @@ def test_eq5_is_the_mean_of_the_bounds_of_the_seven_subsets():
     """Eq. (5): (1/K) sum over A of [sum_m w_m NLL_m(z_A) + beta KL(q_A)], every subset on the whole batch."""
     torch.manual_seed(0)
     recipe = recipes.load("mst_eq5")
-    model, goal, data = MultimodalVAE(recipe), Objective.of(recipe), batch(6)
-    noise = draw_noise(model, goal, model.names, 6, slice(0, 6), "cpu")
-    loss = weigh(bound_terms(model, data, goal, noise))
+    model, objective, data = MultimodalVAE(recipe), Objective.of(recipe), batch(6)
+    noise = draw_noise(model, objective, model.names, 6, slice(0, 6), "cpu")
+    loss = weigh(bound_terms(model, data, objective, noise))
     experts = model.encode(data).shared
     expected = torch.zeros(6)
     for s, subset in enumerate(recipe.families()):
@@ -231,7 +231,7 @@ def words(labels: torch.Tensor) -> torch.Tensor:
 
     rows = torch.from_numpy(text.encode(WORDS, 8)).long()[labels]
     lengths = torch.from_numpy(text.word_lengths(text.encode(WORDS, 8)))[labels]
-    return text.place(rows, text.starts(lengths, 8, text.uniforms(0, 0, torch.arange(len(labels)))))
+    return text.move_words(rows, text.starts(lengths, 8, text.uniforms(0, 0, torch.arange(len(labels)))))
 
 
 @pytest.mark.slow
@@ -246,13 +246,13 @@ def test_words_are_learnt_under_either_normalisation(family, least, share):
         "modalities.mnist=null", "modalities.svhn=null", f"modalities.text.likelihood={family}",
         "objective.likelihood_weights={text: 384}",  # as beside a house number
     ])  # fmt: skip
-    model, goal = MultimodalVAE(recipe), Objective.of(recipe)
+    model, objective = MultimodalVAE(recipe), Objective.of(recipe)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     data = {"text": words(torch.arange(2560) % 10)}
     for step in range(200):
         rows = slice(256 * (step % 10), 256 * (step % 10 + 1))
-        noise = draw_noise(model, goal, model.names, 256, slice(0, 256), "cpu")
-        loss = weigh(bound_terms(model, {"text": data["text"][rows]}, goal, noise)).mean()
+        noise = draw_noise(model, objective, model.names, 256, slice(0, 256), "cpu")
+        loss = weigh(bound_terms(model, {"text": data["text"][rows]}, objective, noise)).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

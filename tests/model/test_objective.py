@@ -2,25 +2,25 @@
 
 import pytest
 import torch
+from tiny_recipes import tiny
 
-from mmvae_cli.model import bound, objective
-from mmvae_cli.model.objective import Objective
+from mmvae_cli.model import bound
+from mmvae_cli.model.objective import Objective, draw_noise
 from mmvae_cli.model.terms import weigh
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
 from mmvae_cli.recipe import load
 
 from linear_gaussian import data, evidence, linear_model
-from recipes import tiny
 
 EVERYONE = slice(None)
 
 
 def loss_of(recipe, model, batch, seed=0):
-    goal = Objective.of(recipe)
+    objective = Objective.of(recipe)
     torch.manual_seed(seed)
     count = len(next(iter(batch.values())))
-    noise = objective.draw_noise(model, goal, batch, count, EVERYONE, "cpu")
-    terms = bound.bound_terms(model, batch, goal, noise)
+    noise = draw_noise(model, objective, batch, count, EVERYONE, "cpu")
+    terms = bound.bound_terms(model, batch, objective, noise)
     return weigh(terms), terms
 
 
@@ -70,9 +70,9 @@ def test_loss_equals_a_hand_computation():
     """MoPoE, M=2, beta 1.5: the formula of equations 4.1 written out for one item per component."""
     recipe = tiny(2, objective__likelihood_weights={"m0": 2.0, "m1": 0.5})
     model, batch = MultimodalVAE(recipe), images(2, 3)
-    goal = Objective.of(recipe)
-    noise = objective.draw_noise(model, goal, batch, 3, EVERYONE, "cpu")
-    loss = weigh(bound.bound_terms(model, batch, goal, noise))
+    objective = Objective.of(recipe)
+    noise = draw_noise(model, objective, batch, 3, EVERYONE, "cpu")
+    loss = weigh(bound.bound_terms(model, batch, objective, noise))
     mu, lv, _, _ = (torch.stack(p) for p in zip(*(model.encoders[n](batch[n]) for n in batch), strict=True))
     t = 1 / (lv.exp() + 1e-8)
     total = torch.stack([t[0], t[1], t[0] + t[1] + 1 / (1 + 1e-8)])
@@ -138,7 +138,7 @@ def test_a_custom_family_under_a_mask_draws_its_own_components():
     recipe = tiny(3, model__method="custom", model__subsets=[["m0", "m1"], ["m2"]])
     model = MultimodalVAE(recipe)
     batch = {name: x for name, x in images(3).items() if name != "m1"}
-    noise = objective.draw_noise(model, Objective.of(recipe), batch, 6, EVERYONE, "cpu")
+    noise = draw_noise(model, Objective.of(recipe), batch, 6, EVERYONE, "cpu")
     assert noise.choice.tolist() == [0, 0, 0, 1, 1, 1]
 
 
@@ -149,11 +149,11 @@ def test_no_modality_is_an_error():
 
 def test_rows_of_a_split_batch_see_the_noise_of_the_whole():
     recipe = tiny(3, model__method="mvae")
-    model, goal = MultimodalVAE(recipe), Objective.of(recipe)
+    model, objective = MultimodalVAE(recipe), Objective.of(recipe)
 
     def draw(rows):
         torch.manual_seed(5)
-        return objective.draw_noise(model, goal, model.names, 10, rows, "cpu")
+        return draw_noise(model, objective, model.names, 10, rows, "cpu")
 
     whole, first, second = draw(EVERYONE), draw(slice(0, 4)), draw(slice(4, 10))
     for joined, one, two in zip(whole.shared, first.shared, second.shared, strict=True):

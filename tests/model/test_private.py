@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from tiny_recipes import tiny
 
-from mmvae_cli.compute.runtime import derive
-from mmvae_cli.model import bound, objective
-from mmvae_cli.model.objective import Objective
+from mmvae_cli.compute.seeds import derive
+from mmvae_cli.model import bound
+from mmvae_cli.model.objective import Objective, draw_noise
 from mmvae_cli.model.terms import elbo, weigh
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
 from mmvae_cli.process import signals
@@ -23,7 +24,6 @@ from mmvae_cli.training import loop
 from mmvae_cli.training.loop import Request, train
 
 from faces import face_store, faces
-from recipes import tiny
 
 EVERYONE = slice(None)
 RECIPES = ("celeba_mopoe", "celeba_mmvae", "celeba_mvae")
@@ -47,13 +47,13 @@ def views(names, count=14):
 
 def drawn(recipe, model, batch, seed=0):
     torch.manual_seed(seed)
-    goal, count = Objective.of(recipe), len(next(iter(batch.values())))
-    return goal, objective.draw_noise(model, goal, batch, count, EVERYONE, "cpu")
+    objective, count = Objective.of(recipe), len(next(iter(batch.values())))
+    return objective, draw_noise(model, objective, batch, count, EVERYONE, "cpu")
 
 
 def terms_of(recipe, model, batch):
-    goal, noise = drawn(recipe, model, batch)
-    return bound.bound_terms(model, batch, goal, noise)
+    objective, noise = drawn(recipe, model, batch)
+    return bound.bound_terms(model, batch, objective, noise)
 
 
 def loss_of(recipe, model, batch):
@@ -99,10 +99,12 @@ def test_likelihood_weights_of_an_image_and_a_text(option, image, text):
 @pytest.mark.parametrize("name", RECIPES)
 def test_effective_coefficients_are_those_of_the_released_script(name):
     """Facts 1.8: content 2.5, style of the image 5, style of the text 25, image 1/3, text 16."""
-    goal = Objective.of(load(name))
-    style = {m: goal.spec.beta * goal.spec.beta_private * weight for m, weight in goal.private_weights.items()}
-    assert (goal.spec.beta * goal.spec.beta_content, style) == (2.5, {"image": 5.0, "text": 25.0})
-    assert goal.weights == pytest.approx({"image": 1 / 3, "text": 16})
+    objective = Objective.of(load(name))
+    style = {
+        m: objective.spec.beta * objective.spec.beta_private * weight for m, weight in objective.private_weights.items()
+    }
+    assert (objective.spec.beta * objective.spec.beta_content, style) == (2.5, {"image": 5.0, "text": 25.0})
+    assert objective.weights == pytest.approx({"image": 1 / 3, "text": 16})
 
 
 # --- the loss --------------------------------------------------------------------------------------------------------
@@ -131,8 +133,8 @@ def posteriors_numpy(model, batch):
 def test_mopoe_loss_with_private_latents_equals_numpy():
     recipe = faces()
     model, batch = made(recipe), pairs(6)
-    goal, noise = drawn(recipe, model, batch)
-    found = weigh(bound.bound_terms(model, batch, goal, noise))
+    objective, noise = drawn(recipe, model, batch)
+    found = weigh(bound.bound_terms(model, batch, objective, noise))
     q = posteriors_numpy(model, batch)
     t = {name: 1 / (np.exp(part[1]) + 1e-8) for name, part in q.items()}
     total = np.stack([t["image"], t["text"], t["image"] + t["text"] + 1 / (1 + 1e-8)])
@@ -154,8 +156,8 @@ def test_mvae_loss_with_private_latents_equals_numpy():
     """J + U_image + U_text, where every U has weight 1, its own samples and one private KL more (equations 4.1)."""
     recipe = faces(model__method="mvae")
     model, batch = made(recipe), pairs(3)
-    goal, noise = drawn(recipe, model, batch)
-    found = weigh(bound.bound_terms(model, batch, goal, noise))
+    objective, noise = drawn(recipe, model, batch)
+    found = weigh(bound.bound_terms(model, batch, objective, noise))
     q = posteriors_numpy(model, batch)
     t = {name: 1 / (np.exp(part[1]) + 1e-8) for name, part in q.items()}
     one = 1 / (1 + 1e-8)

@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+from tiny_recipes import tiny
 from torch.nn import functional as F
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.model.networks.residual28 import Block, ResidualDecoder, ResidualTrunk
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
-
-from recipes import tiny
 
 
 def parameters(module):

@@ -6,12 +6,15 @@ import torch
 from mmvae_cli.process.errors import Failure
 from mmvae_cli.run import samplers
 from mmvae_cli.run.layout import Run
-from mmvae_cli.sampling import generation, plan
+from mmvae_cli.sampling import generation
+from mmvae_cli.sampling.figures import FigureRequest, choose_figures
 
 
 def prior_of(sampler):
     info = sampler.trained.store.info.modalities
-    (figure,) = plan.plan(plan.Wish("prior"), {name: one.kind for name, one in info.items()}, sampler.model.private_dim)
+    (figure,) = choose_figures(
+        FigureRequest("prior"), {name: one.kind for name, one in info.items()}, sampler.model.private_dim
+    )
     return generation.draw(sampler, figure, 20), generation.remark(sampler, figure)
 
 

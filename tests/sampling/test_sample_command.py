@@ -11,15 +11,15 @@ from PIL import Image
 
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure, Stopped, UsageProblem
-from mmvae_cli.process.processes import place
+from mmvae_cli.process.processes import host_id
 from mmvae_cli.sampling import command, layout, making
-from mmvae_cli.sampling.plan import Figure, Wish
+from mmvae_cli.sampling.figures import Figure, FigureRequest
 from mmvae_cli.store import LabelInfo, ModalityInfo
 
 
-def sample(run: Path, data: Path, out: Path | None, wish: Wish | None = None, **changes):
+def sample(run: Path, data: Path, out: Path | None, asked: FigureRequest | None = None, **changes):
     settings = {"count": 6, "seed": 0, "chosen": None, "force": False, "device": "cpu", "verify": True, **changes}
-    return command.run(run, wish or Wish(), out=out, data_dir=data, **settings)
+    return command.run(run, asked or FigureRequest(), out=out, data_dir=data, **settings)
 
 
 def size(path: str | Path) -> tuple[int, int]:
@@ -53,38 +53,38 @@ def test_all_figures_of_a_run_and_their_arrays(runs, data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "wish"),
+    ("name", "asked"),
     [
-        ("mmvae", Wish(given="m0,m1", target="m0")),
-        ("private", Wish(kind="prior")),
-        ("private", Wish(kind="reconstruction")),
-        ("private", Wish(kind="swap", target="m0")),
+        ("mmvae", FigureRequest(given="m0,m1", target="m0")),
+        ("private", FigureRequest(kind="prior")),
+        ("private", FigureRequest(kind="reconstruction")),
+        ("private", FigureRequest(kind="swap", target="m0")),
     ],
 )
-def test_the_same_command_makes_the_same_bytes_and_another_seed_does_not(runs, data, tmp_path, name, wish):
+def test_the_same_command_makes_the_same_bytes_and_another_seed_does_not(runs, data, tmp_path, name, asked):
     for folder, seed in (("a", 0), ("b", 0), ("c", 1)):
-        sample(runs[name], data, tmp_path / folder, wish, seed=seed)
+        sample(runs[name], data, tmp_path / folder, asked, seed=seed)
     first, again, other = (content(tmp_path / folder) for folder in "abc")
     assert first == again
     assert all(other[file] != body for file, body in first.items() if file != "random_text.png")
 
 
 def test_existing_figures_are_replaced_with_force_only(runs, data, tmp_path):
-    sample(runs["mopoe"], data, tmp_path, Wish(kind="prior"))
+    sample(runs["mopoe"], data, tmp_path, FigureRequest(kind="prior"))
     before = content(tmp_path)
     with pytest.raises(UsageProblem, match=r"prior\.npz exists \(and 4 more") as caught:
-        sample(runs["mopoe"], data, tmp_path, Wish(kind="prior"), seed=1)
+        sample(runs["mopoe"], data, tmp_path, FigureRequest(kind="prior"), seed=1)
     assert "--force" in caught.value.hint
     assert content(tmp_path) == before
-    sample(runs["mopoe"], data, tmp_path, Wish(kind="prior"), seed=1, force=True)
+    sample(runs["mopoe"], data, tmp_path, FigureRequest(kind="prior"), seed=1, force=True)
     assert content(tmp_path) != before
-    sample(runs["mopoe"], data, tmp_path, Wish(kind="reconstruction"))
+    sample(runs["mopoe"], data, tmp_path, FigureRequest(kind="reconstruction"))
 
 
 def test_one_leftover_picture_is_not_replaced_in_silence(runs, data, tmp_path):
     (tmp_path / "random_m1.png").write_bytes(b"mine")
     with pytest.raises(UsageProblem, match=r"random_m1\.png exists"):
-        sample(runs["mopoe"], data, tmp_path, Wish(kind="prior"))
+        sample(runs["mopoe"], data, tmp_path, FigureRequest(kind="prior"))
     assert content(tmp_path) == {"random_m1.png": b"mine"}
 
 
@@ -93,7 +93,7 @@ def test_nothing_is_written_where_it_goes_wrong(runs, data, tmp_path):
     with pytest.raises(UsageProblem, match="the test split has 30 items"):
         sample(runs["mopoe"], data, out, count=31)
     with pytest.raises(UsageProblem, match="--count has no effect with --text"):
-        sample(runs["faces"], data, out, Wish(texts=("male",)))
+        sample(runs["faces"], data, out, FigureRequest(texts=("male",)))
     with pytest.raises(DataProblem, match="no dataset at"):
         sample(runs["mopoe"], tmp_path, out)
     with pytest.raises(DataProblem, match="no checkpoint"):
@@ -119,14 +119,14 @@ def test_a_signal_leaves_nothing_so_that_the_same_command_works_again(runs, data
         sample(runs["mopoe"], data, tmp_path / "figures")
     assert not (tmp_path / "figures").exists()
     monkeypatch.undo()
-    sample(runs["mopoe"], data, tmp_path / "figures", Wish(kind="reconstruction"))
+    sample(runs["mopoe"], data, tmp_path / "figures", FigureRequest(kind="reconstruction"))
     assert sorted(content(tmp_path / "figures")) == ["reconstruction.npz", "reconstruction.png"]
 
 
 def test_a_failure_half_way_leaves_older_figures_as_they_were(runs, data, tmp_path, monkeypatch):
-    sample(runs["mopoe"], data, tmp_path, Wish(given="m0"))
+    sample(runs["mopoe"], data, tmp_path, FigureRequest(given="m0"))
     before = content(tmp_path)
-    stale = tmp_path / f".sample.tmp-{place()}-999999999"
+    stale = tmp_path / f".sample.tmp-{host_id()}-999999999"
     stale.mkdir()
 
     def no_space(path, body):
@@ -136,29 +136,29 @@ def test_a_failure_half_way_leaves_older_figures_as_they_were(runs, data, tmp_pa
 
     monkeypatch.setattr(making, "write_atomic", no_space)
     with pytest.raises(Failure, match="No space left on device"):
-        sample(runs["mopoe"], data, tmp_path, Wish(given="m0"), seed=1, force=True)
+        sample(runs["mopoe"], data, tmp_path, FigureRequest(given="m0"), seed=1, force=True)
     assert content(tmp_path) == before
 
 
 def test_a_small_split_gives_the_items_it_has(runs, data, tmp_path, monkeypatch):
-    monkeypatch.setattr("mmvae_cli.sampling.plan.DEFAULT_COUNT", {"reconstruction": 50})
-    made = sample(runs["mopoe"], data, tmp_path, Wish(kind="reconstruction"), count=None)
+    monkeypatch.setattr("mmvae_cli.sampling.figures.DEFAULT_COUNT", {"reconstruction": 50})
+    made = sample(runs["mopoe"], data, tmp_path, FigureRequest(kind="reconstruction"), count=None)
     with np.load(made["figures"][0]["npz"]) as arrays:
         assert len(arrays["items"]) == 30
 
 
 @pytest.mark.parametrize(
-    ("name", "wish", "count", "part"),
+    ("name", "asked", "count", "part"),
     [
-        ("mopoe", Wish(given="m0", target="m1"), 24, "the first 20 of 24"),
-        ("mopoe", Wish(given="m0", target="m1"), 20, ""),
-        ("mopoe", Wish(kind="prior"), 101, "the first 100 of 101"),
-        ("private", Wish(kind="reconstruction"), 21, "the first 20 of 21"),
-        ("private", Wish(kind="swap", target="m0"), 11, "the first 10 of 11"),
+        ("mopoe", FigureRequest(given="m0", target="m1"), 24, "the first 20 of 24"),
+        ("mopoe", FigureRequest(given="m0", target="m1"), 20, ""),
+        ("mopoe", FigureRequest(kind="prior"), 101, "the first 100 of 101"),
+        ("private", FigureRequest(kind="reconstruction"), 21, "the first 20 of 21"),
+        ("private", FigureRequest(kind="swap", target="m0"), 11, "the first 10 of 11"),
     ],
 )
 def test_pictures_that_show_fewer_than_were_drawn_say_so(
-    runs, data, tmp_path, capsys, monkeypatch, name, wish, count, part
+    runs, data, tmp_path, capsys, monkeypatch, name, asked, count, part
 ):
     drawn = []
 
@@ -167,7 +167,7 @@ def test_pictures_that_show_fewer_than_were_drawn_say_so(
         return drawn[-1]
 
     monkeypatch.setattr(layout, "Grid", noted)
-    (figure,) = sample(runs[name], data, tmp_path, wish, count=count)["figures"]
+    (figure,) = sample(runs[name], data, tmp_path, asked, count=count)["figures"]
     about = drawn[-1].about  # the first of the prior's shows one latent a column, ten of them
     assert ("the first" in about, part in about) == (bool(part), True)
     said = capsys.readouterr().err
@@ -177,7 +177,7 @@ def test_pictures_that_show_fewer_than_were_drawn_say_so(
 def test_more_typed_texts_than_columns_are_not_left_out_in_silence(runs, data, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(layout, "COLUMNS", 1)
     monkeypatch.setitem(layout.SHOWN, "conditional", 1)
-    sample(runs["faces"], data, tmp_path, Wish(texts=("smiling", "male"), target="image"), count=None)
+    sample(runs["faces"], data, tmp_path, FigureRequest(texts=("smiling", "male"), target="image"), count=None)
     assert "; the first 1 of 2; all are in " in capsys.readouterr().err
 
 
@@ -185,12 +185,12 @@ def test_typed_text_for_other_data_lists_no_attributes_of_celeba(runs, data, tmp
     with pytest.raises(
         UsageProblem, match=r"the data of this run have other labels \(one, two, three, four\)"
     ) as caught:
-        sample(runs["mopoe"], data, tmp_path / "figures", Wish(texts=("seven",)), count=None)
+        sample(runs["mopoe"], data, tmp_path / "figures", FigureRequest(texts=("seven",)), count=None)
     assert caught.value.hint == "--given text generates from the texts of its test items"
 
 
 def test_typed_text_from_end_to_end(runs, data, tmp_path):
-    made = sample(runs["faces"], data, tmp_path, Wish(texts=("smiling", "wearing hat, male")), count=None)
+    made = sample(runs["faces"], data, tmp_path, FigureRequest(texts=("smiling", "wearing hat, male")), count=None)
     (figure,) = made["figures"]
     assert figure["png"] == [str(tmp_path / "image_given_text_smiling_and_male_wearing_hat.png")]
     wide, tall = size(figure["png"][0])
@@ -208,7 +208,7 @@ def test_a_vector_is_drawn_in_the_grids_of_pictures():
 
 def test_for_a_paper_every_picture_is_a_pdf_and_an_svg_too(runs, data, tmp_path, capsys):
     """Without run and data, which a caption says; replaced with --force only, as the others."""
-    made = sample(runs["mopoe"], data, tmp_path, Wish(given="m0", target="m1"), paper=1)
+    made = sample(runs["mopoe"], data, tmp_path, FigureRequest(given="m0", target="m1"), paper=1)
     assert {path.name for path in tmp_path.iterdir()} == {f"m1_given_m0.{end}" for end in ("npz", "png", "pdf", "svg")}
     assert made["figures"][0]["pdf"] == [str(tmp_path / "m1_given_m0.pdf")]
     assert "random pixels" not in (tmp_path / "m1_given_m0.svg").read_text()
@@ -216,13 +216,13 @@ def test_for_a_paper_every_picture_is_a_pdf_and_an_svg_too(runs, data, tmp_path,
     (tmp_path / "m1_given_m0.npz").unlink()
     (tmp_path / "m1_given_m0.png").unlink()
     with pytest.raises(UsageProblem, match=r"m1_given_m0\.pdf exists \(and 1 more"):
-        sample(runs["mopoe"], data, tmp_path, Wish(given="m0", target="m1"), paper=1)
+        sample(runs["mopoe"], data, tmp_path, FigureRequest(given="m0", target="m1"), paper=1)
 
 
 def test_the_latent_space_is_drawn_by_label_and_by_modality(runs, data, tmp_path):
     """Classes, and of attributes the one that splits the items most evenly."""
     for name, modalities, panels in (("mopoe", 3, "by label"), ("faces", 2, "by label: ")):
-        sample(runs[name], data, tmp_path / name, Wish(kind="latent"), count=10, paper=2)
+        sample(runs[name], data, tmp_path / name, FigureRequest(kind="latent"), count=10, paper=2)
         with np.load(tmp_path / name / "latent.npz") as arrays:
             points = [arrays[key] for key in arrays if key.startswith("point_")]
         assert [point.shape for point in points] == [(10, 2)] * modalities

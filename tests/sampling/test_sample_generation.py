@@ -7,20 +7,20 @@ import torch
 from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.sampling import generation
+from mmvae_cli.sampling.figures import FigureRequest, choose_figures
 from mmvae_cli.sampling.generation import ROWS, choose_items, draw
 from mmvae_cli.sampling.latent_space import principal
-from mmvae_cli.sampling.plan import Wish, plan
 from mmvae_cli.store import attribute_text, batches, text
 from mmvae_cli.store.arrays import as_strings
 
 
-def figures(sampler, **wish):
+def figures(sampler, **asked):
     kinds = {name: spec.kind for name, spec in sampler.recipe.modalities.items()}
-    return plan(Wish(**wish), kinds, sampler.model.private_dim)
+    return choose_figures(FigureRequest(**asked), kinds, sampler.model.private_dim)
 
 
-def one(sampler, count=8, **wish):
-    (figure,) = figures(sampler, **wish)
+def one(sampler, count=8, **asked):
+    (figure,) = figures(sampler, **asked)
     return draw(sampler, figure, count)
 
 
@@ -52,16 +52,16 @@ def test_items_are_one_of_each_class_in_turn(sampler):
     assert choose_items(sampler("mopoe", seed=1), 10).tolist() != items[:10].tolist()
 
 
-@pytest.mark.parametrize(("name", "wish", "said"), [
+@pytest.mark.parametrize(("name", "asked", "said"), [
     ("mmvae", {"kind": "reconstruction"}, "Each cell is encoded from a part of what is given, as the mixture has it."),
     ("mopoe", {"kind": "reconstruction"}, ""),
     ("faces", {"kind": "conditional", "given": "text"}, "Private latents come from the prior, one a row."),
     ("faces", {"kind": "reconstruction"}, "Each modality has its own private latent."),
     ("faces", {"kind": "prior"}, "Private latents come from the prior, one a column and modality."),
 ])  # fmt: skip
-def test_a_figure_says_where_the_latents_come_from(sampler, name, wish, said):
+def test_a_figure_says_where_the_latents_come_from(sampler, name, asked, said):
     opened = sampler(name)
-    assert {generation.remark(opened, figure) for figure in figures(opened, **wish)} == {said}
+    assert {generation.remark(opened, figure) for figure in figures(opened, **asked)} == {said}
 
 
 def test_more_items_than_there_are_are_refused(sampler):
@@ -115,10 +115,10 @@ def test_every_part_of_a_mixture_is_drawn_from_for_every_item(sampler, monkeypat
 
 
 @pytest.mark.parametrize("method", ["mvae", "mmvae", "mopoe", "private"])
-@pytest.mark.parametrize("wish", [{"kind": "prior"}, {"kind": "reconstruction"}, {"given": "m1,text", "target": "m0"}])
-def test_samples_are_what_the_latents_beside_them_decode_to(sampler, method, wish):
+@pytest.mark.parametrize("asked", [{"kind": "prior"}, {"kind": "reconstruction"}, {"given": "m1,text", "target": "m0"}])
+def test_samples_are_what_the_latents_beside_them_decode_to(sampler, method, asked):
     opened = sampler(method)
-    arrays = one(opened, **wish)
+    arrays = one(opened, **asked)
     for key in list(arrays):
         if key.startswith("sample_"):
             assert_decoded(opened, arrays, key.removeprefix("sample_"))

@@ -1,13 +1,13 @@
 """A model whose every answer is known: its latents are the brightness of a picture, which says the label."""
 
 import torch
+from tiny_recipes import tiny
 from torch import nn
 
-from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.evaluation.encoding import Evaluation
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.store import Store
 
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)
@@ -47,10 +47,10 @@ class Constant(nn.Module):
         return torch.tensor([0.0, 1.0, 0.0, 0.0]).expand(len(x), 4)
 
 
-def setting_of_brightness(folder, **changes):
+def evaluation_of_brightness(folder, **changes):
     """What an evaluation works on: three modalities, of which m2 is always painted black."""
     recipe = tiny(3, shape=SHAPE, **changes)
     model = MultimodalVAE(recipe)
     for name in model.names:
         model.encoders[name], model.decoders[name] = Brightness(), Flat(wrong=name == "m2")
-    return Setting(model.eval(), recipe, Store(image_store(folder, shape=SHAPE)), torch.device("cpu"))
+    return Evaluation(model.eval(), recipe, Store(image_store(folder, shape=SHAPE)), torch.device("cpu"))

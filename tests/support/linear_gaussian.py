@@ -5,12 +5,11 @@ exact posterior; ``blur`` spoils them to make the bounds strict.
 """
 
 import torch
+from tiny_recipes import tiny
 from torch import Tensor, nn
 
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.recipe import Recipe
-
-from recipes import tiny
 
 SLOPES = (1.0, -0.7, 0.4)
 SCALE = 0.5

@@ -8,9 +8,10 @@ import weakref
 
 import pytest
 import torch
+from tiny_recipes import tiny
 
+from mmvae_cli.compute.ranks import ALONE, ProcessGroup
 from mmvae_cli.compute.recorded import CALLED, Lanes, Recorded
-from mmvae_cli.compute.runtime import ALONE, World
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process import signals
@@ -24,9 +25,8 @@ from mmvae_cli.training import engine, loop, meter
 from mmvae_cli.training.engine import WORTH_COMPILING, Way, way_of
 from mmvae_cli.training.loop import Request, Saving, train
 from mmvae_cli.training.meter import Meter
-from mmvae_cli.training.step import Step, make_optimizer
+from mmvae_cli.training.step import StepLoss, make_optimizer
 
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)
@@ -41,17 +41,17 @@ def dataset(tmp_path_factory):
     return image_store(tmp_path_factory.mktemp("data") / "tiny", shape=SHAPE)
 
 
-@pytest.mark.parametrize(("device", "settings", "world", "steps", "on_device", "way"), [
+@pytest.mark.parametrize(("device", "settings", "group", "steps", "on_device", "way"), [
     (CPU, AUTO, ALONE, LONG, True, Way()),
     (GPU, OFF, ALONE, LONG, True, Way()),
     (GPU, AUTO, ALONE, LONG, True, Way(compiled=True, recorded=True, lanes=True)),
     (GPU, AUTO, ALONE, LONG - 1, True, Way(recorded=True, lanes=True)),
     (GPU, AUTO, ALONE, LONG, False, Way(compiled=True, lanes=True)),
-    (GPU, AUTO, World(0, 2), LONG, True, Way(compiled=True)),
+    (GPU, AUTO, ProcessGroup(0, 2), LONG, True, Way(compiled=True)),
 ])  # fmt: skip
-def test_the_way_suits_device_length_and_company(device, settings, world, steps, on_device, way, monkeypatch):
+def test_the_way_suits_device_length_and_company(device, settings, group, steps, on_device, way, monkeypatch):
     monkeypatch.setattr(engine, "compiler_fault", lambda device: "")
-    assert way_of(device, settings, world, steps, on_device=on_device) == way
+    assert way_of(device, settings, group, steps, on_device=on_device) == way
 
 
 @pytest.mark.parametrize(("error", "told"), [
@@ -205,7 +205,7 @@ def test_a_gpu_is_looked_at_twice_a_second_at_most(monkeypatch):
     assert (on_cpu.is_due(), on_gpu.is_due()) == (True, False)
     clock[0] = 0.5
     assert on_gpu.is_due()
-    on_gpu.world, clock[0] = World(0, 2), 0.1
+    on_gpu.group, clock[0] = ProcessGroup(0, 2), 0.1
     assert on_gpu.is_due(), "processes that exchange their terms must agree when"
 
 
@@ -270,7 +270,7 @@ def test_what_ended_a_run_unexpectedly_is_in_its_status(dataset, tmp_path, monke
 def test_an_engine_goes_when_it_is_let_go(dataset):
     """Nothing in it holds it: what data-parallel processes share has to end before their group does."""
     recipe = tiny(3, shape=SHAPE)
-    step = Step(MultimodalVAE(recipe), Objective.of(recipe), "fp32")
+    step = StepLoss(MultimodalVAE(recipe), Objective.of(recipe), "fp32")
     data = Split(Store(dataset), "train", step.model.names, CPU, 0)
     made = engine.Engine(
         step, make_optimizer(step.model, 1e-3), data, recipe.training, ALONE, Way(), start=0, total=10

@@ -5,15 +5,14 @@ from itertools import combinations
 
 import pytest
 import torch
+from tiny_recipes import tiny
 from torch.distributions import Laplace, Normal, kl_divergence
 
-from mmvae_cli.model import bound, objective
+from mmvae_cli.model import bound
 from mmvae_cli.model.networks.fast_layers import BiasApart, Subpixel
-from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.objective import Objective, draw_noise
 from mmvae_cli.model.vae import MultimodalVAE
-from mmvae_cli.training.step import RESULTS, Step, make_optimizer
-
-from recipes import tiny
+from mmvae_cli.training.step import RESULTS, StepLoss, make_optimizer
 
 VIEWS, BATCH, SHAPE, BETA = 4, 33, (3, 8, 8), 1.5
 FAMILIES = {"mvae": [VIEWS], "mmvae": [1], "mopoe": range(1, VIEWS + 1)}
@@ -54,16 +53,16 @@ def slow_loss(method, model, batch, noise):
 @pytest.mark.parametrize("method", FAMILIES)
 def test_fifty_steps_equal_the_formulas(method):
     recipe = tiny(VIEWS, shape=SHAPE, model__method=method)
-    goal = Objective.of(recipe)
+    objective = Objective.of(recipe)
     torch.manual_seed(0)
     fast = MultimodalVAE(recipe)
     slow = copy.deepcopy(fast)
-    step, optimizer = Step(fast, goal, "fp32"), make_optimizer(fast, 1e-3)
+    step, optimizer = StepLoss(fast, objective, "fp32"), make_optimizer(fast, 1e-3)
     reference = torch.optim.Adam(slow.parameters(), 1e-3, foreach=False, fused=False)
     data = torch.rand(50, VIEWS, BATCH, *SHAPE)
     for at in range(50):
         batch = {f"m{v}": data[at, v] for v in range(VIEWS)}
-        noise = objective.draw_noise(fast, goal, batch, BATCH, slice(None), "cpu")
+        noise = draw_noise(fast, objective, batch, BATCH, slice(None), "cpu")
         loss, _ = step(batch, noise)
         expected = slow_loss(method, slow, batch, noise)
         torch.testing.assert_close(loss, expected, rtol=2e-5, atol=0, msg=lambda text, at=at: f"step {at}: {text}")
@@ -88,14 +87,14 @@ def test_fifty_steps_equal_the_formulas(method):
 def test_bf16_is_for_the_networks_only(kl):
     """From the experts that the bf16 encoders give, every KL of the step is that of fp32, to the last digits."""
     recipe = tiny(VIEWS, shape=SHAPE, objective__kl=kl)
-    goal = Objective.of(recipe)
+    objective = Objective.of(recipe)
     torch.manual_seed(0)
     model = MultimodalVAE(recipe)
     for encoder in model.encoders.values():
         torch.nn.init.normal_(encoder.head.weight, std=0.3)
     batch = {f"m{v}": torch.rand(BATCH, *SHAPE) for v in range(VIEWS)}
-    step = Step(model, goal, "bf16")
-    _, means = step(batch, objective.draw_noise(model, goal, batch, BATCH, slice(None), "cpu"))
+    step = StepLoss(model, objective, "bf16")
+    _, means = step(batch, draw_noise(model, objective, batch, BATCH, slice(None), "cpu"))
     with torch.autocast("cpu", torch.bfloat16):
         experts = model.encode(batch).shared
     expected = model.family.components(experts).kl_to_prior().mean(1)
@@ -152,14 +151,14 @@ def test_a_step_is_one_graph_compiled_once(method, precision, kl):
         return graph.forward
 
     recipe = tiny(3, shape=SHAPE, model__method=method, objective__kl=kl)
-    goal = Objective.of(recipe)
+    objective = Objective.of(recipe)
     torch.manual_seed(0)
-    step = Step(MultimodalVAE(recipe), goal, precision)
+    step = StepLoss(MultimodalVAE(recipe), objective, precision)
     torch._dynamo.reset()
     compiled = torch.compile(step, backend=compiler, fullgraph=True)
     for _ in range(3):
         batch = {f"m{v}": torch.rand(BATCH, *SHAPE) for v in range(3)}
-        noise = objective.draw_noise(step.model, goal, step.model.names, BATCH, slice(None), "cpu")
+        noise = draw_noise(step.model, objective, step.model.names, BATCH, slice(None), "cpu")
         (loss, terms), (expected, known) = compiled(batch, noise), step(batch, noise)
         torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-4)
         torch.testing.assert_close(terms, known, rtol=1e-4, atol=1e-4)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from tiny_recipes import of_method, tiny
 
 from mmvae_cli.cli import app
 from mmvae_cli.process.errors import UsageProblem
@@ -16,7 +17,6 @@ from mmvae_cli.training import loop
 from mmvae_cli.training.engine import Way, way_of
 from mmvae_cli.training.loop import Request, train
 
-from recipes import of_method, tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)
@@ -133,7 +133,7 @@ def test_a_run_on_incomplete_rows_is_stopped_and_goes_on(tmp_path):
 def test_steps_are_called_where_rows_differ(capsys):
     gpu = torch.device("cuda:0")
     settings = tiny(3).training
-    assert way_of(gpu, settings, loop.World(0, 1), 100, on_device=True, complete=False) == Way()
+    assert way_of(gpu, settings, loop.ProcessGroup(0, 1), 100, on_device=True, complete=False) == Way()
     assert "incomplete data: each step is called, not recorded" in capsys.readouterr().err
 
 
@@ -141,8 +141,8 @@ def test_processes_do_not_share_incomplete_rows(tmp_path, monkeypatch):
     data = image_store(tmp_path / "tiny", shape=SHAPE)
     recipe = tiny(3, shape=SHAPE, training__missing=MISSING)
     with pytest.raises(UsageProblem, match="rows differ in what they have"):
-        loop.refuse_processes(presence.of_training(Store(data), recipe), loop.World(0, 2))
-    loop.refuse_processes(presence.of_training(Store(data), recipe), loop.World(0, 1))
+        loop.refuse_processes(presence.of_training(Store(data), recipe), loop.ProcessGroup(0, 2))
+    loop.refuse_processes(presence.of_training(Store(data), recipe), loop.ProcessGroup(0, 1))
 
 
 def test_a_dry_run_counts_what_is_trained_on(tmp_path, capsys):

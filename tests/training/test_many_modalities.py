@@ -2,19 +2,19 @@
 
 import pytest
 import torch
+from tiny_recipes import tiny
 
-from mmvae_cli.compute import runtime
+from mmvae_cli.compute import devices
 from mmvae_cli.evaluation import likelihood
-from mmvae_cli.evaluation.encoding import Data, Setting, sampled_subsets
+from mmvae_cli.evaluation.encoding import Evaluation, ShuffledSplit, sampled_subsets
 from mmvae_cli.model.posterior import powerset
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
-from mmvae_cli.training import plan
+from mmvae_cli.training import estimate
 from mmvae_cli.training.loop import Request, train
 
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (1, 8, 8)
@@ -45,7 +45,7 @@ def test_more_subsets_than_the_limit_are_refused_with_the_way_out():
 def test_a_step_that_does_not_fit_is_refused_before_anything_is_written(
     setting, culprit, twelve, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(runtime, "memory_left", lambda device: 2.0**30)
+    monkeypatch.setattr(devices, "memory_left", lambda device: 2.0**30)
     recipe = tiny(11, shape=SHAPE, training__batch_size=16, **{"model__latent_dim": 64} | setting)
     with pytest.raises(UsageProblem, match=rf"GiB of memory, .* for {culprit}; cpu has 1.0 left") as caught:
         train(recipe, Request(tmp_path / "run", twelve))
@@ -54,14 +54,14 @@ def test_a_step_that_does_not_fit_is_refused_before_anything_is_written(
 
 
 def needs(recipe):
-    return plan.memory_needs(recipe, plan.without_weights(recipe))
+    return estimate.memory_needs(recipe, estimate.without_weights(recipe))
 
 
 def test_the_estimate_grows_with_what_is_held():
     few, many = (needs(tiny(views, shape=SHAPE, objective__kl="mixture")) for views in (4, 8))
     assert many["components"] == pytest.approx(few["components"] * 255 / 15)
     assert needs(tiny(8, shape=SHAPE))["components"] == 0
-    assert runtime.memory_left(CPU) > 0
+    assert devices.memory_left(CPU) > 0
 
 
 def test_sampled_subsets_are_some_of_each_size_and_a_function_of_the_seed():
@@ -74,20 +74,20 @@ def test_sampled_subsets_are_some_of_each_size_and_a_function_of_the_seed():
     assert len(sampled_subsets(64, 2, seed=0)) == 2 * 63 + 1, "the power set of 64 is never written out"
 
 
-def setting_of(twelve, **changes):
+def evaluation_of(twelve, **changes):
     recipe = tiny(12, shape=SHAPE, evaluation__likelihood_items=4, **changes)
-    return Setting(MultimodalVAE(recipe).eval(), recipe, Store(twelve), CPU)
+    return Evaluation(MultimodalVAE(recipe).eval(), recipe, Store(twelve), CPU)
 
 
 def test_a_sample_of_the_subsets_is_measured_as_in_the_whole(twelve, monkeypatch):
     """The same subset has the same likelihood, whether it is one of all or one of a sample."""
     torch.manual_seed(0)
-    setting = setting_of(twelve, evaluation__subsets_per_size=2)
-    data = Data(setting, "test", "evaluated items")
-    found = likelihood.measure(setting, data, data.encode(data.order[:4]))["joint"]
+    evaluation = evaluation_of(twelve, evaluation__subsets_per_size=2)
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
+    found = likelihood.measure(evaluation, data, data.encode(data.order[:4]))["joint"]
     assert len(found) == 2 * 11 + 1
-    monkeypatch.setitem(setting.__dict__, "subsets", [setting.subsets[5], setting.subsets[-1]])
-    again = likelihood.measure(setting, data, data.encode(data.order[:4]))["joint"]
+    monkeypatch.setitem(evaluation.__dict__, "subsets", [evaluation.subsets[5], evaluation.subsets[-1]])
+    again = likelihood.measure(evaluation, data, data.encode(data.order[:4]))["joint"]
     for name, value in again.items():
         assert value == pytest.approx(found[name], rel=1e-5)
 
@@ -95,7 +95,7 @@ def test_a_sample_of_the_subsets_is_measured_as_in_the_whole(twelve, monkeypatch
 def test_too_many_subsets_to_measure_are_refused_with_the_way_out(twelve, tmp_path):
     store = image_store(tmp_path / "s", views=13, shape=SHAPE)
     recipe = tiny(13, shape=SHAPE, model__method="mmvae")
-    setting = Setting(MultimodalVAE(recipe).eval(), recipe, Store(store), CPU)
+    evaluation = Evaluation(MultimodalVAE(recipe).eval(), recipe, Store(store), CPU)
     with pytest.raises(UsageProblem, match="8,191 subsets") as caught:
-        _ = setting.subsets
+        _ = evaluation.subsets
     assert "--subsets-per-size" in caught.value.hint

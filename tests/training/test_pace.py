@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tiny_recipes import tiny
 
 from mmvae_cli.process import cores
 from mmvae_cli.run.layout import Run
@@ -9,7 +10,6 @@ from mmvae_cli.training import pace
 from mmvae_cli.training.loop import Request, train
 from mmvae_cli.training.pace import Pace
 
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)

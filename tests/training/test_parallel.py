@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_recipes import tiny
 
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_recipes import tiny
 
 from mmvae_cli.run import checkpoint
 from mmvae_cli.run.layout import Run
 
-from recipes import tiny
 from stores import image_store
 
 pytestmark = pytest.mark.slow
@@ -122,11 +122,12 @@ def test_a_signal_to_torchrun_stops_all_ranks_at_one_step_and_the_job_goes_on_fr
 
 def test_ranks_draw_their_own_dropout_masks():
     """The seed of a step's masks differs by the first row of a rank, so that no mask comes twice in a global batch."""
-    from mmvae_cli.compute.runtime import World, derive
+    from mmvae_cli.compute.ranks import ProcessGroup
+    from mmvae_cli.compute.seeds import derive
 
     masks = []
     for rank in range(3):
-        rows = World(rank, 3).rows(8)
+        rows = ProcessGroup(rank, 3).rows(8)
         torch.manual_seed(derive(0, "step", 5, "rows from", rows.start))
         masks.append(torch.nn.functional.dropout(torch.ones(64), 0.5))
     assert not any(torch.equal(masks[i], masks[j]) for i in range(3) for j in range(i))

@@ -5,13 +5,13 @@ from functools import cache
 
 import pytest
 import torch
+from tiny_recipes import of_method, tiny, words
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mmvae_cli.compute.ranks import ALONE
 from mmvae_cli.compute.recorded import CALLED, Lanes, Recorded
-from mmvae_cli.compute.runtime import ALONE
-from mmvae_cli.model import objective
-from mmvae_cli.model.objective import Objective
+from mmvae_cli.model.objective import Objective, draw_noise
 from mmvae_cli.model.terms import weigh
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.recipe import METHODS
@@ -21,10 +21,9 @@ from mmvae_cli.store import Store
 from mmvae_cli.store.batches import Split
 from mmvae_cli.training import engine
 from mmvae_cli.training.loop import Request, train
-from mmvae_cli.training.step import Step, make_optimizer
+from mmvae_cli.training.step import StepLoss, make_optimizer
 
 from faces import face_store, faces
-from recipes import of_method, tiny, words
 from stores import image_store, word_store
 
 SHAPE = (3, 8, 8)
@@ -120,7 +119,7 @@ def test_a_step_does_nothing_that_cannot_be_recorded(method, tmp_path, monkeypat
     """Every method: no number is looked at, no tensor made of Python's numbers, no size depends on values."""
     recipe = of_method(method, shape=SHAPE)
     data = Split(Store(image_store(tmp_path / "tiny", shape=SHAPE)), "train", [*recipe.modalities], CPU, 0)
-    step = Step(MultimodalVAE(recipe), Objective.of(recipe), "fp32")
+    step = StepLoss(MultimodalVAE(recipe), Objective.of(recipe), "fp32")
     optimizer = make_optimizer(step.model, 1e-3)
     made = engine.Engine(step, optimizer, data, recipe.training, ALONE, engine.Way(), start=0, total=99)
     monkeypatch.setattr(made.meter, "check", lambda: None)  # which only a CPU does within a step
@@ -166,16 +165,16 @@ def test_regions_are_compiled_once_and_give_the_same_losses(method, precision):
         return torch.compile(function, backend=backend, fullgraph=True)
 
     recipe = of_method(method, 4, shape=SHAPE)
-    goal = Objective.of(recipe)
+    objective = Objective.of(recipe)
     torch.manual_seed(0)
-    plain = Step(MultimodalVAE(recipe), goal, precision)
-    regional = Step(MultimodalVAE(recipe), goal, precision)
+    plain = StepLoss(MultimodalVAE(recipe), objective, precision)
+    regional = StepLoss(MultimodalVAE(recipe), objective, precision)
     regional.load_state_dict(plain.state_dict())
     torch._dynamo.reset()
     regional.model.region, regional.model.lanes = cache(compiler), Lanes(torch.device("cpu"), 4)
     for _ in range(3):
         batch = {f"m{v}": torch.rand(8, *SHAPE) for v in range(4)}
-        noise = objective.draw_noise(plain.model, goal, plain.model.names, 8, slice(None), "cpu")
+        noise = draw_noise(plain.model, objective, plain.model.names, 8, slice(None), "cpu")
         (loss, terms), (expected, known) = regional(batch, noise), plain(batch, noise)
         torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-4)
         torch.testing.assert_close(terms, known, rtol=1e-4, atol=1e-4)

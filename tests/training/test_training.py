@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_recipes import tiny
 
 from mmvae_cli.cli import app
 from mmvae_cli.model import bound
@@ -25,7 +26,6 @@ from mmvae_cli.training import loop
 from mmvae_cli.training.loop import Request, train
 from mmvae_cli.training.step import make_optimizer
 
-from recipes import tiny
 from stores import image_store
 
 SHAPE = (3, 8, 8)

@@ -133,9 +133,9 @@ def _download(data_dir: Path) -> Path:
 def _complain(source: Path, damage: list[Damage], skip: bool) -> None:
     """Refuse the damage, or name what is left out. Raises DataProblem."""
     if damage and not skip:
-        found = "; ".join(str(kind) for kind in damage)
+        problems = "; ".join(str(kind) for kind in damage)
         raise DataProblem(
-            f"{source}: {found}; nothing was built", "repair the files, or leave these out with --skip-damaged"
+            f"{source}: {problems}; nothing was built", "repair the files, or leave these out with --skip-damaged"
         )
     for kind in damage:
         console.warn(f"left out: {kind}")

@@ -143,11 +143,11 @@ def _read_attributes(path: Path) -> tuple[dict[str, bytes], list[Damage]]:
         raise DataProblem(
             f"{path} line {line} does not name CelebA's 40 attributes in their order", "copy the file again"
         )
-    found, damage = _collect(path, rows, _attribute_row)
+    attributes, damage = _collect(path, rows, _attribute_row)
     if said not in (None, str(len(rows))):
         where = f"line 1 says {said[:20]!r}, there are {len(rows)} rows"
         damage.append(Damage(f"wrong header count in {path.name}", [where]))
-    return found, damage
+    return attributes, damage
 
 
 def _attribute_row(values: list[str]) -> bytes:

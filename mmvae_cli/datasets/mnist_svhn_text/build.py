@@ -95,14 +95,14 @@ def _fewer(counts: dict[str, list[int]], complete: bool, multiplier: int) -> str
 
 def rows_per_digit(labels: dict[str, np.ndarray], split: str) -> dict[str, list[np.ndarray]]:
     """Per modality and digit the rows that take part: the first n by a stable sort, n common to the modalities."""
-    found = {name: [np.flatnonzero(known == digit) for digit in range(10)] for name, known in labels.items()}
-    for name, rows in found.items():
+    by_digit = {name: [np.flatnonzero(known == digit) for digit in range(10)] for name, known in labels.items()}
+    for name, rows in by_digit.items():
         if empty := [digit for digit in range(10) if not len(rows[digit])]:
             raise DataProblem(
                 f"{split}: no {name} image of the digit {empty[0]}", "each digit needs one of each source"
             )
-    common = [min(MOST_PER_LABEL, *(len(rows[digit]) for rows in found.values())) for digit in range(10)]
-    return {name: [rows[:n] for rows, n in zip(per, common, strict=True)] for name, per in found.items()}
+    common = [min(MOST_PER_LABEL, *(len(rows[digit]) for rows in by_digit.values())) for digit in range(10)]
+    return {name: [rows[:n] for rows, n in zip(per, common, strict=True)] for name, per in by_digit.items()}
 
 
 def shares(available: list[int], limit: int | None) -> list[int]:
@@ -136,7 +136,7 @@ def _write_split(
 ) -> tuple[list[int], bool]:
     """Write all arrays of one split; returns the tuples per digit, and whether these are all that there are."""
     rows = rows_per_digit({name: labels for name, (_, labels) in images.items()}, split)
-    available = [multiplier * len(found) for found in rows["mnist"]]
+    available = [multiplier * len(of_digit) for of_digit in rows["mnist"]]
     tuples = shares(available, limit)
     for number, (name, (pictures, _)) in enumerate(images.items()):
         index, used = _index(rows[name], tuples, [*key, number])
@@ -156,11 +156,11 @@ def _index(rows: list[np.ndarray], tuples: list[int], key: list[int]) -> tuple[n
     Only pictures that some item uses are stored (``--limit`` makes a small store), digit by digit.
     """
     index, used, start = [], [], 0
-    for digit, (found, count) in enumerate(zip(rows, tuples, strict=True)):
+    for digit, (of_digit, count) in enumerate(zip(rows, tuples, strict=True)):
         signals.leave_if_requested("nothing was written")
-        needed, inverse = np.unique(permutations(len(found), count, [*key, digit]), return_inverse=True)
+        needed, inverse = np.unique(permutations(len(of_digit), count, [*key, digit]), return_inverse=True)
         index.append(inverse + start)
-        used.append(found[needed])
+        used.append(of_digit[needed])
         start += len(needed)
     return np.concatenate(index).astype(np.int32), np.concatenate(used).astype(np.int32)
 

@@ -99,8 +99,8 @@ def _check_headers(path: Path, headers: dict[str, tuple[tuple[int, ...], str]]) 
     """X uint8 (32, 32, 3, N) and y uint8 (N, 1), before a byte of them is unpacked."""
     for name in ("X", "y"):
         if name not in headers:
-            found = ", ".join(headers) or "nothing"
-            raise _damaged(path, f"has no array {name!r} (it has: {found}): truncated or another file")
+            contents = ", ".join(headers) or "nothing"
+            raise _damaged(path, f"has no array {name!r} (it has: {contents}): truncated or another file")
     (images, kind), (labels, label_kind) = headers["X"], headers["y"]
     if kind != "uint8" or len(images) != 4 or images[:3] != (32, 32, 3) or images[3] < 1:
         raise _damaged(path, f"X is {kind} {images}, not uint8 (32, 32, 3, N)")

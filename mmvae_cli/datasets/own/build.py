@@ -23,7 +23,7 @@ from mmvae_cli.store import LabelInfo, SplitInfo, StoreInfo, new_array
 
 
 @dataclass(frozen=True)
-class Options:
+class StoreOptions:
     """What does not depend on where own data come from. ``offers``: a recipe to start from is offered."""
 
     out: Path
@@ -38,15 +38,15 @@ class Options:
     offers: bool = True
 
 
-def options(source: Path, name: str | None, out: Path | None, data_dir: Path, **more: Any) -> Options:
+def options(source: Path, name: str | None, out: Path | None, data_dir: Path, **more: Any) -> StoreOptions:
     """The dataset is named by its source unless ``name`` is given. Raises UsageProblem for a name that is none."""
     name = source.stem if name is None else name
     if not re.fullmatch(NAME, name):
         raise UsageProblem(f"{name!r} cannot name a dataset", "give --name: letters, digits, '_' and '-', 64 at most")
-    return Options(out or data_dir / name, data_dir, name, **more)
+    return StoreOptions(out or data_dir / name, data_dir, name, **more)
 
 
-def check(options: Options, names: list[str], vectors: list[str]) -> None:
+def check(options: StoreOptions, names: list[str], vectors: list[str]) -> None:
     """Raise UsageProblem for options that fit nothing, before anything is read in full."""
     if options.recipe is not None and options.recipe.exists() and not options.force:
         raise UsageProblem(f"{options.recipe} exists", "give --force to replace it, or another --recipe")
@@ -62,8 +62,9 @@ def check(options: Options, names: list[str], vectors: list[str]) -> None:
 
 
 def build(
-    options: Options, parts: dict[str, Part], splits: Splits, labels: tuple[np.ndarray, LabelInfo] | None, source: Path
-) -> None:
+    options: StoreOptions, parts: dict[str, Part], splits: Splits, labels: tuple[np.ndarray, LabelInfo] | None,
+    source: Path,
+) -> None:  # fmt: skip
     """Write the dataset, or nothing; then the recipe."""
     info = StoreInfo(
         name=options.name, modalities={name: part.info for name, part in parts.items()}, seed=options.seed,
@@ -117,7 +118,7 @@ def _check_room(folder: Path, parts: dict[str, Part], splits: Splits) -> None:
 # the recipe ----------------------------------------------------------------------------------------------------------
 
 
-def recipe_for(options: Options, parts: dict[str, Part], splits: Splits) -> str:
+def recipe_for(options: StoreOptions, parts: dict[str, Part], splits: Splits) -> str:
     """A complete recipe for these data, as YAML."""
     usual = options.out.resolve() == (options.data_dir / options.name).resolve()
     place = options.name if usual else str(options.out.resolve())
@@ -146,7 +147,7 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _offer(options: Options, recipe: str) -> None:
+def _offer(options: StoreOptions, recipe: str) -> None:
     if options.recipe is not None:
         write_atomic(options.recipe, recipe.encode())
         console.say(f"a recipe to start from: mmvae train {options.recipe}")

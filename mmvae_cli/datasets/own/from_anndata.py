@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mmvae_cli.datasets.own import build, parts, splits
-from mmvae_cli.datasets.own.build import Options
+from mmvae_cli.datasets.own.build import StoreOptions
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import ModalityInfo
@@ -32,26 +32,26 @@ class Matrix(NamedTuple):
 
 
 def make(
-    path: Path, options: Options, *, modalities: list[str], label: str | None, group: str | None, split: str | None
+    path: Path, options: StoreOptions, *, modalities: list[str], label: str | None, group: str | None, split: str | None
 ) -> None:
     """Read, check and write. Raises a Failure that names file and place; then nothing was written."""
-    found = _read(path)
-    said = dict(_given(text) for text in modalities) or _usual(found)
+    annotated = _read(path)
+    said = dict(_given(text) for text in modalities) or _usual(annotated)
     build.check(options, list(said), list(said))
-    matrices = {name: _matrix(path, found, name, place) for name, place in said.items()}
-    label = label or ("label" if "label" in found.obs else None)
-    split = split or ("split" if "split" in found.obs else None)
-    known = splits.labels_of(_column(path, found, label, "--label")) if label else None
+    matrices = {name: _matrix(path, annotated, name, place) for name, place in said.items()}
+    label = label or ("label" if "label" in annotated.obs else None)
+    split = split or ("split" if "split" in annotated.obs else None)
+    known = splits.labels_of(_column(path, annotated, label, "--label")) if label else None
     if split is None:
-        groups = _column(path, found, group, "--group") if group else None
+        groups = _column(path, annotated, group, "--group") if group else None
         share = splits.TEST_SHARE if options.test is None else options.test
-        chosen = splits.drawn(len(found.obs), share, options.seed, None if known is None else known[0], groups)
+        chosen = splits.drawn(len(annotated.obs), share, options.seed, None if known is None else known[0], groups)
     elif options.test is not None or group:
         raise UsageProblem(f"--test and --group have no effect: obs has a column {split}", "leave one of them out")
     else:
-        chosen = splits.named(_column(path, found, split, "--split"), f"{path}, obs {split}")
+        chosen = splits.named(_column(path, annotated, split, "--split"), f"{path}, obs {split}")
     ready = {name: _part(path, name, one, chosen["train"], options) for name, one in matrices.items()}
-    build.check_present(ready, chosen["train"], str(path), partial(_bare, path, list(found.obs.index)))
+    build.check_present(ready, chosen["train"], str(path), partial(_bare, path, list(annotated.obs.index)))
     flags = [*(f"--modality {name}={place}" for name, place in said.items()), *([f"--label {label}"] if label else [])]
     console.say("read as: " + " ".join(shlex.quote(word) for flag in flags for word in flag.split(" ", 1)))
     for name, part in ready.items():
@@ -87,50 +87,50 @@ def _given(text: str) -> tuple[str, str]:
     return name, place
 
 
-def _usual(found: Any) -> dict[str, str]:
+def _usual(annotated: Any) -> dict[str, str]:
     """Each modality of an .h5mu; X of an .h5ad, and what lies in obsm and is no embedding (X_pca, X_umap)."""
-    if hasattr(found, "mod"):
-        return {name: f"{name}/X" for name in found.mod}
-    return {"rna": "X"} | {name: f"obsm/{name}" for name in found.obsm if not name.startswith("X_")}
+    if hasattr(annotated, "mod"):
+        return {name: f"{name}/X" for name in annotated.mod}
+    return {"rna": "X"} | {name: f"obsm/{name}" for name in annotated.obsm if not name.startswith("X_")}
 
 
-def _matrix(path: Path, found: Any, name: str, place: str) -> Matrix:
+def _matrix(path: Path, annotated: Any, name: str, place: str) -> Matrix:
     """Raises UsageProblem for a place that is not there, with what is."""
-    inside, rows = place, np.arange(len(found.obs))
-    if hasattr(found, "mod"):
+    inside, rows = place, np.arange(len(annotated.obs))
+    if hasattr(annotated, "mod"):
         modality, _, inside = place.partition("/")
-        if modality not in found.mod:
+        if modality not in annotated.mod:
             raise UsageProblem(f"--modality {name}={place}: {path} has no modality {modality!r}",
-                               f"it has: {', '.join(found.mod)}")  # fmt: skip
-        names, found = list(found.obs.index), found.mod[modality]
-        where = {cell: row for row, cell in enumerate(found.obs.index)}
+                               f"it has: {', '.join(annotated.mod)}")  # fmt: skip
+        names, annotated = list(annotated.obs.index), annotated.mod[modality]
+        where = {cell: row for row, cell in enumerate(annotated.obs.index)}
         rows = np.array([where.get(cell, -1) for cell in names])
     part, _, key = inside.partition("/")
-    held = {"layers": found.layers, "obsm": found.obsm}.get(part)
-    if inside == "X" and found.X is not None:
-        return Matrix(place, found.X, [str(feature) for feature in found.var.index], rows)
+    held = {"layers": annotated.layers, "obsm": annotated.obsm}.get(part)
+    if inside == "X" and annotated.X is not None:
+        return Matrix(place, annotated.X, [str(feature) for feature in annotated.var.index], rows)
     if held is None or key not in held:
-        there = ["X", *(f"layers/{one}" for one in found.layers), *(f"obsm/{one}" for one in found.obsm)]
+        there = ["X", *(f"layers/{one}" for one in annotated.layers), *(f"obsm/{one}" for one in annotated.obsm)]
         raise UsageProblem(f"--modality {name}={place}: {path} has none", f"there are: {', '.join(there)}; {_FORM}")
     values, columns = held[key], getattr(held[key], "columns", None)
     if part == "layers":
-        columns = found.var.index
+        columns = annotated.var.index
     values = values.to_numpy() if hasattr(values, "to_numpy") else values
     features = range(values.shape[1]) if columns is None else columns
     return Matrix(place, values, [str(feature) for feature in features], rows)
 
 
-def _column(path: Path, found: Any, name: str, option: str) -> list[str]:
-    if name not in found.obs:
-        raise UsageProblem(f"{option}: obs of {path} has no column {name!r}", f"it has: {', '.join(found.obs)}")
-    column = found.obs[name]
+def _column(path: Path, annotated: Any, name: str, option: str) -> list[str]:
+    if name not in annotated.obs:
+        raise UsageProblem(f"{option}: obs of {path} has no column {name!r}", f"it has: {', '.join(annotated.obs)}")
+    column = annotated.obs[name]
     if column.isna().any():
         cell = column.index[int(column.isna().to_numpy().argmax())]
         raise DataProblem(f"{path}, obs {name}: cell {cell} has no value", "fill it, or leave the cell out")
     return [str(value) for value in column]
 
 
-def _part(path: Path, name: str, matrix: Matrix, train: np.ndarray, options: Options) -> parts.Part:
+def _part(path: Path, name: str, matrix: Matrix, train: np.ndarray, options: StoreOptions) -> parts.Part:
     cells, features = matrix.values.shape
     if features > _MOST_FEATURES:
         raise DataProblem(

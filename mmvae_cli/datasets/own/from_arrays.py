@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mmvae_cli.datasets.own import build, parts, splits
-from mmvae_cli.datasets.own.build import Options
+from mmvae_cli.datasets.own.build import StoreOptions
 from mmvae_cli.disk.files import reading
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
@@ -22,7 +22,7 @@ _LABELS, _SPLIT, _PRESENT = "labels", "split", "_present"
 _FORMS = "pictures are uint8 (N, C, H, W) or (N, H, W), vectors numbers (N, features), texts strings (N,)"
 
 
-def make(path: Path, options: Options) -> None:
+def make(path: Path, options: StoreOptions) -> None:
     """Read, check and write. Raises a Failure that names file and array; then nothing was written."""
     arrays = _read(path)
     _check_rows(path, arrays)
@@ -68,10 +68,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return {file.stem: _array(file) for file in files}
     if not path.is_file():
         raise DataProblem(f"{path} is not there", "give an .npz file or a folder of .npy files")
-    with _loading(path, "save plain arrays: numpy.savez"), np.load(path, allow_pickle=False) as found:
-        if not isinstance(found, np.lib.npyio.NpzFile):
+    with _loading(path, "save plain arrays: numpy.savez"), np.load(path, allow_pickle=False) as archive:
+        if not isinstance(archive, np.lib.npyio.NpzFile):
             raise ValueError("it is no .npz file")
-        return {name: found[name] for name in found.files}
+        return {name: archive[name] for name in archive.files}
 
 
 def _array(file: Path) -> np.ndarray:
@@ -117,7 +117,7 @@ def _labels(path: Path, labels: np.ndarray) -> tuple[np.ndarray, LabelInfo]:
 
 
 def _part(
-    path: Path, name: str, array: np.ndarray, kind: str, present: np.ndarray, train: np.ndarray, options: Options
+    path: Path, name: str, array: np.ndarray, kind: str, present: np.ndarray, train: np.ndarray, options: StoreOptions
 ) -> parts.Part:  # fmt: skip
     if kind == "image":
         pictures = array[:, None] if array.ndim == 3 else array

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmvae_cli.datasets.own import build, parts, roles, splits, table
-from mmvae_cli.datasets.own.build import Options
+from mmvae_cli.datasets.own.build import StoreOptions
 from mmvae_cli.datasets.own.roles import Modality, Roles
 from mmvae_cli.datasets.own.table import Table
 from mmvae_cli.process import console, signals
@@ -19,127 +19,127 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def make(
-    path: Path, options: Options, *, modalities: list[str], label: str | None, group: str | None, key: str | None,
+    path: Path, options: StoreOptions, *, modalities: list[str], label: str | None, group: str | None, key: str | None,
     skip_damaged: bool = False,
 ) -> None:  # fmt: skip
     """Read, check and write. Raises a Failure that names file, line and column; then nothing was written.
     ``skip_damaged``: rows with a cell that cannot be read are left out and named."""
     said = [roles.given(text) for text in modalities]
-    found = table.read(path)
-    known = roles.of_table(found, said, label, group, key)
+    source = table.read(path)
+    known = roles.of_table(source, said, label, group, key)
     vectors = [modality.name for modality in known.modalities if modality.kind == "vector"]
     build.check(options, [modality.name for modality in known.modalities], vectors)
     if skip_damaged:
-        found = _without_damaged(found, known)
-    _check_keys(found, known.key)
-    labels = splits.labels_of(found.filled(known.label)) if known.label else None
-    chosen = _splits(found, known, options, None if labels is None else labels[0], group)
-    ready = {m.name: _part(found, m, chosen["train"], options) for m in known.modalities}
-    build.check_present(ready, chosen["train"], str(path), partial(_bare, found, known.key))
+        source = _without_damaged(source, known)
+    _check_keys(source, known.key)
+    labels = splits.labels_of(source.filled(known.label)) if known.label else None
+    chosen = _splits(source, known, options, None if labels is None else labels[0], group)
+    ready = {m.name: _part(source, m, chosen["train"], options) for m in known.modalities}
+    build.check_present(ready, chosen["train"], str(path), partial(_bare, source, known.key))
     _tell(known, options, ready, group)
     build.build(options, ready, chosen, labels, path)
 
 
-def _bare(found: Table, key: str | None, row: int, what: str) -> DataProblem:
-    named = f" ({key} {found.columns[key][row][:40]})" if key else ""
-    return DataProblem(f"{found.path} line {found.lines[row]}{named}: {what}", "leave the row out: --skip-damaged")
+def _bare(source: Table, key: str | None, row: int, what: str) -> DataProblem:
+    named = f" ({key} {source.columns[key][row][:40]})" if key else ""
+    return DataProblem(f"{source.path} line {source.lines[row]}{named}: {what}", "leave the row out: --skip-damaged")
 
 
-def _without_damaged(found: Table, known: Roles) -> Table:
+def _without_damaged(source: Table, known: Roles) -> Table:
     """The rows in which everything can be read and something is there."""
     damaged: dict[int, DataProblem] = {}
-    for row in range(len(found.lines)):
+    for row in range(len(source.lines)):
         signals.leave_if_requested("nothing was written")
         try:
-            there = [_read(found, modality, row) for modality in known.modalities]
+            there = [_read(source, modality, row) for modality in known.modalities]
             if not any(there):
-                raise _bare(found, known.key, row, "has nothing")
+                raise _bare(source, known.key, row, "has nothing")
             for name in filter(None, (known.label, known.split, known.key)):
-                if not found.columns[name][row]:
-                    raise found.problem(row, name, "is empty")
+                if not source.columns[name][row]:
+                    raise source.problem(row, name, "is empty")
         except DataProblem as problem:
             damaged[row] = problem
     if damaged:
-        console.warn(f"left out: {len(damaged):,} of {len(found.lines):,} rows")
+        console.warn(f"left out: {len(damaged):,} of {len(source.lines):,} rows")
         for named in [*damaged.values()][:_MOST_NAMED]:
             console.say(f"  {named}")
         if len(damaged) > _MOST_NAMED:
             console.say(f"  and {len(damaged) - _MOST_NAMED:,} more")
-    return found.only([row for row in range(len(found.lines)) if row not in damaged])
+    return source.only([row for row in range(len(source.lines)) if row not in damaged])
 
 
-def _read(found: Table, modality: Modality, row: int) -> bool:
+def _read(source: Table, modality: Modality, row: int) -> bool:
     """Whether a row has a modality. Raises DataProblem where it cannot be read."""
-    cells = [found.columns[column][row] for column in modality.columns]
+    cells = [source.columns[column][row] for column in modality.columns]
     if modality.kind == "vector":
-        return not np.isnan(_numbers_of(found, modality.columns, row, cells)).all()
-    if modality.kind == "image" and (file := _file(found, cells[0])):
+        return not np.isnan(_numbers_of(source, modality.columns, row, cells)).all()
+    if modality.kind == "image" and (file := _file(source, cells[0])):
         column = modality.columns[0]
-        parts.header(file, row, lambda item, what: found.problem(item, column, what), whole=True)
+        parts.header(file, row, lambda item, what: source.problem(item, column, what), whole=True)
         return True
     return modality.kind == "text" and bool(cells[0])
 
 
-def _check_keys(found: Table, key: str | None) -> None:
+def _check_keys(source: Table, key: str | None) -> None:
     seen: dict[str, int] = {}
-    for row, cell in enumerate(found.filled(key) if key else ()):
+    for row, cell in enumerate(source.filled(key) if key else ()):
         if cell in seen:
-            raise found.problem(row, str(key), f"{cell[:40]!r} stands in line {found.lines[seen[cell]]} too",
+            raise source.problem(row, str(key), f"{cell[:40]!r} stands in line {source.lines[seen[cell]]} too",
                                 "a key is one item's; --key names another column")  # fmt: skip
         seen[cell] = row
 
 
 def _splits(
-    found: Table, known: Roles, options: Options, codes: np.ndarray | None, group: str | None
+    source: Table, known: Roles, options: StoreOptions, codes: np.ndarray | None, group: str | None
 ) -> splits.Splits:  # fmt: skip
     if known.split is None:
-        groups = found.filled(group) if group else None
+        groups = source.filled(group) if group else None
         share = splits.TEST_SHARE if options.test is None else options.test
-        return splits.drawn(len(found.lines), share, options.seed, codes, groups)
+        return splits.drawn(len(source.lines), share, options.seed, codes, groups)
     if options.test is not None or group:
         raise UsageProblem("--test and --group have no effect: the table has a column split", "leave one of them out")
-    return splits.named(found.filled(known.split), f"{found.path}, column {known.split}")
+    return splits.named(source.filled(known.split), f"{source.path}, column {known.split}")
 
 
-def _part(found: Table, modality: Modality, train: np.ndarray, options: Options) -> parts.Part:
+def _part(source: Table, modality: Modality, train: np.ndarray, options: StoreOptions) -> parts.Part:
     column = modality.columns[0]
     if modality.kind == "image":
-        files = [_file(found, cell) for cell in found.columns[column]]
-        _tell_missing(found, modality, files)
-        return parts.pictures(files, options.size, lambda item, what: found.problem(item, column, what))
+        files = [_file(source, cell) for cell in source.columns[column]]
+        _tell_missing(source, modality, files)
+        return parts.pictures(files, options.size, lambda item, what: source.problem(item, column, what))
     if modality.kind == "text":
-        return parts.texts(found.columns[column], modality.name)
-    cells = zip(*(found.columns[name] for name in modality.columns), strict=True)
-    values = np.stack([_numbers_of(found, modality.columns, row, its) for row, its in enumerate(cells)])
+        return parts.texts(source.columns[column], modality.name)
+    cells = zip(*(source.columns[name] for name in modality.columns), strict=True)
+    values = np.stack([_numbers_of(source, modality.columns, row, its) for row, its in enumerate(cells)])
     return parts.vectors(
         values, modality.columns, train, raw=modality.name in options.raw,
         problem=lambda feature, what: DataProblem(
-            f"{found.path}, column {feature}: {what}", "leave it out: name the other columns by --modality, or --raw"
+            f"{source.path}, column {feature}: {what}", "leave it out: name the other columns by --modality, or --raw"
         ),
     )  # fmt: skip
 
 
-def _file(found: Table, cell: str) -> Path | None:
+def _file(source: Table, cell: str) -> Path | None:
     """The picture that a cell names; None where there is none."""
-    file = found.path.parent / cell
+    file = source.path.parent / cell
     return file if cell and file.is_file() else None
 
 
-def _tell_missing(found: Table, modality: Modality, files: list[Path | None]) -> None:
+def _tell_missing(source: Table, modality: Modality, files: list[Path | None]) -> None:
     """Say which pictures are named and not there. Raises DataProblem where none of them is."""
-    cells = found.columns[modality.columns[0]]
+    cells = source.columns[modality.columns[0]]
     missing = [row for row, (cell, file) in enumerate(zip(cells, files, strict=True)) if cell and not file]
     if not missing:
         return
-    first = f"line {found.lines[missing[0]]}: {found.path.parent / cells[missing[0]]}"
+    first = f"line {source.lines[missing[0]]}: {source.path.parent / cells[missing[0]]}"
     if not any(files):
-        raise found.problem(missing[0], modality.columns[0], f"{cells[missing[0]]} is not there, nor is any other "
+        raise source.problem(missing[0], modality.columns[0], f"{cells[missing[0]]} is not there, nor is any other "
                             "picture of the column", "paths are relative to the table's own folder")  # fmt: skip
     console.warn(f"{modality.name}: {len(missing):,} of {len(files):,} pictures are not there, and their items lack it "
                  f"({first})")  # fmt: skip
 
 
-def _numbers_of(found: Table, columns: Sequence[str], row: int, cells: Sequence[str]) -> np.ndarray:
+def _numbers_of(source: Table, columns: Sequence[str], row: int, cells: Sequence[str]) -> np.ndarray:
     """float64 (F,), all nan for a row whose cells are all empty. Raises DataProblem for a cell that is no finite
     number, or empty among others that are not."""
     values = np.full(len(cells), np.nan)
@@ -147,18 +147,18 @@ def _numbers_of(found: Table, columns: Sequence[str], row: int, cells: Sequence[
         return values
     for feature, (name, cell) in enumerate(zip(columns, cells, strict=True)):
         if not cell:
-            raise found.problem(row, name, "is empty, and other numbers of the item are there",
+            raise source.problem(row, name, "is empty, and other numbers of the item are there",
                                 "fill it, or make it a vector of its own: --modality NAME=vector:COLUMN")  # fmt: skip
         try:
             values[feature] = float(cell)
         except ValueError:
-            raise found.problem(row, name, f"{cell[:40]!r} is no number, as others of the column are") from None
+            raise source.problem(row, name, f"{cell[:40]!r} is no number, as others of the column are") from None
         if not abs(values[feature]) <= _LARGEST:
-            raise found.problem(row, name, f"{cell[:40]!r} is not a finite number of 32 bits")
+            raise source.problem(row, name, f"{cell[:40]!r} is not a finite number of 32 bits")
     return values
 
 
-def _tell(known: Roles, options: Options, ready: dict[str, parts.Part], group: str | None) -> None:
+def _tell(known: Roles, options: StoreOptions, ready: dict[str, parts.Part], group: str | None) -> None:
     """What the table was read as, in the flags that say the same again."""
     flags = [modality.flag() for modality in known.modalities]
     flags += [f"--{option} {name}" for option, name in (("label", known.label), ("key", known.key), ("group", group))

@@ -76,23 +76,23 @@ def _is_prose(cells: list[str]) -> bool:
 
 
 def _guessed(table: Table, left: list[str], label: str | None, split: str | None, key: str | None) -> Roles:
-    found, numbers, rest = [], list[str](), list[str]()
+    modalities, numbers, rest = [], list[str](), list[str]()
     for name in left:
         cells = table.columns[name]
         if name == "file_name" or name.endswith(PATH_SUFFIX):
-            found.append(
+            modalities.append(
                 Modality(_plain(name.removesuffix(PATH_SUFFIX)) if name != "file_name" else "image", "image", (name,))
             )
         elif numeric_share(cells) > _MOSTLY:
             numbers.append(name)
         elif (distinct := len(set(cells))) > _MOSTLY * len(cells) or _is_prose(cells):
-            found.append(Modality(_plain(name), "text", (name,)))
+            modalities.append(Modality(_plain(name), "text", (name,)))
         elif label is None and distinct <= min(_MOST_LABELS, len(cells) // _ROWS_A_LABEL):
             label = name
         else:
             rest.append(name)
     if numbers:
-        found.append(Modality("numbers", "vector", tuple(numbers)))
-    if not found:
+        modalities.append(Modality("numbers", "vector", tuple(numbers)))
+    if not modalities:
         raise DataProblem(f"{table.path}: no column is known for data", f"say which are: --modality {_FORM}")
-    return Roles(found, label, split, key, rest)
+    return Roles(modalities, label, split, key, rest)

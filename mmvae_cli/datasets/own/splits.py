@@ -21,10 +21,10 @@ def named(cells: Sequence[str], where: str) -> Splits:
     if None in known:
         row = known.index(None)
         raise DataProblem(f"{where}: {cells[row]!r} (item {row + 1}) is no split", "use train, test and validation")
-    found = {split: np.flatnonzero([k == split for k in known]) for split in ("train", "validation", "test")}
-    if missing := [split for split in ("train", "test") if not len(found[split])]:
+    items_of = {split: np.flatnonzero([k == split for k in known]) for split in ("train", "validation", "test")}
+    if missing := [split for split in ("train", "test") if not len(items_of[split])]:
         raise DataProblem(f"{where}: no item is in split {missing[0]}", "both train and test are needed")
-    return {split: items for split, items in found.items() if len(items)}
+    return {split: items for split, items in items_of.items() if len(items)}
 
 
 def drawn(count: int, share: float, seed: int, codes: np.ndarray | None, groups: Sequence[str] | None) -> Splits:

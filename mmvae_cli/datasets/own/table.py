@@ -92,12 +92,12 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 def _jsonl(path: Path) -> Rows:
     header: dict[str, None] = {}
-    found = list(_objects(path))
-    for _, item in found:
+    objects = list(_objects(path))
+    for _, item in objects:
         header |= dict.fromkeys(item)
     _check_header(path, list(header))
-    rows = [[_cell(path, line, name, item.get(name)) for name in header] for line, item in found]
-    return list(header), rows, [line for line, _ in found]
+    rows = [[_cell(path, line, name, item.get(name)) for name in header] for line, item in objects]
+    return list(header), rows, [line for line, _ in objects]
 
 
 def _parquet(path: Path) -> Rows:
@@ -108,15 +108,15 @@ def _parquet(path: Path) -> Rows:
         hint = "pip install 'mmvae-cli[parquet]', or save it as .csv"
         raise UsageProblem(f"{path}: to read Parquet needs the package pyarrow", hint) from error
     try:
-        found = parquet.read_table(path)
+        content = parquet.read_table(path)
     except (ArrowException, OSError, ValueError) as error:
         reason = str(error).partition("\n")[0][:100]
         raise DataProblem(f"{path} cannot be read as Parquet ({reason})", "write it again") from error
-    header = list(found.column_names)
+    header = list(content.column_names)
     _check_header(path, header)
-    lines, columns = range(1, found.num_rows + 1), []
+    lines, columns = range(1, content.num_rows + 1), []
     for position, name in enumerate(header):
-        values = zip(lines, found.column(position).to_pylist(), strict=True)
+        values = zip(lines, content.column(position).to_pylist(), strict=True)
         columns.append([_cell(path, line, name, None if value != value else value) for line, value in values])
     return header, [list(row) for row in zip(*columns, strict=True)], [*lines]
 

@@ -28,7 +28,7 @@ OFFICIAL_COUNTS = {  # tuples per label 0..9 (equations 7.1), those of MNIST
 
 
 @dataclass(frozen=True)
-class Options:
+class PolymnistOptions:
     """What to build. ``views`` None: as many as there are backgrounds, 5 of the builtin ones. ``scale`` and ``rotate``:
     of the digits' side, and degrees at most."""
 
@@ -48,7 +48,7 @@ class Options:
         return self.scale < 1 or self.rotate > 0
 
 
-def build(options: Options, out: Path, data_dir: Path, *, png: bool = False, force: bool = False) -> None:
+def build(options: PolymnistOptions, out: Path, data_dir: Path, *, png: bool = False, force: bool = False) -> None:
     """Build PolyMNIST into the folder ``out``. Raises UsageProblem, DataProblem or Failure; then nothing is written."""
     with building.dataset_folder(out, force=force) as folder:
         pictures, about, note = _backgrounds(options)
@@ -113,7 +113,7 @@ def describe(
     )  # fmt: skip
 
 
-def pairing(labels: np.ndarray, views: int, options: Options, split: str) -> np.ndarray:
+def pairing(labels: np.ndarray, views: int, options: PolymnistOptions, split: str) -> np.ndarray:
     """(M, N): the digit behind view m of tuple n, N = repeat x digits before the limit.
 
     Per view and label an independent permutation of the label's digits, ``repeat`` of them one after the other; tuple i
@@ -141,7 +141,7 @@ def fuse(images: np.ndarray, background: np.ndarray, top: np.ndarray, left: np.n
 
 def _write_split(
     folder: Path, split: str, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, pictures: list[np.ndarray],
-    options: Options, bar: console.Progress,
+    options: PolymnistOptions, bar: console.Progress,
 ) -> None:  # fmt: skip
     new_array(folder, f"{split}/labels.npy", rows.shape[1:], np.int64)[:] = labels[rows[0]]
     for view, (chosen, picture) in enumerate(zip(rows, pictures, strict=True)):
@@ -173,39 +173,39 @@ def _stream(seed: int, split: str, view: int, use: int) -> np.random.Generator:
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(sources.splits(1).index(split), view, use)))
 
 
-def _backgrounds(options: Options) -> tuple[list[np.ndarray], dict[str, Any], str]:
+def _backgrounds(options: PolymnistOptions) -> tuple[list[np.ndarray], dict[str, Any], str]:
     """Pictures uint8 (3, H, W), one per view; what provenance says of them; what reports say of them."""
     if options.backgrounds == "builtin":
         views = options.views or PAPER_VIEWS
         drawn = [backgrounds.builtin(view, options.seed) for view in range(views)]
         return drawn, {"source": "builtin"}, "backgrounds drawn by the program, not the paper's"
     folder = Path(options.backgrounds)
-    found = backgrounds.picture_paths(folder)
-    if options.views is None and len(found) > MOST_VIEWS:
+    available = backgrounds.picture_paths(folder)
+    if options.views is None and len(available) > MOST_VIEWS:
         raise UsageProblem(
-            f"--backgrounds {folder}: {len(found)} images, a view each, and {MOST_VIEWS} views are the most",
+            f"--backgrounds {folder}: {len(available)} images, a view each, and {MOST_VIEWS} views are the most",
             f"give --views {PAPER_VIEWS} for the first {PAPER_VIEWS} of them",
         )
-    paths = backgrounds.choose(found, options.views or len(found), folder)
+    paths = backgrounds.choose(available, options.views or len(available), folder)
     pictures = [backgrounds.read(path) for path in paths]
     for view, path in enumerate(paths):
         console.say(f"background of m{view}: {path.name}")
-    if len(found) > len(paths):
-        console.warn(f"{len(found) - len(paths)} of the {len(found)} images in {folder} are not used")
+    if len(available) > len(paths):
+        console.warn(f"{len(available) - len(paths)} of the {len(available)} images in {folder} are not used")
     sums = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
     names = ", ".join(sums) if len(sums) <= 8 else f"{len(sums)} images"
     note = f"backgrounds from a folder, not known to be the paper's: {names}"
     return pictures, {"source": "folder", "sha256": sums}, note
 
 
-def _portable(options: Options) -> dict[str, Any]:
+def _portable(options: PolymnistOptions) -> dict[str, Any]:
     """The options without folders of this machine."""
     named = {key: value if value in ("mnist", "embedded", "builtin") else Path(value).resolve().name
              for key, value in (("digits", options.digits), ("backgrounds", options.backgrounds))}  # fmt: skip
     return asdict(options) | named
 
 
-def _moved_note(options: Options) -> str | None:
+def _moved_note(options: PolymnistOptions) -> str | None:
     """What is not PolyMNIST's usual way with digits."""
     return (
         f"digits scaled by {options.scale:g} and turned by up to {options.rotate:g} degrees" if options.moved else None

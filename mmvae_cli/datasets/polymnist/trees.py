@@ -26,7 +26,7 @@ class Tree:
     ) -> None:  # fmt: skip
         self.where, self.root, self.names, self._archive, self._members = where, root, names, archive, members or {}
 
-    def place(self, name: str) -> str:
+    def shown(self, name: str) -> str:
         """How messages call one file."""
         if len(name) > _LONGEST_NAME:
             name = f"{name[:_LONGEST_NAME]}..."
@@ -49,10 +49,10 @@ class Tree:
                     content = file.read(limit + 1)
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
             raise DataProblem(
-                f"{self.place(name)} cannot be read ({error})", advice(error, "fetch it again")
+                f"{self.shown(name)} cannot be read ({error})", advice(error, "fetch it again")
             ) from error
         if len(content) > limit:
-            raise DataProblem(f"{self.place(name)} has more than {limit:,} bytes", "this is no PolyMNIST file")
+            raise DataProblem(f"{self.shown(name)} has more than {limit:,} bytes", "this is no PolyMNIST file")
         return content
 
     @contextmanager
@@ -66,21 +66,21 @@ class Tree:
             member = self._members[self.root + name]
             if member.file_size > _LARGEST_FILE:
                 raise DataProblem(
-                    f"{self.place(name)} has more than {_LARGEST_FILE:,} bytes", "this is no PolyMNIST file"
+                    f"{self.shown(name)} has more than {_LARGEST_FILE:,} bytes", "this is no PolyMNIST file"
                 )
-            _unpack(self._archive, member, copy, self.place(name))
+            _unpack(self._archive, member, copy, self.shown(name))
             yield copy
         finally:
             copy.unlink(missing_ok=True)
 
 
-def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, copy: Path, place: str) -> None:
+def _unpack(archive: zipfile.ZipFile, member: zipfile.ZipInfo, copy: Path, shown: str) -> None:
     """zipfile gives at most the size it declares and checks the CRC. A full disk stays an OSError."""
     try:
         with archive.open(member) as source, open(copy, "wb") as target:
             shutil.copyfileobj(source, target, 4 << 20)
     except (EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
-        raise DataProblem(f"{place} cannot be read ({error})", "fetch it again") from error
+        raise DataProblem(f"{shown} cannot be read ({error})", "fetch it again") from error
 
 
 @contextmanager

@@ -67,12 +67,12 @@ def _try(trunk: nn.Module, decoder: nn.Module, spec: ModalitySpec, latent: int) 
     output = (*shape, spec.characters) if spec.kind == "text" else shape
     for network, x, wanted in ((trunk, rows, (int(trunk.features),)), (decoder, torch.zeros(2, latent), output)):  # type: ignore[arg-type]
         with torch.no_grad():
-            found = network.eval()(x)
+            result = network.eval()(x)
         network.train()
-        if not found.is_floating_point():
-            raise ValueError(f"gives {found.dtype}, not floating-point numbers")
-        if tuple(found.shape) != (2, *wanted):
-            raise ValueError(f"gives {tuple(found.shape)} for two rows, not {(2, *wanted)}")
+        if not result.is_floating_point():
+            raise ValueError(f"gives {result.dtype}, not floating-point numbers")
+        if tuple(result.shape) != (2, *wanted):
+            raise ValueError(f"gives {tuple(result.shape)} for two rows, not {(2, *wanted)}")
 
 
 class WithParameter(nn.Module):

@@ -18,14 +18,14 @@ FACE, LONG_TEXT = (3, 64, 64), (256,)
 _DROPOUT = 0.5
 _SHORTCUT_SCALE, _BRANCH_SCALE = 2.0, 0.3  # the released code's; both differ from a usual residual block's 1
 
-Step = tuple[int, int, int, int]
+Stage = tuple[int, int, int, int]
 """Channels out in widths, kernel, stride, padding."""
 _HALVE = (4, 2, 1)
-_FACE_DOWN: tuple[Step, ...] = ((2, *_HALVE), (3, *_HALVE), (4, *_HALVE), (5, 4, 2, 0))
-_FACE_UP: tuple[Step, ...] = ((4, 4, 1, 0), (3, *_HALVE), (2, *_HALVE), (1, *_HALVE))
-_TEXT_DOWN: tuple[Step, ...] = ((2, *_HALVE), (3, *_HALVE), (4, *_HALVE), (5, *_HALVE), (5, *_HALVE), (5, 4, 2, 0))
-_TEXT_UP: tuple[Step, ...] = ((5, 4, 1, 0), (5, *_HALVE), (4, *_HALVE), (3, *_HALVE), (2, *_HALVE), (1, *_HALVE))
-_TEXT_CLASSES: tuple[Step, ...] = ((2, *_HALVE), (3, *_HALVE), (4, *_HALVE), (5, *_HALVE), (6, *_HALVE), (7, 4, 2, 0))
+_FACE_DOWN: tuple[Stage, ...] = ((2, *_HALVE), (3, *_HALVE), (4, *_HALVE), (5, 4, 2, 0))
+_FACE_UP: tuple[Stage, ...] = ((4, 4, 1, 0), (3, *_HALVE), (2, *_HALVE), (1, *_HALVE))
+_TEXT_DOWN: tuple[Stage, ...] = ((2, *_HALVE), (3, *_HALVE), (4, *_HALVE), (5, *_HALVE), (5, *_HALVE), (5, 4, 2, 0))
+_TEXT_UP: tuple[Stage, ...] = ((5, 4, 1, 0), (5, *_HALVE), (4, *_HALVE), (3, *_HALVE), (2, *_HALVE), (1, *_HALVE))
+_TEXT_CLASSES: tuple[Stage, ...] = ((2, *_HALVE), (3, *_HALVE), (4, *_HALVE), (5, *_HALVE), (6, *_HALVE), (7, 4, 2, 0))
 
 
 def face_pair(spec: ModalitySpec, latent: int) -> tuple[nn.Module, nn.Module]:
@@ -86,7 +86,7 @@ def _conv(
     return plain(inside, outside, kernel, stride, padding, bias=bias)
 
 
-def _blocks(dimensions: int, inside: int, width: int, steps: Sequence[Step], *, up: bool = False) -> nn.Sequential:
+def _blocks(dimensions: int, inside: int, width: int, steps: Sequence[Stage], *, up: bool = False) -> nn.Sequential:
     """One block per step, the first with ``inside`` channels in."""
     blocks = []
     for multiple, *geometry in steps:

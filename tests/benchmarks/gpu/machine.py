@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import torch
 
-from mmvae_cli.compute import runtime
+from mmvae_cli.compute import devices
 from mmvae_cli.training import engine
 
 from item import Context
@@ -49,7 +49,7 @@ def facts(context: Context) -> None:
 
 
 def device_of(context: Context) -> torch.device:
-    return runtime.pick_device("cpu" if context.rehearse else "cuda")
+    return devices.pick_device("cpu" if context.rehearse else "cuda")
 
 
 def compiler(device: torch.device) -> dict[str, object]:
@@ -65,7 +65,7 @@ def copied(device: torch.device, size: int) -> float:
 
 
 def multiplied(device: torch.device, size: int, precision: str) -> float:
-    runtime.set_precision(precision)
+    devices.set_precision(precision)
     kind = torch.bfloat16 if precision == "bf16" else torch.float
     one = torch.randn(size, size, device=device, dtype=kind)
     return 2 * size**3 / seconds_of(lambda: one @ one, device, 10) / 1e12

@@ -14,8 +14,8 @@ import torch
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli import store
-from mmvae_cli.compute import runtime
-from mmvae_cli.compute.runtime import derive
+from mmvae_cli.compute import devices
+from mmvae_cli.compute.seeds import derive
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.training import engine
 from mmvae_cli.training.engine import Engine, Way
@@ -112,7 +112,7 @@ def build(context: Context, variant: Variant, device: torch.device) -> Engine:
     recipe = recipes.load(variant.recipe, [f"training.precision={variant.precision}", *small])
     folder = context.work / "random" / f"{variant.recipe.partition('_')[0]}-{recipe.training.batch_size}"
     random_data(recipe, 10 * recipe.training.batch_size, folder)
-    runtime.set_precision(variant.precision)
+    devices.set_precision(variant.precision)
     torch.manual_seed(derive(0, "init"))
     model = MultimodalVAE(recipe).to(device)
     if variant.option == "NCHW":
@@ -132,7 +132,7 @@ def timed(context: Context, made: Engine, device: torch.device) -> dict[str, Any
         kernels = counted(lambda: made.take(next(steps)), device)
         made.meter.check()
     return {"us": round(statistics.median(speed), 1), "least": round(min(speed), 1), "most": round(max(speed), 1),
-            "first 6 steps s": round(first, 2), "peak MiB": round(runtime.memory_mib(device)), **kernels}  # fmt: skip
+            "first 6 steps s": round(first, 2), "peak MiB": round(devices.memory_mib(device)), **kernels}  # fmt: skip
 
 
 def microseconds(action: Callable[[], object], device: torch.device, steps: int) -> list[float]:
@@ -224,7 +224,7 @@ def longest(context: Context, precision: str) -> list[tuple[str, float, float]]:
 @torch.no_grad()
 def decoding(context: Context, format: torch.memory_format) -> float:
     device, count = device_of(context), 8 if context.rehearse else 8192
-    runtime.set_precision("fp32")
+    devices.set_precision("fp32")
     recipe = recipes.load(POLYMNIST)
     model = MultimodalVAE(recipe).to(device).to(memory_format=format).eval()
     z = torch.randn(count, recipe.model.latent_dim, device=device)

@@ -1,26 +1,20 @@
-"""Where and how a command computes: device, precision, seeds, threads, rank. Imports torch."""
+"""Where a command computes: the device, its precision, threads and memory. Imports torch."""
 
-import hashlib
 import os
 import platform
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
-from datetime import timedelta
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from mmvae_cli import __version__
-from mmvae_cli.process import console, cores, provenance, signals
-from mmvae_cli.process.environment import rank_and_size, seconds
-from mmvae_cli.process.errors import Abandoned, Failure, UsageProblem
+from mmvae_cli.process import console, cores, provenance
+from mmvae_cli.process.errors import UsageProblem
 
-T = TypeVar("T")
 NVIDIA = Path("/dev/nvidia0")
 """Exists where the driver of an NVIDIA GPU is loaded."""
 
@@ -62,19 +56,6 @@ def _why_no_gpu() -> str | None:
     return ""
 
 
-def derive(seed: int, *parts: int | str) -> int:
-    """A seed for one purpose: 63 bits that depend on ``seed`` and every part, so that no state has to be kept."""
-    text = "/".join(str(part) for part in (seed, *parts))
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
-
-
-def seed(device: torch.device, value: int) -> None:
-    """Seed the generator of ``device`` alone. torch.manual_seed asks every kind of device that torch knows, and notes
-    a traceback for each that is not there: a fifth of a millisecond."""
-    generator = torch.cuda.default_generators[device.index] if device.type == "cuda" else torch.default_generator
-    generator.manual_seed(value)
-
-
 def set_precision(precision: str) -> None:
     """fp32: exact products; tf32: TensorFloat-32 in matrix products and convolutions (GPU only)."""
     rounded = precision in ("tf32", "bf16")
@@ -86,91 +67,6 @@ def set_precision(precision: str) -> None:
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     """bf16 autocast around the networks where the recipe asks for it; parameters, fusion and densities stay fp32."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
-
-
-@dataclass(frozen=True)
-class World:
-    """This process's place in a data-parallel job; (0, 1) without torchrun."""
-
-    rank: int
-    size: int
-
-    @classmethod
-    def of_environment(cls) -> "World":
-        """What torchrun says in RANK and WORLD_SIZE."""
-        rank, size = rank_and_size()
-        return cls(rank, size) if size > 1 else ALONE
-
-    def rows(self, batch: int) -> slice:
-        """This rank's part of the global batch; the parts differ by one row at most."""
-        base, extra = divmod(batch, self.size)
-        start = self.rank * base + min(self.rank, extra)
-        return slice(start, start + base + (self.rank < extra))
-
-    def share(self, things: Sequence[T]) -> Sequence[T]:
-        """This rank's part of ``things``: every size-th one."""
-        return things[self.rank :: self.size]
-
-
-ALONE = World(0, 1)
-PATIENCE = {"train": 600, "evaluate": 7200}
-"""Seconds that a process waits for the others. One that dies is noticed at once; this is for one that hangs. Processes
-of a training run meet at every step, those of an evaluation only when a part is done."""
-_LOST_SIGNS = ("gloo", "nccl", "connection", "timed out", "timeout", "socket", "store", "peer")
-
-
-@contextmanager
-def together(device: torch.device, verb: str) -> Iterator[World]:
-    """Join the process group of torchrun's RANK and WORLD_SIZE (NCCL on GPUs, gloo on CPUs), and leave it at the end.
-
-    Raises Failure (Abandoned, where a signal had come too) when another process dies or does not answer in time.
-    """
-    world = World.of_environment()
-    if world.size == 1:
-        yield world
-        return
-    _join(world, device, verb)
-    try:
-        yield world
-    except RuntimeError as error:
-        if not _is_loss_of_company(error):
-            raise
-        kind = Abandoned if signals.requested() else Failure
-        lost = kind(
-            "another process of this job died, ended or stopped answering",
-            "its own message or the scheduler's log says why; start the job again to go on",
-        )
-        lost.code = signals.exit_code() or lost.code
-        raise lost from error
-    torch.distributed.destroy_process_group()  # not after a failure: it would wait for those that are gone
-
-
-def _join(world: World, device: torch.device, verb: str) -> None:
-    patience = timedelta(seconds=seconds("MMVAE_PATIENCE", PATIENCE[verb]))
-    try:
-        if device.type == "cuda":
-            torch.distributed.init_process_group("nccl", timeout=patience, device_id=device)
-        else:
-            torch.distributed.init_process_group("gloo", timeout=patience)
-    except (RuntimeError, ValueError) as error:
-        raise Failure(f"cannot join the other {world.size - 1} processes: {error}", "start it with torchrun") from error
-
-
-def _is_loss_of_company(error: RuntimeError) -> bool:
-    """Whether the error says that another process is gone. gloo's errors have no type of their own, so their words
-    decide."""
-    text = str(error).lower()
-    return isinstance(error, torch.distributed.DistError) or any(sign in text for sign in _LOST_SIGNS)
-
-
-def gather(world: World, value: T) -> list[T]:
-    """What every process has, on all of them, in the order of ranks. The values are pickled, between our own processes
-    only."""
-    if world.size == 1:
-        return [value]
-    found: list[Any] = [None] * world.size
-    torch.distributed.all_gather_object(found, value)
-    return found
 
 
 def use_threads(device: torch.device, known: dict[str, Any], *, choose: bool) -> None:

@@ -9,7 +9,7 @@ from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.nearest import did_you_mean, nearest
 from mmvae_cli.store import attribute_text
 
-KINDS = ("reconstruction", "prior", "conditional", "swap", "latent")
+FIGURE_KINDS = ("reconstruction", "prior", "conditional", "swap", "latent")
 DEFAULT_COUNT = {"reconstruction": 10, "prior": 100, "conditional": 10, "swap": 10, "latent": 500}
 ON_PAPER = ("pdf", "svg")
 """The files that a picture for a paper is written as, beside its PNG."""
@@ -35,7 +35,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Wish:
+class FigureRequest:
     """What the command line asked for; None where it said nothing."""
 
     kind: str | None = None
@@ -44,8 +44,8 @@ class Wish:
     texts: tuple[str, ...] = ()
 
 
-def plan(
-    wish: Wish, kinds: dict[str, str], private_dim: int, labels: tuple[str, ...] = attribute_text.ATTRIBUTES
+def choose_figures(
+    request: FigureRequest, kinds: dict[str, str], private_dim: int, labels: tuple[str, ...] = attribute_text.ATTRIBUTES
 ) -> list[Figure]:
     """The figures for a run whose modalities have these ``kinds`` (name -> image | text) and whose data have these
     ``labels``, in the order of drawing.
@@ -53,11 +53,11 @@ def plan(
     Raises UsageProblem for an unknown name and for options that do not go together.
     """
     names = list(kinds)
-    given, target = chosen("--given", wish.given, names), chosen("--target", wish.target, names)
-    kind = wish.kind or ("conditional" if given or target or wish.texts else None)
-    _refuse_contradictions(wish, kind, private_dim)
-    if wish.texts:
-        return _from_typed_text(wish.texts, given, target, kinds, labels)
+    given, target = chosen("--given", request.given, names), chosen("--target", request.target, names)
+    kind = request.kind or ("conditional" if given or target or request.texts else None)
+    _refuse_contradictions(request, kind, private_dim)
+    if request.texts:
+        return _from_typed_text(request.texts, given, target, kinds, labels)
     makers = {
         "reconstruction": lambda: [_reconstruction(names)],
         "prior": lambda: [_prior(names)],
@@ -65,7 +65,7 @@ def plan(
         "swap": lambda: [_swap(given, name) for name in target or names] if private_dim else [],
         "latent": lambda: [Figure("latent", "latent", ("latent",), tuple(names), ())],
     }
-    return [figure for each in ([kind] if kind else KINDS) for figure in makers[each]()]
+    return [figure for each in ([kind] if kind else FIGURE_KINDS) for figure in makers[each]()]
 
 
 def chosen(option: str, value: str | None, names: list[str]) -> tuple[str, ...]:
@@ -82,12 +82,12 @@ def chosen(option: str, value: str | None, names: list[str]) -> tuple[str, ...]:
     return tuple(name for name in names if name in wanted)
 
 
-def _refuse_contradictions(wish: Wish, kind: str | None, private_dim: int) -> None:
+def _refuse_contradictions(request: FigureRequest, kind: str | None, private_dim: int) -> None:
     if kind in ("prior", "reconstruction", "latent"):
-        for option, value in (("--given", wish.given), ("--target", wish.target), ("--text", wish.texts)):
+        for option, value in (("--given", request.given), ("--target", request.target), ("--text", request.texts)):
             if value:
                 raise UsageProblem(f"{option} has no effect with --kind {kind}", "use it with --kind conditional")
-    if kind == "swap" and wish.texts:
+    if kind == "swap" and request.texts:
         raise UsageProblem("--text has no effect with --kind swap", "use it with --kind conditional")
     if kind == "swap" and not private_dim:
         raise UsageProblem(

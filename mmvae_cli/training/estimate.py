@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from mmvae_cli.compute import runtime
+from mmvae_cli.compute import devices, ranks
 from mmvae_cli.model import bound
 from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
@@ -59,9 +59,9 @@ def memory_needs(recipe: Recipe, model: MultimodalVAE, processes: int = 1) -> di
     Adam's two moments, the networks' activations, and the components where all of them are held at once (S, B, D), with
     their K samples."""
     spec, batch = recipe.objective, -(-recipe.training.batch_size // processes)
-    goal, parts = Objective.of(recipe), model.parts(model.positions(model.names))
-    held = sum(len(part) for part in parts if goal.keeps(part))
-    held += sum(goal.components(part) * goal.samples for part in parts) if goal.samples > 1 else 0
+    objective, parts = Objective.of(recipe), model.parts(model.positions(model.names))
+    held = sum(len(part) for part in parts if objective.keeps(part))
+    held += sum(objective.components(part) * objective.samples for part in parts) if objective.samples > 1 else 0
     elements = held * batch * recipe.model.latent_dim
     return {
         "weights and Adam": 16 * parameter_counts(model)["total"],
@@ -72,7 +72,7 @@ def memory_needs(recipe: Recipe, model: MultimodalVAE, processes: int = 1) -> di
 
 def refuse_too_large(recipe: Recipe, model: MultimodalVAE, device: torch.device) -> None:
     """Raise UsageProblem where a step needs more memory than there is left, before the system kills the process."""
-    needs, left = memory_needs(recipe, model, runtime.World.of_environment().size), runtime.memory_left(device)
+    needs, left = memory_needs(recipe, model, ranks.ProcessGroup.of_environment().size), devices.memory_left(device)
     if (total := sum(needs.values())) > left:
         what, size = max(needs.items(), key=lambda item: item[1])
         raise UsageProblem(

@@ -9,15 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tiny_recipes import tiny
 
-from mmvae_cli.compute import runtime
-from mmvae_cli.compute.runtime import World
-from mmvae_cli.evaluation.encoding import Setting
+from mmvae_cli.compute import devices, ranks, seeds
+from mmvae_cli.compute.ranks import ProcessGroup
+from mmvae_cli.evaluation.encoding import Evaluation
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process import cores
 from mmvae_cli.process.errors import EXIT_FAILED, Failure, UsageProblem, of_the_machine
-
-from recipes import tiny
 
 GPU = torch.device("cuda", 0)
 OLD = ("CUDA initialization: The NVIDIA driver on your system is too old (found version 11040). Please update your GPU "
@@ -36,44 +35,44 @@ def unusable(monkeypatch):
         return False
 
     monkeypatch.setattr(torch.cuda, "is_available", is_available)
-    monkeypatch.setattr(runtime, "NVIDIA", SimpleNamespace(exists=lambda: state.device))
+    monkeypatch.setattr(devices, "NVIDIA", SimpleNamespace(exists=lambda: state.device))
     monkeypatch.setattr(torch.version, "cuda", state.built)
     return state
 
 
 def test_a_driver_that_is_too_old_is_told_and_the_cpu_is_taken(unusable, capsys):
     unusable.said = OLD
-    assert runtime.pick_device("auto") == torch.device("cpu")
+    assert devices.pick_device("auto") == torch.device("cpu")
     said = capsys.readouterr().err.splitlines()
     assert said == [f"warning: the GPU is not used: {FOUND}; --device cpu says that none is wanted"]
-    assert runtime.pick_device("cpu") == torch.device("cpu")
+    assert devices.pick_device("cpu") == torch.device("cpu")
     assert capsys.readouterr().err == ""
 
 
 def test_a_gpu_that_was_asked_for_and_cannot_be_used_is_refused(unusable):
     unusable.said = OLD
     with pytest.raises(UsageProblem, match=r"--device cuda: this machine has no usable CUDA device: The NVIDIA driver"):
-        runtime.pick_device("cuda")
+        devices.pick_device("cuda")
 
 
 @pytest.mark.parametrize(("name", "why"), [("mps", "Apple's GPUs have no 64-bit floats"), ("gpu", "or cuda:N$")])
 def test_a_device_that_is_none_of_ours_is_refused_with_the_reason(name, why):
     with pytest.raises(UsageProblem, match=why):
-        runtime.pick_device(name)
+        devices.pick_device(name)
 
 
 def test_torch_without_cuda_beside_a_gpu_is_told(unusable, monkeypatch, capsys):
     monkeypatch.setattr(torch.version, "cuda", None)
-    assert runtime.pick_device("auto") == torch.device("cpu")
+    assert devices.pick_device("auto") == torch.device("cpu")
     assert "is built without CUDA" in capsys.readouterr().err
 
 
 def test_a_machine_without_a_gpu_is_not_blamed(unusable, capsys):
     unusable.device = False
-    assert runtime.pick_device("auto") == torch.device("cpu")
+    assert devices.pick_device("auto") == torch.device("cpu")
     assert capsys.readouterr().err == ""
     with pytest.raises(UsageProblem, match=r"no usable CUDA device\nhint: use --device cpu or auto$"):
-        runtime.pick_device("cuda:1")
+        devices.pick_device("cuda:1")
 
 
 @pytest.mark.parametrize(("error", "told"), [
@@ -129,29 +128,29 @@ def test_nccl_is_told_the_device(monkeypatch):
     """Or it guesses one at the first collective."""
     calls = []
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda *args, **keys: calls.append((args, keys)))
-    runtime._join(World(0, 2), GPU, "train")
-    runtime._join(World(0, 2), torch.device("cpu"), "train")
+    ranks._join(ProcessGroup(0, 2), GPU, "train")
+    ranks._join(ProcessGroup(0, 2), torch.device("cpu"), "train")
     assert [(args, keys.get("device_id")) for args, keys in calls] == [(("nccl",), GPU), (("gloo",), None)]
 
 
 def test_only_the_generator_of_the_device_is_seeded(monkeypatch):
     generators = (torch.Generator(), torch.Generator())
     monkeypatch.setattr(torch.cuda, "default_generators", generators)
-    runtime.seed(torch.device("cuda", 1), 11)
+    seeds.seed(torch.device("cuda", 1), 11)
     assert [generator.initial_seed() == 11 for generator in generators] == [False, True]
 
 
 def test_the_same_numbers_as_by_seeding_everything():
     torch.manual_seed(2**62 + 1)
     expected = torch.randn(5)
-    runtime.seed(torch.device("cpu"), 2**62 + 1)
+    seeds.seed(torch.device("cpu"), 2**62 + 1)
     assert torch.equal(torch.randn(5), expected)
 
 
 def test_what_torch_holds_of_a_gpu_unused_counts_as_left(monkeypatch):
     for name, value in (("mem_get_info", (100, 1000)), ("memory_reserved", 70), ("memory_allocated", 20)):
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
-    assert runtime.memory_left(GPU) == 150
+    assert devices.memory_left(GPU) == 150
 
 
 def test_fewer_latents_are_decoded_at_once_where_memory_is_short(monkeypatch):
@@ -162,10 +161,10 @@ def test_fewer_latents_are_decoded_at_once_where_memory_is_short(monkeypatch):
     assert model.largest_output() == 32 * 4 * 4
     found = []
     for left in (100 * each, 1e12, 1):
-        monkeypatch.setattr(runtime, "memory_left", lambda device, left=left: left)
-        found.append(Setting(model, recipe, None, GPU).latents_at_once)
+        monkeypatch.setattr(devices, "memory_left", lambda device, left=left: left)
+        found.append(Evaluation(model, recipe, None, GPU).latents_at_once)
     assert found == [50, 8192, 1]
-    assert Setting(model, recipe, None, torch.device("cpu")).latents_at_once == 1024
+    assert Evaluation(model, recipe, None, torch.device("cpu")).latents_at_once == 1024
 
 
 # threads -------------------------------------------------------------------------------------------------------------
@@ -198,7 +197,7 @@ def threads(monkeypatch):
 ])  # fmt: skip
 def test_threads_are_those_of_the_run_or_those_that_find_a_core(free, known, choose, count, said, threads, capsys):
     threads.free = free
-    runtime.use_threads(CPU, {"host": platform.node()} | known, choose=choose)
+    devices.use_threads(CPU, {"host": platform.node()} | known, choose=choose)
     assert threads.count == count
     assert said in (told := capsys.readouterr().err)
     assert len(told.splitlines()) == bool(said)
@@ -207,26 +206,26 @@ def test_threads_are_those_of_the_run_or_those_that_find_a_core(free, known, cho
 @pytest.mark.parametrize(("free", "lines"), [(QUIET, 0), (BUSY, 1)])
 def test_what_the_user_says_of_threads_stays(free, lines, threads, capsys):
     threads.free, threads.told = free, True
-    runtime.use_threads(CPU, {"host": platform.node(), "threads": 1}, choose=True)
+    devices.use_threads(CPU, {"host": platform.node(), "threads": 1}, choose=True)
     assert threads.count == 4
     assert len(capsys.readouterr().err.splitlines()) == lines
 
 
 def test_beside_a_gpu_threads_are_left_as_they_are(threads, capsys):
     threads.free = BUSY
-    runtime.use_threads(GPU, {}, choose=True)
+    devices.use_threads(GPU, {}, choose=True)
     assert (threads.count, capsys.readouterr().err) == (4, "")
 
 
 @pytest.mark.parametrize(("signal", "code"), [(None, 1), ("SIGTERM", 75), ("SIGINT", 130)])
 def test_a_process_left_alone_ends_as_the_signal_says(signal, code, monkeypatch):
-    monkeypatch.setattr(runtime, "_join", lambda *_: None)
+    monkeypatch.setattr(ranks, "_join", lambda *_: None)
     monkeypatch.setattr("mmvae_cli.process.signals._received", signal)
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with (
         pytest.raises(Failure, match="another process of this job died") as failed,
-        runtime.together(torch.device("cpu"), "train"),
+        ranks.process_group(torch.device("cpu"), "train"),
     ):
         raise RuntimeError("gloo: Connection closed by peer")
     assert failed.value.code == code
