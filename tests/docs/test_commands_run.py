@@ -4,6 +4,7 @@ The commands of a page follow one another in a folder that has what their capita
 only (tests/cluster carries them out), and other programs (make, pip, python, torchrun) have tests of their own.
 """
 
+import re
 import shlex
 import shutil
 from importlib.util import find_spec
@@ -44,32 +45,17 @@ def patch_classifiers(patch):
         patch.setattr(classifier_training, name, value)
 
 
+def blocks(page, language):
+    """The blocks of a language on a page of docs/."""
+    text = next(path for path in PAGES if path.name == page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
 def write_own():
-    """Data of one's own, with holes: a table with pictures, arrays, cells."""
-    rng, kinds = np.random.default_rng(0), np.arange(120) % 3
-    Path("pics").mkdir()
-    rows = ["id,photo_file_name,note,length,width,label"]
-    for item, kind in enumerate(kinds):
-        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(f"pics/{item}.png")
-        picture = f"pics/{item}.png" if item % 5 else ""
-        rows.append(f"{item},{picture},a thing of kind {kind},{rng.normal():.3f},{rng.normal():.3f},kind {kind}")
-    Path("items.csv").write_text("\n".join(rows) + "\n")
-    photo = rng.integers(0, 256, (120, 3, 8, 8), dtype=np.uint8)
-    np.savez("data.npz", photo=photo, photo_present=kinds > 0, lab=rng.normal(size=(120, 4)), labels=kinds)
-    if find_spec("anndata"):
-        import anndata
-        import pandas
-
-        obs = pandas.DataFrame({"cell_type": [f"type {kind}" for kind in kinds]}, index=[f"c{i}" for i in range(120)])
-        cells = anndata.AnnData(rng.poisson(3.0, (120, 6)).astype(np.float32), obs=obs)
-        cells.obsm["protein"] = rng.poisson(5.0, (120, 4))
-        cells.write_h5ad("cells.h5ad")
-
-
-def block(language):
-    """The first block of a language on the page about networks of one's own."""
-    page = next(page for page in PAGES if page.name == "own-networks.md").read_text(encoding="utf-8")
-    return page.split(f"```{language}\n")[1].split("```")[0]
+    """Data of one's own, by the programs on the page about them: a table with pictures, arrays, cells."""
+    for program in blocks("own-data.md", "python"):
+        if "import anndata" not in program or find_spec("anndata"):
+            exec(program, {})
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +77,7 @@ def ready(tmp_path_factory):
             Image.fromarray(pixels).save(f"BACKGROUNDS/{seed}.png")
         write_own()
         for language, name in (("python", "nets.py"), ("yaml", "own.yaml")):
-            Path(name).write_text(block(language))
+            Path(name).write_text(blocks("own-networks.md", language)[0])
         mmvae("make-dataset", "polymnist", "--format", "png")
         shutil.make_archive("PolyMNIST", "zip", "data/polymnist/png")
         mmvae("make-dataset", "mnist-svhn-text", "--limit", "40")

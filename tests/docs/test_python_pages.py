@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from mmvae_cli.cli import app
 from mmvae_cli.run.layout import Run
+from mmvae_cli.store import Store
 
 from random_runs import DIGITS, digits_store, make_run
 
@@ -46,6 +47,16 @@ def test_the_page_about_python(workplace):
         exec(block, known)
     assert known["run"].modalities == ("m0", "m1", "text")
     assert known["latents"].mean.shape == (30, 6)
+
+
+def test_the_program_on_the_page_about_the_dataset_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "dataset-folder.md").read_text("utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    exec(program, {})
+    made = Store(tmp_path / "data/mine")
+    assert {name: part.kind for name, part in made.info.modalities.items()} == {"front": "image", "word": "text"}
+    assert made.count("test") == 200
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
