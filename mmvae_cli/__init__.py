@@ -41,8 +41,9 @@ def train(
     ``overrides``: as ``"objective.beta=2"``.
     ``arrays``: modality -> data of N items, of the forms that :func:`open_run` takes, and, where there are any,
     ``labels`` (N,) and ``split`` (N,), the words train, test and validation; without it a tenth of the items is for
-    testing. ``run``: the run's folder, runs/NAME-seedN unless given. Raises UsageProblem for arrays that do not fit the
-    recipe, and where ``data_dir`` holds other data under the dataset's name.
+    testing. An item lacks a modality where ``NAME_present`` (N,) is false, the string is empty, or all numbers of the
+    vector are nan. ``run``: the run's folder, runs/NAME-seedN unless given. Raises UsageProblem for arrays that do not
+    fit the recipe, and where ``data_dir`` holds other data under the dataset's name.
     """
     from mmvae_cli.export import in_memory
 

@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -45,8 +46,12 @@ def test_the_page_about_python(workplace):
     blocks = re.findall(r"^```python\n(.*?)^```", (DOCS / "python.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
     for block in blocks:
         exec(block, known)
-    assert known["run"].modalities == ("m0", "m1", "text")
-    assert known["latents"].mean.shape == (30, 6)
+        if "open_run" in block:
+            opened = known["run"]
+    assert opened.modalities == ("m0", "m1", "text")
+    assert known["run"].modalities == known["pairs"].modalities == ("picture", "word")
+    assert np.isfinite(known["latents"]).all()
+    assert 0 < len(known["found"].items) < 10
 
 
 def test_the_program_on_the_page_about_the_dataset_folder(tmp_path, monkeypatch):

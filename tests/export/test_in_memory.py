@@ -45,6 +45,18 @@ def test_a_store_and_a_run_are_written_and_the_run_is_opened(here):
     assert sorted(path.name for path in (here / "data").iterdir()) == ["mine"]
 
 
+def test_arrays_with_holes_train_on_what_is_there(here):
+    given = arrays()
+    given["photo_present"] = [item % 3 > 0 for item in range(30)]
+    given["note"][1] = ""
+    given["lab"][2] = np.nan
+    run = mmvae_cli.train(RECIPE, given, device="cpu")
+    store = Store(here / "data" / "mine")
+    present = [store.present(split, run.modalities) for split in ("train", "test")]
+    assert np.concatenate(present).sum(0).tolist() == [20, 29, 29]
+    assert run.latents("train", given="photo").items.tolist() == np.flatnonzero(present[0][:, 0]).tolist()
+
+
 def test_the_same_arrays_again_go_on_and_others_are_refused(here):
     first = mmvae_cli.train(RECIPE, arrays(), device="cpu")
     longer = mmvae_cli.train(RECIPE, arrays(), overrides=["training.epochs=2"], run=first.folder, device="cpu")
@@ -59,6 +71,7 @@ def test_the_same_arrays_again_go_on_and_others_are_refused(here):
     ({"foto": np.zeros(30)}, "'foto' is not one of photo, note, lab, labels, split"),
     ({"photo": np.full((30, 8, 8), 255.0)}, "numbers in"), ({"photo": np.zeros((30, 8))}, "are no pictures"),
     ({"lab": np.zeros((30, 3))}, "in every training item"),
+    ({"photo_present": [1.0] * 30}, "photo_present: is no mask"),
     ({"note": ["x"] * 29}, r"^the arrays: every array has a row"),
 ])  # fmt: skip
 def test_arrays_that_do_not_fit_the_recipe_are_refused_and_nothing_is_left(here, change, message):

@@ -18,7 +18,8 @@ from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo
 
-_LABELS, _SPLIT, _PRESENT = "labels", "split", "_present"
+PRESENT = "_present"
+_LABELS, _SPLIT = "labels", "split"
 _FORMS = "pictures are uint8 (N, C, H, W) or (N, H, W), vectors numbers (N, features), texts strings (N,)"
 
 
@@ -26,7 +27,7 @@ def make(path: Path, options: StoreOptions) -> None:
     """Read, check and write. Raises a Failure that names file and array; then nothing was written."""
     arrays = _read(path)
     _check_rows(path, arrays)
-    masks = {name: arrays.pop(f"{name}{_PRESENT}") for name in [*arrays] if _is_mask(arrays.get(f"{name}{_PRESENT}"))}
+    masks = {name: arrays.pop(f"{name}{PRESENT}") for name in [*arrays] if is_mask(arrays.get(f"{name}{PRESENT}"))}
     labels, said = arrays.pop(_LABELS, None), arrays.pop(_SPLIT, None)
     if not arrays:
         raise DataProblem(f"{path} has no array of data", _FORMS)
@@ -56,7 +57,7 @@ def _bare(path: Path, row: int, what: str) -> DataProblem:
     return DataProblem(f"{path}, row {row}: {what}", "leave the row out of every array")
 
 
-def _is_mask(array: np.ndarray | None) -> bool:
+def is_mask(array: np.ndarray | None) -> bool:
     return array is not None and array.ndim == 1 and array.dtype == bool
 
 
@@ -96,7 +97,7 @@ def _check_rows(path: Path, arrays: dict[str, np.ndarray]) -> None:
     if len(set(rows.values())) != 1 or 0 in rows.values():
         said = ", ".join(f"{name} {count}" for name, count in rows.items())
         raise DataProblem(f"{path}: every array has a row for each item, here: {said or 'no array'}",
-                          f"where an item lacks one: any row, and NAME{_PRESENT} (N,) that is false")  # fmt: skip
+                          f"where an item lacks one: any row, and NAME{PRESENT} (N,) that is false")  # fmt: skip
 
 
 def _kind(path: Path, name: str, array: np.ndarray) -> str:
