@@ -103,7 +103,8 @@ def loaded_by(module: str) -> set[str]:
     "module",
     ["mmvae_cli.cli", "mmvae_cli.comparison.compare", "mmvae_cli.datasets.polymnist.build", "mmvae_cli.recipe",
      "mmvae_cli", "mmvae_cli.export.command", "mmvae_cli.training.command", "mmvae_cli.study.launch",
-     "mmvae_cli.sampling.command", "mmvae_cli.run.layout", "mmvae_cli.run.prepare", "mmvae_cli.run.result"],
+     "mmvae_cli.sampling.command", "mmvae_cli.run.layout", "mmvae_cli.run.prepare", "mmvae_cli.run.result",
+     "mmvae_cli.study.here", "mmvae_cli.study.slurm", "mmvae_cli.store"],
 )  # fmt: skip
 def test_torch_is_not_loaded_by(module):
     loaded = loaded_by(module)

@@ -21,6 +21,7 @@ from mmvae_cli.recipe.kinds import KINDS, DataKind
 from mmvae_cli.recipe.networks import Network
 from mmvae_cli.store import ModalityInfo, batches
 from mmvae_cli.store import folder as store
+from mmvae_cli.store.fitting import check_store
 from mmvae_cli.store.text import ALPHABET
 from mmvae_cli.training import estimate
 
@@ -80,7 +81,7 @@ def recipe_of():
 def test_a_new_kind_is_stored_read_and_trained(signals, tmp_path):
     found, recipe = folder_of(tmp_path), recipe_of()
     assert [m.likelihood for m in recipe.modalities.values()] == ["normal", "categorical"]
-    batches.check_store(found, recipe)
+    check_store(found, recipe)
     data = batches.Split(found, "train", ["gyro", "word"], torch.device("cpu"), 0).batch(torch.arange(6))
     np.testing.assert_array_equal(data["gyro"].numpy(), found.array("train", "gyro")[:6])
     model, objective = MultimodalVAE(recipe), Objective.of(recipe)
@@ -89,7 +90,7 @@ def test_a_new_kind_is_stored_read_and_trained(signals, tmp_path):
     ).mean()
     loss.backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
-    assert any("memory" in line for line in estimate.describe(recipe, tmp_path))
+    assert any("memory" in line for line in estimate.describe(recipe, tmp_path, found))
 
 
 def test_the_store_checks_the_kinds_own_type(signals, tmp_path):
@@ -112,7 +113,7 @@ def test_a_kind_without_a_classifier_says_so(signals):
 def test_an_alphabet_of_another_size_is_refused(signals, tmp_path):
     found = folder_of(tmp_path, ALPHABET + "äöü")
     with pytest.raises(UsageProblem, match=r"'word': .* has an alphabet of 74 characters"):
-        batches.check_store(found, recipe_of())
+        check_store(found, recipe_of())
 
 
 def test_unknown_kinds_and_wrong_shapes_are_refused():

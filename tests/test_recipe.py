@@ -59,7 +59,7 @@ def test_shipped_recipes_say_what_their_preset_is(name):
 def test_shipped_recipes_are_dry_run_without_data(name, tmp_path):
     from mmvae_cli.training import estimate
 
-    lines = estimate.describe(recipes.load(name), tmp_path / "nowhere")
+    lines = estimate.describe(recipes.load(name), tmp_path / "nowhere", None)
     assert int(next(line for line in lines if "parameters of total" in line).split()[-1].replace(",", "")) > 1e5
     assert any(line.startswith("weight of ") for line in lines)
     assert re.search(r"memory, about +[\d,]+ MiB", lines[-1])

@@ -17,8 +17,9 @@ from mmvae_cli.process.paths import make_folder
 from mmvae_cli.recipe import NETWORKS
 from mmvae_cli.recipe.kinds import COUNTS
 from mmvae_cli.recipe.section import choice
-from mmvae_cli.store import Store, StoreInfo, batches
+from mmvae_cli.store import Store, StoreInfo
 from mmvae_cli.store.arrays import as_array, fractions
+from mmvae_cli.store.fitting import check_store
 from mmvae_cli.training import command
 
 _BESIDE = ("labels", "split")
@@ -41,7 +42,7 @@ def train(
             chosen = str(workplace / "recipe.yaml")
             Path(chosen).write_text(plain_yaml.dump(_filled(content, specs, made.info)), encoding="utf-8")
         wanted = recipes.load(chosen, overrides)
-        batches.check_store(made, wanted)
+        check_store(made, wanted)
         _place(made, recipes.dataset_folder(wanted, data_dir))
         return Path(command.run(chosen, overrides, run=run, seed=None, data_dir=data_dir, device=device, resume="auto",
                                 dry_run=False, verify=False))  # fmt: skip

@@ -13,7 +13,7 @@ from mmvae_cli.run import checkpoint, shared
 from mmvae_cli.run import code as own
 from mmvae_cli.run.checkpoint import Checkpoint
 from mmvae_cli.run.layout import Run
-from mmvae_cli.store import Store, batches, of_recipe
+from mmvae_cli.store import Store, of_recipe
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,6 @@ def load(
         store = Store(run.folder, verify=verify)
     else:
         store = of_recipe(recipe, data_dir, verify=verify, trained_on=run.trained_on())
-        batches.check_store(store, recipe)
     run.check_data(store.folder, store.fingerprint)
     torch_device = devices.pick_device(device)
     devices.use_threads(torch_device, run.environment(), choose=False)

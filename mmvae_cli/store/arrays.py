@@ -13,7 +13,7 @@ from mmvae_cli.recipe import ModalitySpec, Recipe
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.section import choice
 from mmvae_cli.store import ModalityInfo, text
-from mmvae_cli.store.batches import strange
+from mmvae_cli.store.fitting import strange
 
 Arrays = dict[str, np.ndarray]
 

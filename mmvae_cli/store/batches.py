@@ -6,78 +6,20 @@ from torch import Tensor
 
 from mmvae_cli.compute import devices
 from mmvae_cli.compute.seeds import derive
-from mmvae_cli.process.errors import UsageProblem
-from mmvae_cli.recipe import ModalitySpec, Recipe
-from mmvae_cli.recipe.kinds import COUNTS, KINDS
+from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.store import ModalityInfo, Store, text
 from mmvae_cli.store.presence import Pattern, Presence, by_pattern
 from mmvae_cli.store.rows import Rows, parts
 
 DEVICE_SHARE = 0.6
 """Data stay in host memory when they would take more than this share of the device's free memory."""
-_BOUNDED = (*COUNTS, "bernoulli", "onehot")
-"""Likelihoods that are not defined for every number."""
-
-
-def check_store(store: Store, recipe: Recipe) -> None:
-    """Raise UsageProblem unless the store has every modality of the recipe, of the same kind and shape."""
-    known = store.info.modalities
-    for name, spec in recipe.modalities.items():
-        if name not in known:
-            raise UsageProblem(
-                f"{store.folder} has no modality {name!r} of recipe {recipe.name!r}; it has {', '.join(known)}",
-                "name the dataset's modalities in the recipe, or set dataset.name to another dataset",
-            )
-        if (spec.kind, spec.shape) != (known[name].kind, known[name].shape):
-            raise UsageProblem(
-                f"modality {name!r}: the recipe has {spec.kind} {list(spec.shape or ())}, "
-                f"{store.folder} has {known[name].kind} {list(known[name].shape)}"
-            )
-        _check_range(store, name, spec)
-        characters = len(known[name].alphabet or text.ALPHABET)
-        if spec.kind == "text" and characters != (spec.characters or len(text.ALPHABET)):
-            raise UsageProblem(
-                f"modality {name!r}: {store.folder} has an alphabet of {characters} characters",
-                f"give modalities.{name}.characters={characters} with network: text; the other text networks are made "
-                f"for {len(text.ALPHABET)}",
-            )
-
-
-def _check_range(store: Store, name: str, spec: ModalitySpec) -> None:
-    """Raise UsageProblem where a vector holds numbers that its likelihood gives no meaning."""
-    if spec.likelihood not in _BOUNDED:
-        return
-    for split in store.info.splits:
-        for rows in parts(store.array(split, name)):
-            if (wrong := strange(rows, spec.likelihood)) is not None:
-                row, column = (int(place) for place in np.argwhere(wrong)[0])
-                feature = (store.info.modalities[name].features or range(rows.shape[1]))[column]
-                raise UsageProblem(
-                    f"modalities.{name}.likelihood: {spec.likelihood} does not suit {rows[row, column]:g}, feature "
-                    f"{feature} in {split}",
-                    "counts are whole numbers from 0, bernoulli data lie in [0, 1], a onehot row has a single 1 among "
-                    "zeros; normal and laplace take any number",
-                )
-
-
-def strange(rows: np.ndarray, likelihood: str) -> np.ndarray | None:
-    """Where (N, F) is outside what the likelihood is defined for; None: nowhere."""
-    if likelihood not in _BOUNDED:
-        return None
-    if likelihood in COUNTS:
-        wrong = (rows < 0) | (rows != np.floor(rows))
-    elif likelihood == "bernoulli":
-        wrong = (rows < 0) | (rows > 1)
-    else:
-        wrong = ((rows != 0) & (rows != 1)) | (rows.sum(1, keepdims=True) != 1)
-    return wrong if wrong.any() else None
 
 
 class Split:
     """One split of a store, which gives batches of the wanted modalities on ``device``.
 
-    ``place``: the device where the data lie. Keep item numbers there, too: a batch of numbers fetched from a GPU makes
-    the host wait. ``seed``: says, with the epoch, where randomly placed words stand.
+    ``data_device``: where the data lie. Keep item numbers there, too: a batch of numbers fetched from a GPU makes the
+    host wait. ``seed``: says, with the epoch, where randomly placed words stand.
 
     ``present`` bool (items, M): which of the modalities each item has; None where every item has all. ``used`` (n,):
     the items that are trained on, None for all; a ``presence`` other than the store's own says both."""

@@ -21,12 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli import recipe as recipes
 from mmvae_cli.disk.files import reading, reserve, sha256, visible
 from mmvae_cli.disk.sealed import read_json, write_json
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.process.paths import look, refuse_dangling
-from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.wording import believed
 from mmvae_cli.store.info import FileInfo, StoreInfo
@@ -168,29 +166,6 @@ class Store:
 
     def _damaged(self, name: str, what: str) -> DataProblem:
         return DataProblem(f"{self.folder / name} {what}", _AGAIN)
-
-
-def of_recipe(recipe: Recipe, data_dir: Path, *, verify: bool, trained_on: str | None = None) -> Store:
-    """The recipe's dataset. Raises DataProblem, where there is none, with the command that makes it.
-
-    The data that a run was ``trained_on`` (their fingerprint) may have moved since: where the recipe names a path that
-    no longer holds them, they may lie under ``data_dir`` by its last name.
-    """
-    folder = recipes.dataset_folder(recipe, data_dir)
-    moved = data_dir / folder.name
-    if trained_on and moved != folder and _holds(moved, trained_on) and not _holds(folder, trained_on):
-        folder = moved
-    if not folder.exists():
-        refuse_dangling(folder, DataProblem)
-        raise DataProblem(f"no dataset at {folder}", f"make it: {recipes.how_to_make(recipe, data_dir)}")
-    return Store(folder, verify=verify)
-
-
-def _holds(folder: Path, fingerprint: str) -> bool:
-    try:
-        return Store(folder, verify=False).fingerprint == fingerprint
-    except (DataProblem, OSError):
-        return False
 
 
 def _digest(source: bytes | Rows) -> str:

@@ -74,10 +74,9 @@ def run(
 
 
 def _check_needs(one: PlannedRun, data_dir: Path, *, dry_run: bool) -> None:
-    """What the run itself would refuse is refused now; a dry run does not need the data."""
+    """What the run itself would refuse is refused now."""
     try:
-        if not dry_run or (recipes.dataset_folder(one.recipe, data_dir) / "dataset.json").is_file():
-            prepare.data_of(one.recipe, one.folder, data_dir)
+        (prepare.data_at_hand if dry_run else prepare.data_of)(one.recipe, one.folder, data_dir)
     except Failure as failure:
         failure.hint += "; nothing was started"
         raise

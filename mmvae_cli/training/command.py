@@ -18,19 +18,15 @@ def run(
     folder = run or default_folder(recipe, recipes.that_matter(name, overrides))
     for caution in recipe.cautions:
         console.warn(caution)
-    if dry_run:
-        from mmvae_cli.run import code as own
-        from mmvae_cli.training import estimate
-
-        own.of_recipe(recipe, code, Run(folder))
-        for line in estimate.describe(recipe, recipes.dataset_folder(recipe, data_dir)):
-            console.say(line)
-        console.say(f"{'run':<32} {folder}")
-        return recipe.dump().rstrip()
-    data = prepare.data_of(recipe, folder, data_dir)
+    data = (prepare.data_at_hand if dry_run else prepare.data_of)(recipe, folder, data_dir)
     from mmvae_cli.run import code as own
-    from mmvae_cli.training.loop import Request, train
+    from mmvae_cli.training import estimate, loop
 
-    return str(
-        train(recipe, Request(folder, data.folder, device, resume, verify, own.of_recipe(recipe, code, Run(folder))))
-    )
+    networks = own.of_recipe(recipe, code, Run(folder))
+    dataset = data.folder if data else recipes.dataset_folder(recipe, data_dir)
+    if not dry_run:
+        return str(loop.train(recipe, loop.Request(folder, dataset, device, resume, verify, networks)))
+    for line in estimate.describe(recipe, dataset, data):
+        console.say(line)
+    console.say(f"{'run':<32} {folder}")
+    return recipe.dump().rstrip()

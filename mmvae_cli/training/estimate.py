@@ -12,13 +12,15 @@ from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import METHODS, Recipe
 from mmvae_cli.run import prepare as needs
 from mmvae_cli.store import Store
+from mmvae_cli.store.fitting import check_store
 
 COMPONENT_TENSORS, MIXTURE_TENSORS = 6, 8
 """Tensors (S, B, D) that a forward and backward pass holds where all components are in memory, as measured."""
 
 
-def describe(recipe: Recipe, dataset: Path) -> list[str]:
-    """Lines for people. Raises DataProblem or UsageProblem where a dataset is there but does not fit."""
+def describe(recipe: Recipe, dataset: Path, store: Store | None) -> list[str]:
+    """Lines for people; ``store``: what the folder ``dataset`` holds, None where it is not there yet. Raises
+    UsageProblem for numbers to which a likelihood gives no meaning."""
     model = without_weights(recipe)
     counts = parameter_counts(model)
     method = METHODS[recipe.model.method]
@@ -30,14 +32,11 @@ def describe(recipe: Recipe, dataset: Path) -> list[str]:
             weight = "by component" if isinstance(term.weight, torch.Tensor) else f"{abs(term.weight):.6g}"
             lines.append(f"{'weight of ' + name:<32} {weight:>12}")
     data_bytes = 0
-    if (dataset / "dataset.json").is_file():
-        from mmvae_cli.store.batches import check_store
-
-        store = Store(dataset, verify=False)
+    if store is not None:
         check_store(store, recipe)
         count, per_epoch = needs.trained_items(recipe, store), needs.steps_per_epoch(recipe, store)
         data_bytes = sum(info.bytes for name, info in store.info.files.items() if name.startswith("train/"))
-        lines.append(f"{'dataset':<32} {dataset} ({count:,} training items, fingerprint {store.fingerprint})")
+        lines.append(f"{'dataset':<32} {store.folder} ({count:,} training items, fingerprint {store.fingerprint})")
         steps = recipe.training.epochs * per_epoch
         lines.append(f"{'steps':<32} {steps:>12,} ({recipe.training.epochs} epochs of {per_epoch:,})")
     else:

@@ -25,6 +25,7 @@ from mmvae_cli.run.checkpoint import Position
 from mmvae_cli.run.code import Code
 from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store, batches
+from mmvae_cli.store.fitting import check_store
 from mmvae_cli.store.presence import Presence, of_training
 from mmvae_cli.training import estimate
 from mmvae_cli.training.engine import Engine, way_of
@@ -56,7 +57,7 @@ def train(recipe: Recipe, request: Request) -> Path:
     """
     device = devices.pick_device(request.device)
     store = Store(request.dataset, verify=request.verify)
-    batches.check_store(store, recipe)
+    check_store(store, recipe)
     needs.steps_per_epoch(recipe, store)
     store.check("train", recipe.modalities)  # damage is seen before anything is written
     outline = estimate.without_weights(recipe)

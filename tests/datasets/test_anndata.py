@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from mmvae_cli import recipe as recipes
 from mmvae_cli.cli import app
 from mmvae_cli.process.errors import DataProblem, UsageProblem
-from mmvae_cli.store import Store, batches
+from mmvae_cli.store import Store
+from mmvae_cli.store.fitting import check_store
 
 pytestmark = [pytest.mark.filterwarnings("ignore::FutureWarning"), pytest.mark.filterwarnings("ignore::UserWarning"),
               pytest.mark.filterwarnings("ignore::DeprecationWarning")]  # fmt: skip
@@ -57,7 +58,7 @@ def test_counts_become_vectors_with_a_recipe(cells, tmp_path):
     assert sorted(map(tuple, counts)) == sorted(map(tuple, cells.X.toarray()))
     recipe = recipes.validate(yaml.safe_load((tmp_path / "mine.yaml").read_text()), "mine.yaml")
     assert {spec.likelihood for spec in recipe.modalities.values()} == {"negative_binomial"}
-    batches.check_store(store, recipe)
+    check_store(store, recipe)
 
 
 def test_what_are_no_counts_is_standardised(cells, tmp_path):

@@ -6,7 +6,8 @@ import numpy as np
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.datasets import mnist
-from mmvae_cli.store import Store, batches
+from mmvae_cli.store import Store
+from mmvae_cli.store.fitting import check_store
 
 
 def test_every_digit_stands_beside_a_vector_with_a_single_one_at_its_label(tmp_path):
@@ -18,7 +19,7 @@ def test_every_digit_stands_beside_a_vector_with_a_single_one_at_its_label(tmp_p
     assert (np.sort(vectors, 1) == np.array([0] * 9 + [1])).all()
     assert np.bincount(labels).min() >= 18, "labels in proportion"
     assert "at most 200 of each split" in store.info.stand_in
-    batches.check_store(store, recipes.load("mnist_label"))
+    check_store(store, recipes.load("mnist_label"))
 
 
 def test_held_out_digits_are_a_split_of_their_own(tmp_path):

@@ -14,7 +14,8 @@ from mmvae_cli import recipe as recipes
 from mmvae_cli.cli import app
 from mmvae_cli.datasets.own import splits
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
-from mmvae_cli.store import Store, batches, text
+from mmvae_cli.store import Store, text
+from mmvae_cli.store.fitting import check_store
 
 WORDS = ("cat", "dog", "owl")
 HEADER = ["id", "photo_file_name", "scan_file_name", "note", "age", "bmi", "label"]
@@ -115,7 +116,7 @@ def test_the_recipe_fits_the_data(items, tmp_path):
     make("--recipe", "mine.yaml", "--out", "elsewhere", "--raw", "numbers", "--name", "own")
     recipe = recipes.validate(yaml.safe_load((tmp_path / "mine.yaml").read_text()), "mine.yaml")
     assert recipes.dataset_folder(recipe, tmp_path / "data") == tmp_path / "elsewhere"
-    batches.check_store(Store(tmp_path / "elsewhere"), recipe)
+    check_store(Store(tmp_path / "elsewhere"), recipe)
     assert recipe.name == "own"
 
 
@@ -221,7 +222,7 @@ def test_empty_cells_and_missing_files_are_what_an_item_lacks(items, tmp_path):
     assert set(range(30)) - set(seen) == {3}
     np.testing.assert_allclose(store.array("train", "numbers")[:].mean(0), 0, atol=1e-5)
     recipe = recipes.validate(yaml.safe_load((tmp_path / "mine.yaml").read_text()), "mine.yaml")
-    batches.check_store(store, recipe)
+    check_store(store, recipe)
 
 
 def test_a_row_with_nothing_is_refused_by_its_key(items, tmp_path):
@@ -428,7 +429,7 @@ def test_arrays_become_a_dataset(arrays, tmp_path):
     assert sorted(map(tuple, everything)) == sorted(map(tuple, arrays["rna"].astype(np.float32)))
     recipe = recipes.validate(yaml.safe_load((tmp_path / "mine.yaml").read_text()), "mine.yaml")
     assert recipe.modalities["rna"].likelihood == "negative_binomial"
-    batches.check_store(store, recipe)
+    check_store(store, recipe)
 
 
 def test_arrays_say_what_is_missing(arrays, tmp_path):

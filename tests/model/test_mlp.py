@@ -13,6 +13,7 @@ from mmvae_cli.model.terms import weigh
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import ModalityInfo, batches
+from mmvae_cli.store.fitting import check_store
 
 
 def recipe_of(**lab):
@@ -73,7 +74,7 @@ def test_every_likelihood_learns(case, tmp_path):
     lab = np.eye(5, dtype=np.float32)[np.arange(12) % 5]
     folder_of(tmp_path, lab)
     recipe, found = recipe_of(width=16, **LIKELIHOODS[case]), store.Store(tmp_path)
-    batches.check_store(found, recipe)
+    check_store(found, recipe)
     data = batches.Split(found, "train", ["lab", "other"], torch.device("cpu"), 0).batch(torch.arange(12))
     assert torch.equal(data["lab"], torch.from_numpy(lab))
     model, objective = MultimodalVAE(recipe), Objective.of(recipe)
@@ -133,7 +134,7 @@ def test_data_outside_a_likelihood_are_named(likelihood, value, tmp_path):
     lab[:, 0], lab[3, 2] = 1, value
     folder_of(tmp_path, lab, features=("a", "b", "crp", "d", "e"))
     with pytest.raises(UsageProblem, match=f"modalities.lab.likelihood: {likelihood} does not suit .* in train"):
-        batches.check_store(store.Store(tmp_path), recipe_of(likelihood=likelihood))
+        check_store(store.Store(tmp_path), recipe_of(likelihood=likelihood))
 
 
 def test_numbers_that_are_not_finite_are_refused(tmp_path):

@@ -345,11 +345,15 @@ def test_a_full_disk_is_one_line(dataset, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("words", [[], ["--dry-run"], ["--seeds", "0-1"], ["--seeds", "0-1", "--dry-run"]])
-def test_a_batch_larger_than_the_data_is_refused_alike_by_training_dry_run_and_study(
-    words, dataset, tmp_path, monkeypatch
+@pytest.mark.parametrize(("views", "batch", "message"), [
+    (3, 41, r"training\.batch_size 41 is more than the 40 training items of"), (4, 8, "has no modality 'm3'"),
+])  # fmt: skip
+def test_data_that_do_not_suit_are_refused_alike_by_training_dry_run_and_study(
+    words, views, batch, message, dataset, tmp_path, monkeypatch
 ):
     monkeypatch.chdir(tmp_path)
-    Path("tiny.yaml").write_text(tiny(3, shape=SHAPE, training__batch_size=41, dataset__name=str(dataset)).dump())
-    with pytest.raises(UsageProblem, match=rf"training\.batch_size 41 is more than the 40 training items of {dataset}"):
+    recipe = tiny(views, shape=SHAPE, training__batch_size=batch, dataset__name=str(dataset))
+    Path("tiny.yaml").write_text(recipe.dump())
+    with pytest.raises(UsageProblem, match=message):
         app(["train", "tiny.yaml", *words], standalone_mode=False)
     assert os.listdir() == ["tiny.yaml"]
