@@ -25,7 +25,7 @@ def open_run(
     from mmvae_cli.export.opened import OpenedRun
     from mmvae_cli.run import shared
 
-    folder = shared.fetched(path) if shared.is_address(path) else Path(path)
+    folder = shared.folder_of(path)
     chosen, own = (None if path is None else Path(path) for path in (checkpoint, code))
     return OpenedRun(folder, chosen, Path(data_dir), str(device), own)
 

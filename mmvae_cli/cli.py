@@ -12,9 +12,7 @@ from typer.core import TyperGroup
 from mmvae_cli import __version__
 from mmvae_cli.datasets.commands import make_dataset
 from mmvae_cli.process import console, cores, ending, environment, paths, signals
-from mmvae_cli.process.errors import (
-    UsageProblem,
-)
+from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.options import (
     DATA_DIR,
     Checkpoint,
@@ -116,8 +114,7 @@ def train(
                                  "cores.", show_default=False)
     ] = None,
     evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Evaluate each run when it is trained.")] = False,
-    verify: Verify = True, code: Code = None,
-    data_dir: DataDir = DATA_DIR, quiet: Quiet = False, debug: Debug = False,
+    verify: Verify = True, code: Code = None, data_dir: DataDir = DATA_DIR, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Train a recipe into a run folder; the same command continues a stopped run. Several recipes, seeds or grid
     points are a study: a run for each combination.
@@ -144,13 +141,6 @@ def train(
     ))  # fmt: skip
 
 
-def _fetched(place: Path) -> Path:
-    """A run's folder; of an address on the hub, where it is fetched to."""
-    from mmvae_cli.run import shared
-
-    return shared.fetched(place) if shared.is_address(place) else place
-
-
 @app.command(short_help="Measure a run.")
 def evaluate(
     ckpt: Run,
@@ -170,10 +160,8 @@ def evaluate(
         int | None, typer.Option(min=1, help="Measure N items of the split; default: the recipe's, or all.",
                                  show_default=False)
     ] = None,
-    sampler: SamplerOption = None,
-    latent_samples: LatentSamples = None,
-    features: FeaturesOption = None,
-    pairs: PairsOption = None,
+    sampler: SamplerOption = None, latent_samples: LatentSamples = None,
+    features: FeaturesOption = None, pairs: PairsOption = None,
     out: Annotated[
         Path | None, path_option("--out", help="File (.json) or folder of the result, for a run that may only be read; "
                                  "default: the run's folder.")
@@ -192,10 +180,10 @@ def evaluate(
     mmvae evaluate --ckpt runs/polymnist_mopoe-seed0 --metrics latent --json
     mmvae evaluate --ckpt runs/polymnist_mopoe-seed0 --metrics coherence,quality --sampler gmm
     """
-    from mmvae_cli.run import result
+    from mmvae_cli.run import result, shared
     from mmvae_cli.run.layout import Run
 
-    ckpt, wanted = _fetched(ckpt), result.metrics(metrics)
+    ckpt, wanted = shared.folder_of(ckpt), result.metrics(metrics)
     Run(ckpt).recipe()  # what is mistyped is refused before torch is loaded, which takes seconds
     from mmvae_cli.evaluation import command
 
@@ -228,11 +216,9 @@ def sample(
         int | None, typer.Option(min=1, max=10_000, help="Latents with prior [100], else test items [10; latent: 500].",
                                  show_default=False)
     ] = None,
-    sampler: SamplerOption = None,
-    seed: Seed = 0,
+    sampler: SamplerOption = None, seed: Seed = 0,
     out: Annotated[Path | None, path_option(help="Folder of the figures; default: RUN/figures.")] = None,
-    paper: Paper = None,
-    checkpoint: Checkpoint = None,
+    paper: Paper = None, checkpoint: Checkpoint = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing figures.")] = False,
     device: Device = "auto", verify: Verify = True, code: Code = None, data_dir: DataDir = DATA_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the folder.")] = False,
@@ -246,13 +232,14 @@ def sample(
     mmvae sample --ckpt runs/polymnist_mopoe-seed0 --given m1,m2 --target m0
     mmvae sample --ckpt runs/celeba_mopoe-seed0 --text "smiling, blond hair" --text "male, eyeglasses"
     """
+    from mmvae_cli.run import shared
     from mmvae_cli.sampling import command
     from mmvae_cli.sampling.figures import FigureRequest
 
     request = FigureRequest(kind and kind.value, given, target, tuple(text or ()))
     made = command.run(
-        _fetched(ckpt), request, count=count, seed=seed, chosen=checkpoint, out=out, force=force, data_dir=data_dir,
-        device=device, verify=verify, drawn_from=sampler and sampler.value, code=code, paper=paper,
+        shared.folder_of(ckpt), request, count=count, seed=seed, chosen=checkpoint, out=out, force=force,
+        data_dir=data_dir, device=device, verify=verify, drawn_from=sampler and sampler.value, code=code, paper=paper,
     )  # fmt: skip
     console.result(json.dumps(made) if as_json else made["path"])
 
@@ -270,29 +257,25 @@ def _root(
 @app.command("compare", short_help="Put runs side by side.")
 def compare(
     runs: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="RUN", parser=paths.expanded, help="Run folders, folders of runs, or what evaluate --out wrote."
-        ),
+        list[Path], typer.Argument(metavar="RUN", parser=paths.expanded, help="Run folders, folders of runs, or what "
+                                   "evaluate --out wrote.")
     ],
     out: Annotated[
-        Path | None,
-        path_option(help="Write into this folder, with the plots as PNG and SVG [reports with html or --paper]."),
+        Path | None, path_option(help="Write into this folder, with the plots as PNG and SVG [reports with html or "
+                                 "--paper].")
     ] = None,
     format: Annotated[str | None, typer.Option(help="table (default), md, csv, tex, json or html.")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="default or released evaluations [default, where there are any].")
     ] = None,
     sampler: Annotated[
-        Sampler | None,
-        typer.Option(help="Evaluations with samples of the prior or of gmm [prior, where there are any].",
-                     show_default=False)
+        Sampler | None, typer.Option(show_default=False, help="Evaluations with samples of the prior or of gmm [prior, "
+                                     "where there are any].")
     ] = None,
     paper: Paper = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing comparison.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
+    quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Put runs side by side, each data set by itself: mean and deviation over seeds, and the paper's numbers where the
     setting matches.
@@ -348,9 +331,10 @@ def export(
     mmvae export runs/polymnist_mopoe-seed0 --to hub --push USER/NAME
     """
     from mmvae_cli.export import command
+    from mmvae_cli.run import shared
 
     request = command.ExportRequest(to.value, out, given, split, checkpoint, force, push, follow, code)
-    console.result(command.run([_fetched(run) for run in runs], request, data_dir=data_dir, device=device))
+    console.result(command.run([shared.folder_of(run) for run in runs], request, data_dir=data_dir, device=device))
 
 
 def main() -> None:

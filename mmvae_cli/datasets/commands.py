@@ -13,13 +13,7 @@ from mmvae_cli.process.options import DATA_DIR, DataDir, Debug, Quiet, Seed, pat
 make_dataset = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build or import a dataset.")
 
 
-class ImageFormat(StrEnum):
-    """What ``make-dataset polymnist`` writes."""
-
-    npy = "npy"
-    png = "png"
-
-
+ImageFormat = StrEnum("ImageFormat", ["npy", "png"])
 Out = Annotated[Path | None, path_option("--out", help="Folder of the dataset; default: its name under --data-dir.")]
 Digits = Annotated[
     str,

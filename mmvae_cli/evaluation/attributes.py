@@ -19,8 +19,8 @@ def base_rates(evaluation: Evaluation, test: Experts) -> dict[str, float]:
 def table(outcome: EvaluationResult) -> str:
     """Average precision by attribute, the last row being the mean over the attributes that could be scored."""
     columns: list[Column] = [("base rate", {**outcome.base_rates}), *_columns(outcome)]
-    rows = [[label, *(_number(values.get(label)) for _, values in columns)] for label in outcome.base_rates]
-    rows.append(["mean", *(_number(_mean(values)) for _, values in columns)])
+    rows = [[label, *(console.number(values.get(label)) for _, values in columns)] for label in outcome.base_rates]
+    rows.append(["mean", *(console.number(_mean(values)) for _, values in columns)])
     return console.table("average precision by attribute", ["attribute", *(name for name, _ in columns)], rows)
 
 
@@ -39,7 +39,3 @@ def _columns(outcome: EvaluationResult) -> list[Column]:
 def _mean(values: dict[str, float | None]) -> float | None:
     known = [value for value in values.values() if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

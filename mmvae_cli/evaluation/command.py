@@ -209,7 +209,7 @@ def report(outcome: EvaluationResult) -> str:
         parts.append(attributes.table(outcome))
     if outcome.likelihood:
         each = outcome.likelihood.per_modality
-        rows = [[s, _number(value, 1), *(_number(each.get(s, {}).get(n), 1) for n in names)]
+        rows = [[s, console.number(value, 1), *(console.number(each.get(s, {}).get(n), 1) for n in names)]
                 for s, value in outcome.likelihood.joint.items()]  # fmt: skip
         title = (f"log-likelihood given the source, nats per item ({outcome.likelihood.importance_samples} samples, "
                  f"grouping {outcome.likelihood.grouping}, {outcome.likelihood.count:,} items)")  # fmt: skip
@@ -220,7 +220,3 @@ def report(outcome: EvaluationResult) -> str:
         missing = result.by_reason(outcome.reasons).items()
         parts.append("\n".join(f"not measured: {what}: {why}" for why, what in missing))
     return "\n\n".join(parts)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"

@@ -18,11 +18,11 @@ def title(quality: Quality) -> str:
 def of(quality: Quality, names: list[str]) -> list[str]:
     """The tables for the modalities ``names``."""
     free = quality.unconditional
-    rows = [[quality.sampler, *(_number(free["frechet"].get(name), 2) for name in names)]]
-    rows += [[source, *(_number(targets.get(name), 2) for name in names)]
+    rows = [[quality.sampler, *(console.number(free["frechet"].get(name), 2) for name in names)]]
+    rows += [[source, *(console.number(targets.get(name), 2) for name in names)]
              for source, targets in quality.conditional["frechet"].items()]  # fmt: skip
-    near = [[measure, *(_number(free[measure].get(name), 3) for name in names)] for measure in _NEAR]
-    likeness = [[source, name, *(f"{score} {_number(value, 4)}" for score, value in scores.items())]
+    near = [[measure, *(console.number(free[measure].get(name), 3) for name in names)] for measure in _NEAR]
+    likeness = [[source, name, *(f"{score} {console.number(value, 4)}" for score, value in scores.items())]
                 for source, own in quality.reconstruction.items() for name, scores in own.items()]  # fmt: skip
     distances = [
         console.table(title(quality), ["source", *names], rows),
@@ -33,7 +33,3 @@ def of(quality: Quality, names: list[str]) -> list[str]:
         console.table("reconstruction", ["source", "modality", *[""] * (max(map(len, likeness)) - 2)],
                       [row + [""] * (max(map(len, likeness)) - len(row)) for row in likeness]),
     ]  # fmt: skip
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"

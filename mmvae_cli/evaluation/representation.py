@@ -27,9 +27,5 @@ def tables(outcome: EvaluationResult) -> list[str]:
 
 def _table(title: str, what: str, values: Mapping[str, Mapping[str, Score]]) -> str:
     columns = list(dict.fromkeys(key for row in values.values() for key in row))
-    rows = [[name, *(_number(row.get(key)) for key in columns)] for name, row in values.items()]
+    rows = [[name, *(console.number(row.get(key)) for key in columns)] for name, row in values.items()]
     return console.table(title, [what, *columns], rows)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

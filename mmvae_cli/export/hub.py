@@ -19,7 +19,7 @@ from mmvae_cli.export.table import PROTOCOLS
 from mmvae_cli.model.vae import parameter_counts
 from mmvae_cli.process import console
 from mmvae_cli.process.console import duration
-from mmvae_cli.process.errors import Failure, UsageProblem, in_one_line
+from mmvae_cli.process.errors import Failure, UsageProblem, in_one_line, needing
 from mmvae_cli.process.paths import shown
 from mmvae_cli.recipe import METHODS
 from mmvae_cli.run import checkpoint, result, shared, trained
@@ -86,11 +86,9 @@ def _copy(run: Run, made: Run) -> None:
 def push(folder: Path, repository: str) -> str:
     """Upload the folder to the hub; returns its address. Raises UsageProblem without the package huggingface_hub,
     Failure, which says that the folder is whole, where there is no network or no right to write."""
-    try:
+    again = f", then give the command again with --force; {folder} is written"
+    with needing("--push", "huggingface_hub", "hub", again):
         import huggingface_hub
-    except ImportError as error:
-        hint = "pip install 'mmvae-cli[hub]', then give the command again with --force"
-        raise UsageProblem(f"--push needs the package huggingface_hub; {folder} is written", hint) from error
     try:
         api = huggingface_hub.HfApi()
         api.create_repo(repository, exist_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 from mmvae_cli.disk.files import replacing, write_atomic
 from mmvae_cli.export.opened import Latents, OpenedRun
 from mmvae_cli.export.table import as_csv
-from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.errors import needing
 from mmvae_cli.sampling.making import npz
 
 
@@ -60,13 +60,9 @@ def _rows(latents: Latents) -> list[dict[str, Any]]:
 
 def _write_h5ad(latents: Latents, about: str, path: Path) -> None:
     """X holds the means, obsm the log-variances and private parts, obs items and labels, uns where they come from."""
-    try:
+    with needing("an .h5ad file", "anndata", "anndata"):
         import anndata
         import pandas
-    except ImportError as error:
-        raise UsageProblem(
-            f"an .h5ad file needs the package anndata ({error})", "pip install 'mmvae-cli[anndata]'"
-        ) from error
     obs = pandas.DataFrame({"item": _items(latents), **_labels(latents)}, index=[str(item) for item in _items(latents)])
     made = anndata.AnnData(X=latents.mean, obs=obs, obsm={"logvar": latents.logvar, **_private(latents)},
                            uns={"about": about})  # fmt: skip

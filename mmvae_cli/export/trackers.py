@@ -11,15 +11,11 @@ from typing import Any
 
 from mmvae_cli.disk.files import reading
 from mmvae_cli.export.tracked import Source
-from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.errors import DataProblem, needing
 from mmvae_cli.run.metrics import Record, numbers
 
 _OURS = ".mmvae"
 """Ends the names of the event files that are ours."""
-
-
-def missing(package: str, error: ImportError) -> UsageProblem:
-    return UsageProblem(f"--to {package} needs the package {package} ({error})", f"pip install 'mmvae-cli[{package}]'")
 
 
 # TensorBoard ---------------------------------------------------------------------------------------------------------
@@ -30,11 +26,9 @@ class TensorBoard:
     the recipe as text; scores and figures."""
 
     def __init__(self, source: Source, out: Path) -> None:
-        try:
+        with needing("--to tensorboard", "tensorboard", "tensorboard"):
             import tensorboard  # noqa: F401 - torch says in many lines that it is not there
             from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
-            raise missing("tensorboard", error) from error
         for earlier in out.glob(f"events.out.tfevents.*{_OURS}"):
             earlier.unlink()
         self.last = 0
@@ -80,10 +74,8 @@ class WandB:
     server later. Its id is the source's identity, so that the server, too, knows it again."""
 
     def __init__(self, source: Source, out: Path) -> None:
-        try:
+        with needing("--to wandb", "wandb", "wandb"):
             import wandb
-        except ImportError as error:
-            raise missing("wandb", error) from error
         mode: Any = os.environ.get("WANDB_MODE", "offline")
         if mode == "offline":
             for earlier in (out / "wandb").glob(f"offline-run-*-{source.identity}"):
@@ -118,11 +110,9 @@ class MLflow:
     ``mmvae.id``; numbers of steps that it has are not added twice."""
 
     def __init__(self, source: Source, out: Path) -> None:
-        try:
+        with needing("--to mlflow", "mlflow", "mlflow"):
             from mlflow.entities import Metric, Param
             from mlflow.tracking import MlflowClient
-        except ImportError as error:
-            raise missing("mlflow", error) from error
         self._metric = Metric
         place = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(out / 'mlflow.db').resolve()}"
         self._client = MlflowClient(place)

@@ -189,6 +189,11 @@ def table(title: str, header: list[str], rows: list[list[str]]) -> str:
     return f"{title}\n{ruled([header, *rows])}"
 
 
+def number(value: float | None, digits: int = 3) -> str:
+    """A number in a table; - where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
 def ruled(rows: list[list[str]]) -> str:
     """The rows as lines, the first one with a rule below it."""
     lines = aligned(rows)

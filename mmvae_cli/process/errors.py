@@ -7,6 +7,8 @@ import errno
 import os
 import re
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 EXIT_DONE, EXIT_FAILED, EXIT_USAGE, EXIT_DATA, EXIT_DIVERGED, EXIT_STOPPED, EXIT_INTERRUPTED = 0, 1, 2, 3, 4, 75, 130
 
@@ -81,6 +83,16 @@ def of_own_code(error: BaseException) -> Failure | None:
     if not frames:
         return None
     return UsageProblem(f"{frames[-1].filename} line {frames[-1].lineno}: {in_one_line(error)}", "mend the code")
+
+
+@contextmanager
+def needing(what: str, package: str, extra: str, more: str = "") -> Iterator[None]:
+    """The import of a package that not every installation has; ``more``: of the hint. Raises UsageProblem."""
+    try:
+        yield
+    except ImportError as error:
+        hint = f"pip install 'mmvae-cli[{extra}]'{more}"
+        raise UsageProblem(f"{what} needs the package {package} ({error})", hint) from error
 
 
 _OF_THE_MACHINE = (

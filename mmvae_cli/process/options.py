@@ -49,68 +49,14 @@ Code = Annotated[
 Checkpoint = Annotated[Path | None, path_option(help="A checkpoint file; default: the newest valid one.")]
 
 
-class Resume(StrEnum):
-    auto = "auto"
-    never = "never"
-    must = "must"
-
-
-class Launch(StrEnum):
-    """Where a study's runs are started."""
-
-    local = "local"
-    slurm = "slurm"
-
-
-class Target(StrEnum):
-    """What ``export`` writes."""
-
-    latents = "latents"
-    csv = "csv"
-    tensorboard = "tensorboard"
-    wandb = "wandb"
-    mlflow = "mlflow"
-    hub = "hub"
-
-
-class Protocol(StrEnum):
-    default = "default"
-    released = "released"
-
-
-class FigureKind(StrEnum):
-    """What ``sample`` draws."""
-
-    prior = "prior"
-    conditional = "conditional"
-    reconstruction = "reconstruction"
-    swap = "swap"
-    latent = "latent"
-
-
-class Sampler(StrEnum):
-    """What z is drawn from when nothing is given."""
-
-    prior = "prior"
-    gmm = "gmm"
-
-
-class Features(StrEnum):
-    """By which network quality looks at samples."""
-
-    classifier = "classifier"
-    inception = "inception"
-
-
-class Pairs(StrEnum):
-    """Which generated samples quality compares with which real ones."""
-
-    default = "default"
-    all = "all"
-    mmvaeplus = "mmvaeplus"
-    mvtcae = "mvtcae"
-    multivae = "multivae"
-
+Resume = StrEnum("Resume", ["auto", "never", "must"])
+Launch = StrEnum("Launch", ["local", "slurm"])
+Target = StrEnum("Target", ["latents", "csv", "tensorboard", "wandb", "mlflow", "hub"])
+Protocol = StrEnum("Protocol", ["default", "released"])
+FigureKind = StrEnum("FigureKind", ["prior", "conditional", "reconstruction", "swap", "latent"])
+Sampler = StrEnum("Sampler", ["prior", "gmm"])
+Features = StrEnum("Features", ["classifier", "inception"])
+Pairs = StrEnum("Pairs", ["default", "all", "mmvaeplus", "mvtcae", "multivae"])
 
 SamplerOption = Annotated[
     Sampler | None, typer.Option("--sampler", help="What z is drawn from when nothing is given: prior, or gmm, a "

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mmvae_cli.disk.files import hidden_folder
 from mmvae_cli.process import console
-from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem, in_one_line
+from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem, in_one_line, needing
 
 PREFIX = "hf://"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -56,6 +56,11 @@ def is_address(path: str | Path) -> bool:
     return str(path) == "hf:" or str(path).startswith("hf:/")
 
 
+def folder_of(run: str | Path) -> Path:
+    """A run's folder; of an address on the hub, where it is fetched to."""
+    return fetched(run) if is_address(run) else Path(run)
+
+
 def fetched(address: str | Path) -> Path:
     """The run ``hf://USER/NAME[@REVISION]`` as a folder, runs/USER--NAME: fetched once, then as any run.
 
@@ -78,10 +83,8 @@ def fetched(address: str | Path) -> Path:
 
 
 def _fetch(repository: str, revision: str | None, folder: Path) -> None:
-    try:
+    with needing(PREFIX, "huggingface_hub", "hub"):
         import huggingface_hub
-    except ImportError as error:
-        raise UsageProblem(f"{PREFIX} needs the package huggingface_hub", "pip install 'mmvae-cli[hub]'") from error
     try:
         names = huggingface_hub.HfApi().list_repo_files(repository, revision=revision)
         refuse_strange(names, f"{PREFIX}{repository}")

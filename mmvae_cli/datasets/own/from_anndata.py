@@ -14,7 +14,7 @@ import numpy as np
 from mmvae_cli.datasets.own import build, parts, splits
 from mmvae_cli.datasets.own.build import StoreOptions
 from mmvae_cli.process import console
-from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.errors import DataProblem, UsageProblem, needing
 from mmvae_cli.store import ModalityInfo
 
 _MOST_FEATURES = 4096
@@ -68,11 +68,8 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise DataProblem(f"{path} is not there, or is no file", "give the path of the file itself")
     package, function = kinds[path.suffix.lower()]
-    try:
+    with needing(f"{path}: to read it", package, "anndata"):
         reader = getattr(__import__(package), function)
-    except ImportError as error:
-        hint = "pip install 'mmvae-cli[anndata]'"
-        raise UsageProblem(f"{path}: to read it needs the package {package}", hint) from error
     try:
         return reader(path)
     except Exception as error:  # HDF5 files are damaged in more ways than the package has names for

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvae_cli.disk.files import reading
-from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.errors import DataProblem, UsageProblem, needing
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,8 @@ def _jsonl(path: Path) -> Rows:
 
 def _parquet(path: Path) -> Rows:
     """A row is counted as a line; what is null or nan is empty."""
-    try:
+    with needing(f"{path}: to read Parquet", "pyarrow", "parquet", ", or save it as .csv"):
         from pyarrow import ArrowException, parquet
-    except ImportError as error:
-        hint = "pip install 'mmvae-cli[parquet]', or save it as .csv"
-        raise UsageProblem(f"{path}: to read Parquet needs the package pyarrow", hint) from error
     try:
         content = parquet.read_table(path)
     except (ArrowException, OSError, ValueError) as error:

@@ -2,7 +2,7 @@
 view's background. Built here from digits and backgrounds, or imported (official.py, tensors.py)."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,14 +64,10 @@ def build(options: PolymnistOptions, out: Path, data_dir: Path, *, png: bool = F
                 _write_split(folder, split, images, labels, pairings[split], pictures, options, bar)
         notes = [source.stand_in, note, twice, _subset_note(options.limit, source, options.repeat, counts),
                  sources.held_out(options.validation), _moved_note(options)]  # fmt: skip
-        made = placing.finish(folder, describe(
-            len(pictures), counts, stand_in="; ".join(n for n in notes if n) or None, seed=options.seed,
-            provenance={"construction": "Generalized Multimodal ELBO, section 4.2 and appendix D",
-                        "options": _portable(options), "digits": source.provenance, "backgrounds": about,
-                        "versions": placing.versions()},
-        ))  # fmt: skip
-        if png:
-            official.write(folder / "png" / "PolyMNIST", folder, made)
+        _finish(folder, len(pictures), counts, notes, options.seed, png, {
+            "construction": "Generalized Multimodal ELBO, section 4.2 and appendix D", "options": _portable(options),
+            "digits": source.provenance, "backgrounds": about,
+        })  # fmt: skip
 
 
 def import_from(
@@ -91,13 +87,20 @@ def import_from(
             said = "imported tuples whose counts are not those of the official PolyMNIST"
         notes = [said, _of_them(counts) if sum(counts.values()) < sum(map(sum, per_label.values())) else ""]
         modalities = len(list((folder / "train").glob("m*.npy")))
-        made = placing.finish(folder, describe(
-            modalities, counts, stand_in="; ".join(n for n in notes if n) or None, seed=None,
-            provenance={"imported": path.resolve().name, **about, "options": {"views": views, "limit": limit},
-                        "versions": placing.versions()},
-        ))  # fmt: skip
-        if png:
-            official.write(folder / "png" / "PolyMNIST", folder, made)
+        _finish(folder, modalities, counts, notes, None, png, {
+            "imported": path.resolve().name, **about, "options": {"views": views, "limit": limit},
+        })  # fmt: skip
+
+
+def _finish(
+    folder: Path, views: int, counts: dict[str, int], notes: Sequence[str | None], seed: int | None, png: bool,
+    provenance: dict[str, Any],
+) -> None:  # fmt: skip
+    stand_in = "; ".join(note for note in notes if note) or None
+    about = provenance | {"versions": placing.versions()}
+    made = placing.finish(folder, describe(views, counts, stand_in=stand_in, seed=seed, provenance=about))
+    if png:
+        official.write(folder / "png" / "PolyMNIST", folder, made)
 
 
 def describe(
