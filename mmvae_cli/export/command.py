@@ -78,7 +78,7 @@ def _latents(runs: list[Path], request: ExportRequest, data_dir: Path, device: s
     from mmvae_cli.export.opened import OpenedRun
 
     for folder, path in places.items():
-        opened = OpenedRun(folder, request.checkpoint, data_dir, device, request.code, verify=True)
+        opened = OpenedRun(folder, request.checkpoint, data_dir, device, request.code)
         make_folder(path.parent)
         require_writable(path)
         encoded = opened.latents(request.split, request.given)

@@ -41,9 +41,7 @@ def write(
     if out.is_file() or (out.exists() and any(out.iterdir()) and not ours):
         raise UsageProblem(f"{out} exists and is no shared run; it is left alone", "choose another --out")
     run = Run(folder)
-    opened = trained.load(
-        run, run.recipe(), chosen, data_dir=data_dir, device="cpu", verify=False, needs_data=False, code=code
-    )
+    opened = trained.load(run, run.recipe(), chosen, data_dir=data_dir, device="cpu", needs_data=False, code=code)
     evaluations = _evaluations(run, opened)
     with dataset_folder(out, force=force) as temporary:
         made = Run(temporary)

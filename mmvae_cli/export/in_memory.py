@@ -45,7 +45,7 @@ def train(
         check_store(made, wanted)
         _place(made, recipes.dataset_folder(wanted, data_dir))
         return Path(command.run(chosen, overrides, run=run, seed=None, data_dir=data_dir, device=device, resume="auto",
-                                dry_run=False, verify=False))  # fmt: skip
+                                dry_run=False, verify=True))  # fmt: skip
     except Failure as failure:
         raise type(failure)(_as_asked(str(failure), workplace), failure.hint) from failure
     finally:

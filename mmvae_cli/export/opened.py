@@ -59,14 +59,13 @@ class OpenedRun:
     """
 
     def __init__(
-        self, folder: Path, chosen: Path | None, data_dir: Path, device: str, code: Path | None = None,
-        verify: bool = False,
+        self, folder: Path, chosen: Path | None, data_dir: Path, device: str, code: Path | None = None
     ) -> None:  # fmt: skip
         run = Run(folder)
         self.folder, self.recipe = folder, run.recipe()
         self._run = run
-        self._trained = trained.load(run, self.recipe, chosen, data_dir=data_dir, device=device, verify=verify,
-                                     needs_data=False, code=code)  # fmt: skip
+        self._trained = trained.load(run, self.recipe, chosen, data_dir=data_dir, device=device, needs_data=False,
+                                     code=code)  # fmt: skip
 
     def __repr__(self) -> str:
         model, checkpoint = self.recipe.model, self._trained.checkpoint

@@ -27,10 +27,11 @@ class Trained:
 
 
 def load(
-    run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, device: str, verify: bool,
+    run: Run, recipe: Recipe, chosen: Path | None, *, data_dir: Path, device: str, verify: bool = True,
     code: Path | None = None, needs_data: bool = True,
 ) -> Trained:  # fmt: skip
     """The run's model with its ``chosen`` or newest valid checkpoint; ``code``: the file of its own networks.
+    ``verify``: arrays of the dataset are compared with their checksums as they are read.
 
     A run that was shared brings the description of its data, dataset.json: it does without them where they are not at
     hand, unless it ``needs_data``. Raises DataProblem for a checkpoint or dataset that is missing or damaged,

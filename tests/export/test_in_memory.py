@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mmvae_cli
-from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
 
@@ -64,6 +64,16 @@ def test_the_same_arrays_again_go_on_and_others_are_refused(here):
     with pytest.raises(UsageProblem, match="holds other data than these arrays"):
         mmvae_cli.train(RECIPE, arrays(40), device="cpu")
     assert sorted(path.name for path in (here / "data").iterdir()) == ["mine"]
+
+
+def test_data_that_were_damaged_since_are_told(here):
+    mmvae_cli.train(RECIPE, arrays(), device="cpu")
+    path = here / "data" / "mine" / "train" / "photo.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(DataProblem, match=r"train/photo\.npy does not match its checksum"):
+        mmvae_cli.train(RECIPE, arrays(), run="other", device="cpu")
 
 
 @pytest.mark.parametrize(("change", "message"), [

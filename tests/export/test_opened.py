@@ -1,5 +1,6 @@
 """A run as an object: the numbers of evaluate and sample, arrays as people have them, and what is refused."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,22 @@ def test_of_incomplete_data_come_the_items_that_have_what_is_given(opened):
     np.testing.assert_allclose(run.encode(items, given="m0").mean, whole.mean[found.items], atol=1e-5)
     with pytest.raises(UsageProblem, match="item 3 of test lacks a modality"):
         run.data("test", [1, 3])
+
+
+def damaged(array: Path) -> None:
+    content = bytearray(array.read_bytes())
+    content[-1] ^= 1
+    array.write_bytes(bytes(content))
+
+
+def test_a_wrong_number_in_the_data_is_told_whoever_reads_them(runs, data, tmp_path):
+    shutil.copytree(data / "digits", tmp_path / "digits")
+    damaged(tmp_path / "digits/test/m0.npy")
+    run = mmvae_cli.open_run(runs["mopoe"], data_dir=tmp_path, device="cpu")
+    assert len(run.latents("train").mean) == 8
+    for use in (run.latents, run.data, lambda: run.latents("test", "text")):
+        with pytest.raises(DataProblem, match=r"test/m0\.npy does not match its checksum"):
+            use()
 
 
 # arrays as people have them ------------------------------------------------------------------------------------------
