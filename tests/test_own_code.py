@@ -150,6 +150,33 @@ def test_a_shared_run_without_its_code_says_whom_to_ask(world):
         mmvae("sample --ckpt run")
 
 
+LOUD = (
+    NETS.replace("    def forward(self, x):", "    def forward(self, x):\n        print('forward')")
+    + """
+import os, sys
+print("read")
+sys.__stdout__.write("past the name\\n")
+os.system("echo from a program")
+"""
+)
+
+
+def test_what_own_code_prints_is_no_result(world):
+    """Neither what it prints while it is read or used, nor what it has others print, stands on stdout."""
+    (world / "nets.py").write_text(LOUD)
+    products = {
+        "train own.yaml --code nets.py --run run": "run\n",
+        "export run --code nets.py --to latents": "run/latents.test.npz\n",
+    }
+    for command, product in products.items():
+        done = completed(*shlex.split(command))
+        assert (done.returncode, done.stdout) == (0, product), done.stderr
+        assert all(words in done.stderr for words in ("read\n", "past the name\n", "from a program\n", "forward\n"))
+    done = completed(*shlex.split("evaluate --ckpt run --code nets.py --metrics latent --json"))
+    assert json.loads(done.stdout)["run"]["recipe"]
+    assert "forward\n" in done.stderr
+
+
 def test_code_that_is_not_there(world):
     with pytest.raises(DataProblem, match=r"none.py is not there"):
         mmvae("train own.yaml --code none.py")

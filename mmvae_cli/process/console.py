@@ -8,7 +8,8 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from typing import TextIO
 
 from rich.console import Console
 from rich.live import Live
@@ -22,6 +23,8 @@ LINE_INTERVAL = 30.0
 """Seconds between two plain lines of progress; MMVAE_PROGRESS_SECONDS changes it."""
 _quiet = False
 _rank = 0
+_results: TextIO | None = None
+"""Where results go while :func:`only_results` holds."""
 
 
 def set_quiet(quiet: bool) -> None:
@@ -57,20 +60,47 @@ def result(text: str) -> None:
     BrokenPipeError where its reader is gone, Failure where it cannot be written."""
     if _rank:
         return
-    encoding = sys.stdout.encoding or "utf-8"
+    stream = _results or sys.stdout
+    encoding = stream.encoding or "utf-8"
     try:
         if is_odd(text) and encoding.lower() == "utf-8":  # a script that reads the path gets the name as it is
-            sys.stdout.buffer.write(os.fsencode(f"{text}\n"))
-            sys.stdout.flush()
+            stream.buffer.write(os.fsencode(f"{text}\n"))
+            stream.flush()
         else:
-            print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+            print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
     except OSError as error:
-        _lead_nowhere(1)  # or Python tries it once more at its end
+        _lead_nowhere(stream.fileno())  # or Python tries it once more at its end
         if isinstance(error, BrokenPipeError):
             raise
         raise Failure(
             f"cannot write to standard output: {error.strerror}", "send it to a file or to another program"
         ) from error
+
+
+@contextmanager
+def only_results() -> Iterator[None]:
+    """A block in which standard output carries results alone. What code of the user's own prints, or a program that it
+    starts, goes to stderr."""
+    global _results
+    usual, is_real = sys.stdout, _has_number(sys.stdout, 1)
+    _results = open(os.dup(1), "w", encoding=usual.encoding) if is_real else usual  # noqa: SIM115 - closed below
+    sys.stdout = sys.stderr
+    try:
+        if is_real:
+            os.dup2(2, 1)
+        yield
+    finally:
+        sys.stdout = usual
+        if is_real:
+            os.dup2(_results.fileno(), 1)
+            _results.close()
+        _results = None
+
+
+def _has_number(stream: TextIO, number: int) -> bool:
+    with suppress(OSError):  # what stands for it inside of a notebook or a test has none
+        return stream.fileno() == number
+    return False
 
 
 @contextmanager

@@ -25,6 +25,12 @@ def _hushed(quiet: bool) -> bool:
     return quiet
 
 
+def _apart(context: typer.Context, code: Path | None) -> Path | None:
+    if code is not None:
+        context.with_resource(console.only_results())
+    return code
+
+
 DataDir = Annotated[
     Path, path_option("--data-dir", envvar="MMVAE_DATA_DIR", help="Where datasets are.", show_default=True)
 ]
@@ -44,7 +50,8 @@ Paper = Annotated[
 Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Check the dataset's checksums before use.")]
 Run = Annotated[Path, path_option("--ckpt", help="Run folder, or hf://USER/NAME.")]
 Code = Annotated[
-    Path | None, path_option("--code", help="File of your own networks (own.NAME in the recipe); it is run.")
+    Path | None,
+    path_option("--code", help="File of your own networks (own.NAME in the recipe); it is run.", callback=_apart),
 ]
 Checkpoint = Annotated[Path | None, path_option(help="A checkpoint file; default: the newest valid one.")]
 
