@@ -60,16 +60,16 @@ class Collection:
 
 
 @dataclass
-class Found:
-    """What was found: a collection for each data set, and the runs that are in none; of these, ``unfinished`` are those
-    that have learning curves."""
+class Collected:
+    """A collection for each data set, and the runs that are in none; of these, ``unfinished`` are those that have
+    learning curves."""
 
     collections: list[Collection]
     left_out: list[LeftOut]
     unfinished: list[Unfinished] = field(default_factory=list)
 
 
-def collect(paths: list[Path], protocol: str | None = None, sampler: str | None = None) -> Found:
+def collect(paths: list[Path], protocol: str | None = None, sampler: str | None = None) -> Collected:
     """Read every run under ``paths``. Raises DataProblem naming each run's reason where none can be used, not even its
     learning curves.
 
@@ -94,7 +94,7 @@ def collect(paths: list[Path], protocol: str | None = None, sampler: str | None 
     if not kept and not running:
         lines = "\n".join(f"  {item.folder}: {item.reason}" for item in left_out)
         raise DataProblem(f"no run can be compared\n{lines}", "train and evaluate first: mmvae evaluate --ckpt RUN")
-    return Found([_collection(_name(data, list(kept)), own) for data, own in kept.items()], left_out, running)
+    return Collected([_collection(_name(data, list(kept)), own) for data, own in kept.items()], left_out, running)
 
 
 def _collection(name: str, members: list[Member]) -> Collection:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmvae_cli.comparison import published, tables
-from mmvae_cli.comparison.collect import Collection, Found
+from mmvae_cli.comparison.collect import Collected, Collection
 from mmvae_cli.comparison.marking import RULE
 from mmvae_cli.comparison.measures import DDOF_NOTE, of_group
 from mmvae_cli.comparison.progress import Unfinished
@@ -78,7 +78,7 @@ class Comparison:
         return f"{len(self.contents)} data sets: {', '.join(content.name for content in self.contents)}"
 
 
-def build_all(collected: Found) -> Comparison:
+def build_all(collected: Collected) -> Comparison:
     left_out = [(str(item.folder), item.reason) for item in collected.left_out]
     return Comparison([build(collection) for collection in collected.collections], left_out, collected.unfinished)
 

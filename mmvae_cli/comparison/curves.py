@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mmvae_cli.comparison import looks
@@ -63,24 +62,19 @@ def _figures(curves: Callable[[], list[Curves]], about: str) -> list[Wanted]:
 def _compared(content: Content) -> list[Curves]:
     groups = content.collection.groups
     chosen = looks.looks(groups)
-    return [found for group, look in zip(groups, chosen, strict=True) for member in group.members
-            if (found := _of_member(member, group.label, look))]  # fmt: skip
-
-
-def _of_member(member: Member, label: str, look: Look) -> Curves | None:
-    return _read(member.folder, label, look, list(member.recipe.modalities))
+    return [curves for group, look in zip(groups, chosen, strict=True) for member in group.members
+            if (curves := _read(member, group.label, look))]  # fmt: skip
 
 
 def _of_unfinished(runs: list[Unfinished]) -> list[Curves]:
     chosen = [Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], "-", "")
               for i in range(len(runs))]  # fmt: skip
-    return [found for run, look in zip(runs, chosen, strict=True)
-            if (found := _read(run.folder, run.name, look, list(run.recipe.modalities)))]  # fmt: skip
+    return [curves for run, look in zip(runs, chosen, strict=True) if (curves := _read(run, run.name, look))]
 
 
-def _read(folder: Path, label: str, look: Look, modalities: list[str]) -> Curves | None:
+def _read(run: Member | Unfinished, label: str, look: Look) -> Curves | None:
     """None where nothing was logged."""
-    records = metrics.read(Run(folder).metrics_path).records
+    records = metrics.read(Run(run.folder).metrics_path).records
     thinned = records[:: -(-len(records) // _POINTS)] if records else []
     known: dict[str, tuple[list[int], list[float]]] = {}
     for record in thinned:
@@ -88,7 +82,7 @@ def _read(folder: Path, label: str, look: Look, modalities: list[str]) -> Curves
             steps, values = known.setdefault(name, ([], []))
             steps.append(record["step"])
             values.append(value)
-    components = tuple(name.removeprefix("kl.") for name in known if _is_component(name, modalities))
+    components = tuple(name.removeprefix("kl.") for name in known if _is_component(name, list(run.recipe.modalities)))
     return Curves(label, look, known, components) if known else None
 
 

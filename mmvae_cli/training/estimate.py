@@ -10,7 +10,7 @@ from mmvae_cli.model.objective import Objective
 from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import METHODS, Recipe
-from mmvae_cli.run import prepare as needs
+from mmvae_cli.run import prepare
 from mmvae_cli.store import Store
 from mmvae_cli.store.fitting import check_store
 
@@ -34,7 +34,7 @@ def describe(recipe: Recipe, dataset: Path, store: Store | None) -> list[str]:
     data_bytes = 0
     if store is not None:
         check_store(store, recipe)
-        count, per_epoch = needs.trained_items(recipe, store), needs.steps_per_epoch(recipe, store)
+        count, per_epoch = prepare.trained_items(recipe, store), prepare.steps_per_epoch(recipe, store)
         data_bytes = sum(info.bytes for name, info in store.info.files.items() if name.startswith("train/"))
         lines.append(f"{'dataset':<32} {store.folder} ({count:,} training items, fingerprint {store.fingerprint})")
         steps = recipe.training.epochs * per_epoch

@@ -19,8 +19,7 @@ from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem, of_the_machine
 from mmvae_cli.recipe import Recipe
-from mmvae_cli.run import checkpoint
-from mmvae_cli.run import prepare as needs
+from mmvae_cli.run import checkpoint, prepare
 from mmvae_cli.run.checkpoint import Position
 from mmvae_cli.run.code import Code
 from mmvae_cli.run.layout import Run
@@ -58,7 +57,7 @@ def train(recipe: Recipe, request: Request) -> Path:
     device = devices.pick_device(request.device)
     store = Store(request.dataset, verify=request.verify)
     check_store(store, recipe)
-    needs.steps_per_epoch(recipe, store)
+    prepare.steps_per_epoch(recipe, store)
     store.check("train", recipe.modalities)  # damage is seen before anything is written
     outline = estimate.without_weights(recipe)
     estimate.refuse_too_large(recipe, outline, device)
@@ -112,7 +111,7 @@ def _train_locked(job: _Job) -> None:
     step = StepLoss(model, objective, settings.precision)
     optimizer = make_optimizer(model, settings.learning_rate)
     position = _resume(job, model, optimizer)
-    per_epoch = needs.steps_per_epoch(recipe, store)
+    per_epoch = prepare.steps_per_epoch(recipe, store)
     total = settings.epochs * per_epoch
     if position.step:
         run.check_data(job.request.dataset, store.fingerprint)

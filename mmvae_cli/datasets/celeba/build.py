@@ -168,23 +168,23 @@ def _write_splits(
 ) -> tuple[dict[str, int], list[Damage]]:
     """Write all arrays of all splits; returns images per split and what could not be decoded."""
     rows = [np.flatnonzero(faces.partition == number) for number in range(len(SPLITS))]
-    if empty := [split for split, found in zip(SPLITS, rows, strict=True) if not len(found)]:
+    if empty := [split for split, items in zip(SPLITS, rows, strict=True) if not len(items)]:
         raise DataProblem(f"{source}: no image in the split {empty[0]}", celeba_files.LAYOUT)
-    kept = [found[:n] for found, n in zip(rows, share_out([len(found) for found in rows], limit), strict=True)]
+    kept = [items[:n] for items, n in zip(rows, share_out([len(items) for items in rows], limit), strict=True)]
     wanted = {
-        f"{split}/image.npy": [faces.names[row] for row in found] for split, found in zip(SPLITS, kept, strict=True)
+        f"{split}/image.npy": [faces.names[row] for row in items] for split, items in zip(SPLITS, kept, strict=True)
     }
     bad = celeba_decoding.decode_all(folder, source, wanted)
-    where = [f"{wanted[name][at]}: {reason}" for name, found in bad.items() for at, reason in sorted(found.items())]
+    where = [f"{wanted[name][at]}: {reason}" for name, damaged in bad.items() for at, reason in sorted(damaged.items())]
     damage = [Damage("unreadable images", where)] if where else []
     _complain(source, damage, skip)
     counts = {}
-    for split, found in zip(SPLITS, kept, strict=True):
-        good = np.delete(found, list(dropped := bad[f"{split}/image.npy"]))
+    for split, items in zip(SPLITS, kept, strict=True):
+        good = np.delete(items, list(dropped := bad[f"{split}/image.npy"]))
         if not len(good):
             raise DataProblem(f"{source}: no readable image in the split {split}", "copy the images again")
         if dropped:
-            _close_gaps(folder, f"{split}/image.npy", np.delete(np.arange(len(found)), list(dropped)))
+            _close_gaps(folder, f"{split}/image.npy", np.delete(np.arange(len(items)), list(dropped)))
         _write_text(folder, split, faces, good, seed)
         if columns:
             vectors: Any = store.new_array(folder, f"{split}/attributes.npy", (len(good), len(columns)), np.float32)
