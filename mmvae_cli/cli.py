@@ -153,7 +153,7 @@ def evaluate(
                                  show_default=False)
     ] = None,
     classifiers: Annotated[
-        Protocol | None, typer.Option(help="Which networks judge coherence; released are the paper's. Default: the "
+        Protocol | None, typer.Option(help="Which coherence classifiers; released are the paper's. Default: the "
                                       "recipe's, or the protocol's.", show_default=False)
     ] = None,
     items: Annotated[
@@ -167,7 +167,7 @@ def evaluate(
                                  "default: the run's folder.")
     ] = None,
     checkpoint: Checkpoint = None,
-    force: Annotated[bool, typer.Option("--force", help="Accept classifiers that are too weak to judge.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Accept coherence classifiers that are too weak.")] = False,
     device: Device = "auto", verify: Verify = True, code: Code = None, data_dir: DataDir = DATA_DIR,
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json instead of tables.")] = False,
     quiet: Quiet = False, debug: Debug = False,

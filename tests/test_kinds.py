@@ -107,7 +107,7 @@ def test_a_kind_without_a_classifier_says_so(signals):
     with pytest.raises(UsageProblem, match=r"no classifier for signal of shape \[5\]"):
         networks.build_classifier(ModalityInfo(kind="signal", shape=(5,)), 3)
     with pytest.raises(UsageProblem, match=r"no classifier for signal of shape \[5\]"):
-        networks.build_judge(ModalityInfo(kind="signal", shape=(5,)), 3)
+        networks.build_coherence_classifier(ModalityInfo(kind="signal", shape=(5,)), 3)
 
 
 def test_an_alphabet_of_another_size_is_refused(signals, tmp_path):

@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from mmvae_cli.comparison.groups import Group, Member, different_classifiers, group, missing_seeds, older_judges
+from mmvae_cli.comparison.groups import Group, Member, different_classifiers, group, missing_seeds, older_classifiers
 from mmvae_cli.comparison.progress import Unfinished, unfinished
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure
@@ -100,7 +100,9 @@ def collect(paths: list[Path], protocol: str | None = None, sampler: str | None 
 def _collection(name: str, members: list[Member]) -> Collection:
     groups = group(members)
     return Collection(
-        name, groups, [note for notes in (missing_seeds, different_classifiers, older_judges) for note in notes(groups)]
+        name,
+        groups,
+        [note for notes in (missing_seeds, different_classifiers, older_classifiers) for note in notes(groups)],
     )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmvae_cli.recipe import METHODS, Recipe, flatten
-from mmvae_cli.run.result import JUDGES, EvaluationResult
+from mmvae_cli.run.result import CLASSIFIER_VERSION, EvaluationResult
 
 BETA = "objective.beta"
 IGNORED = ("name", "dataset.name", "training.seed")
@@ -154,14 +154,14 @@ def different_classifiers(groups: list[Group]) -> list[str]:
     """Coherence is read off by classifiers; where runs used different ones, say so."""
     used = [m.evaluation.coherence.classifiers for g in groups for m in g.members if m.evaluation.coherence]
     names = [name for name in (used[0] if used else {}) if len({scores.get(name) for scores in used}) > 1]
-    return [f"coherence was judged by different classifiers of {name} (on real data "
+    return [f"coherence was measured by different classifiers of {name} (on real data "
             f"{', '.join(sorted({f'{scores.get(name) or 0:.4f}' for scores in used}))})" for name in names]  # fmt: skip
 
 
-def older_judges(groups: list[Group]) -> list[str]:
-    """Coherences that networks of another version of this program judged, which it would not give again."""
+def older_classifiers(groups: list[Group]) -> list[str]:
+    """Coherences by classifiers of another version of this program, which it would not give again."""
     used = {str(m.evaluation.settings.get("classifiers", "unknown"))
             for g in groups for m in g.members if m.evaluation.coherence}  # fmt: skip
-    old = sorted(name for name in used if not name.endswith(f"version {JUDGES}"))
-    return [f"coherence was judged by networks of another version ({', '.join(old)}; those of now: {JUDGES}): "
-            "evaluate again"] if old else []  # fmt: skip
+    old = sorted(name for name in used if not name.endswith(f"version {CLASSIFIER_VERSION}"))
+    return [f"coherence was measured by classifiers of another version ({', '.join(old)}; those of now: "
+            f"{CLASSIFIER_VERSION}): evaluate again"] if old else []  # fmt: skip

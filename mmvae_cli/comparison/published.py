@@ -127,7 +127,7 @@ def _differences(
     if metric.endswith("by_size") and settings.get("subsets_per_size"):
         remarks.append(f"at most {settings['subsets_per_size']} subsets of each size here, all of them there")
     if "coherence" in metric and not settings.get("classifiers", "released").startswith("released"):
-        remarks.append("judged by other networks than the paper's")
+        remarks.append("measured by other classifiers than the paper's")
     if metric.startswith("frechet"):
         return tuple(remarks + _quality_differences(entry["quality"], evaluation))
     if evaluation.protocol != entry.get("protocol", "released"):
@@ -198,7 +198,7 @@ def _protocol_remark(metric: str, entry: dict[str, Any]) -> str:
     if metric == "latent" and entry["dataset"] == "celeba":
         return "protocol default scores average precision by probabilities; the released code by hard predictions"
     if "coherence" in metric:
-        return "protocol default judges with classifiers in eval mode; the released code leaves them in train mode"
+        return "protocol default has its classifiers in eval mode; the released code leaves them in train mode"
     return "protocol default here, the released code there"
 
 

@@ -213,7 +213,7 @@ def _quality(maker: _Maker) -> list[Table | None]:
     """The four numbers that papers print since 2023, and every distance as a detail."""
     if maker.quality is None:
         return []
-    what = "FID" if maker.quality.features == "inception" else "FD in the judges' features"
+    what = "FID" if maker.quality.features == "inception" else "FD in the classifiers' features"
     about = f"pairs {maker.quality.pairs}, {maker.quality.reference_count:,} real {maker.quality.reference_split} items"
     four = [
         Column("conditional", Key("coherence_by_size", "1"), "Coherence"),

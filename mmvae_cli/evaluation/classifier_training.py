@@ -52,7 +52,7 @@ def train(name: str, network: nn.Module, evaluation: Evaluation) -> Score:
             reset()
     for split in ("train", "test"):
         if not len(batches.Split(evaluation.store, split, [name], evaluation.device, seed).having(all_of_them=True)):
-            raise DataProblem(f"no item of {split} has {name}, so nothing can learn to judge it",
+            raise DataProblem(f"no item of {split} has {name}, so no classifier can learn it",
                               "measure without coherence: --metrics latent,likelihood")  # fmt: skip
     data = batches.Split(evaluation.store, "train", [name], evaluation.device, seed)
     labels = torch.from_numpy(evaluation.store.labels("train").astype("int64")).to(evaluation.device)

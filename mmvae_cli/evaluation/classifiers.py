@@ -10,11 +10,11 @@ from mmvae_cli.disk import sealed
 from mmvae_cli.evaluation import classifier_training
 from mmvae_cli.evaluation.classifier_training import Score
 from mmvae_cli.evaluation.encoding import Evaluation, from_all
-from mmvae_cli.model.networks import build_classifier, build_judge
+from mmvae_cli.model.networks import build_classifier, build_coherence_classifier
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure, Unreadable
 from mmvae_cli.recipe.networks import made_for
-from mmvae_cli.run.result import JUDGES
+from mmvae_cli.run.result import CLASSIFIER_VERSION
 
 SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
 """Below this test accuracy (attributes: average precision less than this above the base rate) one is refused."""
@@ -22,7 +22,7 @@ SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
 
 def ready(evaluation: Evaluation, *, force: bool) -> dict[str, nn.Module]:
     """The dataset's classifier of every modality, in eval mode; those that are not there are trained. Raises
-    DataProblem for one that is too weak to judge anything, unless ``force``."""
+    DataProblem for one that is too weak to tell anything, unless ``force``."""
     own = {}
     for m, name in evaluation.group.share(list(enumerate(evaluation.model.names))):
         network, score = _ready(name, evaluation)
@@ -39,7 +39,11 @@ def ready(evaluation: Evaluation, *, force: bool) -> dict[str, nn.Module]:
 def _network(name: str, evaluation: Evaluation) -> nn.Module:
     info, labels = evaluation.store.info.modalities[name], len(evaluation.labels.names)
     released = evaluation.protocol.classifiers == "released"
-    network = build_classifier(info, labels, width_of(evaluation, name)) if released else build_judge(info, labels)
+    network = (
+        build_classifier(info, labels, width_of(evaluation, name))
+        if released
+        else build_coherence_classifier(info, labels)
+    )
     return network.to(evaluation.device).to(memory_format=torch.channels_last)
 
 
@@ -83,7 +87,9 @@ def _refuse_weak(name: str, score: float, evaluation: Evaluation, force: bool) -
     message = f"the classifier of {name} reaches {_metric(evaluation)} {score:.3f} only, less than {needed:.3f}"
     if not force:
         raise DataProblem(
-            message, "what it says of samples means little; more data may help, or accept it with --force"
+            message,
+            "it cannot tell what samples show: measure without coherence, --metrics latent,likelihood; or accept it "
+            "with --force",
         )
     console.warn(message)
 
@@ -93,7 +99,11 @@ def _refuse_weak(name: str, score: float, evaluation: Evaluation, force: bool) -
 
 def _origin(network: nn.Module, evaluation: Evaluation) -> dict[str, str]:
     """What a kept classifier is and which data it was trained on. One that differs is not used."""
-    return {"network": type(network).__name__, "version": JUDGES, "fingerprint": evaluation.store.fingerprint}
+    return {
+        "network": type(network).__name__,
+        "version": CLASSIFIER_VERSION,
+        "fingerprint": evaluation.store.fingerprint,
+    }
 
 
 def _save(path: Path, network: nn.Module, evaluation: Evaluation, score: Score) -> None:

@@ -149,7 +149,7 @@ def _settings(evaluation: Evaluation) -> dict[str, Any]:
     spec = evaluation.spec
     sampled = {"subsets_per_size": spec.subsets_per_size} if spec.subsets_per_size else {}
     return sampled | evaluation.protocol._asdict() | {
-        "classifiers": result.judges(spec),
+        "classifiers": result.classifiers_of(spec),
         "block": BLOCK, "likelihood_block": LIKELIHOOD_BLOCK, "seed": spec.seed, "items": spec.items,
         "likelihood_items": spec.likelihood_items,
     }  # fmt: skip
@@ -197,7 +197,7 @@ def report(outcome: EvaluationResult) -> str:
     if outcome.latent:
         rows = [[subset, guessing.score(outcome, value, subset)] for subset, value in outcome.latent.values.items()]
         parts.append(console.table(f"latent representation ({outcome.latent.metric})", ["subset", "score"], rows))
-        parts += representation.tables(outcome)
+    parts += representation.tables(outcome)
     if outcome.coherence:
         sources = {**outcome.coherence.conditional, "real data": outcome.coherence.classifiers}
         rows = [[s, *(guessing.score(outcome, targets.get(n), s) for n in names)] for s, targets in sources.items()]

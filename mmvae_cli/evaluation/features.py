@@ -1,4 +1,4 @@
-"""In which features generated and real samples are compared (equations 6.6): the judges' own, or Inception's from a
+"""In which features generated and real samples are compared (equations 6.6): the classifiers', or Inception's from a
 file that the user has."""
 
 import dataclasses
@@ -48,12 +48,12 @@ def ready(evaluation: Evaluation, data_dir: Path, *, force: bool) -> dict[str, F
     if evaluation.store.info.labels is None:
         why = NotMeasured("no labels, so no classifier to take features of; --features inception needs none")
         return dict.fromkeys(evaluation.model.names, why)
-    judges = classifiers.ready(_by_default_judges(evaluation), force=force)
-    return {name: Features(judge.features, _digest(judge.state_dict()), _AT_ONCE["classifier"])  # type: ignore[arg-type]
-            for name, judge in judges.items()}  # fmt: skip
+    networks = classifiers.ready(_by_default_classifiers(evaluation), force=force)
+    return {name: Features(network.features, _digest(network.state_dict()), _AT_ONCE["classifier"])  # type: ignore[arg-type]
+            for name, network in networks.items()}  # fmt: skip
 
 
-def _by_default_judges(evaluation: Evaluation) -> Evaluation:
+def _by_default_classifiers(evaluation: Evaluation) -> Evaluation:
     """The paper's own networks flatten their maps: only the default ones have a mean over all places."""
     spec = evaluation.spec.model_copy(update={"classifiers": "default", "protocol": "default"})
     return dataclasses.replace(evaluation, recipe=evaluation.recipe.model_copy(update={"evaluation": spec}))

@@ -74,7 +74,8 @@ LatentSamples = Annotated[
                              "Default: the recipe's.", show_default=False)
 ]  # fmt: skip
 FeaturesOption = Annotated[
-    Features | None, typer.Option("--features", help="In which features quality compares: classifier, the judges'; "
+    Features | None, typer.Option("--features", help="In which features quality compares: classifier, the "
+                                  "coherence classifiers'; "
                                   "inception, FID's, from a file that you have. Default: the recipe's.",
                                   show_default=False)
 ]  # fmt: skip

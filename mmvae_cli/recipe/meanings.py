@@ -86,15 +86,15 @@ MEANINGS: dict[str, str] = {
     "evaluation.items": "How many items are measured at most; null: all.",
     "evaluation.likelihood_items": "How many of them have their log-likelihood measured at most; null: all.",
     "evaluation.subsets_per_size": "How many subsets of each size are measured at most, drawn by the seed; null: all.",
-    "evaluation.classifiers": "The networks that judge coherence; released are the paper's; null: the protocol's.",
+    "evaluation.classifiers": "The coherence classifiers; released are the paper's; null: the protocol's.",
     "evaluation.classifier_width": "Size of the paper's attribute classifiers; null: its 128.",
     "evaluation.sampler": "What z is drawn from when nothing is given: prior, or gmm, a mixture of Gaussians fitted to "
     "encoded training items (equations 6.5).",
     "evaluation.gmm_components": "Components of that mixture. Choosing the number of classes uses a little knowledge "
     "of the labels.",
     "evaluation.joint_samples": "How many z are drawn so: for joint coherence and unconditional quality.",
-    "evaluation.features": "In which features generated and real samples are compared: classifier, the judges'; "
-    "inception, FID's, from a file that you have (equations 6.6).",
+    "evaluation.features": "In which features generated and real samples are compared: classifier, the coherence "
+    "classifiers'; inception, FID's, from a file that you have (equations 6.6).",
     "evaluation.pairs": "What is compared: default, every modality from each other one and from all others; all, from "
     "every subset without it; mmvaeplus, mvtcae, multivae: as those papers do (equations 6.6).",
     "evaluation.seed": "Seed for everything that evaluation draws.",

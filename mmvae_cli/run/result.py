@@ -19,9 +19,9 @@ from mmvae_cli.recipe.wording import believed
 USUAL = ("latent", "coherence", "likelihood")
 """What is measured where nothing else is asked for."""
 METRICS = (*USUAL, "quality")
-JUDGES = "4"
-"""Version of the networks that judge coherence and of how they are trained: one of another version is trained again,
-and what it has judged is evaluated again."""
+CLASSIFIER_VERSION = "4"
+"""Version of the coherence classifiers and of how they are trained: one of another version is trained again, and what
+it has measured is evaluated again."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class Alignment(_Part):
 
 class Coherence(_Part):
     """``joint``: share of prior samples whose modalities agree. ``conditional``: source -> target -> score, targets
-    inside the source included (the paper's tables leave those out). ``classifiers``: modality -> what the judging
+    inside the source included (the paper's tables leave those out). ``classifiers``: modality -> what the coherence
     classifiers score on the evaluated items themselves, the ceiling of a conditional coherence;
     ``classifiers_per_label``: the same by modality and attribute; ``joint_ceiling``: the share of these items of which
     the classifiers of all modalities say the same.
@@ -214,8 +214,8 @@ class EvaluationResult(_Part):
         pairs = {f"{source} -> {name}": label for source, row in conditional.items() for name, label in row.items()}
         return [f"{what} ({names})" for what, labels in (
             ("the latent classifier gives every item the same class", latent),
-            ("what is generated is always judged to be of the same class", pairs),
-            (f"samples from the {self.sampler} are always judged to be of the same class", joint),
+            ("what is generated is always classified alike", pairs),
+            (f"samples from the {self.sampler} are always classified alike", joint),
         ) if (names := first([f"{name}: {label}" for name, label in labels.items()]))]  # fmt: skip
 
 
@@ -244,9 +244,9 @@ def metrics(text: str) -> list[str]:
     return wanted
 
 
-def judges(spec: EvaluationSpec) -> str:
-    """Which networks judge coherence, as the settings of an evaluation say it."""
-    return f"{spec.classifiers or spec.protocol}, version {JUDGES}"
+def classifiers_of(spec: EvaluationSpec) -> str:
+    """Which classifiers measure coherence, as the settings of an evaluation say it."""
+    return f"{spec.classifiers or spec.protocol}, version {CLASSIFIER_VERSION}"
 
 
 def at_chance(value: float, chance: float, trials: float, errors: float = 2) -> bool:

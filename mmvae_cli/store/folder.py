@@ -1,6 +1,6 @@
 """The dataset folder: ``dataset.json`` and plain ``.npy`` arrays. numpy only, no torch.
 
-Layout of a store (docs/own-data.md says the same for people who write their own)::
+Layout of a store (docs/dataset-folder.md says the same for people who write their own)::
 
     dataset.json                 what is inside: modalities, splits, labels, provenance, SHA-256 of every file
     preview.png                  a look at it

@@ -169,8 +169,8 @@ def is_done(run: PlannedRun, *, evaluate: bool) -> bool:
 
 
 def _is_evaluated(known: Run, recipe: Recipe, epochs: int) -> bool:
-    """By the recipe's protocol, sampler and today's judges, at the end, every metric that the data allow, on as many
-    subsets and items as the recipe says."""
+    """By the recipe's protocol, sampler and today's classifiers, at the end, every metric that the data allow, on as
+    many subsets and items as the recipe says."""
     path = known.evaluation_path(recipe.evaluation.protocol, recipe.evaluation.sampler)
     if not path.is_file():
         return False
@@ -178,7 +178,9 @@ def _is_evaluated(known: Run, recipe: Recipe, epochs: int) -> bool:
     complete = all(getattr(outcome, metric) or metric in outcome.reasons for metric in result.USUAL)
     limits = ("subsets_per_size", "items", "likelihood_items")
     same = all(outcome.settings.get(key) == getattr(recipe.evaluation, key) for key in limits)
-    same = same and (not outcome.coherence or outcome.settings.get("classifiers") == result.judges(recipe.evaluation))
+    same = same and (
+        not outcome.coherence or outcome.settings.get("classifiers") == result.classifiers_of(recipe.evaluation)
+    )
     return complete and same and outcome.run.epoch == epochs
 
 

@@ -30,7 +30,7 @@ from mmvae_cli.evaluation.encoding import Evaluation, ShuffledSplit  # noqa: E40
 from mmvae_cli.model import bound  # noqa: E402
 from mmvae_cli.model.distributions import Gaussian  # noqa: E402
 from mmvae_cli.model.kernels import component_kls  # noqa: E402
-from mmvae_cli.model.networks import build_judge  # noqa: E402
+from mmvae_cli.model.networks import build_coherence_classifier  # noqa: E402
 from mmvae_cli.model.objective import Objective, draw_noise  # noqa: E402
 from mmvae_cli.model.posterior import Family, stratified  # noqa: E402
 from mmvae_cli.model.terms import weigh  # noqa: E402
@@ -148,7 +148,9 @@ def evaluation(bench: Bench) -> dict[str, float]:
     recipe, model = bench.model()
     evaluation = Evaluation(model.eval(), recipe, bench.data, bench.device)
     data = ShuffledSplit(evaluation, "test", "evaluated items")
-    judges = {name: build_judge(bench.data.info.modalities[name], 10).to(bench.device) for name in model.names}
+    judges = {
+        name: build_coherence_classifier(bench.data.info.modalities[name], 10).to(bench.device) for name in model.names
+    }
     test = data.encode(data.order)
     parts: dict[str, Callable[[], object]] = {
         "encoding": lambda: data.encode(data.order),

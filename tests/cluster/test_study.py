@@ -198,7 +198,7 @@ def test_an_evaluation_counts_where_it_is_complete_and_by_the_judges_of_today(ch
     folder = made_runs.make_run(place, recipe, "polymnist")
     limits = {name: getattr(recipe.evaluation, name) for name in ("subsets_per_size", "items", "likelihood_items")}
     found = sealed.read_json(folder / "evaluation.json")
-    found["settings"] |= limits | {"classifiers": result.judges(recipe.evaluation)}
+    found["settings"] |= limits | {"classifiers": result.classifiers_of(recipe.evaluation)}
     for key, value in changes.items():
         section, _, name = key.rpartition(".")
         (found[section] if section else found)[name] = value

@@ -14,14 +14,14 @@ from mmvae_cli.comparison.measures import subsets
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.recipe import Recipe, validate
 from mmvae_cli.run.layout import Run
-from mmvae_cli.run.result import JUDGES, EvaluationResult
+from mmvae_cli.run.result import CLASSIFIER_VERSION, EvaluationResult
 
 SKILL = {"mvae": 0.0, "mmvae": 0.1, "mopoe": 0.2, "custom": 0.15}
 VIEWS = ["m0", "m1", "m2", "m3", "m4"]
 MST = ["mnist", "svhn", "text"]
 ATTRIBUTES = ["5_o_Clock_Shadow", "Bald", "Blond_Hair", "Eyeglasses", "Male", "Smiling", "Wearing_Hat", "Young"]
 BETA = {"polymnist": 2.5, "mnist-svhn-text": 5.0, "celeba": 2.5}
-SETTINGS = {"latent_samples": 500, "seed": 0, "classifiers": f"default, version {JUDGES}"}
+SETTINGS = {"latent_samples": 500, "seed": 0, "classifiers": f"default, version {CLASSIFIER_VERSION}"}
 EPOCHS = {"polymnist": 300, "mnist-svhn-text": 150, "celeba": 200}
 
 

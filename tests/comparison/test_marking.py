@@ -151,9 +151,7 @@ def test_the_joint_coherence_of_a_collapsed_model_is_at_chance(tmp_path: Path) -
         "a joint coherence no better than that of modalities without anything in common (0.980)"
         in content.tables[0].remarks[0]
     )
-    assert content.notes == [
-        "MoPoE-VAE, seed 0: samples from the prior are always judged to be of the same class (a: 7, b: 7)"
-    ]
+    assert content.notes == ["MoPoE-VAE, seed 0: samples from the prior are always classified alike (a: 7, b: 7)"]
 
 
 def test_chance_of_an_attribute_is_its_base_rate(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mmvae_cli.comparison.groups import Group, Member, different_classifiers
 from mmvae_cli.comparison.measures import Key, Stat, ceiling, of_group, of_run, stat, subsets
-from mmvae_cli.run.result import JUDGES, EvaluationResult
+from mmvae_cli.run.result import CLASSIFIER_VERSION, EvaluationResult
 
 from made_runs import VIEWS, collection, evaluation, make_run, quality, recipe
 
@@ -99,7 +99,7 @@ def test_different_classifiers_are_told(tmp_path: Path) -> None:
     made[1].coherence.classifiers = {"a": 0.95, "b": None}
     groups = [Group("", [Member(tmp_path, recipe("own", ["a", "b"]), one, {}) for one in made])]
     assert different_classifiers(groups) == [
-        "coherence was judged by different classifiers of b (on real data 0.0000, 0.9600)"
+        "coherence was measured by different classifiers of b (on real data 0.0000, 0.9600)"
     ]
 
 
@@ -110,7 +110,7 @@ def test_judges_of_another_version_are_told(settings: dict[str, str], said: str,
     made = recipe("polymnist", VIEWS)
     make_run(tmp_path, made, "polymnist", settings=settings)
     (note,) = collection(tmp_path).notes
-    assert note == (f"coherence was judged by networks of another version ({said}; those of now: {JUDGES}): "
-                    "evaluate again")  # fmt: skip
+    assert note == (f"coherence was measured by classifiers of another version ({said}; those of now: "
+                    f"{CLASSIFIER_VERSION}): evaluate again")  # fmt: skip
     make_run(tmp_path, made, "polymnist", folder="without", settings=settings, coherence=None)
     assert collection(tmp_path / "without").notes == []

@@ -80,7 +80,7 @@ def test_coherence_judged_by_other_networks_than_the_papers_says_so(
     settings = {"latent_samples": 500} | ({"classifiers": classifiers} if classifiers else {})
     make_run(tmp_path, recipe("celeba", ["image", "text"]), "celeba", settings=settings)
     five = table(build(collection(tmp_path)), "Table 5")
-    assert ("judged by other networks than the paper's" in " ".join(five.notes)) == told
+    assert ("measured by other classifiers than the paper's" in " ".join(five.notes)) == told
 
 
 def test_celeba_tells_the_base_rate_and_every_difference_to_the_papers_setting(tmp_path: Path) -> None:
@@ -153,9 +153,9 @@ def test_numbers_of_other_papers_stand_beside_their_methods_with_what_differs(
     make_run(tmp_path, load(name), "polymnist")
     found = collection(tmp_path)
     (one,) = [p for p in published.beside(found) if p.by == by and p.key_metrics == {"coherence_by_size"}]
-    train = {"protocol default judges with classifiers in eval mode; the released code leaves them in train mode"}
+    train = {"protocol default has its classifiers in eval mode; the released code leaves them in train mode"}
     items = {remark for remark in one.differences if "items evaluated" in remark}
-    judges = {"judged by other networks than the paper's"}
+    judges = {"measured by other classifiers than the paper's"}
     assert set(one.differences) - items == told | judges | (train if by == "MVTCAE paper" else set())
     centre = table(build(found), "centre")
     assert row(centre, one.label)[0] == coherence
@@ -241,9 +241,9 @@ def test_four_numbers_of_every_method_with_the_lower_distance_marked(tmp_path: P
         for seed in range(3):
             make_run(tmp_path, recipe("polymnist", VIEWS, method, training__seed=seed), "polymnist",
                      quality=quality(VIEWS, near + seed / 100, 9.0))  # fmt: skip
-    four = table(build(collection(tmp_path)), "Coherence from one modality, and FD in the judges' features")
+    four = table(build(collection(tmp_path)), "Coherence from one modality, and FD in the classifiers' features")
     assert [f"{c.span} {c.header}" for c in four.columns][2:] == [
-        "FD in the judges' features conditional", "FD in the judges' features unconditional"]  # fmt: skip
+        "FD in the classifiers' features conditional", "FD in the classifiers' features unconditional"]  # fmt: skip
     assert row(four, "MMVAE")[2:] == ["2.01 ± 0.01", "9.00 ± 0.00"]
     assert [cell.best for known in four.rows[:2] for cell in known.cells[2:]] == [True, False, False, False]
     assert "pairs default, 10,000 real test items" in four.title

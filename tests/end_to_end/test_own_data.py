@@ -22,6 +22,7 @@ def test_data_without_labels_are_trained_measured_and_drawn(tmp_path, monkeypatc
     run("train", "mine.yaml", "training.epochs=1", "--run", "run", "--device", "cpu")
     said = run("evaluate", "--ckpt", "run", "--device", "cpu").output
     assert "not measured: latent, coherence: no labels" in said
+    assert "alignment of modalities, 6 items" in said
     found = json.loads((tmp_path / "run/evaluation.json").read_text())
     assert found["latent"] is found["coherence"] is found["chance"] is None
     assert np.isfinite(list(found["likelihood"]["joint"].values())).all()

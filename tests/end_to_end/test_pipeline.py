@@ -135,7 +135,7 @@ def test_quality_is_measured_in_the_judges_features_and_compared(world):
     assert set(found["quality"]["unconditional"]["frechet"]) == {"m0", "m1", "m2"}
     assert "FD (classifier), lower is better: 128 features" in done.stdout
     compared = mmvae("compare", run)
-    assert "FD in the judges' features" in compared.stdout
+    assert "FD in the classifiers' features" in compared.stdout
     refused = mmvae("evaluate", "--ckpt", run, "--data-dir", world, "--metrics", "quality", "--features", "inception",
                     code=3)  # fmt: skip
     assert "no file of Inception's weights" in refused.stderr

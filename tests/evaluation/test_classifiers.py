@@ -187,7 +187,7 @@ def test_another_network_of_the_same_name_is_trained_again_and_told(evaluation, 
 
 def test_one_of_another_version_is_trained_again_and_told(evaluation, few_steps, monkeypatch, capsys):
     with monkeypatch.context() as patch:
-        patch.setattr(classifiers, "JUDGES", "3")
+        patch.setattr(classifiers, "CLASSIFIER_VERSION", "3")
         classifiers.ready(evaluation, force=True)
     capsys.readouterr()
     classifiers.ready(evaluation, force=True)

@@ -56,12 +56,11 @@ def test_answers_that_are_always_the_same_are_named():
     found.coherence.joint_constant = {"a": "1"}
     assert command.report(found).splitlines()[-3:] == [
         "the latent classifier gives every item the same class (a: 7, a+b: 3)",
-        "what is generated is always judged to be of the same class (a -> b: 3, b -> a: 1, b -> b: 2, a+b -> a: 1"
-        " and 1 more)",
-        "samples from the prior are always judged to be of the same class (a: 1)",
+        "what is generated is always classified alike (a -> b: 3, b -> a: 1, b -> b: 2, a+b -> a: 1 and 1 more)",
+        "samples from the prior are always classified alike (a: 1)",
     ]
     found.settings["sampler"] = "gmm of 10"
-    assert found.constants()[-1] == "samples from the gmm are always judged to be of the same class (a: 1)"
+    assert found.constants()[-1] == "samples from the gmm are always classified alike (a: 1)"
 
 
 @pytest.mark.parametrize(

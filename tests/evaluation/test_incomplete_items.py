@@ -123,7 +123,7 @@ def test_what_cannot_be_measured_on_incomplete_data_is_refused(world, tmp_path):
     data = image_store(tmp_path / "data", shape=SHAPE, counts=(160, 80))
     take(data, "train", "m2", np.ones(160, bool))
     trained(data)
-    with pytest.raises(DataProblem, match="no item of train has m2, so nothing can learn to judge it"):
+    with pytest.raises(DataProblem, match="no item of train has m2, so no classifier can learn it"):
         evaluated(tmp_path)
     assert evaluated(tmp_path, metrics=["latent"]).latent.values["m0"] is not None
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.model.networks import BUILDERS, build_judge
+from mmvae_cli.model.networks import BUILDERS, build_coherence_classifier
 from mmvae_cli.model.objective import Objective, draw_noise
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import UsageProblem
@@ -67,7 +67,7 @@ def test_texts_are_learned():
 
 def test_a_judge_reads_any_text():
     info = ModalityInfo(kind="text", shape=(37,), alphabet="abc ")
-    assert build_judge(info, 5)(torch.rand(2, 37, 4).softmax(-1)).shape == (2, 5)
+    assert build_coherence_classifier(info, 5)(torch.rand(2, 37, 4).softmax(-1)).shape == (2, 5)
 
 
 @pytest.mark.parametrize(("modality", "message"), [

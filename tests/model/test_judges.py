@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from mmvae_cli.model.networks import build_judge
+from mmvae_cli.model.networks import build_coherence_classifier
 from mmvae_cli.model.networks.judges import ImageJudge, TextJudge, _Stage
 from mmvae_cli.store import ModalityInfo, text
 
@@ -34,14 +34,14 @@ def test_sizes(network, parameters):
 
 @pytest.mark.parametrize("shape", [(3, 28, 28), (1, 28, 28), (3, 32, 32), (3, 64, 64), (1, 1, 2), (2, 5, 3)])
 def test_images_of_any_size_have_128_features_and_the_logits_of_all_labels(shape):
-    network = build_judge(ModalityInfo(kind="image", shape=shape), 7).eval()
+    network = build_coherence_classifier(ModalityInfo(kind="image", shape=shape), 7).eval()
     assert network.features(torch.rand(4, *shape)).shape == (4, 128)
     assert network(torch.rand(4, *shape)).shape == (4, 7)
 
 
 @pytest.mark.parametrize("length", [1, 8, 256])
 def test_texts_of_any_length_have_128_features_and_the_logits_of_all_labels(length):
-    network = build_judge(ModalityInfo(kind="text", shape=(length,), alphabet=text.ALPHABET), 7).eval()
+    network = build_coherence_classifier(ModalityInfo(kind="text", shape=(length,), alphabet=text.ALPHABET), 7).eval()
     soft = torch.rand(4, length, CHARACTERS).softmax(-1)
     assert network.features(soft).shape == (4, 128)
     assert network(soft).shape == (4, 7)

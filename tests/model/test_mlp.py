@@ -7,7 +7,7 @@ import torch
 from mmvae_cli import recipe as recipes
 from mmvae_cli import store
 from mmvae_cli.model.bound import bound_terms
-from mmvae_cli.model.networks import build_judge
+from mmvae_cli.model.networks import build_coherence_classifier
 from mmvae_cli.model.objective import Objective, draw_noise
 from mmvae_cli.model.terms import weigh
 from mmvae_cli.model.vae import MultimodalVAE
@@ -165,7 +165,7 @@ def test_other_datasets_keep_their_fingerprints():
 
 def test_the_judge_reads_vectors_of_any_size():
     torch.manual_seed(0)
-    judge = build_judge(ModalityInfo(kind="vector", shape=(7,)), 4).eval()
+    judge = build_coherence_classifier(ModalityInfo(kind="vector", shape=(7,)), 4).eval()
     x = torch.randn(5, 7)
     assert judge.features(x).shape == (5, 128)
     torch.testing.assert_close(judge(x), judge.linear(judge.features(x)))

@@ -128,7 +128,8 @@ def recipe_for(options: StoreOptions, parts: dict[str, Part], splits: Splits) ->
         f"# A recipe to start from, for the dataset {options.name}.",
         f"name: {options.name}", f"dataset: {{name: {_quoted(place)}}}", "modalities:", *lines,
         "model: {method: mopoe, latent_dim: 32}", "objective: {beta: 1.0, likelihood_weights: by_size}", "training:",
-        f"  epochs: {min(500, max(20, 200_000 // count))}", f"  batch_size: {min(64, count)}",
+        f"  epochs: {min(500, max(20, 200_000 // count))}  # fewer may do: look at the learning curves",
+        f"  batch_size: {min(64, count)}",
         "  learning_rate: 1.0e-3", "evaluation: {likelihood_items: 256}", "",
     ])  # fmt: skip
 

@@ -101,8 +101,8 @@ CLASSIFIERS: dict[str, Classifier] = {
 }
 
 
-def build_judge(info: ModalityInfo, labels: int) -> nn.Module:
-    """The network that judges generated samples of a modality: images (B, C, H, W) of any size, characters'
+def build_coherence_classifier(info: ModalityInfo, labels: int) -> nn.Module:
+    """The network that says what generated samples of a modality show: images (B, C, H, W) of any size, characters'
     probabilities (B, L, V) of any length, or vectors (B, F) -> logits (B, labels)."""
     if info.kind == "image":
         return judges.ImageJudge(info.shape[0], labels)
@@ -124,6 +124,6 @@ def build_classifier(info: ModalityInfo, labels: int, width: int | None = None) 
     if name is None or (name == "digit" and min(info.shape[1:]) < image.DigitClassifier.SMALLEST):
         raise UsageProblem(
             f"the paper has no classifier for {info.kind} of shape {list(info.shape)}",
-            "judge by other networks: evaluation.classifiers: default",
+            "take the others: --classifiers default",
         )
     return CLASSIFIERS[name](info, labels, width)

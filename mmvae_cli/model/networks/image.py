@@ -79,7 +79,7 @@ def _double(inside: int, outside: int, small: Size, large: Size) -> nn.ConvTrans
 
 
 class DigitClassifier(nn.Module):
-    """PolyMNIST's released judge (equations 8.4): logits (B, labels); 130,568 parameters for 3x28x28, 10 labels."""
+    """PolyMNIST's released classifier (equations 8.4): logits (B, labels); 130,568 parameters for 3x28x28 and 10."""
 
     SMALLEST = 4  # pixels a side: what two strides of 2 make one of
 
