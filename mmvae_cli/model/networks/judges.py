@@ -14,7 +14,7 @@ _DROPOUT = 0.3
 
 
 class _Judge(nn.Module):
-    """Convolutions, the mean over all places, dropout, one linear layer."""
+    """Stages, the mean over all places, dropout, one linear layer."""
 
     def __init__(self, stages: nn.Sequential, features: int, labels: int) -> None:
         super().__init__()
@@ -58,24 +58,19 @@ class TextJudge(_Judge):
         return super().features(x.transpose(1, 2))
 
 
-class VectorJudge(nn.Module):
+class VectorJudge(_Judge):
     """Vectors (B, F) -> logits (B, labels): two hidden layers. It reads the logarithm of large numbers, and numbers of
     any unit: counts and standardised measurements alike."""
 
     def __init__(self, size: int, labels: int) -> None:
-        super().__init__()
-        self.stages = nn.Sequential(nn.BatchNorm1d(size), nn.Linear(size, 128), nn.ReLU(), nn.Dropout(_DROPOUT),
-                                    nn.Linear(128, 128), nn.ReLU())  # fmt: skip
-        self.dropout, self.linear = nn.Dropout(_DROPOUT), nn.Linear(128, labels)
+        hidden = nn.Sequential(nn.BatchNorm1d(size), nn.Linear(size, 128), nn.ReLU(), nn.Dropout(_DROPOUT),
+                               nn.Linear(128, 128), nn.ReLU())  # fmt: skip
+        super().__init__(hidden, 128, labels)
 
     def features(self, x: Tensor) -> Tensor:
         """What the label is read off, (B, 128)."""
         result: Tensor = self.stages(x.sign() * x.abs().log1p())
         return result
-
-    def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.linear(self.dropout(self.features(x)))
-        return logits
 
 
 class _Stage(nn.Module):
