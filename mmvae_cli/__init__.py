@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmvae_cli.export.opened import OpenedRun
+    from mmvae_cli.recipe import Recipe
 
 __version__ = "0.1.0"
 
@@ -23,21 +24,23 @@ def open_run(
     (``mmvae_cli.process.errors``) where the command line would say so.
     """
     from mmvae_cli.export.opened import OpenedRun
+    from mmvae_cli.process.paths import of_python
     from mmvae_cli.run import shared
 
-    folder = shared.folder_of(path)
-    chosen, own = (None if path is None else Path(path) for path in (checkpoint, code))
-    return OpenedRun(folder, chosen, Path(data_dir), str(device), own)
+    chosen = None if checkpoint is None else of_python("checkpoint", checkpoint)
+    own, data = None if code is None else of_python("code", code), of_python("data_dir", data_dir)
+    return OpenedRun(shared.folder_of(of_python("path", path)), chosen, data, str(device), own)
 
 
 def train(
-    recipe: str | Path | Mapping[str, Any], arrays: Mapping[str, Any], *, overrides: Sequence[str] = (),
+    recipe: "str | Path | Mapping[str, Any] | Recipe", arrays: Mapping[str, Any], *, overrides: Sequence[str] = (),
     run: str | Path | None = None, data_dir: str | Path = "data", device: str = "auto",
 ) -> "OpenedRun":  # fmt: skip
     """Train on arrays in memory, and open the run. A dataset and a run are written as the commands write them, so that
     ``mmvae evaluate``, ``sample`` and ``compare`` take them, and the same call goes on with a run that was stopped.
 
-    ``recipe``: the name of a shipped recipe, a .yaml file, or its content, which may leave shapes to the data;
+    ``recipe``: the name of a shipped recipe, a .yaml file, its content, which may leave shapes to the data, or that of
+    an opened run;
     ``overrides``: as ``"objective.beta=2"``.
     ``arrays``: modality -> data of N items, of the forms that :func:`open_run` takes, and, where there are any,
     ``labels`` (N,) and ``split`` (N,), the words train, test and validation; without it a tenth of the items is for
@@ -46,13 +49,8 @@ def train(
     fit the recipe, and where ``data_dir`` holds other data under the dataset's name.
     """
     from mmvae_cli.export import in_memory
+    from mmvae_cli.process.paths import of_python
 
-    folder = in_memory.train(
-        recipe,
-        arrays,
-        [overrides] if isinstance(overrides, str) else list(overrides),
-        None if run is None else Path(run),
-        Path(data_dir),
-        str(device),
-    )
+    place = None if run is None else of_python("run", run)
+    folder = in_memory.train(recipe, arrays, overrides, place, of_python("data_dir", data_dir), str(device))
     return open_run(folder, data_dir=data_dir, device=device)

@@ -2,6 +2,8 @@
 numbers."""
 
 import re
+from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import yaml
@@ -19,6 +21,27 @@ _LONGEST_SCALAR = 20_000
 def dump(content: Any) -> str:
     """Plain data as YAML in the order given; :func:`parse` gives them back."""
     return yaml.dump(content, Dumper=_PlainDumper, sort_keys=False, width=120)
+
+
+def plain(content: Any, where: str, depth: int = 0) -> Any:
+    """What Python code gives as plain data: numbers of numpy are numbers, tuples and arrays are lists. Raises
+    UsageProblem, with the place in it, for anything that no YAML says."""
+    if isinstance(content, Mapping) and depth < _MAX_DEPTH:
+        if odd := [key for key in content if not isinstance(key, str)]:
+            raise UsageProblem(f"{where}: the key {str(odd[0])[:60]} is no text", "put it in quotes")
+        return {
+            str(key): plain(value, f"{where}{'.' if depth else ': '}{key}", depth + 1) for key, value in content.items()
+        }
+    if hasattr(content, "tolist"):  # an array, a number of numpy, a tensor
+        content = content.tolist()
+    if isinstance(content, list | tuple) and depth < _MAX_DEPTH:
+        return [plain(value, where, depth + 1) for value in content]
+    if content is None or isinstance(content, bool | int | float):
+        return content
+    if isinstance(content, str | PurePath):
+        return str(content)
+    what = "too many levels" if depth == _MAX_DEPTH else f"{type(content).__name__} is no value of a recipe"
+    raise UsageProblem(f"{where[:200]}: {what}", "text, a number, True, False, None, or lists and dicts of them")
 
 
 class _PlainDumper(yaml.SafeDumper):

@@ -12,25 +12,28 @@ from mmvae_cli import recipe as recipes
 from mmvae_cli.datasets.own import build, from_arrays
 from mmvae_cli.disk import plain_yaml
 from mmvae_cli.disk.files import own_mark
-from mmvae_cli.process.errors import Failure, UsageProblem
+from mmvae_cli.process.errors import Failure, UsageProblem, in_our_words
 from mmvae_cli.process.paths import make_folder
-from mmvae_cli.recipe import NETWORKS
+from mmvae_cli.recipe import NETWORKS, Recipe
 from mmvae_cli.recipe.kinds import COUNTS
 from mmvae_cli.recipe.section import choice
 from mmvae_cli.store import Store, StoreInfo
-from mmvae_cli.store.arrays import as_array, fractions
+from mmvae_cli.store.arrays import as_array, fractions, strings
 from mmvae_cli.store.fitting import check_store
 from mmvae_cli.training import command
 
 _BESIDE = ("labels", "split")
+_FLAGS = {"give --name: ": "dataset.name: ", ", or keep the numbers: --raw": "", "--test 0.1: of": "of",
+          "give another share, or more items or groups": "give more items, or split (N,)"}  # fmt: skip
+"""Words for options that the caller has not."""
 
 
 def train(
-    recipe: str | Path | Mapping[str, Any], arrays: Mapping[str, Any], overrides: list[str], run: Path | None,
+    recipe: str | Path | Mapping[str, Any] | Recipe, arrays: Mapping[str, Any], overrides: Any, run: Path | None,
     data_dir: Path, device: str,
 ) -> Path:  # fmt: skip
     """Returns the run's folder; :func:`mmvae_cli.train` says the rest."""
-    content = dict(recipe) if isinstance(recipe, Mapping) else recipes.read(recipes.find(str(recipe)))
+    content, overrides = _content(recipe), _changes(overrides)
     name, specs = _said(content)
     make_folder(data_dir)
     workplace = data_dir / f".arrays.tmp-{own_mark()}"
@@ -38,25 +41,45 @@ def train(
     try:
         made = _dataset(name, specs, arrays, workplace, data_dir)
         chosen = str(recipe)
-        if isinstance(recipe, Mapping):
+        if not isinstance(recipe, str | Path):
             chosen = str(workplace / "recipe.yaml")
             Path(chosen).write_text(plain_yaml.dump(_filled(content, specs, made.info)), encoding="utf-8")
         wanted = recipes.load(chosen, overrides)
         check_store(made, wanted)
         _place(made, recipes.dataset_folder(wanted, data_dir))
-        return Path(command.run(chosen, overrides, run=run, seed=None, data_dir=data_dir, device=device, resume="auto",
-                                dry_run=False, verify=True))  # fmt: skip
+        with in_our_words():
+            return Path(command.run(chosen, overrides, run=run, seed=None, data_dir=data_dir, device=device,
+                                    resume="auto", dry_run=False, verify=True))  # fmt: skip
     except Failure as failure:
-        raise type(failure)(_as_asked(str(failure), workplace), failure.hint) from failure
+        raise type(failure)(_as_asked(str(failure), workplace), _as_asked(failure.hint, workplace)) from failure
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
 
 
 def _as_asked(message: str, workplace: Path) -> str:
     """What is wrong, said of the caller's arrays and recipe, not of the files made of them."""
-    for name, words in (("arrays.npz", "the arrays"), ("made", "the arrays"), ("recipe.yaml", "the recipe")):
-        message = message.replace(str(workplace / name), words)
+    places = {str(workplace / "made"): "the arrays", str(workplace / "recipe.yaml"): "the recipe"}
+    for words, ours in (places | _FLAGS).items():
+        message = message.replace(words, ours)
     return message
+
+
+def _content(recipe: Any) -> dict[str, Any]:
+    if isinstance(recipe, Recipe):
+        recipe = plain_yaml.parse(recipe.dump(), "the recipe")
+    if isinstance(recipe, Mapping):
+        content: dict[str, Any] = plain_yaml.plain(recipe, "the recipe")
+        return content
+    if not isinstance(recipe, str | Path):
+        raise UsageProblem(f"the recipe: {type(recipe).__name__} is no recipe", "its name, a .yaml file, or a mapping")
+    return recipes.read(recipes.find(str(recipe)))
+
+
+def _changes(overrides: Any) -> list[str]:
+    listed = [overrides] if isinstance(overrides, str) else overrides
+    if not isinstance(listed, list | tuple) or not all(isinstance(one, str) for one in listed):
+        raise UsageProblem(f"overrides: {str(overrides)[:60]} is no list of texts", 'as ["objective.beta=2"]')
+    return list(listed)
 
 
 def _said(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -71,7 +94,7 @@ def _said(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     ):
         return Path(str(dataset["name"])).name, {str(name): spec for name, spec in specs.items()}
     recipes.validate(content, "the recipe")
-    raise UsageProblem("the recipe names no dataset and modalities")
+    raise UsageProblem("the recipe names no dataset and modalities", "both have to be mappings")
 
 
 def _filled(content: dict[str, Any], specs: dict[str, Any], info: StoreInfo) -> dict[str, Any]:
@@ -88,12 +111,10 @@ def _filled(content: dict[str, Any], specs: dict[str, Any], info: StoreInfo) -> 
 
 
 def _dataset(name: str, specs: dict[str, Any], arrays: Mapping[str, Any], workplace: Path, data_dir: Path) -> Store:
-    numbers = workplace / "arrays.npz"
-    plain: Any = _plain(specs, arrays)
-    np.savez(numbers, **plain)
     raw = [one for one, spec in specs.items() if spec.get("likelihood") in (*COUNTS, "bernoulli", "onehot")]
-    options = build.options(numbers, name, workplace / "made", data_dir, raw=tuple(raw), offers=False)
-    from_arrays.make(numbers, options)
+    source = Path("the arrays")
+    options = build.options(source, name, workplace / "made", data_dir, raw=tuple(raw), offers=False)
+    from_arrays.build_from(_plain(specs, arrays), options, source)
     return Store(options.out, verify=False)
 
 
@@ -113,6 +134,10 @@ def _plain(specs: dict[str, Any], arrays: Mapping[str, Any]) -> dict[str, np.nda
     modality that is missing or unknown, and for a mask that is none."""
     if not isinstance(arrays, Mapping):
         raise UsageProblem(f"{type(arrays).__name__} is no mapping of modalities to data", "as {'m0': images}")
+    if own := [name for name in _BESIDE if name in specs]:
+        raise UsageProblem(
+            f"modalities.{own[0]}: the name stands for what it says, beside the data", "name it otherwise"
+        )
     masks = {f"{name}{from_arrays.PRESENT}" for name in specs}
     for name in arrays:
         if name not in specs and name not in _BESIDE and name not in masks:
@@ -131,4 +156,6 @@ def _array(name: str, given: Any, spec: Any) -> np.ndarray:
         if array.ndim not in (3, 4):
             raise UsageProblem(f"{name}: {array.shape} are no pictures", "(N, C, H, W), or (N, H, W) in grey")
         return array if array.dtype == np.uint8 else (fractions(name, array) * 255).round().astype(np.uint8)
+    if NETWORKS.get(str(network), ("", ()))[0] == "text":
+        return np.array(strings(name, array))
     return array.astype(str) if array.dtype == object else array

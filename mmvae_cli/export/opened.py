@@ -15,7 +15,7 @@ from mmvae_cli.compute.seeds import derive
 from mmvae_cli.evaluation import latent
 from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts, ShuffledSplit
 from mmvae_cli.model.distributions import Distribution, Gaussian, at, joined
-from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.errors import DataProblem, UsageProblem, in_our_words
 from mmvae_cli.run import result, samplers, trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import EvaluationResult
@@ -124,7 +124,7 @@ class OpenedRun:
         ``split``: the recipe's unless given. ``given``: all modalities unless named. Raises DataProblem where the data
         are not at hand, or no item has what is given.
         """
-        split = split or self.recipe.evaluation.split
+        split = str(split or self.recipe.evaluation.split)
         evaluation = Evaluation(self._trained.model, self.recipe, self._trained.store, self._trained.device)
         names = self._given(given, self.modalities)
         data = ShuffledSplit(evaluation, split, "evaluated items")
@@ -188,7 +188,7 @@ class OpenedRun:
     def data(self, split: str | None = None, items: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """Items of the run's data, as they would be given: modality -> (N, ...). Those of a split that have every
         modality, unless ``items`` says their positions. Raises DataProblem where the data are not at hand."""
-        split, store = split or self.recipe.evaluation.split, self._trained.store
+        split, store = str(split or self.recipe.evaluation.split), self._trained.store
         present = store.present(split, self.modalities)
         able: np.ndarray = np.ones(store.count(split), bool) if present is None else np.all(present, 1)
         wanted = np.flatnonzero(able) if items is None else _positions(items, split, store.count(split))
@@ -242,17 +242,14 @@ class OpenedRun:
         return self._as_given(generation.decoded(sampler, shared[None], own), figure, alone=True)
 
     def _latent(self, what: str, given: Any, size: int, count: int | None = None) -> Tensor:
-        try:
-            rows = torch.as_tensor(given if isinstance(given, Tensor) else np.asarray(given))
-            if rows.is_complex():
-                raise TypeError("complex ones")
-            z = rows.to(self._trained.device, torch.float32)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise UsageProblem(f"{what}: no array of numbers ({error})") from error
-        if z.dim() != 2 or z.shape[1] != size or len(z) != (count or len(z) or 1):
-            raise UsageProblem(f"{what}: {tuple(z.shape)} is not ({count or 'N'}, {size})")
+        rows = arrays.as_array(what, given)
+        if rows.dtype.kind not in "fiub":
+            raise UsageProblem(f"{what}: {rows.dtype} is no array of numbers", f"numbers (N, {size})")
+        if rows.ndim != 2 or rows.shape[1] != size or len(rows) != (count or len(rows) or 1):
+            raise UsageProblem(f"{what}: {rows.shape} is not ({count or 'N'}, {size})", "a row for each item")
+        z = torch.from_numpy(rows.astype(np.float64)).to(self._trained.device, torch.float32)
         if not z.isfinite().all():
-            raise UsageProblem(f"{what} has numbers that are not finite")
+            raise UsageProblem(f"{what} has numbers that are not finite", "as numbers of 32 bits")
         return z
 
     def _as_given(self, generated: dict[str, np.ndarray], figure: Figure, *, alone: bool) -> dict[str, np.ndarray]:
@@ -265,7 +262,7 @@ class OpenedRun:
 def _whole(what: str, value: Any) -> int:
     """Raises UsageProblem for anything but a whole number of 63 bits."""
     if not isinstance(value, int | np.integer) or not -(2**63) < int(value) < 2**63:
-        raise UsageProblem(f"{what}={value!r} is no whole number, or too large a one")
+        raise UsageProblem(f"{what}={value!r} is no whole number, or too large a one", "an integer, as 3")
     return int(value)
 
 
@@ -284,7 +281,8 @@ def _drawn(seed: int) -> Iterator[None]:
     """torch's own generator is seeded inside the block, and is what it was after it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        yield
+        with in_our_words():
+            yield
 
 
 def _blocks(experts: Experts) -> Iterator[Experts]:

@@ -120,6 +120,18 @@ def of_the_machine(error: Exception) -> Failure | None:
     return None
 
 
+@contextmanager
+def in_our_words() -> Iterator[None]:
+    """A block for Python code that calls us: what fails in it and is no bug of ours is a Failure, as on the command
+    line."""
+    try:
+        yield
+    except Exception as error:
+        if failed := of_the_machine(error) or of_own_code(error):
+            raise failed from error
+        raise
+
+
 # what the system refuses ---------------------------------------------------------------------------------------------
 
 _PERMISSIONS = "check its permissions, and those of the folders above it"

@@ -35,6 +35,14 @@ def given(text: str) -> Path:
     return path
 
 
+def of_python(what: str, value: Any) -> Path:
+    """What Python code gives as the path ``what``, read as on a command line. Raises UsageProblem where it is none."""
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(text, str) or "\0" in text:
+        raise UsageProblem(f"{what}: {str(value)[:60]!r} is no path", "give text or a pathlib.Path")
+    return given(text)
+
+
 def look(path: Path) -> None:
     """Raise the OSError that keeps us from ``path``. A folder that may not be entered counts, too: pathlib reports it
     differently from one Python version to the next."""

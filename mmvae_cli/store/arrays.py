@@ -1,6 +1,7 @@
 """Arrays as people have them, to what a model reads, and back: pictures, strings, numbers in their own unit."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmvae_cli.compute.seeds import derive
-from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.errors import UsageProblem, in_one_line
 from mmvae_cli.recipe import ModalitySpec, Recipe
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.section import choice
@@ -29,7 +30,7 @@ def as_batch(arrays: Mapping[str, Any], recipe: Recipe, info: Mapping[str, Modal
         raise UsageProblem("no modality is given", f"give a mapping of {' or '.join(recipe.modalities)} to its data")
     for name in arrays:
         if name not in recipe.modalities:
-            raise UsageProblem(f"no modality {choice(str(name), list(recipe.modalities))}")
+            raise UsageProblem(f"modality {choice(str(name), list(recipe.modalities))}")
     names = [name for name in recipe.modalities if name in arrays]
     batch = {name: _modality(name, arrays[name], recipe, info[name]) for name in names}
     counts = {name: len(rows) for name, rows in batch.items()}
@@ -53,10 +54,15 @@ def _modality(name: str, given: Any, recipe: Recipe, info: ModalityInfo) -> Tens
 
 def as_array(name: str, given: Any) -> np.ndarray:
     """Arrays, tensors and lists as an array. Raises UsageProblem for lists whose rows differ in length."""
+    if np.ma.is_masked(given):
+        raise UsageProblem(f"{name}: some of its values are masked", "fill them, or leave their items out")
     try:
-        return np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
-    except (TypeError, ValueError) as error:
-        raise UsageProblem(f"{name}: no array can be made of it", "every item has the same shape") from error
+        if isinstance(given, Tensor):
+            given = given.detach().cpu().to(torch.float32 if given.dtype == torch.bfloat16 else given.dtype)
+        return np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        hint = "every item has the same shape, and numbers are of a type that numpy has"
+        raise UsageProblem(f"{name}: no array can be made of it ({in_one_line(error)})", hint) from error
 
 
 def _form(spec: ModalitySpec) -> str:
@@ -90,7 +96,8 @@ def fractions(name: str, array: np.ndarray) -> np.ndarray:
     """Pictures that are not bytes as float32 of the same shape. Raises UsageProblem for numbers outside [0, 1]."""
     if array.dtype.kind not in "fiu" or not array.size:
         raise UsageProblem(f"{name}: {array.dtype} {array.shape} is no image", "uint8, or numbers in [0, 1]")
-    values = array.astype(np.float32)
+    with np.errstate(over="ignore"):
+        values = array.astype(np.float32)
     if not (values.min() >= 0 and values.max() <= 1):  # NaN is neither
         low, high = values.min(), values.max()
         raise UsageProblem(
@@ -103,7 +110,7 @@ def fractions(name: str, array: np.ndarray) -> np.ndarray:
 def _text(name: str, array: np.ndarray, info: ModalityInfo, seed: int) -> Tensor:
     """Strings stand where evaluation places them: at the beginning, or where (seed, row) says."""
     (length,), alphabet = info.shape, info.alphabet or text.ALPHABET
-    if array.dtype.kind not in "UO" or array.ndim != 1:
+    if array.dtype.kind not in "USO":
         if array.dtype != np.uint8 or array.shape[1:] != (length,) or array.max() >= len(alphabet):
             raise UsageProblem(
                 f"{name}: {array.dtype} {array.shape} is no text",
@@ -111,12 +118,21 @@ def _text(name: str, array: np.ndarray, info: ModalityInfo, seed: int) -> Tensor
             )
         return torch.from_numpy(array.astype(np.int64))
     fill = info.fill or " "
-    rows = text.encode([str(string) for string in array.tolist()], length, fill=fill, alphabet=alphabet)
+    rows = text.encode(strings(name, array), length, fill=fill, alphabet=alphabet)
     if info.placement == "random":
         draws = text.uniforms(derive(seed, "text", name), text.FIXED_EPOCH, np.arange(len(rows)))
         lengths = text.word_lengths(rows, fill=fill, alphabet=alphabet)
         rows = text.move_words(rows, text.starts(lengths, length, draws))
     return torch.from_numpy(rows.astype(np.int64))
+
+
+def strings(name: str, array: np.ndarray) -> list[str]:
+    """N strings; bytes are UTF-8. Raises UsageProblem for anything else."""
+    with suppress(UnicodeDecodeError):
+        found = (np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array).tolist()
+        if array.ndim == 1 and all(isinstance(one, str) for one in found):
+            return [*found]
+    raise UsageProblem(f"{name}: {array.dtype} {array.shape} is no text", "N strings, '' where there is none")
 
 
 def _vector(name: str, array: np.ndarray, spec: ModalitySpec, info: ModalityInfo) -> Tensor:
@@ -125,7 +141,8 @@ def _vector(name: str, array: np.ndarray, spec: ModalitySpec, info: ModalityInfo
     values = _shaped(name, array, spec).astype(np.float64)
     if info.means is not None and info.deviations is not None:
         values = (values - np.array(info.means)) / np.array(info.deviations)
-    rows = values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        rows = values.astype(np.float32)
     wrong = strange(rows, spec.likelihood) if np.isfinite(rows).all() else ~np.isfinite(rows)
     if wrong is not None:
         row, column = np.argwhere(wrong)[0].tolist()

@@ -463,6 +463,14 @@ def test_a_folder_of_arrays_is_the_same(arrays, tmp_path):
     assert Store(tmp_path / "first").fingerprint == Store(tmp_path / "second").fingerprint
 
 
+def test_strings_of_bytes_are_the_same_strings(arrays, tmp_path):
+    np.savez("data.npz", **arrays)
+    np.savez("bytes.npz", **(arrays | {"word": np.char.encode(arrays["word"], "utf-8")}))
+    for source in ("data", "bytes"):
+        make("--name", "x", "--out", f"from_{source}", verb="arrays", source=f"{source}.npz")
+    assert Store(tmp_path / "from_data").fingerprint == Store(tmp_path / "from_bytes").fingerprint
+
+
 def test_an_array_says_the_splits(arrays, tmp_path):
     np.savez("data.npz", **arrays, split=np.array(["train", "train", "test", "train"] * 10))
     make(verb="arrays", source="data.npz")
@@ -472,6 +480,8 @@ def test_an_array_says_the_splits(arrays, tmp_path):
 
 
 @pytest.mark.parametrize(("change", "message"), [
+    ({"rna": np.ones((40, 0))}, r"array rna: \(40, 0\) holds nothing"),
+    ({"word": np.array([b"\xff"] * 40)}, "array word: bytes that are not UTF-8"),
     ({"rna": np.ones((39, 6))}, "every array has a row for each item, here: .*rna 39"),
     ({"rna": np.ones((40, 2, 2, 2, 2))}, "array rna: .* is no data of a known kind"),
     ({"rna": np.where(np.arange(80).reshape(40, 2) == 5, np.nan, 1.5)}, "array rna, row 2, column 1: nan is not fin"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import mmvae_cli
 from mmvae_cli.process.errors import DataProblem, UsageProblem
@@ -83,6 +84,19 @@ def test_data_that_were_damaged_since_are_told(here):
     ({"lab": np.zeros((30, 3))}, "in every training item"),
     ({"photo_present": [1.0] * 30}, "photo_present: is no mask"),
     ({"note": ["x"] * 29}, r"^the arrays: every array has a row"),
+    ({"note": ["x"] * 29 + [None]}, "note: object .* is no text"), ({"note": [1] * 30}, "note: int64 .* is no text"),
+    ({"note": [["x"]] * 30}, "is no text"), ({"note": ["\ud800"] * 30}, "half a character"),
+    ({"note": [b"\xff"] * 30}, "is no text"), ({"note": [""] * 30}, "no training item has note"),
+    ({"lab": np.zeros((30, 0))}, r"array lab: \(30, 0\) holds nothing"),
+    ({"lab": np.ones((30, 2), complex)}, "no data of a known kind"), ({"lab": np.ones((30, 2, 2))}, "of a known kind"),
+    ({"lab": np.full((30, 2), None)}, "of a known kind"), ({"lab": [[1.0], [1.0, 2.0]]}, "no array can be made of it"),
+    ({"lab": torch.empty(30, 2, device="meta")}, "no array can be made of it"),
+    ({"lab": np.ma.masked_less(np.arange(60.0).reshape(30, 2), 3)}, "lab: some of its values are masked"),
+    ({"lab": np.full((30, 2), np.inf)}, "inf is not finite"), ({"lab": (x for x in range(30))}, "lab 0"),
+    ({"photo": np.zeros((30, 0, 8, 8), np.uint8)}, "array photo: .* holds nothing"), ({"photo": 3}, "are no pictures"),
+    ({"photo": ["a"] * 30}, "are no pictures"), ({"photo": np.zeros((30, 8, 8), complex)}, "is no image"),
+    ({"labels": [0.5] * 30}, "are no classes"), ({"split": ["x"] * 30}, "is no split"),
+    ({"split": ["train"] * 30}, "no item is in split test"), ({1: np.zeros(30)}, "'1' is not one of"),
 ])  # fmt: skip
 def test_arrays_that_do_not_fit_the_recipe_are_refused_and_nothing_is_left(here, change, message):
     from mmvae_cli.process.errors import Failure
@@ -99,3 +113,49 @@ def test_what_is_no_mapping_is_refused():
         mmvae_cli.train(RECIPE, [np.zeros(3)], device="cpu")
     with pytest.raises(UsageProblem, match=r"modalities.photo: "):
         mmvae_cli.train(RECIPE | {"modalities": {"photo": "conv"}}, arrays(), device="cpu")
+
+
+def with_setting(key: str, value) -> dict:
+    section, _, name = key.partition(".")
+    return RECIPE | {section: RECIPE.get(section, {}) | {name: value}}
+
+
+def circle() -> dict:
+    content = dict(RECIPE)
+    content["model"] = content
+    return content
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    ({"recipe": None}, "the recipe: NoneType is no recipe"), ({"recipe": [RECIPE]}, "list is no recipe"),
+    ({"recipe": "nonesuch"}, "no recipe 'nonesuch'"), ({"recipe": {}}, "the recipe: 5 error"),
+    ({"recipe": with_setting("model.method", object())}, "the recipe: model.method: object is no value of a recipe"),
+    ({"recipe": with_setting("model.subsets", {"a"})}, "model.subsets: set is no value"),
+    ({"recipe": with_setting("model.method", b"mopoe")}, "bytes is no value"),
+    ({"recipe": with_setting("training.learning_rate", 1j)}, "learning_rate: complex is no value"),
+    ({"recipe": with_setting("training.learning_rate", np.float64("nan"))}, "learning_rate: has to be a finite number"),
+    ({"recipe": RECIPE | {1: 2}}, "the recipe: the key 1 is no text"), ({"recipe": circle()}, "too many levels"),
+    ({"recipe": with_setting("dataset.name", "..")}, "cannot name a dataset"),
+    ({"recipe": with_setting("modalities.labels", {"network": "mlp"})}, "modalities.labels: the name stands for"),
+    ({"overrides": [3]}, r"overrides: \[3\] is no list of texts"), ({"overrides": None}, "None is no list of texts"),
+    ({"overrides": {"training.epochs": 1}}, "is no list of texts"), ({"overrides": [b"a=1"]}, "is no list of texts"),
+    ({"overrides": "epochs"}, "is not KEY=VALUE"), ({"run": 3}, "run: '3' is no path"), ({"run": ""}, "path is empty"),
+    ({"data_dir": None}, "data_dir: 'None' is no path"), ({"data_dir": "a\0b"}, "data_dir: .* is no path"),
+    ({"device": None}, "--device 'None': use auto"), ({"arrays": 3}, "int is no mapping"),
+    ({"arrays": {name: array[:2] for name, array in arrays().items()}}, "^of 2 items none would be left"),
+])  # fmt: skip
+def test_a_wrong_call_is_one_sentence(here, call, message):
+    with pytest.raises(UsageProblem, match=message) as caught:
+        mmvae_cli.train(**({"recipe": RECIPE, "arrays": arrays(), "device": "cpu"} | call))
+    assert "--raw" not in caught.value.hint
+    assert not (here / "runs").exists()
+
+
+def test_numbers_of_numpy_and_the_recipe_of_another_run_are_taken(here):
+    training = {"epochs": np.int64(1), "batch_size": torch.tensor(8), "learning_rate": np.float64(0.001)}
+    recipe = RECIPE | {"training": training, "dataset": {"name": np.str_("mine")}}
+    given = arrays() | {"note": [b"n %d" % i for i in range(30)], "lab": torch.tensor(arrays()["lab"]).bfloat16()}
+    run = mmvae_cli.train(recipe, given, device="cpu")
+    assert (run.recipe.training.batch_size, run.recipe.training.learning_rate) == (8, 0.001)
+    assert run.data("train")["note"][0].startswith("n ")
+    assert mmvae_cli.train(run.recipe, given, run="again", device="cpu").step == run.step

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 
 import mmvae_cli
 from mmvae_cli.evaluation import command as evaluate
 from mmvae_cli.evaluation import latent
 from mmvae_cli.evaluation.encoding import Evaluation
-from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
 from mmvae_cli.run import trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.sampling import command as sample
@@ -148,8 +149,6 @@ def test_the_object_says_what_it_is(runs, opened):
 
 
 def test_a_seed_leaves_torchs_own_generator_alone(opened):
-    import torch
-
     run = opened("mmvae")
     torch.manual_seed(0)
     expected = torch.rand(1)
@@ -181,6 +180,9 @@ RNG = np.random.default_rng(0)
     ({"lab": [[1.0, 2.0, 3.0]]}, r"\(1, 3\) is not vector data \(N, 2\)"),
     ({"note": [1, 2]}, "is no text"),
     ({"note": np.full((1, 8), 200, np.uint8)}, "is no text"),
+    ({"note": [None]}, "object .* is no text"), ({"note": [b"\xff"]}, "is no text"), ({3: PHOTO}, "'3' is not one of"),
+    ({"lab": [[1e300, 0]]}, r"1e\+300 does not suit"), ({"lab": np.ma.masked_all((1, 2))}, "are masked"),
+    ({"photo": np.full((2, 1, 8, 8), 1e300)}, "numbers from inf"),
     ("photo", "str is no mapping"),
 ])  # fmt: skip
 def test_data_of_another_form_are_refused(opened, given, message):
@@ -213,7 +215,8 @@ def test_a_text_that_cannot_be_written_is_refused(opened, note, message):
     ({"seed": None}, "seed=None is no whole number"),
     ({"seed": 2**70}, "or too large a one"),
     ({"target": 3}, "no modality '3'"),
-    ({"z": np.zeros((2, 6), complex)}, "no array of numbers"),
+    ({"z": np.zeros((2, 6), complex)}, "no array of numbers"), ({"z": [[None] * 6]}, "no array of numbers"),
+    ({"z": torch.zeros(2, 6).to_sparse()}, "no array can be made of it"), ({"z": []}, r"\(0,\) is not \(N, 6\)"),
     ({"private": {"photo": np.zeros((2, 1))}}, "private belongs to a z"),
     ({"z": np.zeros((2, 6)), "private": 3}, "int is no mapping"),
     ({"target": "phot"}, "no modality 'phot'"),
@@ -228,6 +231,27 @@ def test_what_cannot_be_generated_is_refused(opened, ask, message):
 def test_items_that_are_no_positions_are_refused(opened, items):
     with pytest.raises(UsageProblem, match=r"items: positions of test are whole numbers|items: no array"):
         opened("mopoe").data("test", items)
+
+
+def test_memory_that_is_too_little_is_told_as_on_the_command_line(opened):
+    with pytest.raises(Failure, match="this machine has too little memory"):
+        opened("own").generate(count=10**15)
+
+
+@pytest.mark.parametrize("call", [
+    {"path": 3}, {"path": None}, {"path": b"x"}, {"path": ""}, {"path": "a\0b"}, {"data_dir": 3}, {"checkpoint": 3},
+    {"code": 3}, {"device": 3}, {"path": "hf://a"},
+])  # fmt: skip
+def test_a_wrong_call_is_one_sentence(runs, data, call):
+    with pytest.raises(UsageProblem, match=r"is no path|is empty|--device '3'|no address"):
+        mmvae_cli.open_run(**({"path": runs["own"], "data_dir": data, "device": "cpu"} | call))
+
+
+@pytest.mark.parametrize("split", [3, ["test"], "dev"])
+def test_a_split_that_is_not_there_is_told(opened, split):
+    for use in (opened("own").latents, opened("own").data):
+        with pytest.raises(DataProblem, match="no split"):
+            use(split)
 
 
 def test_a_run_that_cannot_be_opened_says_why(runs, data, tmp_path):

@@ -25,7 +25,12 @@ _FORMS = "pictures are uint8 (N, C, H, W) or (N, H, W), vectors numbers (N, feat
 
 def make(path: Path, options: StoreOptions) -> None:
     """Read, check and write. Raises a Failure that names file and array; then nothing was written."""
-    arrays = _read(path)
+    build_from(_read(path), options, path)
+
+
+def build_from(arrays: dict[str, np.ndarray], options: StoreOptions, path: Path) -> None:
+    """The same for arrays that were read; ``path`` names their source in messages."""
+    arrays = {name: _strings(path, name, array) if array.dtype.kind == "S" else array for name, array in arrays.items()}
     _check_rows(path, arrays)
     masks = {name: arrays.pop(f"{name}{PRESENT}") for name in [*arrays] if is_mask(arrays.get(f"{name}{PRESENT}"))}
     labels, said = arrays.pop(_LABELS, None), arrays.pop(_SPLIT, None)
@@ -100,10 +105,19 @@ def _check_rows(path: Path, arrays: dict[str, np.ndarray]) -> None:
                           f"where an item lacks one: any row, and NAME{PRESENT} (N,) that is false")  # fmt: skip
 
 
+def _strings(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise DataProblem(f"{path}, array {name}: bytes that are not UTF-8 ({error})", "save strings") from error
+
+
 def _kind(path: Path, name: str, array: np.ndarray) -> str:
+    if 0 in array.shape:
+        raise DataProblem(f"{path}, array {name}: {array.shape} holds nothing", "every side is 1 or more")
     if array.dtype == np.uint8 and array.ndim in (3, 4):
         return "image"
-    if array.dtype.kind in "US" and array.ndim == 1:
+    if array.dtype.kind == "U" and array.ndim == 1:
         return "text"
     if array.dtype.kind in "fiub" and array.ndim in (1, 2):
         return "vector"

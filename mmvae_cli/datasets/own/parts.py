@@ -92,6 +92,8 @@ def texts(strings: Sequence[str], name: str) -> Part:
     if cut := sum(one > length for one in lengths):
         console.warn(f"{name}: {cut:,} of {len(small):,} texts are cut to {length} characters")
     counts = Counter(character for string in small for character in string if character != " ")
+    if half := [character for character in counts if "\ud800" <= character <= "\udfff"]:
+        raise DataProblem(f"{name}: {half[0]!r} in a text is half a character", "write the texts as UTF-8")
     known = [character for character, _ in counts.most_common(MOST_CHARACTERS - 1)]
     if rare := set(counts) - set(known):
         console.warn(f"{name}: {len(rare)} characters are beyond the {MOST_CHARACTERS} most frequent ones and become "
