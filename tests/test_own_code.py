@@ -150,6 +150,32 @@ def test_a_shared_run_without_its_code_says_whom_to_ask(world):
         mmvae("sample --ckpt run")
 
 
+def test_a_folder_to_share_holds_the_code_and_it_is_run_only_when_it_is_named(world):
+    code = NETS + "\nfrom pathlib import Path\nPath('ran').touch()\n"
+    (world / "nets.py").write_text(code)
+    mmvae("train own.yaml --code nets.py --run run")
+    mmvae("export run --to hub --code nets.py")
+    (world / "ran").unlink()
+    there, digest = world / "hub/run/code.py", hashlib.sha256(code.encode()).hexdigest()
+    card = (world / "hub/run/README.md").read_text()
+    assert (there.read_text(), Run(world / "hub/run").code_sha256()) == (code, digest)
+    assert digest in card
+    assert "mmvae sample --ckpt hub/run --kind prior --code hub/run/code.py\n" in card
+    assert "open_run('hub/run', code='hub/run/code.py')" in card
+    for use in ("evaluate --ckpt hub/run", "sample --ckpt hub/run", "export hub/run --to latents"):
+        with pytest.raises(UsageProblem, match="run only when asked, never because a folder holds it") as problem:
+            mmvae(use)
+        assert problem.value.hint == "look at it, then give --code hub/run/code.py"
+    (world / "other.py").write_text(NETS)
+    with pytest.raises(UsageProblem, match=r"other.py is not the code that hub/run was trained with"):
+        mmvae("sample --ckpt hub/run --code other.py")
+    assert not (world / "ran").exists()
+    mmvae("sample --ckpt hub/run --kind prior --code hub/run/code.py")
+    there.write_text(code + "# changed\n")
+    with pytest.raises(DataProblem, match=r"code.py is not the code that environment.json names"):
+        mmvae("sample --ckpt hub/run --force --code hub/run/code.py")
+
+
 LOUD = (
     NETS.replace("    def forward(self, x):", "    def forward(self, x):\n        print('forward')")
     + """

@@ -4,6 +4,7 @@ It is a run folder, opened anywhere like any other. Nothing of the machine it wa
 """
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from mmvae_cli import __version__
 from mmvae_cli import recipe as recipes
 from mmvae_cli.datasets.building import dataset_folder
 from mmvae_cli.disk import plain_yaml
-from mmvae_cli.disk.files import visible, write_atomic
+from mmvae_cli.disk.files import sha256, visible, write_atomic
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.evaluation.command import report
 from mmvae_cli.export.table import PROTOCOLS
@@ -50,14 +51,14 @@ def write(
         known = run.status()
         state = "finished" if known.get("state") == "finished" else "stopped"
         made.set_status(state, **{key: value for key, value in known.items() if key not in ("state", "reason")})
-        made.set_environment({key: value for key, value in run.environment().items() if key in _KNOWN}
-                             | {"dataset": {"fingerprint": opened.store.fingerprint}})  # fmt: skip
+        made.set_environment(_environment(run) | {"dataset": {"fingerprint": opened.store.fingerprint}})
         info = opened.store.info.model_dump(mode="json") | {"provenance": {}}
         write_json(temporary / "dataset.json", info)
         for evaluation in evaluations:
             write_json(made.evaluation_path(evaluation.protocol), evaluation.model_dump(mode="json"))
         _copy(run, made)
-        write_atomic(temporary / "README.md", card(run, opened, evaluations, shown(repository or str(out))).encode())
+        address = f"{shared.PREFIX}{repository}" if repository else shown(str(out))
+        write_atomic(temporary / "README.md", card(run, opened, evaluations, address).encode())
         shared.check(temporary)
 
 
@@ -71,10 +72,16 @@ def _evaluations(run: Run, opened: Trained) -> list[EvaluationResult]:
     return [one for one in loaded if one.run.step == opened.checkpoint.position.step]
 
 
+def _environment(run: Run) -> dict[str, Any]:
+    known = {key: value for key, value in run.environment().items() if key in _KNOWN}
+    return known | ({"code": {"sha256": sha256(run.code_path)}} if run.code_path.is_file() else {})
+
+
 def _copy(run: Run, made: Run) -> None:
     figures = visible(run.figures.glob("*.png"))
-    if run.metrics_path.is_file():
-        shutil.copyfile(run.metrics_path, made.metrics_path)
+    for path, copy in ((run.metrics_path, made.metrics_path), (run.code_path, made.code_path)):
+        if path.is_file():
+            shutil.copyfile(path, copy)
     if figures:
         made.figures.mkdir()
     for figure in figures:
@@ -102,22 +109,24 @@ def push(folder: Path, repository: str) -> str:
 # the card ------------------------------------------------------------------------------------------------------------
 
 
-def card(run: Run, opened: Trained, evaluations: list[EvaluationResult], place: str) -> str:
-    """README.md: what the model is, its tables with their protocol, and the commands that repeat them. ``place``: the
-    folder, or USER/NAME on the hub."""
+def card(run: Run, opened: Trained, evaluations: list[EvaluationResult], address: str) -> str:
+    """README.md: what the model is, its tables with their protocol, and the commands that repeat them. ``address``: the
+    folder, or hf://USER/NAME on the hub."""
     recipe, method = run.recipe(), METHODS[run.recipe().model.method]
-    address = f"{shared.PREFIX}{place}" if shared.REPOSITORY.fullmatch(place) and not Path(place).exists() else place
     stand_in = opened.store.info.stand_in
+    code = str(shared.place(address) / run.code_path.name) if run.code_path.is_file() else None
+    flag, argument = (f" --code {shlex.quote(code)}", f", code={code!r}") if code else ("", "")
     parts = [
         f"---\n{plain_yaml.dump(_head(run, opened, evaluations))}---",
         f"# {recipe.name}",
         f"A multimodal VAE of {', '.join(recipe.modalities)}, trained on `{opened.store.name}` as {method.title} "
         f"({method.paper}), with mmvae {__version__}.",
         *([f"**The data are a stand-in: {stand_in}**"] if stand_in else []),
-        f"## Use it\n\n```sh\npip install mmvae-cli\nmmvae sample --ckpt {address} --kind prior\n```\n\n"
-        f"```python\nimport mmvae_cli\n\nmmvae_cli.open_run({address!r}).generate(count=16)\n```",
+        f"## Use it\n\n```sh\npip install mmvae-cli\nmmvae sample --ckpt {address} --kind prior{flag}\n```\n\n"
+        f"```python\nimport mmvae_cli\n\nmmvae_cli.open_run({address!r}{argument}).generate(count=16)\n```",
+        *([_own_code(run)] if code else []),
         "## What it is\n\n" + _table(["", ""], _facts(run, opened)),
-        *(_measured(one, address) for one in evaluations),
+        *(_measured(one, f"{address}{flag}") for one in evaluations),
         "## Train it again\n\n```sh\n" + "\n".join(_commands(run, opened)) + "\n```\n\n"
         "`recipe.yaml` holds every setting. The weights are in `checkpoints/` without the optimiser's state; "
         "`dataset.json` describes the data, SHA-256 of each file included. Nothing is pickled.",
@@ -164,20 +173,29 @@ def _facts(run: Run, opened: Trained) -> list[list[str]]:
     ]  # fmt: skip
 
 
-def _measured(one: EvaluationResult, address: str) -> str:
-    """The tables of one evaluation, its protocol, and the command that repeats it."""
+def _own_code(run: Run) -> str:
+    name, digest = run.code_path.name, sha256(run.code_path)
+    return (
+        f"It has networks of its own. Their code is `{name}`, SHA-256 `{digest}`. Read it before you use the run: it "
+        "is run where `--code` names it, never because the folder holds it."
+    )
+
+
+def _measured(one: EvaluationResult, run: str) -> str:
+    """The tables of one evaluation, its protocol, and the command that repeats it. ``run``: what --ckpt takes."""
     metrics = ",".join(name for name in ("latent", "coherence", "likelihood") if getattr(one, name))
     settings = [[f"`{name}`", json.dumps(value)] for name, value in recipes.flatten(one.settings).items()]
     return "\n\n".join([
         f"## Results, protocol {one.protocol}", f"```text\n{report(one)}\n```", "The protocol:",
         _table(["setting", "value"], settings), "Measure it again:",
-        f"```sh\nmmvae evaluate --ckpt {address} --protocol {one.protocol} --metrics {metrics} --data-dir data\n```",
+        f"```sh\nmmvae evaluate --ckpt {run} --protocol {one.protocol} --metrics {metrics} --data-dir data\n```",
     ])  # fmt: skip
 
 
 def _commands(run: Run, opened: Trained) -> list[str]:
     how = recipes.how_to_make(run.recipe(), Path("data"))
-    return [how, "mmvae train recipe.yaml --data-dir data --run runs/again"]
+    code = f" --code {run.code_path.name}" if run.code_path.is_file() else ""
+    return [how, f"mmvae train recipe.yaml{code} --data-dir data --run runs/again"]
 
 
 def _pictures(run: Run) -> list[str]:

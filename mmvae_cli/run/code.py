@@ -6,6 +6,7 @@ that turns latents (B, D) into what the likelihood reads, (B, *shape), or (B, L,
 """
 
 import hashlib
+import shlex
 import traceback
 from dataclasses import dataclass
 from inspect import isfunction
@@ -46,14 +47,14 @@ def of_recipe(recipe: Recipe, path: Path | None, run: Run) -> Code | None:
 def of_run(run: Run, recipe: Recipe, path: Path | None) -> None:
     """The same for a run that was trained."""
     if path is None and (own := _own(recipe)):
-        raise UsageProblem(f"{run.folder} has networks of your own ({own[0]}), and their code is run only when asked",
-                           _where(run))  # fmt: skip
+        raise UsageProblem(f"{run.folder} has networks of its own ({own[0]}): their code is run only when asked, never "
+                           "because a folder holds it", _where(run))  # fmt: skip
     of_recipe(recipe, path, run)
 
 
 def _where(run: Run) -> str:
     if run.code_path.is_file():
-        return f"look at it and give --code {run.code_path}"
+        return f"look at it, then give --code {shlex.quote(str(run.code_path))}"
     return "it is not in the folder: ask who shared the run for the file, and give it with --code"
 
 

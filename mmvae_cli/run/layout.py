@@ -112,6 +112,11 @@ class Run:
                 "build the dataset as it was, or train into another folder with --run",
             )
 
+    def code_sha256(self) -> str | None:
+        """SHA-256 of the code of the user's own networks, as environment.json has it."""
+        known = self.environment().get("code")
+        return str(known["sha256"]) if isinstance(known, dict) and "sha256" in known else None
+
     def check_code(self, content: bytes, name: str) -> None:
         """Raise UsageProblem where the run keeps other code of the user's own networks, or none."""
         with reading(self.code_path):

@@ -1,7 +1,8 @@
 """A run that was shared: what may lie in its folder, and how it is fetched from the hub. No torch.
 
 A shared run is a run folder with ``dataset.json``, the description of its data, in it. It comes from other people, so a
-file that something could execute is refused, whoever would open it.
+file that something could execute is refused, whoever would open it. The one exception is ``code.py``, the networks that
+a run has of its own, with the SHA-256 that environment.json says; it is run only where the command line names it.
 """
 
 import fnmatch
@@ -11,9 +12,10 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmvae_cli.disk.files import hidden_folder
+from mmvae_cli.disk.files import hidden_folder, sha256
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem, in_one_line, needing
+from mmvae_cli.run.layout import Run
 
 PREFIX = "hf://"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -24,6 +26,7 @@ _PLAIN = (
     ".gitattributes", "LICENSE", "events.out.tfevents.*",
 )  # fmt: skip
 """Files that are read as data, never run."""
+_CODE = "code.py"
 
 
 def is_shared(folder: Path) -> bool:
@@ -31,18 +34,24 @@ def is_shared(folder: Path) -> bool:
 
 
 def check(folder: Path) -> None:
-    """Raise DataProblem for a shared run that holds anything but plain data: code, pickles, links out of it."""
+    """Raise DataProblem for a shared run that holds anything but plain data and the code of its own networks: other
+    code, pickles, links out of it."""
     tree = list(os.walk(folder))
     paths = [Path(place) / name for place, _, names in tree for name in names]
     refuse_strange([path.relative_to(folder).as_posix() for path in paths], str(folder))
     for path in [*paths, *(Path(place) / name for place, names, _ in tree for name in names)]:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise DataProblem(f"{path} is a link out of the shared run", "remove it, or fetch the run again")
+    run = Run(folder)
+    if run.code_path.is_file() and run.code_sha256() != sha256(run.code_path):
+        raise DataProblem(f"{run.code_path} is not the code that environment.json names by its SHA-256",
+                          "do not use it: ask who shared the run, or fetch it again")  # fmt: skip
 
 
 def refuse_strange(names: Iterable[str], where: str) -> None:
     """Raise DataProblem where a file in the shared run ``where`` is not plain data."""
-    strange = [name for name in names if not any(fnmatch.fnmatch(name.rpartition("/")[2], known) for known in _PLAIN)]
+    strange = [name for name in names if name != _CODE
+               and not any(fnmatch.fnmatch(name.rpartition("/")[2], known) for known in _PLAIN)]  # fmt: skip
     if strange:
         more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
         raise DataProblem(
@@ -57,8 +66,22 @@ def is_address(path: str | Path) -> bool:
 
 
 def folder_of(run: str | Path) -> Path:
-    """A run's folder; of an address on the hub, where it is fetched to."""
+    """A run's folder; of an address on the hub, where it is fetched to, and now is."""
     return fetched(run) if is_address(run) else Path(run)
+
+
+def place(run: str | Path) -> Path:
+    """A run's folder; of an address on the hub, where it would be fetched to."""
+    if not is_address(run):
+        return Path(run)
+    parts = [part.replace("/", "-") for part in _matched(run).groups() if part]
+    return Path("runs") / "--".join(parts)
+
+
+def _matched(address: str | Path) -> re.Match[str]:
+    if match := _ADDRESS.fullmatch(str(address)):
+        return match
+    raise UsageProblem(f"{address} is no address of a run", "hf://USER/NAME, or hf://USER/NAME@REVISION")
 
 
 def fetched(address: str | Path) -> Path:
@@ -67,17 +90,11 @@ def fetched(address: str | Path) -> Path:
     Raises UsageProblem for a wrong address and without the package huggingface_hub, DataProblem for a repository that
     is no run or holds what could be executed (nothing of it is fetched then), Failure without a network.
     """
-    match = _ADDRESS.fullmatch(str(address))
-    if not match:
-        raise UsageProblem(f"{address} is no address of a run", "hf://USER/NAME, or hf://USER/NAME@REVISION")
-    revision = match["revision"]
-    folder = Path("runs") / "--".join(
-        [match["user"], match["name"], *([revision.replace("/", "-")] if revision else [])]
-    )
+    match, folder = _matched(address), place(address)
     if folder.exists():
         console.say(f"{folder} is there: it is used; remove it to fetch {address} anew")
         return folder
-    _fetch(f"{match['user']}/{match['name']}", revision, folder)
+    _fetch(f"{match['user']}/{match['name']}", match["revision"], folder)
     console.say(f"fetched {address} into {folder}")
     return folder
 

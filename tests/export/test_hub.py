@@ -106,12 +106,20 @@ def test_the_card_has_tables_protocol_and_commands_that_can_be_typed(hub, measur
 # what is refused -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["model.py", "weights.pkl", "run.sh", "checkpoints/x.bin", "code.ipynb"])
+@pytest.mark.parametrize(
+    "name", ["model.py", "weights.pkl", "run.sh", "checkpoints/x.bin", "code.ipynb", "figures/code.py", "code.pyc"]
+)
 def test_what_could_be_executed_is_refused(hub, data, name):
     (hub / name).write_bytes(b"import os")
     for use in (lambda: mmvae_cli.open_run(hub, data_dir=data), lambda: measure(hub, data)):
         with pytest.raises(DataProblem, match="nothing that could be executed"):
             use()
+
+
+def test_code_of_a_run_that_has_no_networks_of_its_own_is_refused(hub, data):
+    (hub / "code.py").write_bytes(b"import os")
+    with pytest.raises(DataProblem, match=r"code.py is not the code that environment.json names by its SHA-256"):
+        mmvae_cli.open_run(hub, data_dir=data)
 
 
 def test_a_link_out_of_it_is_refused(hub, data, tmp_path):
