@@ -4,13 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmvae_cli.comparison.collect import find_runs
-from mmvae_cli.disk.files import require_writable, write_atomic
+from mmvae_cli.disk.files import require_writable, short_name, write_atomic
 from mmvae_cli.export import table
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.paths import is_odd, make_folder
 from mmvae_cli.run import shared
 from mmvae_cli.run.layout import Run
+from mmvae_cli.sampling.figures import chosen
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ def _tracked(runs: list[Path], request: ExportRequest) -> str:
 
 
 def _usual(run: Run, request: ExportRequest) -> Path:
-    split = request.split or run.recipe().evaluation.split
-    given = f".{request.given.replace(',', '+')}" if request.given else ""
-    return run.folder / f"latents.{split}{given}.npz"
+    recipe = run.recipe()
+    names = chosen("--given", request.given, list(recipe.modalities))
+    given = f".{short_name('+'.join(names))}" if names else ""
+    return run.folder / f"latents.{request.split or recipe.evaluation.split}{given}.npz"

@@ -1,11 +1,13 @@
-"""What a recipe needs before it can be trained, checked before a run is opened or a study begins. No torch."""
+"""The dataset of a recipe or of a run, checked before anything is trained, measured or drawn. No torch."""
 
 from pathlib import Path
 
-from mmvae_cli.process.errors import UsageProblem
-from mmvae_cli.recipe import Recipe, dataset_folder
+from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.recipe import Recipe, dataset_folder, flatten
+from mmvae_cli.run import shared
 from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store, of_recipe
+from mmvae_cli.store.fitting import check_modalities
 from mmvae_cli.store.presence import of_training
 
 
@@ -21,6 +23,38 @@ def data_at_hand(recipe: Recipe, run: Path, data_dir: Path) -> Store | None:
     """The same for a dry run, which does without them where they are not there."""
     there = (dataset_folder(recipe, data_dir) / "dataset.json").is_file()
     return data_of(recipe, run, data_dir) if there else None
+
+
+def data_of_run(run: Run, recipe: Recipe, data_dir: Path, *, verify: bool, needs_data: bool = True) -> Store:
+    """The dataset that a run was trained on. A shared run brings a description of it, which stands for data that are
+    not at hand where nobody ``needs_data``. Raises DataProblem where there is none, or another one."""
+    described = Store(run.folder, verify=verify) if shared.is_shared(run.folder) else None
+    if described and not needs_data and not dataset_folder(recipe, data_dir).exists():
+        check_modalities(described, recipe)
+        store = described
+    else:
+        store = of_recipe(recipe, data_dir, verify=verify, trained_on=run.trained_on())
+    if described and run.trained_on() not in (None, store.fingerprint):
+        raise _other_data(run, described, store)
+    run.check_data(store.folder, store.fingerprint)
+    return store
+
+
+def _other_data(run: Run, described: Store, store: Store) -> DataProblem:
+    """What a shared run says of data on which it was not trained."""
+    if described.fingerprint != run.trained_on():
+        path = described.folder / "dataset.json"
+        known, trained = described.fingerprint, run.trained_on()
+        return DataProblem(f"{path} describes other data ({known}) than the run was trained on ({trained})",
+                           "it was changed: fetch the run again, or ask who shared it")  # fmt: skip
+    theirs, ours = (flatten(one.info.model_dump(exclude={"provenance"})) for one in (described, store))
+    keys = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
+    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
+    return DataProblem(
+        f"{run.folder} was trained on other data than {store.folder} now holds; they differ in "
+        f"{', '.join(keys[:3])}{more}",
+        f"build the dataset as {described.folder / 'dataset.json'} says, or give --data-dir",
+    )
 
 
 def steps_per_epoch(recipe: Recipe, store: Store) -> int:

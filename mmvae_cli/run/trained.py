@@ -8,12 +8,12 @@ import torch
 from mmvae_cli.compute import devices
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem
-from mmvae_cli.recipe import Recipe, dataset_folder
-from mmvae_cli.run import checkpoint, shared
+from mmvae_cli.recipe import Recipe
+from mmvae_cli.run import checkpoint, prepare, shared
 from mmvae_cli.run import code as own
 from mmvae_cli.run.checkpoint import Checkpoint
 from mmvae_cli.run.layout import Run
-from mmvae_cli.store import Store, of_recipe
+from mmvae_cli.store import Store
 
 
 @dataclass(frozen=True)
@@ -33,19 +33,13 @@ def load(
     """The run's model with its ``chosen`` or newest valid checkpoint; ``code``: the file of its own networks.
     ``verify``: arrays of the dataset are compared with their checksums as they are read.
 
-    A run that was shared brings the description of its data, dataset.json: it does without them where they are not at
-    hand, unless it ``needs_data``. Raises DataProblem for a checkpoint or dataset that is missing or damaged,
-    UsageProblem for a dataset, device or code that does not fit."""
+    A shared run does without its data where they are not at hand, unless it ``needs_data``. Raises DataProblem for a
+    checkpoint or dataset that is missing or damaged, UsageProblem for a dataset, device or code that does not fit."""
     if shared.is_shared(run.folder):
         shared.check(run.folder)
     own.of_run(run, recipe, code)
     loaded = checkpoint.needed(run, chosen)
-    described = not needs_data and shared.is_shared(run.folder)
-    if described and not dataset_folder(recipe, data_dir).exists():
-        store = Store(run.folder, verify=verify)
-    else:
-        store = of_recipe(recipe, data_dir, verify=verify, trained_on=run.trained_on())
-    run.check_data(store.folder, store.fingerprint)
+    store = prepare.data_of_run(run, recipe, data_dir, verify=verify, needs_data=needs_data)
     torch_device = devices.pick_device(device)
     devices.use_threads(torch_device, run.environment(), choose=False)
     devices.set_precision("fp32")  # what is reported is computed with exact products, whatever training used

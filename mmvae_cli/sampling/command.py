@@ -12,10 +12,10 @@ from mmvae_cli.drawing.plots import PAPER
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem, cannot_write
 from mmvae_cli.process.paths import refuse_dangling
+from mmvae_cli.run import prepare
 from mmvae_cli.run.layout import Run
 from mmvae_cli.sampling import layout
 from mmvae_cli.sampling.figures import ON_PAPER, Figure, FigureRequest, choose_figures
-from mmvae_cli.store import of_recipe
 
 
 def run(
@@ -36,7 +36,8 @@ def run(
     if drawn_from is not None and request.kind not in (None, "prior"):
         raise UsageProblem(f"--sampler has no effect with --kind {request.kind}", "use it with --kind prior")
     kinds = {name: spec.kind for name, spec in recipe.modalities.items()}
-    labels = of_recipe(recipe, data_dir, verify=False, trained_on=run_folder.trained_on()).info.labels
+    needs_data = request.kind != "prior" or (drawn_from or recipe.evaluation.sampler) != "prior"
+    labels = prepare.data_of_run(run_folder, recipe, data_dir, verify=False, needs_data=needs_data).info.labels
     figures = choose_figures(request, kinds, recipe.model.private_dim, labels.names if labels else ())
     target = out or run_folder.figures
     endings = ("png", *ON_PAPER) if paper else ("png",)
@@ -44,7 +45,8 @@ def run(
     from mmvae_cli.run import samplers, trained
     from mmvae_cli.sampling import making
 
-    opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify, code=code)
+    opened = trained.load(run_folder, recipe, chosen, data_dir=data_dir, device=device, verify=verify, code=code,
+                          needs_data=needs_data)  # fmt: skip
     spec = recipe.evaluation.model_copy(update={"sampler": drawn_from} if drawn_from else {})
     if all(figure.kind != "prior" for figure in figures):
         spec = spec.model_copy(update={"sampler": "prior"})  # nothing to be drawn from a mixture

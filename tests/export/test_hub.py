@@ -17,6 +17,8 @@ from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
 from mmvae_cli.recipe import load
 from mmvae_cli.run import checkpoint, result, shared
 from mmvae_cli.run.layout import Run
+from mmvae_cli.sampling import command as sample
+from mmvae_cli.sampling.figures import FigureRequest
 
 
 def measure(run: Path, data: Path, out: Path | None = None):
@@ -76,6 +78,44 @@ def test_it_generates_without_its_data(hub, tmp_path):
     assert run.evaluation.run.step == 4
     with pytest.raises(DataProblem, match=r"test/m0\.npy is missing"):
         run.latents("test")
+
+
+def drawn(hub: Path, data: Path, out: Path, kind: str = "prior") -> dict:
+    return sample.run(hub, FigureRequest(kind), count=2, seed=0, chosen=None, out=out, force=False, data_dir=data,
+                      device="cpu", verify=True)  # fmt: skip
+
+
+def test_it_is_sampled_without_its_data_and_by_the_command_too(hub, data, tmp_path):
+    without = drawn(hub, tmp_path / "nowhere", tmp_path / "without")
+    assert without["fingerprint"] == drawn(hub, data, tmp_path / "with")["fingerprint"]
+    picture = [(tmp_path / folder / "random_m0.png").read_bytes() for folder in ("without", "with")]
+    assert picture[0] == picture[1]
+    with pytest.raises(DataProblem, match="no dataset at"):
+        drawn(hub, tmp_path / "nowhere", tmp_path / "more", "conditional")
+
+
+def changed(description: Path) -> None:
+    """As by a user, who takes the seal out."""
+    content = json.loads(description.read_text())
+    del content["sha256"]
+    content["splits"]["test"]["count"] += 1
+    description.write_text(json.dumps(content))
+
+
+def test_a_description_that_was_changed_is_told(hub, tmp_path):
+    changed(hub / "dataset.json")
+    with pytest.raises(
+        DataProblem, match=r"shared/dataset.json describes other data \(\w{16}\) than the run was train"
+    ):
+        drawn(hub, tmp_path / "nowhere", tmp_path / "out")
+
+
+def test_data_that_are_not_those_of_the_run_say_what_differs(hub, data, tmp_path):
+    shutil.copytree(data / "digits", tmp_path / "data" / "digits")
+    changed(tmp_path / "data" / "digits" / "dataset.json")
+    with pytest.raises(DataProblem, match=r"data/digits now holds; they differ in splits.test.count\n") as caught:
+        drawn(hub, tmp_path / "data", tmp_path / "out")
+    assert f"as {hub / 'dataset.json'} says" in caught.value.hint
 
 
 def test_its_weights_cannot_be_trained_on_and_say_so(hub):

@@ -19,7 +19,7 @@ def export(data, *runs, **options):
 
 def test_an_npz_of_a_run_lies_in_its_folder(runs, data):
     path = export(data, runs["private"], given="m1,m0", split="train", force=True)
-    assert path == str(runs["private"] / "latents.train.m1+m0.npz")
+    assert path == str(runs["private"] / "latents.train.m0+m1.npz")
     found = mmvae_cli.open_run(runs["private"], data_dir=data, device="cpu").latents("train", "m0,m1")
     with np.load(path, allow_pickle=False) as arrays:
         assert np.array_equal(arrays["mean"], found.mean)
@@ -29,6 +29,11 @@ def test_an_npz_of_a_run_lies_in_its_folder(runs, data):
         assert arrays["label_names"][arrays["labels"]].tolist() == [found.label_names[i] for i in found.labels]
         about = json.loads(str(arrays["about"]))
     assert (about["split"], about["given"], about["checkpoint"]) == ("train", ["m0", "m1"], "step-00000004.safetensors")
+
+
+def test_a_name_that_is_given_twice_counts_once(runs, data):
+    path = export(data, runs["private"], given="m0, m0", split="train", force=True)
+    assert path == str(runs["private"] / "latents.train.m0.npz")
 
 
 def test_a_csv_has_a_row_for_each_item(runs, data, tmp_path):
