@@ -27,6 +27,8 @@ MEMORY = 8
 """The weights that are judged and kept are a mean in which the last 1 / (MEMORY + 1) of all steps weigh most."""
 SHIFT = 14
 """Images are moved by this part of their side at most: two pixels of 28."""
+BLUR, CONTRAST = (1 / 70, 1 / 17), (0.3, 1.0)
+"""Images are blurred by a Gaussian of 0.4 to 1.6 pixels of 28; what varies keeps this share."""
 HELD_OUT, ROWS_A_LABEL = 2000, 10
 
 
@@ -80,6 +82,8 @@ def _best(
             items = order[within * size : (within + 1) * size]
             network.train()
             x = _shifted(judged(data.batch(items)[name], evaluation, name))
+            if evaluation.protocol.classifiers == "default":
+                x = _softened(x)
             loss = _loss(network(x), labels[items])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -106,6 +110,34 @@ def _shifted(x: Tensor) -> Tensor:
         return x
     most = [side // SHIFT for side in x.shape[2:]]
     return x.roll([int(torch.randint(-m, m + 1, ())) for m in most], (2, 3))
+
+
+def _softened(x: Tensor) -> Tensor:
+    """The first half of a batch, made such as models generate it: images (B, C, H, W) blurred, pale, of a colour nearer
+    to the mean; texts (B, L, V) and vectors (B, F) drawn towards the mean of the batch. A network that saw sharp data
+    only calls a clear but blurred digit anything at all: at 1 pixel of blur its accuracy on PolyMNIST falls from 0.99
+    to 0.03.
+    """
+    from torchvision.transforms.functional import gaussian_blur  # takes a second
+
+    half = x[: len(x) // 2]
+    if not len(half):
+        return x
+    left, colour = (_uniform(half, *bounds) for bounds in (CONTRAST, (0.0, 0.5)))
+    if x.dim() != 4:
+        middle = x.mean(0, keepdim=True)
+        return torch.cat([middle + left * (half - middle), x[len(half) :]])
+    side = min(x.shape[2:])
+    sigma = side * float(torch.empty(()).uniform_(*BLUR))
+    half = gaussian_blur(half, [2 * min(math.ceil(2 * sigma), side - 1) + 1] * 2, [sigma] * 2)
+    own = half.mean((2, 3), keepdim=True)
+    middle = own.lerp(own.mean(0, keepdim=True), colour)
+    return torch.cat([middle + left * (half - own), x[len(half) :]])
+
+
+def _uniform(rows: Tensor, low: float, high: float) -> Tensor:
+    """A number for each row, in a shape that multiplies it."""
+    return torch.empty(len(rows), *[1] * (rows.dim() - 1)).uniform_(low, high).to(rows.device)
 
 
 def _mean(averaged: Tensor, new: Tensor, count: Tensor | int) -> Tensor:

@@ -19,7 +19,7 @@ from mmvae_cli.recipe.wording import believed
 USUAL = ("latent", "coherence", "likelihood")
 """What is measured where nothing else is asked for."""
 METRICS = (*USUAL, "quality")
-CLASSIFIER_VERSION = "4"
+CLASSIFIER_VERSION = "5"
 """Version of the coherence classifiers and of how they are trained: one of another version is trained again, and what
 it has measured is evaluated again."""
 

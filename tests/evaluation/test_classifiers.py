@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_recipes import tiny
+from torchvision.transforms.functional import gaussian_blur
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli import store
@@ -17,6 +18,7 @@ from mmvae_cli.model.networks.image import DigitClassifier
 from mmvae_cli.model.networks.judges import ImageJudge
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.run.result import CLASSIFIER_VERSION
 from mmvae_cli.store import Store
 
 from stores import image_store
@@ -69,6 +71,35 @@ def test_training_ends_when_it_gets_no_better_and_keeps_the_best(evaluation, mon
     assert len(seen) == looks + 1, "and one on the test split"
     assert all(torch.equal(value, seen[best - 1][key]) for key, value in network.state_dict().items())
     assert all(torch.equal(value, seen[-1][key]) for key, value in network.state_dict().items())
+
+
+@pytest.mark.parametrize("shape", [(8, 3, 28, 28), (5, 1, 8, 8), (4, 3, 2, 2), (6, 7, 5), (6, 4)])
+def test_half_of_a_batch_looks_as_models_generate_it(shape):
+    torch.manual_seed(0)
+    x = torch.rand(shape)
+    if len(shape) == 3:
+        x = x.softmax(-1)  # texts
+    soft, half = classifier_training._softened(x), shape[0] // 2
+    assert torch.equal(soft[half:], x[half:]), "the rest stays sharp"
+    middle = x[:half].mean((2, 3), keepdim=True) if len(shape) == 4 else x.mean(0, keepdim=True)
+    before, after = ((rows - middle).flatten(1).norm(dim=1) for rows in (x[:half], soft[:half]))
+    assert (after < before).all(), "what varies gets less"
+    if len(shape) == 3:
+        assert torch.allclose(soft.sum(-1), torch.ones(shape[:2])), "characters are still distributions"
+
+
+def test_one_row_stays_as_it_is():
+    x = torch.rand(1, 3, 8, 8)
+    assert classifier_training._softened(x) is x
+
+
+def test_the_papers_networks_see_the_data_as_they_are(evaluation, few_steps, monkeypatch):
+    seen = []
+    monkeypatch.setattr(classifier_training, "_softened", lambda x: seen.append(len(x)) or x)
+    classifiers.ready(evaluation_of(evaluation.store.folder, evaluation__classifiers="released"), force=True)
+    assert not seen
+    classifiers.ready(evaluation, force=True)
+    assert seen
 
 
 def test_weights_are_a_mean_of_which_the_later_steps_have_most():
@@ -132,11 +163,22 @@ def test_a_hundred_items_are_learned(tmp_path):
 
 
 @pytest.mark.slow
-def test_digits_on_builtin_backgrounds_are_known(tmp_path):
+def test_digits_on_builtin_backgrounds_are_known_also_blurred_and_pale_as_models_generate_them(tmp_path, monkeypatch):
+    """A network that saw sharp digits only reads such ones worse than chance."""
     build(PolymnistOptions(digits="embedded", repeat=4), tmp_path / "p", tmp_path)
     recipe = recipes.load("quickstart", [])
     evaluation = Evaluation(MultimodalVAE(recipe).eval(), recipe, Store(tmp_path / "p"), torch.device("cpu"))
-    assert classifier_training.train("m1", classifiers._network("m1", evaluation), evaluation).value >= 0.97
+    network = classifiers._network("m1", evaluation)
+    assert classifier_training.train("m1", network, evaluation).value >= 0.97
+
+    def pale(x):
+        return x.mean((0, 2, 3), keepdim=True) + 0.4 * (x - x.mean((2, 3), keepdim=True))
+
+    for generated in (lambda x: gaussian_blur(x, [5, 5], [1.0, 1.0]), pale):
+        with monkeypatch.context() as patch:
+            sharp = classifier_training.judged
+            patch.setattr(classifier_training, "judged", lambda *a, sharp=sharp, made=generated: made(sharp(*a)))
+            assert classifier_training.score("m1", network, evaluation, "test").value >= 0.92
 
 
 # --- kept with the dataset -------------------------------------------------------------------------------------------
@@ -192,7 +234,10 @@ def test_one_of_another_version_is_trained_again_and_told(evaluation, few_steps,
     capsys.readouterr()
     classifiers.ready(evaluation, force=True)
     told = capsys.readouterr().err
-    assert "the classifier of m0 that was kept is another one (version 3, not 4): trained again" in told
+    assert (
+        f"the classifier of m0 that was kept is another one (version 3, not {CLASSIFIER_VERSION}): trained again"
+        in told
+    )
     assert "the classifier of m1 that was kept" in told
     classifiers.ready(evaluation, force=True)
     assert "was kept" not in capsys.readouterr().err
@@ -205,7 +250,7 @@ def test_what_was_kept_before_networks_had_names_is_unknown(evaluation, few_step
         classifiers.ready(evaluation, force=True)
     capsys.readouterr()
     classifiers.ready(evaluation, force=True)
-    assert "(network unknown, not ImageJudge; version 3, not 4)" in capsys.readouterr().err
+    assert f"(network unknown, not ImageJudge; version 3, not {CLASSIFIER_VERSION})" in capsys.readouterr().err
 
 
 def test_a_weak_one_is_refused_by_its_accuracy_on_the_test_split(evaluation, few_steps, monkeypatch, capsys):
