@@ -40,13 +40,13 @@ def train(
     ``mmvae evaluate``, ``sample`` and ``compare`` take them, and the same call goes on with a run that was stopped.
 
     ``recipe``: the name of a shipped recipe, a .yaml file, its content, which may leave shapes to the data, or that of
-    an opened run;
-    ``overrides``: as ``"objective.beta=2"``.
+    an opened run; ``overrides``: as ``"objective.beta=2"``.
     ``arrays``: modality -> data of N items, of the forms that :func:`open_run` takes, and, where there are any,
-    ``labels`` (N,) and ``split`` (N,), the words train, test and validation; without it a tenth of the items is for
-    testing. An item lacks a modality where ``NAME_present`` (N,) is false, the string is empty, or all numbers of the
-    vector are nan. ``run``: the run's folder, runs/NAME-seedN unless given. Raises UsageProblem for arrays that do not
-    fit the recipe, and where ``data_dir`` holds other data under the dataset's name.
+    ``labels`` (N,), ``keys`` (N,), the items' own names, and ``split`` (N,), the words train, test and validation;
+    without it a tenth of the items is for testing. An item lacks a modality where ``NAME_present`` (N,) is false, the
+    string is empty, or all numbers of the vector are nan. ``run``: the run's folder, runs/NAME-seedN unless given.
+    Raises UsageProblem for arrays that do not fit the recipe, and where ``data_dir`` holds other data under the
+    dataset's name.
     """
     from mmvae_cli.export import in_memory
     from mmvae_cli.process.paths import of_python

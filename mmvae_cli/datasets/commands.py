@@ -252,7 +252,8 @@ def make_arrays(
     out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
     quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Build a dataset of your own from arrays: row i of each is item i; labels and split are what they say.
+    """Build a dataset of your own from arrays: row i of each is item i; labels, split and keys, the items' names,
+    are what they say.
 
     \b
     mmvae make-dataset arrays data.npz --recipe mine.yaml

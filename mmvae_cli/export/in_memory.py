@@ -22,7 +22,7 @@ from mmvae_cli.store.arrays import as_array, fractions, strings
 from mmvae_cli.store.fitting import check_store
 from mmvae_cli.training import command
 
-_BESIDE = ("labels", "split")
+_BESIDE = ("labels", "split", "keys")
 _FLAGS = {"give --name: ": "dataset.name: ", ", or keep the numbers: --raw": "", "--test 0.1: of": "of",
           "give another share, or more items or groups": "give more items, or split (N,)"}  # fmt: skip
 """Words for options that the caller has not."""
@@ -123,7 +123,7 @@ def _place(made: Store, folder: Path) -> None:
     if not folder.exists():
         make_folder(folder.parent)
         os.replace(made.folder, folder)
-    elif Store(folder, verify=False).fingerprint != made.fingerprint:
+    elif (there := Store(folder, verify=False)).info.files != made.info.files or there.fingerprint != made.fingerprint:
         raise UsageProblem(
             f"{folder} holds other data than these arrays", "give the dataset another name: dataset.name"
         )

@@ -30,8 +30,10 @@ def _private(latents: Latents) -> dict[str, np.ndarray]:
 
 
 def _arrays(latents: Latents) -> dict[str, np.ndarray]:
-    """``mean``, ``logvar`` (N, D), ``items`` (N,), private parts, and labels with their names where there are any."""
+    """``mean``, ``logvar`` (N, D), ``items`` (N,), private parts; keys, labels and their names where there are any."""
     arrays = {"mean": latents.mean, "logvar": latents.logvar, "items": _items(latents), **_private(latents)}
+    if latents.keys is not None:
+        arrays |= {"keys": latents.keys}
     if latents.labels is not None:
         arrays |= {"labels": latents.labels, "label_names": np.array(latents.label_names)}
     return arrays
@@ -40,6 +42,10 @@ def _arrays(latents: Latents) -> dict[str, np.ndarray]:
 def _items(latents: Latents) -> np.ndarray:
     assert latents.items is not None  # they are of a split
     return latents.items
+
+
+def _keys(latents: Latents) -> dict[str, list[str]]:
+    return {} if latents.keys is None else {"key": latents.keys.tolist()}
 
 
 def _labels(latents: Latents) -> dict[str, list[Any]]:
@@ -52,7 +58,7 @@ def _labels(latents: Latents) -> dict[str, list[Any]]:
 
 
 def _rows(latents: Latents) -> list[dict[str, Any]]:
-    columns: dict[str, Any] = {"item": _items(latents).tolist(), **_labels(latents)}
+    columns: dict[str, Any] = {"item": _items(latents).tolist(), **_keys(latents), **_labels(latents)}
     for name, array in {"mean": latents.mean, "logvar": latents.logvar, **_private(latents)}.items():
         columns |= {f"{name}_{place}": array[:, place].tolist() for place in range(array.shape[1])}
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -63,7 +69,8 @@ def _write_h5ad(latents: Latents, about: str, path: Path) -> None:
     with needing("an .h5ad file", "anndata", "anndata"):
         import anndata
         import pandas
-    obs = pandas.DataFrame({"item": _items(latents), **_labels(latents)}, index=[str(item) for item in _items(latents)])
+    names = _keys(latents).get("key") or [str(item) for item in _items(latents)]
+    obs = pandas.DataFrame({"item": _items(latents), **_labels(latents)}, index=names)
     made = anndata.AnnData(X=latents.mean, obs=obs, obsm={"logvar": latents.logvar, **_private(latents)},
                            uns={"about": about})  # fmt: skip
     with replacing(path) as temporary:

@@ -35,8 +35,9 @@ class Latents:
     """Posteriors of N items given the modalities ``given``.
 
     ``mean``, ``logvar``: float32 (N, D), of the shared latent; ``private_mean``, ``private_logvar``: modality -> (N, P)
-    where the model has private latents. ``items``: int64 (N,), their positions in ``split``, and ``labels`` (N,)
-    classes or (N, A) attributes with the names ``label_names``, for items of the run's data.
+    where the model has private latents. ``items``: int64 (N,), their positions in ``split``, ``keys``: their own
+    names where the data have any, and ``labels`` (N,) classes or (N, A) attributes with the names ``label_names``, for
+    items of the run's data.
     """
 
     given: tuple[str, ...]
@@ -46,6 +47,7 @@ class Latents:
     private_logvar: dict[str, np.ndarray] = field(default_factory=dict)
     split: str | None = None
     items: np.ndarray | None = None
+    keys: np.ndarray | None = None
     labels: np.ndarray | None = None
     label_names: tuple[str, ...] = ()
 
@@ -139,8 +141,9 @@ class OpenedRun:
         private = experts.private and at(at(experts.private, list(subset)), (slice(None), back))
         items = experts.items[back].numpy()
         labels = self._trained.store.labels(split)[items] if self.label_names else None
+        keys = self._trained.store.keys(split)
         return Latents(names, *_pair(at(shared, back.to(shared.mean.device))), *_by_modality(private, names), split,
-                       items, labels, self.label_names)  # fmt: skip
+                       items, None if keys is None else keys[items], labels, self.label_names)  # fmt: skip
 
     # from latents to data --------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ Layout of a store (docs/dataset-folder.md says the same for people who write the
                                  vector: float32 (N, F)
     {split}/{modality}.index.npy optional int32 (items,): row of the array that belongs to item i; -1: it has none
     {split}/labels.npy           int64 (items,) classes, or uint8 (items, A) attributes in 0/1
+    {split}/keys.npy             optional bytes (items,): the name that the user has for item i, in UTF-8
 """
 
 import hashlib
@@ -55,8 +56,9 @@ class Store:
 
     @cached_property
     def fingerprint(self) -> str:
-        """16 hex digits that change with any byte of the data or of its description, provenance aside."""
-        known = self.info.model_dump(mode="json", exclude={"provenance"})
+        """16 hex digits that change with any byte of the data or of its description, provenance and the names of items
+        aside: nothing is computed from them."""
+        known = self.info.model_dump(mode="json", exclude={"provenance": True, "files": self.info.key_files})
         return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
     def count(self, split: str) -> int:
@@ -130,6 +132,18 @@ class Store:
         if labels.min() < 0 or labels.max() > top:
             raise self._damaged(f"{split}/labels.npy", f"has a label outside 0..{top}")
         return labels
+
+    def keys(self, split: str) -> np.ndarray | None:
+        """str (items,): the user's own name of each item; None where the data have none."""
+        if (name := f"{split}/keys.npy") not in self.info.key_files:
+            return None
+        keys = self._load(name)[:]
+        if keys.shape != (self.count(split),):
+            raise self._damaged(name, f"holds {keys.shape} names for {self.count(split)} items")
+        try:
+            return np.char.decode(keys, "utf-8")
+        except UnicodeDecodeError as error:
+            raise self._damaged(name, f"has a name that is not UTF-8 ({error})") from error
 
     def check(self, split: str, modalities: Collection[str]) -> None:
         """Read and check the arrays now, so that damage is seen before anything is done; a file is hashed once."""
@@ -218,6 +232,7 @@ def finish(folder: Path, info: StoreInfo, *, replace: bool = False) -> StoreInfo
             _check_written(folder, complete, split, modality)
         written = Store(folder, verify=False, info=complete)
         written.labels(split)
+        written.keys(split)
         written.present(split, complete.modalities)
     write_json(description, complete.model_dump(mode="json"))
     return complete

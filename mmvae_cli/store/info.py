@@ -112,6 +112,11 @@ class StoreInfo(_Part):
     provenance: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, FileInfo] = Field(default_factory=dict)
 
+    @property
+    def key_files(self) -> set[str]:
+        """Files of items' names; where bytes are no names, it is a modality that is called keys."""
+        return {name for name, file in self.files.items() if name.endswith("/keys.npy") and file.dtype.startswith("|S")}
+
     @field_validator("stand_in", "provenance", mode="before")
     @classmethod
     def _for_any_reader(cls, value: Any) -> Any:

@@ -52,6 +52,9 @@ def test_counts_become_vectors_with_a_recipe(cells, tmp_path):
     assert "--modality rna=X --modality protein=obsm/protein --label cell_type" in said
     store = Store(tmp_path / "data" / "cells")
     assert store.info.labels.names == TYPES
+    keys = {split: store.keys(split).tolist() for split in ("train", "test")}
+    assert sorted(keys["train"] + keys["test"]) == sorted(cells.obs_names)
+    assert store.array("test", "rna")[0].tolist() == cells[keys["test"][0]].X.toarray()[0].tolist()
     assert store.info.modalities["protein"].features == tuple("abcd")
     assert store.info.modalities["rna"].features[3] == "gene3"
     counts = np.concatenate([store.array(split, "rna")[:] for split in ("train", "test")])

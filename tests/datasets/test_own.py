@@ -463,6 +463,18 @@ def test_a_folder_of_arrays_is_the_same(arrays, tmp_path):
     assert Store(tmp_path / "first").fingerprint == Store(tmp_path / "second").fingerprint
 
 
+def test_a_table_keeps_the_names_of_its_items(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"s{item},{item}.5,{item % 7}" for item in range(20)]
+    (tmp_path / "items.csv").write_text("\n".join(["id,a,b", *rows, ""]))
+    make(source="items.csv")
+    store = Store(tmp_path / "data" / "items")
+    values = np.concatenate([store.array(split, "numbers")[:] for split in ("train", "test")])
+    keys = np.concatenate([store.keys(split) for split in ("train", "test")])
+    known = store.info.modalities["numbers"]
+    assert keys.tolist() == [f"s{int(a)}" for a in values[:, 0] * known.deviations[0] + known.means[0]]
+
+
 def test_strings_of_bytes_are_the_same_strings(arrays, tmp_path):
     np.savez("data.npz", **arrays)
     np.savez("bytes.npz", **(arrays | {"word": np.char.encode(arrays["word"], "utf-8")}))

@@ -77,7 +77,22 @@ def test_data_that_were_damaged_since_are_told(here):
         mmvae_cli.train(RECIPE, arrays(), run="other", device="cpu")
 
 
+def test_names_of_items_come_with_their_latents(here):
+    given = arrays() | {"keys": [f"patient {i}" for i in range(30)]}
+    run = mmvae_cli.train(RECIPE, given, device="cpu")
+    found = [run.latents(split, given="lab") for split in ("train", "test")]
+    assert sorted(np.concatenate([one.keys for one in found])) == sorted(given["keys"])
+    photos = np.concatenate([run.data(split)["note"] for split in ("train", "test")]).tolist()
+    names = np.concatenate([one.keys for one in found]).tolist()
+    assert [note.replace("n", "patient") for note in photos] == names
+    with pytest.raises(UsageProblem, match="holds other data than these arrays"):
+        mmvae_cli.train(RECIPE, given | {"keys": range(30)}, device="cpu")
+
+
 @pytest.mark.parametrize(("change", "message"), [
+    ({"keys": ["a"] * 30}, "'a' names item 1 and item 2"), ({"keys": [""] * 30}, "'' cannot name item 1"),
+    ({"keys": [0.5] * 30}, "are no names of items"), ({"keys": ["x" * 1001] * 30}, "cannot name item 1"),
+    ({"keys": ["\ud800"] * 30}, "cannot name item 1"), ({"keys": ["a\0b"] * 30}, "cannot name item 1"),
     ({"photo": None}, "no data of photo"),
     ({"foto": np.zeros(30)}, "'foto' is not one of photo, note, lab, labels, split"),
     ({"photo": np.full((30, 8, 8), 255.0)}, "numbers in"), ({"photo": np.zeros((30, 8))}, "are no pictures"),

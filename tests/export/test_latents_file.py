@@ -11,6 +11,7 @@ import mmvae_cli
 from mmvae_cli.export import command
 from mmvae_cli.export.command import ExportRequest
 from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.store import Store, finish
 
 
 def export(data, *runs, **options):
@@ -44,6 +45,41 @@ def test_a_csv_has_a_row_for_each_item(runs, data, tmp_path):
     assert list(rows[0]) == ["item", "label", *(f"{n}_{d}" for n in ("mean", "logvar") for d in range(6))]
     assert [float(row["mean_3"]) for row in rows] == found.mean[:, 3].tolist()
     assert [row["label"] for row in rows] == [found.label_names[i] for i in found.labels]
+
+
+@pytest.fixture
+def named(data, tmp_path):
+    """The digits, whose test items have names of their own; no other bytes."""
+    shutil.copytree(data / "digits", tmp_path / "digits")
+    keys = np.array([f"Zoë {item}".encode() for item in range(30)])
+    np.save(tmp_path / "digits/test/keys.npy", keys)
+    finish(tmp_path / "digits", Store(data / "digits").info, replace=True)
+    return tmp_path
+
+
+def test_items_that_have_names_keep_them(runs, data, named):
+    store, before = Store(named / "digits"), Store(data / "digits")
+    assert (store.fingerprint, store.info.version, store.keys("train")) == (before.fingerprint, 1, None)
+    path = export(named, runs["gappy"].with_name("mopoe"), given="m0", out=named / "latents.npz")
+    with np.load(path) as arrays:
+        assert arrays["keys"][arrays["items"] == 7].tolist() == ["Zoë 7"]
+    path = export(named, runs["mopoe"], out=named / "latents.csv")
+    with open(path, newline="", encoding="utf-8") as file:
+        assert [row["key"] for row in csv.DictReader(file)] == store.keys("test").tolist()
+
+
+def test_names_are_those_of_the_cells_in_an_h5ad(runs, named):
+    anndata = pytest.importorskip("anndata", reason="the package anndata is not installed")
+    read = anndata.read_h5ad(export(named, runs["mopoe"], out=named / "latents.h5ad"))
+    assert read.obs_names.tolist() == [f"Zoë {item}" for item in range(30)]
+
+
+def test_a_name_that_was_changed_is_told(runs, named):
+    content = bytearray((named / "digits/test/keys.npy").read_bytes())
+    content[-1] ^= 1
+    (named / "digits/test/keys.npy").write_bytes(bytes(content))
+    with pytest.raises(DataProblem, match=r"keys\.npy does not match its checksum"):
+        export(named, runs["mopoe"], out=named / "latents.npz")
 
 
 def test_an_h5ad_is_opened_by_anndata(runs, data, tmp_path):

@@ -3,7 +3,7 @@
 import math
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from mmvae_cli.process.paths import shown
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.schema import NAME
 from mmvae_cli.store import LabelInfo, SplitInfo, StoreInfo, new_array
+
+_LONGEST_KEY = 1000
+"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,8 @@ def check(options: StoreOptions, names: list[str], vectors: list[str]) -> None:
     if len(set(names)) < len(names):
         raise UsageProblem("two modalities have the same name", "give each --modality a name of its own")
     for name in names:
-        if not re.fullmatch(NAME, name) or name == "labels":
-            hint = "name it otherwise: letters, digits, '_' and '-', 64 at most, not 'labels'"
+        if not re.fullmatch(NAME, name) or name in ("labels", "keys"):
+            hint = "name it otherwise: letters, digits, '_' and '-', 64 at most, not 'labels' or 'keys'"
             raise UsageProblem(f"{name!r} cannot name a modality", hint)
     for name in options.raw:
         if name not in vectors:
@@ -63,9 +66,10 @@ def check(options: StoreOptions, names: list[str], vectors: list[str]) -> None:
 
 def build(
     options: StoreOptions, parts: dict[str, Part], splits: Splits, labels: tuple[np.ndarray, LabelInfo] | None,
-    source: Path,
+    source: Path, keys: Sequence[str] | None = None,
 ) -> None:  # fmt: skip
-    """Write the dataset, or nothing; then the recipe."""
+    """Write the dataset, or nothing; then the recipe. ``keys``: the user's own name of each item."""
+    names = None if keys is None else _encoded(keys, source)
     info = StoreInfo(
         name=options.name, modalities={name: part.info for name, part in parts.items()}, seed=options.seed,
         splits={split: SplitInfo(count=len(items)) for split, items in splits.items()},
@@ -86,9 +90,24 @@ def build(
                     bar.advance(len(items) - len(array))
                 if labels:
                     new_array(folder, f"{split}/labels.npy", (len(items),), np.int64)[:] = labels[0][items]
+                if names is not None:
+                    new_array(folder, f"{split}/keys.npy", (len(items),), names.dtype)[:] = names[items]
         placing.finish(folder, info)
     if options.offers:
         _offer(options, recipe_for(options, parts, splits))
+
+
+def _encoded(keys: Sequence[str], source: Path) -> np.ndarray:
+    """Names of items as UTF-8 of one width. Raises DataProblem where one is empty, no text, too long or another's."""
+    hint = f"a name is one item's, and has 1 to {_LONGEST_KEY} bytes"
+    first: dict[bytes, int] = {}
+    for item, key in enumerate(keys):
+        name = key.encode(errors="replace")
+        if not 0 < len(name) <= _LONGEST_KEY or name.decode() != key or b"\0" in name:
+            raise DataProblem(f"{source}: {key[:40]!r} cannot name item {item + 1}", hint)
+        if (other := first.setdefault(name, item)) != item:
+            raise DataProblem(f"{source}: {key[:40]!r} names item {other + 1} and item {item + 1}", hint)
+    return np.array([*first])
 
 
 def check_present(

@@ -57,7 +57,14 @@ def make(
     for name, part in ready.items():
         kind = "counts, kept as they are" if part.counts else "standardised by the training cells"
         console.say(f"note: {name}: {part.present.sum():,} cells, {part.info.shape[0]:,} features, {kind}")
-    build.build(options, ready, chosen, known, path)
+    build.build(options, ready, chosen, known, path, _names(annotated.obs.index))
+
+
+def _names(index: Any) -> list[str] | None:
+    if index.is_unique:
+        return [str(name) for name in index]
+    console.say("note: names in obs come twice: they are not kept")
+    return None
 
 
 def _read(path: Path) -> Any:

@@ -16,10 +16,10 @@ from mmvae_cli.datasets.own.build import StoreOptions
 from mmvae_cli.disk.files import reading
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
-from mmvae_cli.store import LabelInfo, ModalityInfo
+from mmvae_cli.store import ModalityInfo
 
 PRESENT = "_present"
-_LABELS, _SPLIT = "labels", "split"
+_LABELS, _SPLIT, _KEYS = "labels", "split", "keys"
 _FORMS = "pictures are uint8 (N, C, H, W) or (N, H, W), vectors numbers (N, features), texts strings (N,)"
 
 
@@ -33,12 +33,13 @@ def build_from(arrays: dict[str, np.ndarray], options: StoreOptions, path: Path)
     arrays = {name: _strings(path, name, array) if array.dtype.kind == "S" else array for name, array in arrays.items()}
     _check_rows(path, arrays)
     masks = {name: arrays.pop(f"{name}{PRESENT}") for name in [*arrays] if is_mask(arrays.get(f"{name}{PRESENT}"))}
-    labels, said = arrays.pop(_LABELS, None), arrays.pop(_SPLIT, None)
+    labels, said, keys = (arrays.pop(name, None) for name in (_LABELS, _SPLIT, _KEYS))
     if not arrays:
         raise DataProblem(f"{path} has no array of data", _FORMS)
     kinds = {name: _kind(path, name, array) for name, array in arrays.items()}
     build.check(options, list(arrays), [name for name, kind in kinds.items() if kind == "vector"])
-    known = None if labels is None else _labels(path, labels)
+    known = None if labels is None else splits.labels_of(_words(path, _LABELS, labels, "classes"))
+    names = None if keys is None else _words(path, _KEYS, keys, "names of items")
     count = len(next(iter(arrays.values())))
     if said is None:
         share = splits.TEST_SHARE if options.test is None else options.test
@@ -55,7 +56,7 @@ def build_from(arrays: dict[str, np.ndarray], options: StoreOptions, path: Path)
     console.say(
         "read as: " + ", ".join(f"{name}: {kind} {list(ready[name].info.shape)}" for name, kind in kinds.items())
     )
-    build.build(options, ready, chosen, known, path)
+    build.build(options, ready, chosen, known, path, names)
 
 
 def _bare(path: Path, row: int, what: str) -> DataProblem:
@@ -124,11 +125,12 @@ def _kind(path: Path, name: str, array: np.ndarray) -> str:
     raise DataProblem(f"{path}, array {name}: {array.dtype} {array.shape} is no data of a known kind", _FORMS)
 
 
-def _labels(path: Path, labels: np.ndarray) -> tuple[np.ndarray, LabelInfo]:
-    if labels.ndim != 1 or labels.dtype.kind not in "iuUSb":
-        raise DataProblem(f"{path}, array {_LABELS}: {labels.dtype} {labels.shape} are no classes",
-                          "whole numbers or strings (N,)")  # fmt: skip
-    return splits.labels_of([str(label) for label in labels.tolist()])
+def _words(path: Path, name: str, array: np.ndarray, what: str) -> list[str]:
+    if array.ndim != 1 or array.dtype.kind not in "iuUb":
+        raise DataProblem(
+            f"{path}, array {name}: {array.dtype} {array.shape} are no {what}", "whole numbers or strings (N,)"
+        )
+    return [str(word) for word in array.tolist()]
 
 
 def _part(

@@ -37,7 +37,7 @@ def make(
     ready = {m.name: _part(source, m, chosen["train"], options) for m in known.modalities}
     build.check_present(ready, chosen["train"], str(path), partial(_bare, source, known.key))
     _tell(known, options, ready, group)
-    build.build(options, ready, chosen, labels, path)
+    build.build(options, ready, chosen, labels, path, source.columns[known.key] if known.key else None)
 
 
 def _bare(source: Table, key: str | None, row: int, what: str) -> DataProblem:
