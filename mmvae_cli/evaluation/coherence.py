@@ -2,6 +2,7 @@
 generated from. A generated sample is the mean of the decoder's distribution at one drawn z."""
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -19,23 +20,26 @@ from mmvae_cli.evaluation.encoding import (
     from_all,
     numbered_blocks,
 )
+from mmvae_cli.evaluation.generation import Samples
 from mmvae_cli.evaluation.scores import answers, average_precisions, classified, constant, correct_by_class, mean_of
+from mmvae_cli.evaluation.seen import Seen
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
 from mmvae_cli.run.result import Value
 
 
 def measure(
-    evaluation: Evaluation, data: ShuffledSplit, test: Experts, classifiers: dict[str, nn.Module]
-) -> dict[str, Any]:
+    evaluation: Evaluation, data: ShuffledSplit, test: Experts, classifiers: dict[str, nn.Module],
+    seen: Seen | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """The fields of result.Coherence: joint coherence, conditional coherence from every subset to every modality, and
-    what the test items of ``data`` themselves score."""
+    what the test items of ``data`` themselves score. ``seen`` sees all that is generated, too."""
     for classifier in classifiers.values():
         classifier.train(evaluation.protocol.classifier_mode == "train")
     mine = numbered_blocks(test, BLOCK, evaluation)
-    together = joint.measure(evaluation, classifiers)
+    together = joint.measure(evaluation, classifiers, seen)
     with console.progress("coherence", len(mine) * len(evaluation.subsets), "blocks x subsets") as shown:
-        generated = from_all(evaluation, _conditional(evaluation, mine, classifiers, shown))
+        generated = from_all(evaluation, _conditional(evaluation, mine, classifiers, seen, shown))
     real = from_all(evaluation, _real(evaluation, data, mine, classifiers))
     tested = list(blocks(test, BLOCK, evaluation))
     labels = [block.labels.cpu() for block in tested]
@@ -145,24 +149,29 @@ def _average_precisions(evaluation: Evaluation, scores: list[Tensor], tested: li
 
 @torch.no_grad()
 def _conditional(
-    evaluation: Evaluation, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module], shown: console.Progress
-) -> dict[int, Any]:
+    evaluation: Evaluation, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module], seen: Seen | None,
+    shown: console.Progress,
+) -> dict[int, Any]:  # fmt: skip
     """For every block of ours, by its number and on the CPU: counts of classes, or scores (M, S, b, A)."""
-    own = {}
+    own, looked_at = {}, _counts if evaluation.labels.kind == "class" else _scores
     for number, part in mine:
-        own[number] = (_counts if evaluation.labels.kind == "class" else _scores)(evaluation, number, part, classifiers)
+        samples = generation.conditional(evaluation, number, part)
+        handed = seen.of_items(number, samples) if seen else samples
+        own[number] = looked_at(evaluation, part, handed, [*classifiers.values()])
         shown.advance(len(evaluation.subsets))
     return own
 
 
-def _counts(evaluation: Evaluation, number: int, part: Experts, classifiers: dict[str, nn.Module]) -> _Counts:
-    names, classes = evaluation.model.names, len(evaluation.labels.names)
-    shape = len(names), len(evaluation.subsets)
+def _counts(
+    evaluation: Evaluation, part: Experts, samples: Iterable[Samples], classifiers: list[nn.Module]
+) -> _Counts:  # fmt: skip
+    classes = len(evaluation.labels.names)
+    shape = len(classifiers), len(evaluation.subsets)
     correct, given = (torch.zeros(*shape, classes, dtype=torch.double) for _ in range(2))
     said = torch.zeros(*shape, len(part.items), dtype=torch.int32)
     rows = [part.has(subset) for subset in evaluation.subsets]
-    for m, positions, means in generation.conditional(evaluation, number, part):
-        for s, logits in zip(positions, classified(classifiers[names[m]], means), strict=True):
+    for m, positions, means in samples:
+        for s, logits in zip(positions, classified(classifiers[m], means), strict=True):
             own = logits[rows[s].to(logits.device)]
             correct[m, s] = correct_by_class(own, part.labels[rows[s].to(part.labels.device)]).cpu()
             given[m, s] = answers(own).cpu()
@@ -180,10 +189,11 @@ def _agreeing(said: Tensor, correct: Tensor, subset: Subset) -> Tensor:
     return valid + (torch.stack(pairs).mean() if pairs else 0)
 
 
-def _scores(evaluation: Evaluation, number: int, part: Experts, classifiers: dict[str, nn.Module]) -> Tensor:
+def _scores(
+    evaluation: Evaluation, part: Experts, samples: Iterable[Samples], classifiers: list[nn.Module]
+) -> Tensor:  # fmt: skip
     """Logits of attributes, (M, S, b, A)."""
-    names = evaluation.model.names
-    scores = torch.zeros(len(names), len(evaluation.subsets), *part.labels.shape)
-    for m, positions, means in generation.conditional(evaluation, number, part):
-        scores[m, positions] = classified(classifiers[names[m]], means).cpu()
+    scores = torch.zeros(len(classifiers), len(evaluation.subsets), *part.labels.shape)
+    for m, positions, means in samples:
+        scores[m, positions] = classified(classifiers[m], means).cpu()
     return scores

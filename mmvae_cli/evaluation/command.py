@@ -32,6 +32,7 @@ from mmvae_cli.evaluation.encoding import (
     rows_having,
 )
 from mmvae_cli.evaluation.scores import chance
+from mmvae_cli.evaluation.seen import Seen
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import Failure, UsageProblem
 from mmvae_cli.process.paths import make_folder
@@ -109,12 +110,16 @@ def _measure(
     everything = data.encode(data.order)
     test = measured_rows(everything, BLOCK, evaluation)
     complete = everything.having(tuple(range(len(evaluation.model.names))))
+    looks = "quality" in wanted and not _undefined("quality", evaluation, complete)
+    seen = Seen(evaluation, test, features.ready(evaluation, data_dir, force=force)) if looks else None
     metrics: dict[str, Callable[[], dict[str, Any]]] = {
         "latent": lambda: latent.measure(evaluation, test),
         "alignment": lambda: alignment.measure(evaluation, test),
-        "coherence": lambda: coherence.measure(evaluation, data, test, classifiers.ready(evaluation, force=force)),
+        "coherence": lambda: coherence.measure(
+            evaluation, data, test, classifiers.ready(evaluation, force=force), seen
+        ),
         "likelihood": lambda: likelihood.measure(evaluation, data, complete.block(slice(0, spec.likelihood_items))),
-        "quality": lambda: quality.measure(evaluation, data, test, features.ready(evaluation, data_dir, force=force)),
+        "quality": lambda: quality.measure(evaluation, data, seen) if seen else {},
     }
     wanted = [*wanted, "alignment"] if "latent" in wanted else wanted
     measured = {

@@ -9,18 +9,25 @@ from torch import Tensor
 from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts, subset_chunks
 from mmvae_cli.process import signals
 
+NO_ITEM = -1
+"""Stands for the position of a subset where z comes from no item."""
+Samples = tuple[int, list[int], Tensor]
+"""(target's position, positions of subsets, means (s, b, *shape))."""
+
 
 @torch.no_grad()
 def conditional(
     evaluation: Evaluation, number: int, part: Experts, pairs: set[tuple[int, int]] | None = None
-) -> Iterator[tuple[int, list[int], Tensor]]:
-    """(target's position, positions of subsets, means (s, b, *shape)) for all subsets of block ``number``, or for the
-    (target, subset) in ``pairs``. z is drawn anew for every subset; the private latents are drawn from the prior, once
-    per block and shared by all subsets, for observed modalities too (equations 3.4, 6.2)."""
+) -> Iterator[Samples]:
+    """Samples of every target from all subsets, or of the (target, subset) in ``pairs``, of block ``number``. z is
+    drawn anew for every subset; the private latents are drawn from the prior, once per block and shared by all subsets,
+    for observed modalities too (equations 3.4, 6.2)."""
     torch.manual_seed(evaluation.seed(f"coherence {number}"))
     model, count = evaluation.model, len(part.items)
     private = {name: _prior_private(evaluation, count) for name in model.names}
     for chunk in subset_chunks(evaluation):
+        if chunk.start:  # whoever looks at the samples may draw at random, too, as dropout does
+            torch.manual_seed(evaluation.seed(f"coherence {number} from {chunk.start}"))
         signals.leave_if_requested("no evaluation was written")
         subsets = [evaluation.subsets[s] for s in chunk]
         posteriors = evaluation.posteriors(part, subsets)
@@ -33,26 +40,31 @@ def conditional(
                 yield m, some, decoded(evaluation, name, z[[s - chunk.start for s in some]], private[name])
 
 
-def joint_blocks(evaluation: Evaluation) -> list[tuple[int, int]]:
-    """This process's share of the blocks of z that come from no item: number and size of each."""
+def joint_sizes(evaluation: Evaluation) -> list[int]:
+    """The sizes of the blocks of z that come from no item."""
     samples = evaluation.protocol.joint_samples
     sizes = [min(BLOCK, samples - start) for start in range(0, samples, BLOCK)]
     if evaluation.protocol.incomplete_batches == "dropped" and sizes[-1] < BLOCK < samples:
         sizes.pop()
-    return list(evaluation.group.share(list(enumerate(sizes))))
+    return sizes
+
+
+def joint_blocks(evaluation: Evaluation) -> list[tuple[int, int]]:
+    """This process's share of them: number and size of each."""
+    return list(evaluation.group.share(list(enumerate(joint_sizes(evaluation)))))
 
 
 @torch.no_grad()
-def joint(evaluation: Evaluation, number: int, count: int) -> Iterator[Tensor]:
-    """The means (1, b, *shape) of every modality in turn, decoded from the z of block ``number``; private latents come
+def joint(evaluation: Evaluation, number: int, count: int) -> Iterator[Samples]:
+    """Samples of every modality in turn, (1, b, *shape), decoded from the z of block ``number``; private latents come
     from where z does."""
     signals.leave_if_requested("no evaluation was written")
     purpose = f"joint coherence {number}"
     torch.manual_seed(evaluation.seed(purpose))
     z = evaluation.latents.shared(count, evaluation.seed(purpose))
-    for name in evaluation.model.names:
+    for m, name in enumerate(evaluation.model.names):
         private = evaluation.latents.private(name, count, evaluation.seed(f"{purpose} {name}"))
-        yield decoded(evaluation, name, z, private)
+        yield m, [NO_ITEM], decoded(evaluation, name, z, private)
 
 
 def decoded(evaluation: Evaluation, name: str, z: Tensor, private: Tensor | None) -> Tensor:

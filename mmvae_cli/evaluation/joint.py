@@ -1,6 +1,7 @@
 """Joint coherence (equations 6.2): do the modalities that are generated from one z show the same class?"""
 
 import math
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -8,7 +9,9 @@ from torch import Tensor, nn
 
 from mmvae_cli.evaluation import generation
 from mmvae_cli.evaluation.encoding import Evaluation, from_all
+from mmvae_cli.evaluation.generation import Samples
 from mmvae_cli.evaluation.scores import answers, classified, constant
+from mmvae_cli.evaluation.seen import Seen
 from mmvae_cli.process import console
 from mmvae_cli.run.result import NotMeasured
 
@@ -29,24 +32,23 @@ def undefined(evaluation: Evaluation) -> NotMeasured | None:
     return NotMeasured("needs two modalities") if len(evaluation.model.names) < 2 else None
 
 
-def measure(evaluation: Evaluation, classifiers: dict[str, nn.Module]) -> dict[str, Any]:
+def measure(evaluation: Evaluation, classifiers: dict[str, nn.Module], seen: Seen | None = None) -> dict[str, Any]:
     """The ``joint`` fields of the result: share of samples of which all modalities, and at least k, have the same
-    answer, of how many samples, and what it would be by chance."""
+    answer, of how many samples, and what it would be by chance. ``seen`` sees the samples, too."""
     if why := undefined(evaluation):
         return {"joint": why, "joint_samples": evaluation.protocol.joint_samples, "joint_chance": why}
     mine, own = generation.joint_blocks(evaluation), dict[int, _Block]()
     with console.progress("joint coherence", len(mine), "blocks") as shown:
         for number, count in mine:
-            own[number] = _block(evaluation, number, count, classifiers)
+            samples = generation.joint(evaluation, number, count)
+            own[number] = _block(count, seen.of_none(number, samples) if seen else samples, [*classifiers.values()])
             shown.advance()
     return _fields(evaluation, from_all(evaluation, own))
 
 
 @torch.no_grad()
-def _block(evaluation: Evaluation, number: int, count: int, classifiers: dict[str, nn.Module]) -> _Block:
-    means = generation.joint(evaluation, number, count)
-    named = zip(evaluation.model.names, means, strict=True)
-    logits = torch.cat([classified(classifiers[name], mean).cpu() for name, mean in named])  # (M, b, classes)
+def _block(count: int, samples: Iterable[Samples], classifiers: list[nn.Module]) -> _Block:
+    logits = torch.cat([classified(classifiers[m], means).cpu() for m, _, means in samples])  # (M, b, classes)
     given = nn.functional.one_hot(logits.argmax(-1), logits.shape[-1])  # (M, b, classes)
     largest = given.sum(0).max(-1).values  # (b,)
     agree = largest.bincount(minlength=len(logits) + 1)[1:].double()

@@ -23,37 +23,27 @@ from mmvae_cli.evaluation.encoding import (
     Experts,
     ShuffledSplit,
     from_all,
-    measured_rows,
     numbered_blocks,
 )
-from mmvae_cli.evaluation.features import Features
-from mmvae_cli.evaluation.pairs import RULES
+from mmvae_cli.evaluation.seen import Seen, joined
 from mmvae_cli.model.distributions import at
 from mmvae_cli.process import console, signals
 from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Value
 
-ITEMS, NEAR_ITEMS = 10_000, 5_000
-"""How many evaluated items are looked at, at most; and how many points have their neighbours looked for."""
+NEAR_ITEMS = 5_000
+"""How many points have their neighbours looked for, at most."""
 REPEATED = NotMeasured("most real samples are there many times over, so that their balls are points")
 _EQUAL = 1e-5
 """Features that differ by less, as a share of their length, are of equal samples."""
 NO_REFERENCE = NotMeasured("no training item has all modalities")
-Source = int | None
-"""The position of a subset, or z of no item."""
 
 
-def measure(
-    evaluation: Evaluation, data: ShuffledSplit, test: Experts, features: dict[str, Features | NotMeasured]
-) -> dict[str, Any]:  # fmt: skip
-    """The fields of result.Quality, from the first ITEMS of ``test`` that have all modalities."""
-    rule, names, subsets = RULES[evaluation.spec.pairs], evaluation.model.names, evaluation.subsets
-    complete = test.having(tuple(range(len(names))))
-    some = measured_rows(complete.block(slice(0, ITEMS)), BLOCK, evaluation)
-    usable = {m: own for m, name in enumerate(names) if isinstance(own := features[name], Features)}
-    pairs = {(m, s) for m in usable for s, subset in enumerate(subsets) if rule.wanted(m, subset, len(names))}
-    real, split = _reference(evaluation, data, some, usable)
-    generated = _generated(evaluation, some, usable, pairs, rounded=rule.rounded)
-    compared: dict[str, Any] = {name: {} if m in real else features[name] if m not in usable else NO_REFERENCE
+def measure(evaluation: Evaluation, data: ShuffledSplit, seen: Seen) -> dict[str, Any]:
+    """The fields of result.Quality, of the items that ``seen`` looks at."""
+    names, some, usable = evaluation.model.names, seen.items, seen.usable
+    real, split = _reference(evaluation, data, seen)
+    generated = seen.features()
+    compared: dict[str, Any] = {name: {} if m in real else seen.of_name[name] if m not in usable else NO_REFERENCE
                              for m, name in enumerate(names)}  # fmt: skip
     _warn_of_few(evaluation, real, some)
     with console.progress("quality", len(generated), "sets of samples") as shown:
@@ -69,7 +59,7 @@ def measure(
         "weights": {names[m]: own.weights for m, own in usable.items()},
         "feature_size": {names[m]: truth.shape[1] for m, truth in real.items()},
         "reference_split": split, "reference_count": max((len(truth) for truth in real.values()), default=0),
-        "generated": len(some.items), "joint_samples": sum(n for _, n in generation.joint_blocks(evaluation)),
+        "generated": len(some.items), "joint_samples": sum(generation.joint_sizes(evaluation)),
         **_by_source(evaluation, compared), "reconstruction": _reconstruction(evaluation, data, some),
     }  # fmt: skip
 
@@ -109,9 +99,9 @@ def _by_source(evaluation: Evaluation, compared: dict[str, Any]) -> dict[str, An
         if isinstance(values, NotMeasured):
             unconditional["frechet"][name] = values
             continue
-        for s, scores in sorted(values.items(), key=lambda pair: -1 if pair[0] is None else pair[0]):
+        for s, scores in sorted(values.items()):
             for measure, value in scores.items():
-                if s is None:
+                if s == generation.NO_ITEM:
                     unconditional[measure][name] = value
                 else:
                     source = evaluation.name_of(evaluation.subsets[s])
@@ -128,18 +118,10 @@ def _warn_of_few(evaluation: Evaluation, real: dict[int, Tensor], some: Experts)
             )
 
 
-def _form(evaluation: Evaluation, m: int, x: Tensor, *, rounded: bool) -> Tensor:
-    """Generated or real samples as their features are taken of them."""
-    image = evaluation.store.info.modalities[evaluation.model.names[m]].kind == "image"
-    return (x.clamp(0, 1) * 255).round() / 255 if image and rounded else x
-
-
-def _reference(
-    evaluation: Evaluation, data: ShuffledSplit, some: Experts, usable: dict[int, Features]
-) -> tuple[dict[int, Tensor], str]:  # fmt: skip
+def _reference(evaluation: Evaluation, data: ShuffledSplit, seen: Seen) -> tuple[dict[int, Tensor], str]:
     """The features of the real samples (n, F) of every modality, and the name of their split."""
-    split, items = str(evaluation.spec.split), some.items
-    if RULES[evaluation.spec.pairs].reference == "train":
+    split, items = str(evaluation.spec.split), seen.items.items
+    if seen.rule.reference == "train":
         data, split = ShuffledSplit(evaluation, "train", "reference items"), "train"
         has = data.split.present
         items = data.order if has is None else data.order[torch.from_numpy(has.all(1))[data.order]]  # labels mixed
@@ -148,35 +130,8 @@ def _reference(
         signals.leave_if_requested("no evaluation was written")
         batch = data.batch(part)
         own[number] = {m: of(judged(batch[evaluation.model.names[m]], evaluation, evaluation.model.names[m]))
-                       for m, of in usable.items()}  # fmt: skip
-    return _joined(from_all(evaluation, own)), split
-
-
-@torch.no_grad()
-def _generated(
-    evaluation: Evaluation, some: Experts, usable: dict[int, Features], pairs: set[tuple[int, int]], *, rounded: bool
-) -> dict[tuple[int, Source], Tensor]:
-    """The features (n, F) of what is generated, by target and source: the samples that coherence judges."""
-    mine, drawn = numbered_blocks(some, BLOCK, evaluation), generation.joint_blocks(evaluation)
-    own: dict[int, dict[tuple[int, Source], Tensor]] = {}
-    free: dict[int, dict[tuple[int, Source], Tensor]] = {}
-    with console.progress("generated samples", len(mine) + len(drawn), "blocks") as shown:
-        for number, part in mine:
-            own[number] = {}
-            for m, positions, means in generation.conditional(evaluation, number, part, pairs):
-                for s, mean in zip(positions, means, strict=True):
-                    own[number][m, s] = usable[m](_form(evaluation, m, mean, rounded=rounded))
-            shown.advance()
-        for number, count in drawn:
-            means_of_all = enumerate(generation.joint(evaluation, number, count))
-            free[number] = {(m, None): usable[m](_form(evaluation, m, mean[0], rounded=rounded))
-                            for m, mean in means_of_all if m in usable}  # fmt: skip
-            shown.advance()
-    return _joined(from_all(evaluation, own)) | _joined(from_all(evaluation, free))
-
-
-def _joined(blocks: list[dict[Any, Tensor]]) -> dict[Any, Tensor]:
-    return {key: torch.cat([block[key] for block in blocks]) for key in (blocks[0] if blocks else ())}
+                       for m, of in seen.usable.items()}  # fmt: skip
+    return joined(from_all(evaluation, own)), split
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 _SIGMA, _REACH = 1.5, 5
 """The Gaussian window of the structural similarity, 11 pixels wide."""
@@ -12,20 +11,26 @@ _C1, _C2 = 0.01**2, 0.03**2
 def structural(x: Tensor, y: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004) of images (b, C, H, W) in [0, 1]: mean over pixels and channels, (b,).
     Sides are longer than 5; borders are reflected."""
-    x, y, channels = x.double(), y.double(), x.shape[1]  # variances are differences of nearly equal numbers
-    offset = torch.arange(-_REACH, _REACH + 1, dtype=x.dtype, device=x.device)
-    line = torch.exp(-offset.square() / (2 * _SIGMA**2))
-    window = torch.outer(line, line) / line.sum().square()
-    window = window.expand(channels, 1, *window.shape)
+    x, y = x.double(), y.double()  # variances are differences of nearly equal numbers
+    down, across = (_window(side).to(x.device) for side in x.shape[2:])
 
     def local(image: Tensor) -> Tensor:
-        return F.conv2d(F.pad(image, [_REACH] * 4, "reflect"), window, groups=channels)
+        return down @ image @ across.t()
 
     mean_x, mean_y = local(x), local(y)
     var_x, var_y = local(x * x) - mean_x.square(), local(y * y) - mean_y.square()
     both = local(x * y) - mean_x * mean_y
     numerator = (2 * mean_x * mean_y + _C1) * (2 * both + _C2)
     return (numerator / ((mean_x.square() + mean_y.square() + _C1) * (var_x + var_y + _C2))).flatten(1).mean(1)
+
+
+def _window(side: int) -> Tensor:
+    """The window along one side as a matrix (side, side), whose rows are the weights of every place's neighbourhood."""
+    offset = torch.arange(-_REACH, _REACH + 1)
+    line = torch.exp(-offset.double().square() / (2 * _SIGMA**2))
+    near = (torch.arange(side)[:, None] + offset).abs()
+    near = torch.where(near < side, near, 2 * (side - 1) - near)  # reflected
+    return torch.zeros(side, side).double().scatter_add_(1, near, (line / line.sum()).expand(side, -1))
 
 
 def scores(kind: str, mean: Tensor, x: Tensor) -> dict[str, Tensor]:

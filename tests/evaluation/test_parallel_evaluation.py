@@ -32,7 +32,8 @@ def test_one_two_and_three_processes_measure_the_same(tmp_path):
         launcher = [sys.executable] if processes == 1 else [*TORCHRUN, str(processes)]
         for protocol in ("default", "released"):
             command = [*launcher, "-m", "mmvae_cli", "evaluate", "--ckpt", str(root / "run"), "--data-dir",
-                       str(root / "data"), "--device", "cpu", "--protocol", protocol, "--force", "--quiet"]  # fmt: skip
+                       str(root / "data"), "--device", "cpu", "--protocol", protocol, "--force", "--quiet",
+                       "--metrics", "latent,coherence,likelihood,quality"]  # fmt: skip
             done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False,
                                   env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
             assert done.returncode == 0, done.stderr
@@ -44,6 +45,7 @@ def test_one_two_and_three_processes_measure_the_same(tmp_path):
         alone = found[1, protocol]
         assert one["latent"] == alone["latent"], processes
         assert one["coherence"] == alone["coherence"], processes
+        assert one["quality"] == alone["quality"], processes
         assert one["likelihood"]["count"] == alone["likelihood"]["count"]
         assert one["likelihood"]["joint"] == pytest.approx(alone["likelihood"]["joint"], rel=1e-6)
         for source, targets in one["likelihood"]["per_modality"].items():

@@ -10,6 +10,7 @@ from mmvae_cli.evaluation.distances import frechet, moments
 from mmvae_cli.evaluation.encoding import ShuffledSplit
 from mmvae_cli.evaluation.features import Features
 from mmvae_cli.evaluation.pairs import RULES
+from mmvae_cli.evaluation.seen import Seen
 from mmvae_cli.model.networks.inception import Inception
 from mmvae_cli.model.posterior import powerset
 from mmvae_cli.process.errors import DataProblem
@@ -18,9 +19,13 @@ from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Quality, with_reasons
 CORNERS = Features(lambda x: x[:, :, 0, 0], "corner", 1000)
 
 
+def seen(evaluation, test, of=CORNERS):
+    return Seen(evaluation, test, dict.fromkeys(evaluation.model.names, of))
+
+
 def measured(evaluation, of=CORNERS):
     data = ShuffledSplit(evaluation, "test", "evaluated items")
-    found = quality.measure(evaluation, data, data.encode(data.order), dict.fromkeys(evaluation.model.names, of))
+    found = quality.measure(evaluation, data, seen(evaluation, data.encode(data.order), of))
     values, reasons = with_reasons({"quality": found})
     return Quality.model_validate(values["quality"]), reasons, data
 
@@ -125,7 +130,7 @@ def test_training_items_are_the_real_ones_where_the_rule_says_so(evaluation):
     found, _, _ = measured(evaluation)
     assert (found.reference_split, found.reference_count) == ("train", 40)
     data = ShuffledSplit(evaluation, "test", "evaluated items")
-    real, _ = quality._reference(evaluation, data, data.encode(data.order), {0: CORNERS})
+    real, _ = quality._reference(evaluation, data, seen(evaluation, data.encode(data.order)))
     stored = ShuffledSplit(evaluation, "train", "reference items").split.batch(torch.arange(40))["m0"]
     assert not torch.equal(real[0], CORNERS(stored)), "labels are mixed, as neighbours are looked for among the first"
 
@@ -140,8 +145,7 @@ def test_real_samples_that_are_there_many_times_over_have_no_neighbours(evaluati
 
 def test_few_items_are_warned_of_and_two_are_needed(evaluation, capsys):
     data = ShuffledSplit(evaluation, "test", "evaluated items")
-    one = data.encode(data.order[:1])
-    found = quality.measure(evaluation, data, one, dict.fromkeys(evaluation.model.names, CORNERS))
+    found = quality.measure(evaluation, data, seen(evaluation, data.encode(data.order[:1])))
     assert "quality of m0: 1 items for 3 features; a Frechet distance is biased upward" in capsys.readouterr().err
     assert found["unconditional"]["frechet"]["m0"] == NotMeasured("needs two items")
     assert found["unconditional"]["recall"]["m0"] == NotMeasured("needs more than 5 items")

@@ -1,0 +1,89 @@
+"""The features of what is generated, taken while it is made: quality looks at the samples that coherence judges, and
+each of them is decoded once (equations 6.6)."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmvae_cli.evaluation import generation
+from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts, from_all, measured_rows, numbered_blocks
+from mmvae_cli.evaluation.features import Features
+from mmvae_cli.evaluation.generation import NO_ITEM, Samples
+from mmvae_cli.evaluation.pairs import RULES
+from mmvae_cli.process import console
+from mmvae_cli.run.result import NotMeasured
+
+ITEMS = 10_000
+"""How many evaluated items are looked at, at most."""
+_Block = dict[tuple[int, int], Tensor]
+"""(target's position, position of the subset or NO_ITEM) -> features (b, F)."""
+
+
+class Seen:
+    """The features of generated samples, block by block. Whoever generates them for itself hands them through
+    ``of_items`` and ``of_none``; ``features`` generates what nobody has.
+
+    ``items``: the first ITEMS of the evaluated ones that have all modalities; ``usable``: the features of every
+    modality that has some, by its position; ``pairs``: the (target, subset) that are looked at."""
+
+    def __init__(self, evaluation: Evaluation, test: Experts, features: dict[str, Features | NotMeasured]) -> None:
+        self.evaluation, self.rule, self.of_name = evaluation, RULES[evaluation.spec.pairs], features
+        names, subsets = evaluation.model.names, evaluation.subsets
+        self.usable = {m: own for m, name in enumerate(names) if isinstance(own := features[name], Features)}
+        self.pairs = {(m, s) for m in self.usable for s, subset in enumerate(subsets)
+                      if self.rule.wanted(m, subset, len(names))}  # fmt: skip
+        self._test = measured_rows(test, BLOCK, evaluation)
+        has = self._test.has(tuple(range(len(names))))
+        place = has.cumsum(0)
+        self.items = measured_rows(self._test.block(has & (place <= ITEMS)), BLOCK, evaluation)
+        self._rows = (has & (place <= len(self.items.items))).split(BLOCK)
+        self._given: dict[int, _Block] = {}
+        self._free: dict[int, _Block] = {}
+
+    def of_items(self, number: int, samples: Iterable[Samples]) -> Iterator[Samples]:
+        """Hand through what is generated from block ``number`` of the evaluated items."""
+        if not self._rows[number].any():
+            return iter(samples)
+        return self._handed(self._given.setdefault(number, {}), self._rows[number], samples)
+
+    def of_none(self, number: int, samples: Iterable[Samples]) -> Iterator[Samples]:
+        """Hand through what is generated from block ``number`` of the z that come from no item."""
+        return self._handed(self._free.setdefault(number, {}), slice(None), samples)
+
+    def _handed(self, block: _Block, rows: Tensor | slice, samples: Iterable[Samples]) -> Iterator[Samples]:
+        for m, positions, means in samples:
+            for s, mean in zip(positions, means, strict=True):
+                if (m, s) in self.pairs or (s == NO_ITEM and m in self.usable):
+                    block[m, s] = self.usable[m](self.form(m, mean[rows]))
+            yield m, positions, means
+
+    def form(self, m: int, x: Tensor) -> Tensor:
+        """Generated or real samples of a modality as their features are taken of them."""
+        image = self.evaluation.store.info.modalities[self.evaluation.model.names[m]].kind == "image"
+        return (x.clamp(0, 1) * 255).round() / 255 if image and self.rule.rounded else x
+
+    def features(self) -> _Block:
+        """The features (n, F) of all blocks, those of other processes among them."""
+        mine, drawn = numbered_blocks(self._test, BLOCK, self.evaluation), generation.joint_blocks(self.evaluation)
+        missing = [(number, part) for number, part in mine if number not in self._given and self._rows[number].any()]
+        undrawn = [(number, count) for number, count in drawn if number not in self._free]
+        with console.progress("generated samples", len(missing) + len(undrawn), "blocks") as shown:
+            for number, part in missing:
+                _exhaust(self.of_items(number, generation.conditional(self.evaluation, number, part, self.pairs)))
+                shown.advance()
+            for number, count in undrawn:
+                _exhaust(self.of_none(number, generation.joint(self.evaluation, number, count)))
+                shown.advance()
+        return joined(from_all(self.evaluation, self._given)) | joined(from_all(self.evaluation, self._free))
+
+
+def _exhaust(samples: Iterator[Samples]) -> None:
+    for _ in samples:
+        pass
+
+
+def joined(blocks: list[dict[Any, Tensor]]) -> dict[Any, Tensor]:
+    """Blocks of features one after the other, by key."""
+    return {key: torch.cat([block[key] for block in blocks]) for key in (blocks[0] if blocks else ())}
