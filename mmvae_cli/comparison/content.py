@@ -5,7 +5,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from mmvae_cli.comparison import published, tables
+from mmvae_cli.comparison import layouts, published
 from mmvae_cli.comparison.collect import Collected, Collection
 from mmvae_cli.comparison.marking import RULE
 from mmvae_cli.comparison.measures import DDOF_NOTE, of_group
@@ -90,7 +90,7 @@ def build(collection: Collection) -> Content:
     evaluation = collection.reference
     count, groups = len(collection.members), len(collection.groups)
     return Content(
-        collection, stats, beside, tables.build(collection, stats, beside),
+        collection, stats, beside, layouts.build(collection, stats, beside),
         title=f"{collection.name}: {groups} group{'s' * (groups > 1)}, {count} run{'s' * (count > 1)}",
         facts=_facts(collection),
         warning=evaluation.dataset.stand_in or "",
