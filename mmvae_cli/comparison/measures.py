@@ -58,13 +58,15 @@ METRICS: dict[str, tuple[str, str, bool]] = {
     "log_likelihood": ("log p(X | subset)", "nats", True),
     "log_likelihood_by_size": ("log p(X | subset), mean over subsets of one size", "nats", True),
     "log_likelihood_of": ("log p(x_target | subset)", "nats", True),
+    "effective_samples": ("effective samples of the weights of log p(X | subset)", "samples", True),
+    "effective_samples_by_size": ("effective samples, mean over subsets of one size", "samples", True),
     "frechet": ("Frechet distance", "distance", False),
     "frechet_conditional": ("Frechet distance, mean over the pairs of source and target", "distance", False),
     "frechet_unconditional": ("Frechet distance of samples of no item, mean over targets", "distance", False),
 }
 
 
-UNBOUNDED = ("nats", "distance")
+UNBOUNDED = ("nats", "distance", "samples")
 """Units of numbers that are no shares: a guess has none of them, and items say nothing of their error."""
 
 
@@ -120,6 +122,8 @@ def _numbers(evaluation: EvaluationResult) -> dict[Key, float | None]:
         numbers |= {Key("log_likelihood", subset): value for subset, value in likelihood.joint.items()}
         numbers |= _by_size("log_likelihood_by_size", likelihood.joint)
         numbers |= _pairs("log_likelihood_of", likelihood.per_modality)
+        numbers |= {Key("effective_samples", subset): value for subset, value in likelihood.effective_samples.items()}
+        numbers |= _by_size("effective_samples_by_size", likelihood.effective_samples)
     if quality := evaluation.quality:
         free, pairs = quality.unconditional["frechet"], quality.conditional["frechet"]
         numbers |= {Key("frechet", "", target): value for target, value in free.items()} | _pairs("frechet", pairs)

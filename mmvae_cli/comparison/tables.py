@@ -11,12 +11,16 @@ from mmvae_cli.comparison.collect import Collection
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.measures import METRICS, Key, Stat, ceiling, subsets, unmeasured
 from mmvae_cli.comparison.published import Published
-from mmvae_cli.run.result import CHANCE
+from mmvae_cli.run.result import CHANCE, FEW_EFFECTIVE
 
 Stats = list[dict[Key, Stat]]
 """One mapping per group, in the groups' order."""
 CEILING = "real data: the ceiling"
 """The row of what the classifiers make of real data: no coherence can be higher but by luck."""
+
+EFFECTIVE = "effective samples"
+"""The row of how many samples an estimate of the log-likelihood rests on."""
+_COUNTED = {"log_likelihood": "effective_samples", "log_likelihood_by_size": "effective_samples_by_size"}
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ class Table:
         cells = [(c.key, cell.stat) for row in self.rows for c, cell in zip(self.columns, row.cells, strict=True)
                  if cell.stat and cell.at_chance]  # fmt: skip
         chance = _at_chance([(key, stat.chance) for key, stat in cells if stat.chance is not None])
-        return [remark for remark in (self.letters, chance) if remark]
+        weighed = FEW_EFFECTIVE if any(row.label == EFFECTIVE for row in self.rows) else ""
+        return [remark for remark in (self.letters, chance, weighed) if remark]
 
 
 class Maker:
@@ -110,6 +115,7 @@ class Maker:
             cells = [_cell(known.get(c.key), c.key, best[c.key] == place, len(one.members)) for c in columns]
             table.rows.append(Row(one.label, cells, n=len(one.members)))
             if beside:
+                _add_effective(table, known)
                 self._add_published(table, one, sources)
         real = [ceiling(self.stats[i].get(c.key) for i in chosen) for c in columns]
         if any(value is not None for value in real):
@@ -129,6 +135,13 @@ class Maker:
             cells = [Cell(values.get(c.key), places.get(c.key, (2, 2))) for c in table.columns]
             marks = tuple(_note(table, text) for p in mine for text in _notes_of(p))
             table.rows.append(Row(mine[0].label, cells, published=True, marks=tuple(dict.fromkeys(marks))))
+
+
+def _add_effective(table: Table, known: dict[Key, Stat]) -> None:
+    """Under log-likelihoods, how many of their samples count."""
+    stats = [known.get(Key(_COUNTED.get(c.key.metric, ""), c.key.subset)) for c in table.columns]
+    if any(stats):
+        table.rows.append(Row(EFFECTIVE, [Cell(stat, (1, 1)) for stat in stats], published=True))
 
 
 def _notes_of(published: Published) -> list[str]:

@@ -76,7 +76,7 @@ def run(
         if group.rank == 0:
             if path.parent != folder:
                 complete.run.folder = os.path.realpath(folder)
-            complete = _merged(path, complete)
+            complete = _merged(path, complete, opened.checkpoint.path)
             write_json(path, complete.model_dump(mode="json"))
             if text := guessing.warning(complete):
                 console.warn(text)
@@ -129,7 +129,8 @@ def _measure(
     return EvaluationResult(
         protocol=spec.protocol, modalities=evaluation.model.names, settings=_settings(evaluation),
         run=result.RunFacts(recipe=recipe.name, method=recipe.model.method, seed=recipe.training.seed,
-                            checkpoint=loaded.path.name, step=loaded.position.step, epoch=loaded.position.epoch),
+                            checkpoint=loaded.path.name, step=loaded.position.step, epoch=loaded.position.epoch,
+                            weights=loaded.digest),
         dataset=result.DatasetFacts(name=store.name, fingerprint=store.fingerprint, split=spec.split,
                                     count=len(test.items), stand_in=store.info.stand_in,
                                     rows=rows_having(evaluation, test)),
@@ -160,8 +161,9 @@ def _settings(evaluation: Evaluation) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _merged(path: Path, fresh: EvaluationResult) -> EvaluationResult:
-    """``fresh``, with the metrics that it lacks taken from an earlier evaluation of exactly the same thing."""
+def _merged(path: Path, fresh: EvaluationResult, weights: Path) -> EvaluationResult:
+    """``fresh``, with the metrics that it lacks taken from an earlier evaluation of exactly the same thing. One that
+    does not say of which ``weights`` is of these, unless they were written after it."""
     if not path.is_file():
         return fresh
     try:
@@ -169,6 +171,8 @@ def _merged(path: Path, fresh: EvaluationResult) -> EvaluationResult:
     except Exception as problem:  # whatever is wrong with the old file, the new one replaces it
         console.warn(f"replaced: {problem}")
         return fresh
+    if earlier.run.weights is None and path.stat().st_mtime >= weights.stat().st_mtime:
+        earlier.run.weights = fresh.run.weights
     same = all(getattr(earlier, key) == getattr(fresh, key) for key in ("protocol", "run", "dataset", "settings"))
     if not same:
         _keep_aside(path, earlier)
@@ -213,15 +217,22 @@ def report(outcome: EvaluationResult) -> str:
     if outcome.base_rates:
         parts.append(attributes.table(outcome))
     if outcome.likelihood:
-        each = outcome.likelihood.per_modality
-        rows = [[s, console.number(value, 1), *(console.number(each.get(s, {}).get(n), 1) for n in names)]
-                for s, value in outcome.likelihood.joint.items()]  # fmt: skip
-        title = (f"log-likelihood given the source, nats per item ({outcome.likelihood.importance_samples} samples, "
-                 f"grouping {outcome.likelihood.grouping}, {outcome.likelihood.count:,} items)")  # fmt: skip
-        parts.append(console.table(title, ["source", "all", *names], rows))
+        parts.append(_likelihood(outcome.likelihood, names))
     if outcome.quality:
         parts += quality_tables.of(outcome.quality, names)
     if outcome.reasons:
         missing = result.by_reason(outcome.reasons).items()
         parts.append("\n".join(f"not measured: {what}: {why}" for why, what in missing))
     return "\n\n".join(parts)
+
+
+def _likelihood(found: result.LogLikelihood, names: list[str]) -> str:
+    rows = []
+    for source, value in found.joint.items():
+        each = found.per_modality.get(source, {})
+        values = [value, *(each.get(name) for name in names), found.effective_samples.get(source)]
+        rows.append([source, *(console.number(one, 1) for one in values)])
+    title = (f"log-likelihood given the source, nats per item ({found.importance_samples} samples, "
+             f"grouping {found.grouping}, {found.count:,} items)")  # fmt: skip
+    table = console.table(title, ["source", "all", *names, "effective"], rows)
+    return f"{table}\n{result.FEW_EFFECTIVE}" if found.effective_samples else table

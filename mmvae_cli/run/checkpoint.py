@@ -7,6 +7,7 @@ is seen; a damaged checkpoint is skipped with a warning and the newest valid one
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,19 @@ class Checkpoint:
     position: Position
     tensors: Tensors
 
+    @property
+    def weights(self) -> Tensors:
+        """The model's, by their names in it."""
+        return {k.removeprefix("model."): v for k, v in self.tensors.items() if k.startswith("model.")}
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the weights: what was computed with them belongs to no others, whatever the file is called."""
+        return sealed.digest(self.weights, "")
+
     def load_model(self, model: nn.Module) -> None:
         """Copy the weights into ``model``; raises DataProblem where names or shapes are not the model's."""
-        weights = {k.removeprefix("model."): v for k, v in self.tensors.items() if k.startswith("model.")}
+        weights = self.weights
         _check_fit(self.path, weights, dict(model.state_dict()))
         model.load_state_dict(weights)
 

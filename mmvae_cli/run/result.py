@@ -40,6 +40,11 @@ Share = Annotated[float, Field(ge=0, le=1)] | None
 Count = Annotated[int, Field(ge=0, le=2**53)]
 CHANCE = "°"
 """Marks, in every table, a score that a guess reaches, too."""
+FEW_EFFECTIVE = (
+    "effective samples: (sum w)^2 / sum w^2 of an item's importance weights; near 1, one sample outweighs all others, "
+    "and the true log-likelihood may be much higher: raise evaluation.importance_samples"
+)
+"""What is said below every table of log-likelihoods."""
 BySubset = dict[str, Score]
 ByTarget = dict[str, dict[str, Score]]
 """source subset -> target modality -> value"""
@@ -50,7 +55,8 @@ class _Part(BaseModel):
 
 
 class RunFacts(_Part):
-    """``folder``: the run's, where the evaluation lies outside it (``evaluate --out``)."""
+    """``folder``: the run's, where the evaluation lies outside it (``evaluate --out``). ``weights``: the SHA-256 of the
+    checkpoint's weights; older files lack it."""
 
     recipe: str
     method: str
@@ -59,6 +65,7 @@ class RunFacts(_Part):
     step: int
     epoch: int
     folder: str | None = None
+    weights: str | None = None
 
 
 class DatasetFacts(_Part):

@@ -105,11 +105,10 @@ def _encoded(opened: Trained, spec: EvaluationSpec) -> dict[str, Tensor]:
 
 def _origin(opened: Trained, spec: EvaluationSpec) -> dict[str, str]:
     """What a kept mixture was fitted to; another one is never taken for it."""
-    weights = {name: value.detach().cpu().contiguous() for name, value in opened.model.state_dict().items()}
     return {
         "checkpoint": opened.checkpoint.path.name, "step": str(opened.checkpoint.position.step),
         "data": opened.store.fingerprint, "components": str(spec.gmm_components), "items": str(ITEMS),
-        "seed": str(spec.seed), "weights": sealed.digest(weights, ""),
+        "seed": str(spec.seed), "weights": opened.checkpoint.digest,
     }  # fmt: skip
 
 

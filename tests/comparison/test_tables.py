@@ -8,7 +8,7 @@ from mmvae_cli.comparison import published
 from mmvae_cli.comparison.collect import collect
 from mmvae_cli.comparison.content import Content, build
 from mmvae_cli.comparison.measures import METRICS, Key, subsets
-from mmvae_cli.comparison.tables import CEILING, Table, cell_text
+from mmvae_cli.comparison.tables import CEILING, EFFECTIVE, Table, cell_text
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.recipe import load
 
@@ -234,6 +234,23 @@ def test_unknown_data_get_every_subset(tmp_path: Path) -> None:
     assert [c.key for c in table(content, "per subset").columns] == [Key("latent", s) for s in subsets(["a", "b", "c"])]
     assert len(table(content, "source → target").columns) == 9
     assert content.published == []
+
+
+def test_effective_samples_stand_below_the_log_likelihoods_with_what_they_mean(tmp_path: Path) -> None:
+    for seed, few in enumerate((1.1, 1.5)):
+        made = recipe("mnist-svhn-text", MST, training__seed=seed)
+        content = evaluation(made, "mnist-svhn-text")["likelihood"]
+        counts = {s: few * (s.count("+") + 1) for s in subsets(MST)}
+        make_run(tmp_path, made, "mnist-svhn-text", likelihood=content | {"effective_samples": counts})
+    likelihood = table(build(collection(tmp_path)), "Table 4")
+    assert [known.label for known in likelihood.rows] == ["MoPoE-VAE", EFFECTIVE, "MoPoE-VAE (paper)"]
+    assert row(likelihood, EFFECTIVE)[:2] == ["3.9 ± 0.8", "1.3 ± 0.3"]
+    assert "near 1, one sample outweighs all others" in likelihood.remarks[-1]
+    assert not likelihood.rows[1].cells[0].best
+    study(tmp_path / "earlier", "mnist-svhn-text", MST, seeds=1)
+    earlier = table(build(collection(tmp_path / "earlier")), "Table 4")
+    assert EFFECTIVE not in [known.label for known in earlier.rows]
+    assert not any("effective" in remark for remark in earlier.remarks)
 
 
 def test_four_numbers_of_every_method_with_the_lower_distance_marked(tmp_path: Path) -> None:
