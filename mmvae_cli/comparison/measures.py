@@ -197,7 +197,7 @@ def _guess(key: Key, evaluation: EvaluationResult) -> tuple[float | None, float]
         return (part.joint_chance, part.joint_samples) if part else (None, 0.0)
     if key.label:
         rate = evaluation.base_rates.get(key.label)
-        return rate, evaluation.dataset.count * (rate or 0.0)
+        return rate, evaluation.dataset.rows.get(key.subset, evaluation.dataset.count) * (rate or 0.0)
     return evaluation.chance, evaluation.trials_of(key.subset)
 
 

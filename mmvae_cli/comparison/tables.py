@@ -92,7 +92,7 @@ class Maker:
         self.subsets = subsets(self.modalities)
         self.full = self.subsets[-1]
         self.dashes = [unmeasured(group.members) for group in self.groups]
-        rates = collection.reference.base_rates.values()
+        rates = [rate for rate in collection.reference.base_rates.values() if rate]  # others have no precision
         measured = [member.evaluation.quality for member in collection.members]
         self.quality = next((quality for quality in measured if quality), None)
         self.guess = f"; a guess has {sum(rates) / len(rates):.3f}, the mean base rate" if rates else ""

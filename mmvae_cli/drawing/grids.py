@@ -120,15 +120,15 @@ class Grid:
             return plots.written(_plotted(sheet), ending, self.title)
 
 
-def cell(kind: str, content: Any, features: Sequence[Any] | None = None, standardised: bool = False) -> Cell:
+def cell(kind: str, content: Any, features: Sequence[Any] | None = None, most: float | None = None) -> Cell:
     """What one item holds as a cell: of an image with more channels than can be shown the first, of a vector (its
-    numbers' names: ``features``) bars, of a text its words."""
+    numbers' names: ``features``) bars, of which that of ``most`` is full, of a text its words."""
     if kind == "text":
         return str(content) or _EMPTY
     if kind == "image":
         return content if content.shape[0] in SHOWN_CHANNELS else content[:1]
     values = np.ravel(content)
-    return bars(values, features or range(len(values)), STANDARDISED if standardised else None)
+    return bars(values, features or range(len(values)), most)
 
 
 def bars(values: np.ndarray, names: Sequence[Any], most: float | None = None) -> np.ndarray:

@@ -70,5 +70,11 @@ def _one_way(distance: Tensor, classes: Tensor | None) -> Alignment:
     as_close = (distance == match).sum(1).double()  # the match among them
     recall = tuple(float(((k - closer) / as_close).clamp(0, 1).mean()) for k in RECALL_AT)
     closer += (as_close - 1) / 2
-    of_class = None if classes is None else float((classes[distance.argmin(1)] == classes).double().mean())
+    of_class = None if classes is None else _nearest_of_class(distance, classes)
     return Alignment(float(closer.mean()) / (len(distance) - 1), recall, of_class)
+
+
+def _nearest_of_class(distance: Tensor, classes: Tensor) -> float:
+    nearest = distance == distance.min(1, keepdim=True).values
+    right = nearest & (classes[:, None] == classes)
+    return float((right.sum(1) / nearest.sum(1)).double().mean())

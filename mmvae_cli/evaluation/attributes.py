@@ -20,7 +20,7 @@ def table(outcome: EvaluationResult) -> str:
     """Average precision by attribute, the last row being the mean over the attributes that could be scored."""
     columns: list[Column] = [("base rate", {**outcome.base_rates}), *_columns(outcome)]
     rows = [[label, *(console.number(values.get(label)) for _, values in columns)] for label in outcome.base_rates]
-    rows.append(["mean", *(console.number(_mean(values)) for _, values in columns)])
+    rows.append(["mean", *(console.number(value) for value in (outcome.chance, *(_mean(v) for _, v in columns[1:])))])
     return console.table("average precision by attribute", ["attribute", *(name for name, _ in columns)], rows)
 
 

@@ -10,6 +10,7 @@ from mmvae_cli.disk import sealed
 from mmvae_cli.evaluation import classifier_training
 from mmvae_cli.evaluation.classifier_training import Score
 from mmvae_cli.evaluation.encoding import Evaluation, from_all
+from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.model.networks import build_classifier, build_coherence_classifier
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure, Unreadable
@@ -81,7 +82,7 @@ def _refuse_weak(name: str, score: float, evaluation: Evaluation, force: bool) -
     if evaluation.labels.kind == "class":
         needed = SANE_ACCURACY
     else:
-        needed = float(torch.from_numpy(evaluation.store.labels("test").astype("float32")).mean()) + SANE_GAIN
+        needed = chance(evaluation, torch.from_numpy(evaluation.store.labels("test").astype("int64"))) + SANE_GAIN
     if score >= needed:
         return
     message = f"the classifier of {name} reaches {_metric(evaluation)} {score:.3f} only, less than {needed:.3f}"

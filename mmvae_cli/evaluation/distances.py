@@ -31,7 +31,7 @@ def frechet(one: Moments, other: Moments) -> float:
     root = (vectors * values.clamp_min(0).sqrt()) @ vectors.t()
     product = torch.linalg.eigvalsh(root @ other.covariance @ root)
     spread = one.covariance.trace() + other.covariance.trace() - 2 * product.clamp_min(0).sqrt().sum()
-    return float((one.mean - other.mean).square().sum() + spread)
+    return max(0.0, float((one.mean - other.mean).square().sum() + spread))  # rounding is no distance
 
 
 class Neighbours(NamedTuple):

@@ -68,7 +68,8 @@ class _Real:
     """What is known of one modality's real samples (n, F)."""
 
     def __init__(self, truth: Tensor) -> None:
-        self.moments: Moments | None = moments(truth) if len(truth) > 1 and truth.isfinite().all() else None
+        self.finite = bool(truth.isfinite().all())
+        self.moments: Moments | None = moments(truth) if len(truth) > 1 else None
         self.near = truth[:NEAR_ITEMS]
         self.around: Neighbours | None = neighbours(self.near) if len(self.near) > NEAREST_OF_DENSITY else None
         length = self.near.double().norm(dim=1).mean()
@@ -76,7 +77,7 @@ class _Real:
 
     def compared(self, points: Tensor) -> dict[str, Value]:
         """Every measure of generated points (n, F) by its name."""
-        if not points.isfinite().all():
+        if not (self.finite and points.isfinite().all()):
             return dict.fromkeys(_MEASURES, NOT_FINITE)
         few = NotMeasured(f"needs more than {NEAREST_OF_DENSITY} items")
         near: dict[str, Value] = dict.fromkeys(_MEASURES[1:], REPEATED if self.repeated else few)

@@ -23,13 +23,15 @@ _LONG_TEXT, _LONG_TEXT_PIXELS = 24, 150  # texts longer than this (characters) g
 
 class Context(NamedTuple):
     """What a figure says about its origin. ``split``: of its items; ``origin``: run, epoch and dataset in one line;
-    ``remark``: what else a reader has to know of this figure, in sentences."""
+    ``remark``: what else a reader has to know of this figure, in sentences; ``probabilities``: modalities whose samples
+    are some, with the full bar of a 1."""
 
     modalities: dict[str, ModalityInfo]
     labels: LabelInfo | None
     split: str
     origin: str
     remark: str = ""
+    probabilities: frozenset[str] = frozenset()
 
 
 class Picture(Protocol):
@@ -120,10 +122,11 @@ def _swap(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> di
 
 def _cells(arrays: dict[str, np.ndarray], key: str, context: Context) -> list[Any]:
     """The array ``key`` as a list, or a list of rows, of cells."""
-    info = context.modalities[key.partition("_")[2]]
+    name = key.partition("_")[2]
+    info, most = context.modalities[name], 1.0 if name in context.probabilities else None
 
     def cell(content: Any) -> grids.Cell:
-        return grids.cell(info.kind, content, info.features, bool(info.means))
+        return grids.cell(info.kind, content, info.features, grids.STANDARDISED if info.means else most)
 
     known = arrays.get(f"string_{key}", arrays[key])
     return [[cell(c) for c in row] for row in known] if key.startswith("sample_") else [cell(c) for c in known]

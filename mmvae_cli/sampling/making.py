@@ -27,7 +27,9 @@ def make(sampler: Sampler, figure: Figure, count: int, run: Path, folder: Path, 
     """Draw one figure of ``run`` and write its arrays and its pictures into ``folder``, for a ``page`` of a paper
     too."""
     info, remark = sampler.trained.store.info, generation.remark(sampler, figure)
-    context = layout.Context(info.modalities, info.labels, sampler.split, _origin(run, sampler), remark)
+    likelihoods = {name: one.likelihood for name, one in sampler.recipe.modalities.items()}
+    shares = frozenset(name for name, kind in likelihoods.items() if kind in ("onehot", "bernoulli"))
+    context = layout.Context(info.modalities, info.labels, sampler.split, _origin(run, sampler), remark, shares)
     arrays = generation.draw(sampler, figure, count)
     arrays["about"] = np.array(json.dumps(facts(sampler) | {"kind": figure.kind, "given": figure.given,
                                                              "target": figure.target}))  # fmt: skip

@@ -22,6 +22,15 @@ def test_mean_and_sample_deviation(values: list[float]) -> None:
     assert found.std == pytest.approx(statistics.stdev(values), rel=1e-6, abs=1e-6)
 
 
+def test_a_score_of_an_attribute_rests_on_the_items_that_have_its_source(tmp_path: Path) -> None:
+    """Of 1,000 items 200 have the source, and a tenth of those the attribute."""
+    data = {"name": "celeba", "fingerprint": "0", "split": "test", "count": 1000, "rows": {"image": 200, "text": 900}}
+    make_run(tmp_path, recipe("celeba", ["image", "text"]), "celeba", dataset=data, base_rates={"Bald": 0.1})
+    stats = of_group(collection(tmp_path).groups[0])
+    assert stats[Key("latent_per_label", "image", "", "Bald")].trials == pytest.approx(20)
+    assert stats[Key("coherence_per_label", "text", "image", "Bald")].trials == pytest.approx(90)
+
+
 def test_one_seed_has_no_deviation() -> None:
     assert stat([0.5]).std is None
 

@@ -85,7 +85,7 @@ def test_coherence_judged_by_other_networks_than_the_papers_says_so(
 
 def test_celeba_tells_the_base_rate_and_every_difference_to_the_papers_setting(tmp_path: Path) -> None:
     made = recipe("celeba", ["image", "text"], objective__beta=1.0)
-    make_run(tmp_path, made, "celeba", base_rates={"bald": 0.02, "young": 0.78})
+    make_run(tmp_path, made, "celeba", base_rates={"bald": 0.02, "young": 0.78, "never": 0.0})
     five = table(build(collection(tmp_path)), "Table 5")
     assert five.title.endswith("a guess has 0.400, the mean base rate")
     assert row(five, "MoPoE-VAE (paper)")[0] == "0.40"

@@ -133,6 +133,14 @@ def test_a_vector_is_a_strip_of_bars_from_the_middle():
     grid([[picture, np.zeros((3, 28, 28), np.uint8)]])
 
 
+def test_the_full_bar_of_a_probability_is_that_of_a_one():
+    """Else the largest of several that are unsure would look sure."""
+    unsure = np.array([0.5, 0.5])
+    half, full = grids.cell("vector", unsure, most=1.0), grids.cell("vector", unsure)
+    filled = [(strip[:, 4] == strip[:, 4, 60][:, None]).all(0).sum() for strip in (half, full)]
+    assert filled[1] == pytest.approx(2 * filled[0], abs=4)
+
+
 def test_a_vector_of_many_numbers_or_of_zeros_is_drawn():
     assert grids.bars(np.random.default_rng(0).normal(size=2000), range(2000)).shape[1] < 200
     assert grids.bars(np.zeros(1), ["x"]).shape == (3, 12, 96)

@@ -287,6 +287,9 @@ def test_evaluate_reports_attributes_beside_their_base_rates(trained, dataset, m
         assert expected in report
     row = next(line.split() for line in report.splitlines() if line.startswith("never"))
     assert row[1:] == ["0.000", *["-"] * (len(row) - 2)]
+    occur = labels.mean(0)[labels.any(0)]
+    assert len(occur) < len(LABELS)
+    assert next(line.split() for line in report.splitlines() if line.startswith("mean"))[1] == f"{occur.mean():.3f}"
 
 
 def test_a_run_that_may_only_be_read_is_evaluated_elsewhere(trained, dataset, monkeypatch, tmp_path):

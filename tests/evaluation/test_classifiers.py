@@ -1,6 +1,7 @@
 """The judges of coherence: how long they learn, what they are kept as, and when one is too weak."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -260,3 +261,13 @@ def test_a_weak_one_is_refused_by_its_accuracy_on_the_test_split(evaluation, few
     assert "--force" in caught.value.hint
     classifiers.ready(evaluation, force=True)
     assert "warning: the classifier of m1 reaches accuracy 0.690 only" in capsys.readouterr().err
+
+
+def test_attributes_that_no_test_item_has_do_not_make_a_weak_classifier_good():
+    """Its precision is a mean over those that occur, and so is what a guess has: 0.5, not 0.25."""
+    labels = np.array([[1, 0, 0, 0], [0, 1, 0, 0]])
+    store = SimpleNamespace(labels=lambda split: labels)
+    data = SimpleNamespace(labels=SimpleNamespace(kind="attributes"), store=store)
+    with pytest.raises(DataProblem, match=r"0\.540 only, less than 0\.550"):
+        classifiers._refuse_weak("image", 0.54, data, force=False)
+    classifiers._refuse_weak("image", 0.56, data, force=False)

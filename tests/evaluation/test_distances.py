@@ -46,6 +46,11 @@ def test_frechet_distance_is_nothing_for_the_same_set_and_the_shift_for_a_moved_
     assert frechet(moments(torch.ones(4, 5)), moments(torch.ones(9, 5))) == 0, "constant features"
 
 
+def test_rounding_is_no_distance():
+    same = [moments(normal(200, 16, seed)) for seed in range(20)]
+    assert {f"{frechet(one, one):.2f}" for one in same} == {"0.00"}, "not -0.00"
+
+
 def test_frechet_distance_of_one_distribution_shrinks_with_the_number_of_items():
     values = [frechet(moments(normal(n, 64, 0)), moments(normal(n, 64, 1))) for n in (100, 400, 1600)]
     assert values == sorted(values, reverse=True)

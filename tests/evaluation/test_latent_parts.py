@@ -35,6 +35,14 @@ def test_encodings_that_know_nothing_of_the_item_are_at_chance():
     assert pairs.recall == pytest.approx(((0.5 + 0.5 + 1) / 3, 1))
 
 
+def test_of_several_nearest_items_any_is_as_likely_to_be_of_the_class():
+    classes = torch.tensor([0] * 6 + [1, 2])
+    flat = alignment(torch.full((8, 3), 0.3), torch.full((8, 3), -0.1), classes)
+    assert flat.recall_of_class == pytest.approx(sum(share**2 for share in (6 / 8, 1 / 8, 1 / 8)))
+    pairs = alignment(*[torch.tensor([[0.0], [0.0], [5.0]])] * 2, classes=torch.tensor([0, 1, 1]))
+    assert pairs.recall_of_class == pytest.approx((0.5 + 0.5 + 1) / 3)
+
+
 def test_a_cluster_without_training_items_has_no_name():
     assert by_majority(np.array([0, 0]), np.array([1, 1]), np.array([0, 2]), np.array([1, 1])) == 0.5
 

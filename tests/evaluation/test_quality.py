@@ -92,6 +92,14 @@ def test_a_model_that_gives_no_numbers_has_no_distance(evaluation):
     assert found.unconditional["frechet"]["m0"] is not None
 
 
+def test_real_samples_whose_features_are_no_numbers_are_not_compared_with(evaluation):
+    looked_at = seen(evaluation, (data := ShuffledSplit(evaluation, "test", "evaluated items")).encode(data.order))
+    looked_at.features()
+    looked_at.usable |= {0: Features(lambda x: x[:, :, 0, 0] * torch.nan, "", 1000)}
+    found = quality.measure(evaluation, data, looked_at)["unconditional"]
+    assert {found[measure]["m0"] for measure in ("frechet", "recall")} == {NOT_FINITE}
+
+
 class Broken(torch.nn.Module):
     def forward(self, z):
         return torch.full((len(z), *SHAPE), torch.nan)

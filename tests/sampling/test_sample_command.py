@@ -204,6 +204,11 @@ def test_a_vector_is_drawn_in_the_grids_of_pictures():
     arrays = {"sample_s": np.random.default_rng(0).normal(size=(1, 4, 3)), "z": np.zeros((1, 4, 2))}
     drawn = layout.pictures(Figure("prior", "prior", ("prior", "random_s"), (), ("s",)), arrays, context)
     assert set(drawn) == {"prior", "random_s"}
+    half = arrays | {"sample_s": np.full((1, 4, 3), 0.5)}
+    shares = context._replace(probabilities=frozenset({"s"}))
+    figure = Figure("prior", "prior", ("prior", "random_s"), (), ("s",))
+    unsure, full = (layout.pictures(figure, half, one)["prior"].png() for one in (shares, context))
+    assert full != unsure, "a bar of 0.5 is a full one, but of a probability"
 
 
 def test_for_a_paper_every_picture_is_a_pdf_and_an_svg_too(runs, data, tmp_path, capsys):
