@@ -299,12 +299,12 @@ def export(
     ],
     to: Annotated[
         Target, typer.Option("--to", help="latents: the posteriors of a split; csv: a row for each run; tensorboard, "
-                             "wandb, mlflow: curves, scores and figures; hub: a folder to share.")
+                             "wandb, mlflow: curves, scores and figures; hub: a folder to share; onnx: the networks.")
     ],
     out: Annotated[
         Path | None, path_option(help="What to write. latents: an .npz, .csv or .h5ad [RUN/latents.SPLIT.npz]; csv: a "
                                  "file [standard output]; tensorboard [RUN/tensorboard], wandb and mlflow [here], hub "
-                                 "[hub/NAME]: a folder.")
+                                 "[hub/NAME], onnx [RUN/onnx]: a folder.")
     ] = None,
     given: Annotated[
         str | None, typer.Option(help="latents: observed modalities, comma-separated [all].", metavar="NAMES")

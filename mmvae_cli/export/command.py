@@ -31,7 +31,8 @@ class ExportRequest:
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")
 OPTIONS = {
-    "given": ("latents",), "split": ("latents",), "checkpoint": ("latents", "hub"), "code": ("latents", "hub"),
+    "given": ("latents",), "split": ("latents",), "checkpoint": ("latents", "hub", "onnx"),
+    "code": ("latents", "hub", "onnx"),
     "push": ("hub",), "follow": TRACKERS,
 }  # fmt: skip
 """Options that mean something to some targets only."""
@@ -48,7 +49,8 @@ def run(runs: list[Path], request: ExportRequest, *, data_dir: Path, device: str
         return _tracked(runs, request)
     if request.to == "hub":
         return "\n".join(_shared(folder, request, data_dir) for folder in _single(runs, request))
-    return "\n".join(str(path) for path in _latents(runs, request, data_dir, device))
+    write = _onnx if request.to == "onnx" else _latents
+    return "\n".join(str(path) for path in write(runs, request, data_dir, device))
 
 
 def _csv(runs: list[Path], request: ExportRequest) -> str:
@@ -85,6 +87,20 @@ def _latents(runs: list[Path], request: ExportRequest, data_dir: Path, device: s
         encoded = opened.latents(request.split, request.given)
         latents.write(opened, encoded, path)
         console.say(f"{len(encoded.mean):,} items of {encoded.split} given {'+'.join(encoded.given)}: {path}")
+    return list(places.values())
+
+
+def _onnx(runs: list[Path], request: ExportRequest, data_dir: Path, device: str) -> list[Path]:
+    """A folder for each run, RUN/onnx unless --out says another."""
+    places = {folder: request.out or folder / "onnx" for folder in _single(runs, request)}
+    for place in places.values():
+        refuse_existing(place, request.force)
+    from mmvae_cli.export import networks
+    from mmvae_cli.export.opened import OpenedRun
+
+    for folder, place in places.items():
+        opened = OpenedRun(folder, request.checkpoint, data_dir, "cpu", request.code)
+        networks.write(opened, place)
     return list(places.values())
 
 

@@ -15,6 +15,7 @@ from mmvae_cli.compute.seeds import derive
 from mmvae_cli.evaluation import latent
 from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts, ShuffledSplit
 from mmvae_cli.model.distributions import Distribution, Gaussian, at, joined
+from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem, UsageProblem, in_our_words
 from mmvae_cli.run import result, samplers, trained
 from mmvae_cli.run.layout import Run
@@ -22,7 +23,7 @@ from mmvae_cli.run.result import EvaluationResult
 from mmvae_cli.sampling import figures, generation, making
 from mmvae_cli.sampling.figures import Figure
 from mmvae_cli.sampling.generation import Sampler
-from mmvae_cli.store import arrays
+from mmvae_cli.store import ModalityInfo, arrays
 
 Names = str | Sequence[str]
 """Modalities: ``"m0"``, ``"m0,m1"``, ``["m0", "m1"]``."""
@@ -77,6 +78,16 @@ class OpenedRun:
     def modalities(self) -> tuple[str, ...]:
         """Names of the modalities, in the recipe's order."""
         return tuple(self.recipe.modalities)
+
+    @property
+    def model(self) -> MultimodalVAE:
+        """The networks, in eval mode."""
+        return self._trained.model
+
+    @property
+    def described(self) -> dict[str, ModalityInfo]:
+        """What the data say of each modality: its kind and shape, a text's alphabet, a vector's unit."""
+        return {name: self._trained.store.info.modalities[name] for name in self.modalities}
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -295,9 +306,12 @@ def _blocks(experts: Experts) -> Iterator[Experts]:
 
 
 def _pair(q: Distribution) -> tuple[np.ndarray, np.ndarray]:
-    """Means and log-variances; 2 b^2 is the variance of a Laplace distribution of scale b."""
-    logvar = q.logvar if isinstance(q, Gaussian) else (2 * q.scale.square()).log()
-    return q.mean.cpu().numpy(), logvar.cpu().numpy()
+    return q.mean.cpu().numpy(), log_variance(q).cpu().numpy()
+
+
+def log_variance(q: Distribution) -> Tensor:
+    """Of a Laplace distribution of scale b the variance is 2 b^2."""
+    return q.logvar if isinstance(q, Gaussian) else (2 * q.scale.square()).log()
 
 
 def _by_modality(

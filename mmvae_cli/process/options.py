@@ -58,7 +58,7 @@ Checkpoint = Annotated[Path | None, path_option(help="A checkpoint file; default
 
 Resume = StrEnum("Resume", ["auto", "never", "must"])
 Launch = StrEnum("Launch", ["local", "slurm"])
-Target = StrEnum("Target", ["latents", "csv", "tensorboard", "wandb", "mlflow", "hub"])
+Target = StrEnum("Target", ["latents", "csv", "tensorboard", "wandb", "mlflow", "hub", "onnx"])
 Protocol = StrEnum("Protocol", ["default", "released"])
 FigureKind = StrEnum("FigureKind", ["prior", "conditional", "reconstruction", "swap", "latent"])
 Sampler = StrEnum("Sampler", ["prior", "gmm"])

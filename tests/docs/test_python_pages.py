@@ -66,11 +66,11 @@ def test_the_program_on_the_page_about_the_dataset_folder(tmp_path, monkeypatch)
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_the_commands_of_the_page_about_ways_out(workplace):
-    """But for those that need a network, and W&B and MLflow, which tests/export drives."""
+    """But for those that need a network, and W&B, MLflow and ONNX, which tests/export drives."""
     for package in ("anndata", "tensorboard"):
         pytest.importorskip(package, reason=f"the package {package} is not installed")
     for words in commands("export.md"):
-        if not {"--push", "hf://USER/NAME", "wandb", "mlflow"} & set(words):
+        if not {"--push", "hf://USER/NAME", "wandb", "mlflow", "onnx"} & set(words):
             run(words)
     made = {path.name for path in workplace.rglob("*") if path.is_file()}
     assert made >= {"latents.test.npz", "latents.csv", "latents.h5ad", "runs.csv"}

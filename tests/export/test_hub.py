@@ -118,6 +118,13 @@ def test_data_that_are_not_those_of_the_run_say_what_differs(hub, data, tmp_path
     assert f"as {hub / 'dataset.json'} says" in caught.value.hint
 
 
+def test_what_is_exported_into_it_leaves_it_a_shared_run(hub, data):
+    for name in ("latents.test.h5ad", "onnx/encoder_m0.onnx", "tensorboard/events.out.tfevents.1.host"):
+        (hub / name).parent.mkdir(exist_ok=True)
+        (hub / name).write_bytes(b"")
+    assert mmvae_cli.open_run(hub, data_dir=data, device="cpu").step == 4
+
+
 def test_its_weights_cannot_be_trained_on_and_say_so(hub):
     from torch import optim
 
