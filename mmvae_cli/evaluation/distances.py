@@ -9,6 +9,8 @@ from torch import Tensor
 NEAREST_OF_PRECISION, NEAREST_OF_DENSITY = 3, 5
 """k of Kynkaanniemi et al. (2019), and of Naeem et al. (2020)."""
 _ROWS_AT_ONCE = 1024
+_ROUNDING = 2 * torch.finfo(torch.float32).eps
+"""Distances that differ by less, as a share of the features' length, are equal: repeated samples lie on their balls."""
 
 
 class Moments(NamedTuple):
@@ -65,15 +67,17 @@ class Fidelity(NamedTuple):
 def fidelity(generated: Tensor, real: Tensor, around: Neighbours) -> Fidelity:
     """Of features (n, F) and (m, F), both longer than NEAREST_OF_DENSITY; ``around``: the real points' balls."""
     points, truth, own = generated.double(), real.double(), neighbours(generated)
+    slack = _ROUNDING * float(truth.norm(dim=1).max())
+    precise, dense = (radii + slack for radii in around)
     inside, balls = 0.0, 0.0
     covered, filled = (torch.zeros(len(truth), dtype=torch.bool) for _ in range(2))
     for rows, radii in zip(points.split(_ROWS_AT_ONCE), own.of_precision.split(_ROWS_AT_ONCE), strict=True):
         distance = torch.cdist(rows, truth)
-        inside += float((distance <= around.of_precision).any(1).sum())
-        within = distance <= around.of_density
+        inside += float((distance <= precise).any(1).sum())
+        within = distance <= dense
         balls += float(within.sum())
         filled |= within.any(0)
-        covered |= (distance <= radii[:, None]).any(0)
+        covered |= (distance <= radii[:, None] + slack).any(0)
     count = len(points)
     return Fidelity(inside / count, float(covered.double().mean()), balls / count / NEAREST_OF_DENSITY,
                     float(filled.double().mean()))  # fmt: skip

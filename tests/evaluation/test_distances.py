@@ -73,6 +73,18 @@ def test_the_same_set_has_full_precision_recall_and_coverage_and_a_far_one_none(
     assert fidelity(x + 100, x, neighbours(x)) == (0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("shift", [0, 30])
+def test_repeated_samples_lie_on_each_others_balls(shift):
+    """Two fifths are there nine times over. Wanted: distances pair by pair, without the rounding of a product."""
+    own = normal(120, 128, 7, shift=shift).float()
+    real = torch.cat([own[:10].repeat_interleave(8, 0), own])
+    generated = real[torch.randperm(200, generator=torch.Generator().manual_seed(8))]
+    apart = (real.double()[:, None] - real.double()[None]).norm(dim=2)
+    radii = apart.sort(1).values[:, distances.NEAREST_OF_DENSITY]
+    wanted = float((apart <= radii).sum()) / 200 / distances.NEAREST_OF_DENSITY
+    assert fidelity(generated, real, neighbours(real)) == pytest.approx((1, 1, wanted, 1))
+
+
 def test_one_mode_of_two_is_precise_and_recalls_half(monkeypatch):
     monkeypatch.setattr(distances, "_ROWS_AT_ONCE", 7)
     real = torch.cat([normal(50, 4, 0), normal(50, 4, 1, shift=50)])
