@@ -23,7 +23,7 @@ REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _ADDRESS = re.compile(r"hf:/{1,2}(?P<user>[\w.-]+)/(?P<name>[\w.-]+?)(?:@(?P<revision>[\w./-]+))?")
 _PLAIN = (
     "*.yaml", "*.json", "*.jsonl", "*.md", "*.txt", "*.csv", "*.npz", "*.h5ad", "*.png", "*.svg", "*.safetensors",
-    "*.onnx",    ".gitattributes", "LICENSE", "events.out.tfevents.*",
+    "*.onnx", ".gitattributes", "LICENSE", "events.out.tfevents.*",
 )  # fmt: skip
 """Files that are read as data, never run."""
 _CODE = "code.py"
