@@ -190,7 +190,7 @@ def evaluate(
     path, outcome = command.run(
         ckpt, metrics=wanted, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
         device=device, force=force, verify=verify, subsets_per_size=subsets_per_size,
-        judges=classifiers and classifiers.value, items=items, out=out, sampler=sampler and sampler.value,
+        classifiers=classifiers and classifiers.value, items=items, out=out, sampler=sampler and sampler.value,
         features=features and features.value, pairs=pairs and pairs.value, latent_samples=latent_samples, code=code,
     )  # fmt: skip
     console.result(json.dumps(outcome.model_dump(mode="json")) if as_json else f"{command.report(outcome)}\n\n{path}")

@@ -131,8 +131,8 @@ def test_what_networks_and_classifiers_read():
     torch.testing.assert_close(image.read(pixels), torch.tensor([[[[0.0, 0.2, 1.0]]]]))
     codes = text.read(torch.tensor([[3, 0]], dtype=torch.uint8))
     assert codes.dtype == torch.int64
-    assert torch.equal(text.judged(codes, 4), torch.tensor([[[0.0, 0, 0, 1], [1, 0, 0, 0]]]))
-    assert image.judged(pixels, 0) is pixels
+    assert torch.equal(text.as_mean(codes, 4), torch.tensor([[[0.0, 0, 0, 1], [1, 0, 0, 0]]]))
+    assert image.as_mean(pixels, 0) is pixels
 
 
 @pytest.mark.parametrize("kind", kinds.KINDS)

@@ -24,7 +24,7 @@ EVERY, LEAST, MOST = 100, 300, 5000
 PATIENCE, GAIN = 1 / 3, 0.001
 """The training ends when this last share of it has not made the score on the held-out items better by so much."""
 MEMORY = 8
-"""The weights that are judged and kept are a mean in which the last 1 / (MEMORY + 1) of all steps weigh most."""
+"""The weights that are scored and kept are a mean in which the last 1 / (MEMORY + 1) of all steps weigh most."""
 SHIFT = 14
 """Images are moved by this part of their side at most: two pixels of 28."""
 BLUR, CONTRAST = (1 / 70, 1 / 17), (0.3, 1.0)
@@ -81,7 +81,7 @@ def _best(
                 data.begin(epoch)
             items = order[within * size : (within + 1) * size]
             network.train()
-            x = _shifted(judged(data.batch(items)[name], evaluation, name))
+            x = _shifted(as_mean(data.batch(items)[name], evaluation, name))
             if evaluation.protocol.classifiers == "default":
                 x = _softened(x)
             loss = _loss(network(x), labels[items])
@@ -170,10 +170,10 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, labels.float())
 
 
-def judged(x: Tensor, evaluation: Evaluation, name: str) -> Tensor:
+def as_mean(x: Tensor, evaluation: Evaluation, name: str) -> Tensor:
     """The input of a classifier: data in the form of a likelihood's mean."""
     info = evaluation.store.info.modalities[name]
-    ready: Tensor = KINDS[info.kind].judged(x, len(info.alphabet or ""))
+    ready: Tensor = KINDS[info.kind].as_mean(x, len(info.alphabet or ""))
     return ready
 
 
@@ -192,7 +192,7 @@ def _score(
     parts = []
     for some in items.split(512):
         signals.leave_if_requested("classifiers trained so far are kept")
-        parts.append(network(judged(data.batch(some)[name], evaluation, name)).cpu())
+        parts.append(network(as_mean(data.batch(some)[name], evaluation, name)).cpu())
     logits, truth = torch.cat(parts), labels[items].cpu()
     if truth.ndim == 1:
         return Score(float((logits.argmax(-1) == truth).double().mean()), {})

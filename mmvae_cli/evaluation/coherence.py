@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmvae_cli.evaluation import generation, joint
-from mmvae_cli.evaluation.classifier_training import judged
+from mmvae_cli.evaluation.classifier_training import as_mean
 from mmvae_cli.evaluation.encoding import (
     BLOCK,
     NOBODY_HAS_ALL,
@@ -62,7 +62,7 @@ def _real(
         for m, (name, classifier) in enumerate(classifiers.items()):
             has, said = part.has((m,)), torch.full((len(part.items), len(evaluation.labels.names)), math.nan)
             if has.any():
-                said[has] = classifier(judged(batch[name], evaluation, name)).cpu()
+                said[has] = classifier(as_mean(batch[name], evaluation, name)).cpu()
             verdicts.append(said)
         own[number] = torch.stack(verdicts)
     return own

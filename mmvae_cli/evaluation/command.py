@@ -51,17 +51,17 @@ _DRAWING = {"coherence", "quality"}
 
 def run(
     folder: Path, *, metrics: list[str], protocol: str | None, chosen: Path | None, data_dir: Path, device: str,
-    force: bool, verify: bool, subsets_per_size: int | None = None, judges: str | None = None,
+    force: bool, verify: bool, subsets_per_size: int | None = None, classifiers: str | None = None,
     items: int | None = None, out: Path | None = None, sampler: str | None = None, features: str | None = None,
     pairs: str | None = None, latent_samples: int | None = None, code: Path | None = None,
 ) -> tuple[Path, EvaluationResult]:  # fmt: skip
     """Measure ``metrics`` of a run and write its evaluation.json, or the file or into the folder
     ``out``; metrics measured before with the same checkpoint, data and settings are kept. ``protocol``,
-    ``subsets_per_size``, ``judges`` (its ``classifiers``), ``items``, ``sampler``, ``features``,
+    ``subsets_per_size``, ``classifiers``, ``items``, ``sampler``, ``features``,
     ``pairs`` and ``latent_samples`` take the place of the recipe's."""
     run_folder = Run(folder)
     recipe = run_folder.recipe()
-    asked = {"protocol": protocol, "subsets_per_size": subsets_per_size, "classifiers": judges, "items": items,
+    asked = {"protocol": protocol, "subsets_per_size": subsets_per_size, "classifiers": classifiers, "items": items,
              "sampler": sampler, "features": features, "pairs": pairs, "latent_samples": latent_samples}  # fmt: skip
     content = recipe.model_dump()
     content["evaluation"] |= {key: value for key, value in asked.items() if value is not None}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mmvae_cli.evaluation import generation, similarity
-from mmvae_cli.evaluation.classifier_training import judged
+from mmvae_cli.evaluation.classifier_training import as_mean
 from mmvae_cli.evaluation.distances import (
     NEAREST_OF_DENSITY,
     Moments,
@@ -130,7 +130,7 @@ def _reference(evaluation: Evaluation, data: ShuffledSplit, seen: Seen) -> tuple
     for number, part in evaluation.group.share(list(enumerate(items.split(BLOCK) if len(items) else ()))):
         signals.leave_if_requested("no evaluation was written")
         batch = data.batch(part)
-        own[number] = {m: of(judged(batch[evaluation.model.names[m]], evaluation, evaluation.model.names[m]))
+        own[number] = {m: of(as_mean(batch[evaluation.model.names[m]], evaluation, evaluation.model.names[m]))
                        for m, of in seen.usable.items()}  # fmt: skip
     return joined(from_all(evaluation, own)), split
 

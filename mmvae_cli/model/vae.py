@@ -42,7 +42,7 @@ def decode_one(decoder: nn.Module, latent: Tensor) -> Tensor:
     return output.unflatten(0, latent.shape[:-1]).float()
 
 
-def judge_one(decoder: nn.Module, likelihood: Likelihood, latent: Tensor, x: Tensor) -> Tensor:
+def likelihood_of_one(decoder: nn.Module, likelihood: Likelihood, latent: Tensor, x: Tensor) -> Tensor:
     """log p(x_m | z, s_m) of one modality: latents (Z, B, D + P), x (B, *shape) -> (Z, B): a region."""
     return likelihood.log_prob(decode_one(decoder, latent), x)
 
@@ -193,7 +193,7 @@ class MultimodalVAE(nn.Module):
 
     def log_likelihood(self, name: str, z: Tensor, private: Tensor | None, x: Tensor) -> Tensor:
         """log p(x_m | z, s_m): z (Z, B, D), x (B, *shape) -> (Z, B)."""
-        return self.region(judge_one)(self.decoders[name], self.likelihoods[name], _latent(z, private), x)
+        return self.region(likelihood_of_one)(self.decoders[name], self.likelihoods[name], _latent(z, private), x)
 
     @torch.no_grad()
     def largest_output(self) -> int:

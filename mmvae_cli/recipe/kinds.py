@@ -16,7 +16,7 @@ class DataKind:
     """One kind of data: its shapes, its likelihoods and how it is read. ``sides``: names of the shape's sides.
     ``likelihoods``: those that suit it, the usual one first.
 
-    ``read``: stored rows (B, *shape), a tensor of ``dtype`` -> what encoders and likelihoods read. ``judged``: that,
+    ``read``: stored rows (B, *shape), a tensor of ``dtype`` -> what encoders and likelihoods read. ``as_mean``: that,
     and how many characters the alphabet has -> what classifiers read. It has the form of a likelihood's mean, because
     classifiers read what decoders generate: a text is a table of probabilities.
     """
@@ -24,7 +24,7 @@ class DataKind:
     sides: tuple[str, ...]
     likelihoods: tuple[str, ...]
     read: Callable[[Any], Any]
-    judged: Callable[[Any, int], Any]
+    as_mean: Callable[[Any, int], Any]
     dtype: str = "uint8"
     has_alphabet: bool = False
     scale: float = 0.75

@@ -148,14 +148,14 @@ def evaluation(bench: Bench) -> dict[str, float]:
     recipe, model = bench.model()
     evaluation = Evaluation(model.eval(), recipe, bench.data, bench.device)
     data = ShuffledSplit(evaluation, "test", "evaluated items")
-    judges = {
+    classifiers = {
         name: build_coherence_classifier(bench.data.info.modalities[name], 10).to(bench.device) for name in model.names
     }
     test = data.encode(data.order)
     parts: dict[str, Callable[[], object]] = {
         "encoding": lambda: data.encode(data.order),
         "latent representation": lambda: latent.measure(evaluation, test),
-        "coherence": lambda: coherence.measure(evaluation, data, test, judges),
+        "coherence": lambda: coherence.measure(evaluation, data, test, classifiers),
         "log-likelihood": lambda: likelihood.measure(evaluation, data, test),
     }
     return {name: least(part, 0, bench.device) / 1000 for name, part in parts.items()}

@@ -193,7 +193,7 @@ def test_twins_and_shared_folders_are_refused(place):
     ({"latent": None, "coherence": None, "reasons": {"latent": "no labels", "coherence": "no labels"}}, True),
     ({"run.epoch": 1}, False),
 ])  # fmt: skip
-def test_an_evaluation_counts_where_it_is_complete_and_by_the_judges_of_today(changes, done, place):
+def test_an_evaluation_counts_where_it_is_complete_and_by_the_classifiers_of_today(changes, done, place):
     recipe = made_runs.recipe("polymnist", made_runs.VIEWS)
     folder = made_runs.make_run(place, recipe, "polymnist")
     limits = {name: getattr(recipe.evaluation, name) for name in ("subsets_per_size", "items", "likelihood_items")}

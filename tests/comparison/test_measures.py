@@ -115,7 +115,7 @@ def test_different_classifiers_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"), [({"classifiers": "default, version 3"}, "default, version 3"), ({}, "unknown")]
 )
-def test_judges_of_another_version_are_told(settings: dict[str, str], said: str, tmp_path: Path) -> None:
+def test_classifiers_of_another_version_are_told(settings: dict[str, str], said: str, tmp_path: Path) -> None:
     made = recipe("polymnist", VIEWS)
     make_run(tmp_path, made, "polymnist", settings=settings)
     (note,) = collection(tmp_path).notes

@@ -155,8 +155,8 @@ def test_numbers_of_other_papers_stand_beside_their_methods_with_what_differs(
     (one,) = [p for p in published.beside(found) if p.by == by and p.key_metrics == {"coherence_by_size"}]
     train = {"protocol default has its classifiers in eval mode; the released code leaves them in train mode"}
     items = {remark for remark in one.differences if "items evaluated" in remark}
-    judges = {"measured by other classifiers than the paper's"}
-    assert set(one.differences) - items == told | judges | (train if by == "MVTCAE paper" else set())
+    classifiers = {"measured by other classifiers than the paper's"}
+    assert set(one.differences) - items == told | classifiers | (train if by == "MVTCAE paper" else set())
     centre = table(build(found), "centre")
     assert row(centre, one.label)[0] == coherence
 

@@ -40,7 +40,7 @@ def mmvae(*words):
 
 
 def patch_classifiers(patch):
-    """A few steps are enough for judges that are not asked to be good."""
+    """A few steps are enough for classifiers that are not asked to be good."""
     for name, value in {"EVERY": 2, "LEAST": 6, "MOST": 12}.items():
         patch.setattr(classifier_training, name, value)
 
@@ -92,8 +92,8 @@ def ready(tmp_path_factory):
 
 
 def carried_out(words):
-    """The commands that stand for ``words``: small data, one epoch, judges that are not asked to be good. A study over
-    seeds or a grid is planned only."""
+    """The commands that stand for ``words``: small data, one epoch, classifiers that are not asked to be good. A study
+    over seeds or a grid is planned only."""
     command, rest = typer.main.get_command(app), list(words)
     while hasattr(command, "commands"):
         command = command.commands[rest.pop(0)]

@@ -49,7 +49,7 @@ def world(tmp_path_factory):
         "make-dataset", "polymnist", "--digits", "embedded", "--views", 3, "--limit", 400, "--data-dir", root
     )
     assert last_line(built) == str(root / "polymnist")
-    _judges(root / "polymnist")
+    _classifiers(root / "polymnist")
     for method in ("mvae", "mmvae", "mopoe"):
         recipe = tiny(3, name=f"tiny_{method}", dataset__name="polymnist", model__method=method,
                       training__batch_size=32, evaluation__likelihood_items=16)  # fmt: skip
@@ -62,8 +62,8 @@ def world(tmp_path_factory):
     return root
 
 
-def _judges(data):
-    """Judges of both protocols, kept with the data, that have learned for a moment only."""
+def _classifiers(data):
+    """Classifiers of both protocols, kept with the data, that have learned for a moment only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(classifier_training, "MOST", 20)
         for protocol in ("default", "released"):
@@ -127,7 +127,7 @@ def test_samples_of_a_fitted_mixture_are_another_file(world):
     assert "--sampler has no effect with --kind swap" in refused.stderr
 
 
-def test_quality_is_measured_in_the_judges_features_and_compared(world):
+def test_quality_is_measured_in_the_classifiers_features_and_compared(world):
     run = world / "runs" / "mmvae"
     done = mmvae("evaluate", "--ckpt", run, "--data-dir", world, "--metrics", "quality", "--force")
     found = sealed.read_json(run / "evaluation.json")
@@ -141,14 +141,14 @@ def test_quality_is_measured_in_the_judges_features_and_compared(world):
     assert "no file of Inception's weights" in refused.stderr
 
 
-def test_the_papers_judges_on_request_are_another_setting(world, tmp_path):
+def test_the_papers_classifiers_on_request_are_another_setting(world, tmp_path):
     run = shutil.copytree(world / "runs" / "mvae", tmp_path / "mvae")
     done = mmvae("evaluate", "--ckpt", run, "--data-dir", world, "--classifiers", "released", "--metrics", "coherence",
                  "--force")  # fmt: skip
     found = sealed.read_json(run / "evaluation.json")
     assert (found["protocol"], found["settings"]["classifier_mode"]) == ("default", "eval")
     assert found["settings"]["classifiers"].startswith("released, ")
-    assert found["latent"] is None, "what other judges' evaluation had is in a file of its own"
+    assert found["latent"] is None, "what other classifiers' evaluation had is in a file of its own"
     assert len(list(run.glob("evaluation.step-*.json"))) == 1
     assert "classifier of" not in done.stderr.replace("warning: the classifier of", ""), "none is trained again"
     lines = done.stdout.splitlines()

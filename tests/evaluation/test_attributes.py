@@ -160,14 +160,14 @@ def test_generation_draws_every_private_latent_from_its_prior(dataset):
 
 
 def test_coherence_is_high_where_the_generated_face_shows_the_attribute(dataset, monkeypatch):
-    """A judge that reads the shared latent's first dimension off the 'picture', which the text's posterior carries."""
+    """A classifier that reads the first shared dimension off the 'picture'; the text's posterior carries it."""
     evaluation = evaluation_of(dataset)
     labels = (torch.rand(400, 3, generator=torch.Generator().manual_seed(3)) < 0.25).long()
     monkeypatch.setattr(evaluation.model, "decode", lambda name, z, private: z)
     monkeypatch.setattr(evaluation.model, "likelihoods", {n: Plain() for n in evaluation.model.names})
-    judges = {name: Reader() for name in evaluation.model.names}
+    classifiers = {name: Reader() for name in evaluation.model.names}
     monkeypatch.setattr(coherence, "_real", lambda *_: {0: labels.float().expand(2, -1, -1)})
-    found = coherence.measure(evaluation, None, experts(labels, [1]), judges)
+    found = coherence.measure(evaluation, None, experts(labels, [1]), classifiers)
     base = labels[:, 0].float().mean().item()
     assert found["per_label"]["text"]["image"]["bright"] > 0.99
     assert found["per_label"]["image"]["text"]["bright"] == pytest.approx(base, abs=0.1)
@@ -319,12 +319,12 @@ def test_a_run_that_cannot_be_written_is_told_of_out(trained, dataset, monkeypat
 def test_the_papers_classifiers_are_kept_by_width_beside_the_others_and_read_again(trained, dataset, monkeypatch):
     shutil.rmtree(dataset / "classifiers", ignore_errors=True)
     evaluate(trained, dataset, monkeypatch, metrics="coherence")
-    _, first = evaluate(trained, dataset, monkeypatch, metrics="coherence", judges="released")
+    _, first = evaluate(trained, dataset, monkeypatch, metrics="coherence", classifiers="released")
     assert {p.name for p in (dataset / "classifiers").iterdir()} == {
         "image.safetensors", "text.safetensors",
         "image.released.width2.safetensors", "text.released.width2.safetensors"}  # fmt: skip
     monkeypatch.setattr(classifier_training, "train", None)  # would fail if it were called
-    _, again = evaluate(trained, dataset, monkeypatch, metrics="coherence", judges="released")
+    _, again = evaluate(trained, dataset, monkeypatch, metrics="coherence", classifiers="released")
     assert again.coherence == first.coherence
 
 

@@ -1,4 +1,4 @@
-"""The judges of coherence: how long they learn, what they are kept as, and when one is too weak."""
+"""The classifiers of coherence: how long they learn, what they are kept as, and when one is too weak."""
 
 import shutil
 from types import SimpleNamespace
@@ -15,8 +15,8 @@ from mmvae_cli.datasets.polymnist.build import PolymnistOptions, build
 from mmvae_cli.evaluation import classifier_training, classifiers
 from mmvae_cli.evaluation.classifier_training import Score
 from mmvae_cli.evaluation.encoding import Evaluation
+from mmvae_cli.model.networks.classifiers import ImageClassifier
 from mmvae_cli.model.networks.image import DigitClassifier
-from mmvae_cli.model.networks.judges import ImageJudge
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.run.result import CLASSIFIER_VERSION
@@ -177,8 +177,8 @@ def test_digits_on_builtin_backgrounds_are_known_also_blurred_and_pale_as_models
 
     for generated in (lambda x: gaussian_blur(x, [5, 5], [1.0, 1.0]), pale):
         with monkeypatch.context() as patch:
-            sharp = classifier_training.judged
-            patch.setattr(classifier_training, "judged", lambda *a, sharp=sharp, made=generated: made(sharp(*a)))
+            sharp = classifier_training.as_mean
+            patch.setattr(classifier_training, "as_mean", lambda *a, sharp=sharp, made=generated: made(sharp(*a)))
             assert classifier_training.score("m1", network, evaluation, "test").value >= 0.92
 
 
@@ -191,7 +191,7 @@ def kept(evaluation):
 
 def test_the_papers_networks_are_kept_beside_the_others_and_none_is_trained_twice(evaluation, few_steps, monkeypatch):
     paper = evaluation_of(evaluation.store.folder, evaluation__classifiers="released")
-    assert all(isinstance(network, ImageJudge) for network in classifiers.ready(evaluation, force=True).values())
+    assert all(isinstance(network, ImageClassifier) for network in classifiers.ready(evaluation, force=True).values())
     found = classifiers.ready(paper, force=True)
     assert all(isinstance(network, DigitClassifier) for network in found.values())
     assert kept(evaluation) == [
@@ -224,7 +224,7 @@ def test_another_network_of_the_same_name_is_trained_again_and_told(evaluation, 
     capsys.readouterr()
     classifiers.ready(evaluation, force=True)
     told = [line for line in capsys.readouterr().err.splitlines() if "was kept" in line]
-    assert told == ["the classifier of m0 that was kept is another one (network DigitClassifier, not ImageJudge): "
+    assert told == ["the classifier of m0 that was kept is another one (network DigitClassifier, not ImageClassifier): "
                     "trained again"]  # fmt: skip
 
 
@@ -251,7 +251,7 @@ def test_what_was_kept_before_networks_had_names_is_unknown(evaluation, few_step
         classifiers.ready(evaluation, force=True)
     capsys.readouterr()
     classifiers.ready(evaluation, force=True)
-    assert f"(network unknown, not ImageJudge; version 3, not {CLASSIFIER_VERSION})" in capsys.readouterr().err
+    assert f"(network unknown, not ImageClassifier; version 3, not {CLASSIFIER_VERSION})" in capsys.readouterr().err
 
 
 def test_a_weak_one_is_refused_by_its_accuracy_on_the_test_split(evaluation, few_steps, monkeypatch, capsys):

@@ -21,7 +21,7 @@ SHAPE = (3, 8, 8)
 
 
 @pytest.fixture(autouse=True)
-def quick_judges(monkeypatch):
+def quick_classifiers(monkeypatch):
     monkeypatch.setattr(classifier_training, "MOST", 100)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from known_answers import Constant, Flat, Judge
+from known_answers import Classifier, Constant, Flat
 from torch import nn
 
 from mmvae_cli.evaluation import alignment, coherence, command, latent
@@ -35,18 +35,18 @@ def test_a_representation_that_holds_the_label_is_classified_perfectly(evaluatio
 @pytest.mark.parametrize("evaluation", METHODS, indirect=True)
 def test_conditional_coherence_counts_right_labels_and_joint_counts_agreement(evaluation):
     data = ShuffledSplit(evaluation, "test", "evaluated items")
-    judges = dict.fromkeys(evaluation.model.names, Judge())
-    found = coherence.measure(evaluation, data, data.encode(data.order), judges)
+    classifiers = dict.fromkeys(evaluation.model.names, Classifier())
+    found = coherence.measure(evaluation, data, data.encode(data.order), classifiers)
     for source, targets in found["conditional"].items():
         assert targets["m0"] == targets["m1"] == 1.0, source
         assert targets["m2"] == pytest.approx(0.25), "a black picture reads as label 0, a quarter of the items"
-    assert found["joint"] == 1.0, "prior samples are dark: every judge reads label 0, and so they agree"
+    assert found["joint"] == 1.0, "prior samples are dark: every classifier reads label 0, and so they agree"
     assert found["joint_samples"] == 40
     assert found["joint_chance"] == 1.0, "three modalities that always show the same label agree by chance"
     assert found["joint_constant"] == {"m0": "0", "m1": "0", "m2": "0"}
     assert found["constant"] == {source: {"m2": "0"} for source in found["conditional"]}
-    judges["m1"] = Constant()
-    other = coherence.measure(evaluation, data, data.encode(data.order), judges)
+    classifiers["m1"] = Constant()
+    other = coherence.measure(evaluation, data, data.encode(data.order), classifiers)
     assert other["joint"] == other["joint_chance"] == 0.0
     assert other["constant"]["m0"] == {"m1": "1", "m2": "0"}
 
@@ -62,8 +62,8 @@ class Darkness(nn.Module):
 def test_chance_of_the_joint_coherence_is_the_agreement_of_independent_modalities(evaluation):
     evaluation.model.decoders["m2"] = Flat()
     data = ShuffledSplit(evaluation, "test", "evaluated items")
-    judges = dict.fromkeys(evaluation.model.names, Darkness())
-    found = coherence.measure(evaluation, data, data.encode(data.order), judges)
+    classifiers = dict.fromkeys(evaluation.model.names, Darkness())
+    found = coherence.measure(evaluation, data, data.encode(data.order), classifiers)
     assert found["joint"] == 1.0, "all decoders paint the same"
     assert found["joint_chance"] == pytest.approx(0.5**3 + 0.5**3)
     assert found["joint_constant"] == {}
@@ -115,23 +115,23 @@ def test_released_draws_with_replacement_and_keeps_empty_rows(evaluation):
 def test_agreement_counts_pairs_of_targets_and_balanced_accuracy_weighs_classes_alike(evaluation):
     data = ShuffledSplit(evaluation, "test", "evaluated items")
     test = data.encode(data.order)
-    judges = dict.fromkeys(evaluation.model.names, Judge())
-    found = coherence.measure(evaluation, data, test, judges)
+    classifiers = dict.fromkeys(evaluation.model.names, Classifier())
+    found = coherence.measure(evaluation, data, test, classifiers)
     assert set(found["agreement"]) == {"m0", "m1", "m2"}, "one target alone has nobody to agree with"
     assert found["agreement"]["m2"] == 1.0, "m0 and m1 show what m2 shows"
     assert found["agreement"]["m0"] == pytest.approx(0.25), "m2 is black: label 0"
     uneven = test.block(slice(0, len(test.items)))._replace(labels=torch.zeros(24, dtype=torch.long))
     uneven.labels[:4] = 1  # 20 items said to be of class 0, 4 of class 1
-    judges = {"m0": Constant(), "m1": Constant(), "m2": Judge()}
-    other = coherence.measure(evaluation, data, uneven, judges)
+    classifiers = {"m0": Constant(), "m1": Constant(), "m2": Classifier()}
+    other = coherence.measure(evaluation, data, uneven, classifiers)
     assert other["conditional"]["m1"] == pytest.approx({"m0": 4 / 24, "m1": 4 / 24, "m2": 20 / 24})
     assert other["balanced"]["m1"] == pytest.approx({"m0": 0.5, "m1": 0.5, "m2": 0.5})
     assert other["agreement"]["m2"] == 1.0, "they agree, though both are wrong"
 
 
 def test_prior_samples_are_counted_by_how_many_modalities_agree(evaluation):
-    judges = {"m0": Judge(), "m1": Constant(), "m2": Judge()}  # dark: 0, always 1, black: 0
-    found = coherence.joint.measure(evaluation, judges)
+    classifiers = {"m0": Classifier(), "m1": Constant(), "m2": Classifier()}  # dark: 0, always 1, black: 0
+    found = coherence.joint.measure(evaluation, classifiers)
     assert found["joint"] == 0.0
     assert found["joint_at_least"] == {"2": 1.0, "3": 0.0}
 

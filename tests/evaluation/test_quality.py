@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from known_answers import SHAPE, Judge
+from known_answers import SHAPE, Classifier
 from tiny_recipes import tiny
 
 from mmvae_cli.evaluation import coherence, features, quality
@@ -43,10 +43,10 @@ def test_the_distance_of_a_black_picture_is_that_of_the_real_moments(evaluation)
     assert found.feature_size == {"m0": 3, "m1": 3, "m2": 3}
 
 
-def test_quality_sees_the_samples_that_coherence_judges(evaluation):
+def test_quality_sees_the_samples_that_coherence_classifies(evaluation):
     judged, looked = [], []
 
-    class Recorder(Judge):
+    class Recorder(Classifier):
         def forward(self, x):
             judged.append(x)
             return super().forward(x)
@@ -162,7 +162,7 @@ def test_few_items_are_warned_of_and_two_are_needed(evaluation, capsys):
 # --- features --------------------------------------------------------------------------------------------------------
 
 
-def test_without_labels_there_are_no_judges_to_take_features_of(evaluation, tmp_path):
+def test_without_labels_there_are_no_classifiers_to_take_features_of(evaluation, tmp_path):
     object.__setattr__(evaluation.store, "info", evaluation.store.info.model_copy(update={"labels": None}))
     found = features.ready(evaluation, tmp_path, force=False)
     assert found["m0"].why.startswith("no labels, so no classifier")

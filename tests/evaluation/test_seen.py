@@ -9,7 +9,7 @@ from mmvae_cli.evaluation import coherence, encoding, generation, quality, seen
 from mmvae_cli.evaluation.encoding import Evaluation, ShuffledSplit
 from mmvae_cli.evaluation.features import Features
 from mmvae_cli.evaluation.seen import Seen
-from mmvae_cli.model.networks import build_judge
+from mmvae_cli.model.networks import build_coherence_classifier
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.store import Store
 
@@ -21,7 +21,7 @@ LOOKED_AT = 270  # quality looks at a part of the last block
 
 
 def evaluation_of(folder, **changes):
-    """An untrained model and untrained judges: whatever they say, they have to say it again."""
+    """An untrained model and untrained classifiers: whatever they say, they have to say it again."""
     image_store(folder, shape=SHAPE, counts=(40, COUNT))
     recipe = tiny(3, shape=SHAPE, evaluation__joint_samples=300, **changes)
     torch.manual_seed(1)
@@ -33,16 +33,24 @@ class Measures:
         torch.manual_seed(2)
         self.evaluation, self.data = evaluation, ShuffledSplit(evaluation, "test", "evaluated items")
         self.test = self.data.encode(self.data.order)
-        self.judges = {name: build_judge(evaluation.store.info.modalities[name], 4) for name in evaluation.model.names}
+        self.classifiers = {
+            name: build_coherence_classifier(evaluation.store.info.modalities[name], 4)
+            for name in evaluation.model.names
+        }
 
     def seen(self):
-        judges = {name: build_judge(self.evaluation.store.info.modalities[name], 4) for name in self.judges}
-        for name, judge in judges.items():
-            judge.load_state_dict(self.judges[name].state_dict())
-        return Seen(self.evaluation, self.test, {n: Features(j.eval().features, "", 1024) for n, j in judges.items()})
+        classifiers = {
+            name: build_coherence_classifier(self.evaluation.store.info.modalities[name], 4)
+            for name in self.classifiers
+        }
+        for name, classifier in classifiers.items():
+            classifier.load_state_dict(self.classifiers[name].state_dict())
+        return Seen(
+            self.evaluation, self.test, {n: Features(j.eval().features, "", 1024) for n, j in classifiers.items()}
+        )
 
     def coherence(self, looks=None):
-        return coherence.measure(self.evaluation, self.data, self.test, self.judges, looks)
+        return coherence.measure(self.evaluation, self.data, self.test, self.classifiers, looks)
 
     def quality(self, looks):
         return quality.measure(self.evaluation, self.data, looks)

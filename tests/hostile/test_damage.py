@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 from driving import Ended, few_steps, mmvae
-from verbs import COMPARE, EVALUATE, JUDGE, NEW, TRAIN
+from verbs import CLASSIFY, COMPARE, EVALUATE, NEW, TRAIN
 
 from mmvae_cli.disk import sealed
 from mmvae_cli.process.errors import Failure
@@ -148,7 +148,7 @@ USES = [  # file, a command that needs it, what it does with each way of damage 
     ("data/tiny/test/m0.npy", SAMPLE, "refuse"),
     ("data/tiny/train/labels.npy", EVALUATE, "refuse"),
     ("data/tiny/test/labels.npy", EVALUATE, "refuse"),
-    ("data/tiny/classifiers/m0.safetensors", JUDGE, "make again"),
+    ("data/tiny/classifiers/m0.safetensors", CLASSIFY, "make again"),
 ]
 QUICK_WAYS = ("gone", "one bit")
 WAYS = [

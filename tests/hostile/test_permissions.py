@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from driving import few_steps, mmvae
-from verbs import COMPARE, EVALUATE, JUDGE, NEW, TRAIN
+from verbs import CLASSIFY, COMPARE, EVALUATE, NEW, TRAIN
 
 import celeba_source
 
@@ -96,7 +96,7 @@ def test_a_run_that_may_not_be_read_is_left_out_of_a_comparison_for_that(world):
 def test_a_classifier_that_may_not_be_read_is_made_again_and_not_called_damaged(world):
     path = world.data / "classifiers" / "m0.safetensors"
     path.chmod(0)
-    assert "m0.safetensors cannot be read (Permission denied); check its permissions" in told(JUDGE, world, 0)
+    assert "m0.safetensors cannot be read (Permission denied); check its permissions" in told(CLASSIFY, world, 0)
 
 
 def test_a_checkpoint_that_cannot_be_written_for_a_permission_is_no_full_disk(world):

@@ -3,5 +3,5 @@
 TRAIN = ["train", "tiny.yaml", "--run", "runs/a"]
 NEW = ["train", "tiny.yaml", "--run", "runs/new"]
 EVALUATE = ["evaluate", "--ckpt", "runs/a", "--metrics", "latent"]
-JUDGE = ["evaluate", "--ckpt", "runs/a", "--metrics", "coherence", "--force"]
+CLASSIFY = ["evaluate", "--ckpt", "runs/a", "--metrics", "coherence", "--force"]
 COMPARE = ["compare", "runs/a"]

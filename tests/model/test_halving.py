@@ -65,7 +65,7 @@ def test_texts_are_learned():
     assert sum(found[-5:]) < 0.6 * sum(found[:5])
 
 
-def test_a_judge_reads_any_text():
+def test_a_classifier_reads_any_text():
     info = ModalityInfo(kind="text", shape=(37,), alphabet="abc ")
     assert build_coherence_classifier(info, 5)(torch.rand(2, 37, 4).softmax(-1)).shape == (2, 5)
 

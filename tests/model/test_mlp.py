@@ -163,9 +163,9 @@ def test_other_datasets_keep_their_fingerprints():
     assert ModalityInfo(kind="vector", shape=(1,), features=("a",)).model_dump()["features"] == ("a",)
 
 
-def test_the_judge_reads_vectors_of_any_size():
+def test_the_classifier_reads_vectors_of_any_size():
     torch.manual_seed(0)
-    judge = build_coherence_classifier(ModalityInfo(kind="vector", shape=(7,)), 4).eval()
+    classifier = build_coherence_classifier(ModalityInfo(kind="vector", shape=(7,)), 4).eval()
     x = torch.randn(5, 7)
-    assert judge.features(x).shape == (5, 128)
-    torch.testing.assert_close(judge(x), judge.linear(judge.features(x)))
+    assert classifier.features(x).shape == (5, 128)
+    torch.testing.assert_close(classifier(x), classifier.linear(classifier.features(x)))

@@ -32,7 +32,7 @@ class Flat(nn.Module):
         return (z[:, :1, None, None] / 20 * (not self.wrong)).expand(-1, *SHAPE)
 
 
-class Judge(nn.Module):
+class Classifier(nn.Module):
     """Reads the label back from the brightness, as the store wrote it: 20 + 50 label + 15 on average."""
 
     def forward(self, x):
@@ -41,7 +41,7 @@ class Judge(nn.Module):
 
 
 class Constant(nn.Module):
-    """A judge that always says label 1."""
+    """A classifier that always says label 1."""
 
     def forward(self, x):
         return torch.tensor([0.0, 1.0, 0.0, 0.0]).expand(len(x), 4)

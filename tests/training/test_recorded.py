@@ -135,7 +135,7 @@ def test_a_step_does_nothing_that_cannot_be_recorded(method, tmp_path, monkeypat
 
 
 def test_a_step_that_reads_a_number_is_found_out(tmp_path, called_and_replayed, monkeypatch):
-    """The tape is a judge worth having: beta that grows in Python stays what it was when the step was recorded."""
+    """The tape is a classifier worth having: beta that grows in Python stays what it was when the step was recorded."""
     calls = []
 
     def growing(terms):

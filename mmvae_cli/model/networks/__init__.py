@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from mmvae_cli.model.networks import halving, image, judges, mlp, mst, residual, residual28
+from mmvae_cli.model.networks import classifiers, halving, image, mlp, mst, residual, residual28
 from mmvae_cli.process.errors import UsageProblem, in_one_line
 from mmvae_cli.recipe import ModalitySpec
 from mmvae_cli.recipe.kinds import KINDS
@@ -105,11 +105,11 @@ def build_coherence_classifier(info: ModalityInfo, labels: int) -> nn.Module:
     """The network that says what generated samples of a modality show: images (B, C, H, W) of any size, characters'
     probabilities (B, L, V) of any length, or vectors (B, F) -> logits (B, labels)."""
     if info.kind == "image":
-        return judges.ImageJudge(info.shape[0], labels)
+        return classifiers.ImageClassifier(info.shape[0], labels)
     if info.kind == "text":
-        return judges.TextJudge(len(info.alphabet or ""), labels)
+        return classifiers.TextClassifier(len(info.alphabet or ""), labels)
     if info.kind == "vector":
-        return judges.VectorJudge(info.shape[0], labels)
+        return classifiers.VectorClassifier(info.shape[0], labels)
     raise UsageProblem(
         f"there is no classifier for {info.kind} of shape {list(info.shape)}",
         "measure what needs none: --metrics latent,likelihood",

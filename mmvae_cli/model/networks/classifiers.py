@@ -13,7 +13,7 @@ _STRIDES = (2, 2, 2, 1)
 _DROPOUT = 0.3
 
 
-class _Judge(nn.Module):
+class _Classifier(nn.Module):
     """Stages, the mean over all places, dropout, one linear layer."""
 
     def __init__(self, stages: nn.Sequential, features: int, labels: int) -> None:
@@ -31,7 +31,7 @@ class _Judge(nn.Module):
         return logits
 
 
-class ImageJudge(_Judge):
+class ImageClassifier(_Classifier):
     """Images (B, C, H, W) -> logits (B, labels): four 3x3 convolutions. 242,474 parameters for three colours and ten
     labels, whatever the size; maps of 4x4 for images of 28x28 and 32x32."""
 
@@ -43,7 +43,7 @@ class ImageJudge(_Judge):
         super().__init__(nn.Sequential(*stages), channels, labels)
 
 
-class TextJudge(_Judge):
+class TextClassifier(_Classifier):
     """Soft characters (B, L, V), each row a distribution, -> logits (B, labels): three convolutions of five characters,
     which see 29 at a time. 212,234 parameters for 71 characters and ten labels, whatever the length."""
 
@@ -58,7 +58,7 @@ class TextJudge(_Judge):
         return super().features(x.transpose(1, 2))
 
 
-class VectorJudge(_Judge):
+class VectorClassifier(_Classifier):
     """Vectors (B, F) -> logits (B, labels): two hidden layers. It reads the logarithm of large numbers, and numbers of
     any unit: counts and standardised measurements alike."""
 

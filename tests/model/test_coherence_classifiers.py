@@ -1,4 +1,4 @@
-"""The networks that judge generated samples: sizes, features, and a shortcut in evaluation that changes nothing."""
+"""The coherence classifiers: sizes, features, and a shortcut in evaluation that changes nothing."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from mmvae_cli.model.networks import build_coherence_classifier
-from mmvae_cli.model.networks.judges import ImageJudge, TextJudge, _Stage
+from mmvae_cli.model.networks.classifiers import ImageClassifier, TextClassifier, _Stage
 from mmvae_cli.store import ModalityInfo, text
 
 CHARACTERS = len(text.ALPHABET)
@@ -26,7 +26,7 @@ def trained(network):
 
 @pytest.mark.parametrize(
     ("network", "parameters"),
-    [(ImageJudge(3, 10), 242_474), (ImageJudge(1, 10), 241_898), (TextJudge(71, 10), 211_338)],
+    [(ImageClassifier(3, 10), 242_474), (ImageClassifier(1, 10), 241_898), (TextClassifier(71, 10), 211_338)],
 )
 def test_sizes(network, parameters):
     assert sum(p.numel() for p in network.parameters()) == parameters
@@ -48,7 +48,7 @@ def test_texts_of_any_length_have_128_features_and_the_logits_of_all_labels(leng
 
 
 def test_features_are_the_last_maps_means_and_the_labels_are_read_off_them():
-    network, x = trained(ImageJudge(3, 10)), torch.rand(4, 3, 28, 28)
+    network, x = trained(ImageClassifier(3, 10)), torch.rand(4, 3, 28, 28)
     maps = network.stages(x)
     assert maps.shape == (4, 128, 4, 4)
     torch.testing.assert_close(network.features(x), maps.mean((2, 3)))
@@ -71,7 +71,7 @@ def test_a_folded_stage_is_convolution_and_normalisation(stage, x):
 
 @pytest.mark.parametrize(
     ("network", "x"),
-    [(ImageJudge(3, 10), torch.rand(16, 3, 28, 28)), (TextJudge(71, 10), torch.rand(16, 8, 71).softmax(-1))],
+    [(ImageClassifier(3, 10), torch.rand(16, 3, 28, 28)), (TextClassifier(71, 10), torch.rand(16, 8, 71).softmax(-1))],
 )
 def test_every_parameter_learns(network, x):
     F.cross_entropy(network(x), torch.arange(16) % 10).backward()
