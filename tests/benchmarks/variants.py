@@ -11,7 +11,7 @@ from mmvae_cli import recipe as recipes
 from mmvae_cli import store
 from mmvae_cli.compute import devices
 from mmvae_cli.compute.ranks import ALONE
-from mmvae_cli.model.objective import Objective, draw_noise
+from mmvae_cli.model.objective import Noise, Objective, draw_noise
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.store import batches
 from mmvae_cli.training.engine import Engine, Way
@@ -91,7 +91,7 @@ class Bench:
         def alone(weights: dict[str, torch.Tensor], batch: dict[str, torch.Tensor], shared: torch.Tensor,
                   choice: torch.Tensor) -> torch.Tensor:  # fmt: skip
             named = {f"model.{name}": value for name, value in weights.items()}
-            noise = objective.Noise(choice, (shared,), ((),))
+            noise = Noise(choice, (shared,), ((),))
             return torch.func.functional_call(step, named, (batch, noise))[0]
 
         together = torch.vmap(alone, in_dims=(0, 0, 0, None))

@@ -65,8 +65,9 @@ def command_of(phase, root, folder):
 
 
 def _hear_interrupts():
-    """A shell starts its background jobs deaf to SIGINT, these tests among them."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """A shell starts its background jobs deaf to SIGINT, nohup its command to SIGHUP, these tests among them."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def stopped(phase, numbers, root, folder):

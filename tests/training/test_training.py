@@ -181,7 +181,7 @@ def test_a_signal_leaves_with_its_code_and_a_checkpoint(number, code, dataset, t
     path.write_text(tiny(3, shape=SHAPE, training__epochs=100000).dump())
     process = subprocess.Popen(
         [*TRAIN, str(path), f"dataset.name={dataset}", "--run", str(tmp_path / "r")], stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job is deaf to it
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a background job is deaf to SIGINT, nohup to SIGHUP
     )  # fmt: skip
     while not (tmp_path / "r" / "metrics.jsonl").is_file():
         time.sleep(0.05)
