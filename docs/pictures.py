@@ -98,9 +98,19 @@ def of_the_demo(runs: Path, into: Path) -> None:
         subprocess.run([*command, picture, (report / "comparison.html").as_uri()], check=True, capture_output=True)
 
 
+def of_kept_results(into: Path) -> None:
+    """Figure 3 of the runs whose evaluations lie in docs/results/."""
+    for folder, name in (("methods", "methods.png"), ("polymnist", "figure3.png")):
+        made = HERE.parent / "build" / folder
+        command = [sys.executable, "-m", "mmvae_cli", "compare", str(HERE / "results" / folder), "--out", str(made)]
+        subprocess.run([*command, "--force", "--quiet"], check=True)
+        shutil.copyfile(made / "comparison-by-number-of-inputs.png", into / name)
+
+
 if __name__ == "__main__":
     pictures = HERE / "pictures"
     pictures.mkdir(exist_ok=True)
     (pictures / "house.svg").write_text(house(), encoding="utf-8")
+    of_kept_results(pictures)
     if len(sys.argv) > 1:
         of_the_demo(Path(sys.argv[1]), pictures)

@@ -100,6 +100,7 @@ def carried_out(words):
     can = {option for parameter in command.params for option in parameter.opts} - set(words)
     force = [*words, "--force"] if "--force" in can else words
     if words[0] == "make-dataset":
+        force = ["5" if before == "--validation" else word for before, word in zip(["", *force], force, strict=False)]
         return [[*force, "--limit", "40"] if "--limit" in can else force]
     if words[0] == "evaluate":
         return [force if "--items" in words else [*force, "--items", "20"]]
@@ -121,7 +122,7 @@ def trainings(said):
         seed = [] if said["seed"] is None else ["--seed", str(said["seed"])]
         code = [] if said["code"] is None else ["--code", str(said["code"])]
         shutil.rmtree(folder, ignore_errors=True)
-        yield ["train", recipe, *kept, *small, *seed, *code, "--run", str(folder)]
+        yield ["train", recipe, *kept, *small, *seed, *code, "--data-dir", str(said["data_dir"]), "--run", str(folder)]
         if said["evaluate_too"]:
             yield ["evaluate", "--ckpt", str(folder), "--items", "20", "--force", *code]
 
