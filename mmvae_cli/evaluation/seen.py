@@ -1,5 +1,5 @@
-"""The features of what is generated, taken while it is made: quality looks at the samples that coherence judges, and
-each of them is decoded once (equations 6.6)."""
+"""The features of generated samples, taken while coherence classifies them, so that quality needs no second decoding
+(equations 6.6)."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -22,8 +22,8 @@ _Block = dict[tuple[int, int], Tensor]
 
 
 class Seen:
-    """The features of generated samples, block by block. Whoever generates them for itself hands them through
-    ``of_items`` and ``of_none``; ``features`` generates what nobody has.
+    """The features of generated samples, block by block. Coherence passes what it generates through ``of_items`` and
+    ``of_none``; ``features`` generates what was not passed.
 
     ``items``: the first ITEMS of the evaluated ones that have all modalities; ``usable``: the features of every
     modality that has some, by its position; ``pairs``: the (target, subset) that are looked at."""

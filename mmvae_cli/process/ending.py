@@ -8,12 +8,14 @@ from contextlib import suppress
 from typing import NoReturn
 
 from mmvae_cli.process import console
+from mmvae_cli.process.environment import rank_and_size
 from mmvae_cli.process.errors import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     Failure,
     Interrupted,
     Stopped,
+    UsageProblem,
     of_own_code,
     of_system,
     of_the_machine,
@@ -21,9 +23,13 @@ from mmvae_cli.process.errors import (
 
 
 def rank_of_many() -> int | None:
-    """This process's number in a job of several that torchrun started."""
-    rank, size = os.environ.get("RANK", ""), os.environ.get("WORLD_SIZE", "1")
-    return int(rank) if size != "1" and rank.isdigit() else None
+    """This process's number in a job of several; None in one of one, or where RANK and WORLD_SIZE make no sense, which
+    ``environment.check`` says."""
+    try:
+        rank, size = rank_and_size()
+    except UsageProblem:
+        return None
+    return rank if size > 1 else None
 
 
 def outcome(app: Callable[[], None], debug: bool) -> int:
