@@ -27,7 +27,8 @@ SHIPPED = sorted(path.stem for path in (Path(__file__).parents[2] / "recipes").g
 
 
 def random_store(recipe: recipes.Recipe, items: int, folder: Path, tested: int = 10) -> Path:
-    """Coarse random pictures and random words for every modality of ``recipe``; rows of text are placed at random."""
+    """Coarse random pictures, random words and labels as vectors for every modality of ``recipe``; rows of text are
+    placed at random."""
     rng, modalities = np.random.default_rng(0), {}
     splits = {"train": items, "test": tested}
     for name, spec in recipe.modalities.items():
@@ -35,8 +36,11 @@ def random_store(recipe: recipes.Recipe, items: int, folder: Path, tested: int =
         words = {"alphabet": CHARACTERS, "placement": "random", "fill": " "} if text else {}
         modalities[name] = store.ModalityInfo(kind=spec.kind, shape=spec.shape, **words)
         for split, count in splits.items():
-            rows = store.new_array(folder, f"{split}/{name}.npy", (count, *spec.shape))
-            if text:
+            dtype = np.float32 if spec.kind == "vector" else np.uint8
+            rows = store.new_array(folder, f"{split}/{name}.npy", (count, *spec.shape), dtype)
+            if spec.kind == "vector":
+                rows[:] = np.eye(*spec.shape)[np.arange(count) % spec.shape[0]]
+            elif text:
                 rows[:] = CHARACTERS.index(" ")
                 rows[:, :4] = rng.integers(0, 26, (count, 4))
             else:
