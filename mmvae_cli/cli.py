@@ -185,7 +185,7 @@ def evaluate(
 
     ckpt, wanted = shared.folder_of(ckpt), result.metrics(metrics)
     Run(ckpt).recipe()  # what is mistyped is refused before torch is loaded, which takes seconds
-    from mmvae_cli.evaluation import command
+    from mmvae_cli.evaluation import command, report
 
     path, outcome = command.run(
         ckpt, metrics=wanted, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
@@ -193,7 +193,7 @@ def evaluate(
         classifiers=classifiers and classifiers.value, items=items, out=out, sampler=sampler and sampler.value,
         features=features and features.value, pairs=pairs and pairs.value, latent_samples=latent_samples, code=code,
     )  # fmt: skip
-    console.result(json.dumps(outcome.model_dump(mode="json")) if as_json else f"{command.report(outcome)}\n\n{path}")
+    console.result(json.dumps(outcome.model_dump(mode="json")) if as_json else f"{report.text(outcome)}\n\n{path}")
 
 
 @app.command(short_help="Draw a run's samples and latent space.")

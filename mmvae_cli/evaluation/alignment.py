@@ -1,7 +1,7 @@
 """Whether two modalities of one item are encoded to the same place, without any label (equations 6.1)."""
 
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from mmvae_cli.evaluation.latent import means
 from mmvae_cli.run.result import NOT_FINITE, NotMeasured
 
 RECALL_AT = (1, 10)
+_NAMES = ("foscttm", *(f"recall@{k}" for k in RECALL_AT))
 ITEMS = 1000
 """How many evaluated items are looked for among each other, at most: recall depends on it."""
 
@@ -26,52 +27,36 @@ def measure(evaluation: Evaluation, test: Experts) -> dict[str, Any]:
         some = test.having((m, n)).block(slice(0, ITEMS))
         items[pair] = len(some.items)
         if len(some.items) < 2:
-            pairs[pair] = dict.fromkeys(_names(), NotMeasured("needs two items that have both"))
+            pairs[pair] = dict.fromkeys(_NAMES, NotMeasured("needs two items that have both"))
             continue
         places = [means(evaluation, some, (one,)).cpu() for one in (m, n)]
         fit = all(place.isfinite().all() for place in places)
-        measured = alignment(places[0], places[1], some.labels.cpu() if named else None).named() if fit else {}
-        pairs[pair] = measured or dict.fromkeys(_names(), NOT_FINITE)
+        measured = alignment(places[0], places[1], some.labels.cpu() if named else None) if fit else {}
+        pairs[pair] = measured or dict.fromkeys(_NAMES, NOT_FINITE)
     return {"items": items, "pairs": pairs}
 
 
-def _names() -> list[str]:
-    return ["foscttm", *(f"recall@{k}" for k in RECALL_AT)]
+def alignment(one: Tensor, other: Tensor, classes: Tensor | None = None) -> dict[str, float]:
+    """Of encodings (N, D) of N items in two modalities, N at least 2; ``classes`` (N,). All are means over both
+    directions, by the names that evaluation.json has.
 
-
-class Alignment(NamedTuple):
-    """``foscttm``: fraction of samples closer than the true match (0: perfect, 0.5: chance). ``recall``: share of the
-    items whose match is among the k nearest, for each k of RECALL_AT (chance: k / N). Of several items at the same
-    distance any order is as likely, so that encodings that are all equal are at chance. ``recall_of_class``: share of
-    the items whose nearest one is of their class, None without classes. All are means over both directions."""
-
-    foscttm: float
-    recall: tuple[float, ...]
-    recall_of_class: float | None
-
-    def named(self) -> dict[str, float]:
-        """The values by the names that evaluation.json has."""
-        values = dict(zip(_names(), (self.foscttm, *self.recall), strict=True))
-        return values if self.recall_of_class is None else values | {"class_recall@1": self.recall_of_class}
-
-
-def alignment(one: Tensor, other: Tensor, classes: Tensor | None = None) -> Alignment:
-    """Of encodings (N, D) of N items in two modalities, N at least 2; ``classes`` (N,)."""
+    ``foscttm``: fraction of samples closer than the true match (0: perfect, 0.5: chance). ``recall@k``: share of the
+    items whose match is among the k nearest (chance: k / N). Of several items at the same distance any order is as
+    likely, so that encodings that are all equal are at chance. ``class_recall@1``, with classes: share of the items
+    whose nearest one is of their class."""
     distance = torch.cdist(one.double(), other.double(), compute_mode="donot_use_mm_for_euclid_dist")  # ties stay ties
-    ways = [_one_way(part, classes) for part in (distance, distance.t())]
-    recall = tuple((a + b) / 2 for a, b in zip(ways[0].recall, ways[1].recall, strict=True))
-    of_class = None if classes is None else sum(way.recall_of_class or 0.0 for way in ways) / 2
-    return Alignment(sum(way.foscttm for way in ways) / 2, recall, of_class)
+    there, back = (_one_way(part, classes) for part in (distance, distance.t()))
+    return {name: (there[name] + back[name]) / 2 for name in there}
 
 
-def _one_way(distance: Tensor, classes: Tensor | None) -> Alignment:
+def _one_way(distance: Tensor, classes: Tensor | None) -> dict[str, float]:
     match = distance.diag()[:, None]
     closer = (distance < match).sum(1).double()  # how many are nearer than the true match, (N,)
     as_close = (distance == match).sum(1).double()  # the match among them
-    recall = tuple(float(((k - closer) / as_close).clamp(0, 1).mean()) for k in RECALL_AT)
+    recall = {f"recall@{k}": float(((k - closer) / as_close).clamp(0, 1).mean()) for k in RECALL_AT}
     closer += (as_close - 1) / 2
-    of_class = None if classes is None else _nearest_of_class(distance, classes)
-    return Alignment(float(closer.mean()) / (len(distance) - 1), recall, of_class)
+    of_class = {} if classes is None else {"class_recall@1": _nearest_of_class(distance, classes)}
+    return {"foscttm": float(closer.mean()) / (len(distance) - 1)} | recall | of_class
 
 
 def _nearest_of_class(distance: Tensor, classes: Tensor) -> float:

@@ -39,12 +39,10 @@ def ready(evaluation: Evaluation, *, force: bool) -> dict[str, nn.Module]:
 
 def _network(name: str, evaluation: Evaluation) -> nn.Module:
     info, labels = evaluation.store.info.modalities[name], len(evaluation.labels.names)
-    released = evaluation.protocol.classifiers == "released"
-    network = (
-        build_classifier(info, labels, width_of(evaluation, name))
-        if released
-        else build_coherence_classifier(info, labels)
-    )
+    if evaluation.protocol.classifiers == "released":
+        network = build_classifier(info, labels, width_of(evaluation, name))
+    else:
+        network = build_coherence_classifier(info, labels)
     return network.to(evaluation.device).to(memory_format=torch.channels_last)
 
 

@@ -9,19 +9,7 @@ from mmvae_cli import recipe as recipes
 from mmvae_cli.compute import ranks
 from mmvae_cli.disk.files import require_readable, require_writable, sha256, write_atomic
 from mmvae_cli.disk.sealed import write_json
-from mmvae_cli.evaluation import (
-    alignment,
-    attributes,
-    classifiers,
-    coherence,
-    features,
-    guessing,
-    latent,
-    likelihood,
-    quality,
-    quality_tables,
-    representation,
-)
+from mmvae_cli.evaluation import alignment, classifiers, coherence, features, guessing, latent, likelihood, quality
 from mmvae_cli.evaluation.encoding import (
     BLOCK,
     LIKELIHOOD_BLOCK,
@@ -31,7 +19,7 @@ from mmvae_cli.evaluation.encoding import (
     measured_rows,
     rows_having,
 )
-from mmvae_cli.evaluation.scores import chance
+from mmvae_cli.evaluation.scores import base_rates, chance
 from mmvae_cli.evaluation.seen import Seen
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import Failure, UsageProblem
@@ -50,19 +38,14 @@ _DRAWING = {"coherence", "quality"}
 
 
 def run(
-    folder: Path, *, metrics: list[str], protocol: str | None, chosen: Path | None, data_dir: Path, device: str,
-    force: bool, verify: bool, subsets_per_size: int | None = None, classifiers: str | None = None,
-    items: int | None = None, out: Path | None = None, sampler: str | None = None, features: str | None = None,
-    pairs: str | None = None, latent_samples: int | None = None, code: Path | None = None,
+    folder: Path, *, metrics: list[str], chosen: Path | None, data_dir: Path, device: str, force: bool, verify: bool,
+    out: Path | None = None, code: Path | None = None, **asked: Any,
 ) -> tuple[Path, EvaluationResult]:  # fmt: skip
-    """Measure ``metrics`` of a run and write its evaluation.json, or the file or into the folder
-    ``out``; metrics measured before with the same checkpoint, data and settings are kept. ``protocol``,
-    ``subsets_per_size``, ``classifiers``, ``items``, ``sampler``, ``features``,
-    ``pairs`` and ``latent_samples`` take the place of the recipe's."""
+    """Measure ``metrics`` of a run and write its evaluation.json, or the file or into the folder ``out``; metrics
+    measured before with the same checkpoint, data and settings are kept. What is ``asked`` and not None takes the place
+    of the recipe's ``evaluation`` keys."""
     run_folder = Run(folder)
     recipe = run_folder.recipe()
-    asked = {"protocol": protocol, "subsets_per_size": subsets_per_size, "classifiers": classifiers, "items": items,
-             "sampler": sampler, "features": features, "pairs": pairs, "latent_samples": latent_samples}  # fmt: skip
     content = recipe.model_dump()
     content["evaluation"] |= {key: value for key, value in asked.items() if value is not None}
     recipe = recipes.validate(content, "the command line")
@@ -134,7 +117,7 @@ def _measure(
         dataset=result.DatasetFacts(name=store.name, fingerprint=store.fingerprint, split=spec.split,
                                     count=len(test.items), stand_in=store.info.stand_in,
                                     rows=rows_having(evaluation, test)),
-        base_rates=attributes.base_rates(evaluation, test),
+        base_rates=base_rates(evaluation, test.labels),
         chance=chance(evaluation, test.labels) if store.info.labels else None, reasons=reasons, **values,
     )  # fmt: skip
 
@@ -188,51 +171,3 @@ def _keep_aside(path: Path, earlier: EvaluationResult) -> None:
     aside = path.with_name(f"{path.stem}.step-{earlier.run.step:08d}-{sha256(path)[:8]}.json")
     write_atomic(aside, path.read_bytes())
     console.say(f"the evaluation that was there (step {earlier.run.step:,}) is now {aside}")
-
-
-def report(outcome: EvaluationResult) -> str:
-    """The result as plain tables."""
-    names = outcome.modalities
-    about = outcome.dataset
-    stand_in = f"; stand-in: {about.stand_in}" if about.stand_in else ""
-    trained = f"{outcome.run.recipe} seed {outcome.run.seed}, epoch {outcome.run.epoch}"
-    measured = f"{about.count:,} {about.split} items of {about.name} ({about.fingerprint})"
-    parts = [f"{trained}, on {measured}; protocol: {outcome.protocol}{stand_in}"]
-    if about.rows:
-        samples = outcome.latent.samples if outcome.latent else {}
-        rows = [[subset, f"{count:,}", f"{samples.get(subset, 0):,}"] for subset, count in about.rows.items()]
-        parts.append(console.table("incomplete data: what the scores of a source rest on",
-                                   ["source", f"{about.split} items", "labelled samples"], rows))  # fmt: skip
-    if outcome.latent:
-        rows = [[subset, guessing.score(outcome, value, subset)] for subset, value in outcome.latent.values.items()]
-        parts.append(console.table(f"latent representation ({outcome.latent.metric})", ["subset", "score"], rows))
-    parts += representation.tables(outcome)
-    if outcome.coherence:
-        sources = {**outcome.coherence.conditional, "real data": outcome.coherence.classifiers}
-        rows = [[s, *(guessing.score(outcome, targets.get(n), s) for n in names)] for s, targets in sources.items()]
-        title = f"coherence ({outcome.coherence.metric}): joint {guessing.joint(outcome)}"
-        parts.append(console.table(title, ["source", *names], rows))
-    if remarks := guessing.remarks(outcome, parts[1:]):
-        parts.append("\n".join(remarks))
-    if outcome.base_rates:
-        parts.append(attributes.table(outcome))
-    if outcome.likelihood:
-        parts.append(_likelihood(outcome.likelihood, names))
-    if outcome.quality:
-        parts += quality_tables.of(outcome.quality, names)
-    if outcome.reasons:
-        missing = result.by_reason(outcome.reasons).items()
-        parts.append("\n".join(f"not measured: {what}: {why}" for why, what in missing))
-    return "\n\n".join(parts)
-
-
-def _likelihood(found: result.LogLikelihood, names: list[str]) -> str:
-    rows = []
-    for source, value in found.joint.items():
-        each = found.per_modality.get(source, {})
-        values = [value, *(each.get(name) for name in names), found.effective_samples.get(source)]
-        rows.append([source, *(console.number(one, 1) for one in values)])
-    title = (f"log-likelihood given the source, nats per item ({found.importance_samples} samples, "
-             f"grouping {found.grouping}, {found.count:,} items)")  # fmt: skip
-    table = console.table(title, ["source", "all", *names, "effective"], rows)
-    return f"{table}\n{result.FEW_EFFECTIVE}" if found.effective_samples else table

@@ -34,13 +34,13 @@ def remarks(outcome: EvaluationResult, tables: list[str]) -> list[str]:
 
 def warning(outcome: EvaluationResult) -> str:
     """One line where nothing of a kind is better than a guess (three standard errors, for they are many); or empty."""
-    kinds = {
-        "the latent representation": _latent(outcome),
-        "what is generated from other modalities": _generated(outcome),
-    }
-    chance, known = outcome.chance, {what: [v for v in values if v is not None] for what, values in kinds.items()}
-    if chance is None:
+    if (chance := outcome.chance) is None:
         return ""
+    latent = outcome.latent.values.values() if outcome.latent else ()
+    rows = outcome.coherence.conditional.items() if outcome.coherence else ()
+    generated = [value for source, row in rows for name, value in row.items() if name not in source.split("+")]
+    kinds = {"the latent representation": latent, "what is generated from other modalities": generated}
+    known = {what: [v for v in values if v is not None] for what, values in kinds.items()}
     what = [what for what, values in known.items()
             if values and all(at_chance(value, chance, outcome.trials, errors=3) for value in values)]  # fmt: skip
     if not what:
@@ -48,13 +48,3 @@ def warning(outcome: EvaluationResult) -> str:
     joint = "; the joint coherence then says nothing either" if outcome.coherence and outcome.coherence.joint else ""
     return (f"{' and '.join(what)}: every score is at chance, no better than a guess ({chance:.3f}){joint}. The model "
             "may need more epochs, more data or another objective.beta")  # fmt: skip
-
-
-def _latent(outcome: EvaluationResult) -> list[float | None]:
-    return list(outcome.latent.values.values()) if outcome.latent else []
-
-
-def _generated(outcome: EvaluationResult) -> list[float | None]:
-    """Conditional scores of the modalities that are not in the source."""
-    rows = outcome.coherence.conditional.items() if outcome.coherence else ()
-    return [value for source, row in rows for name, value in row.items() if name not in source.split("+")]

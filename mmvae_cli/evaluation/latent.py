@@ -22,7 +22,7 @@ from mmvae_cli.evaluation.encoding import (
     measured_rows,
     rows_having,
 )
-from mmvae_cli.evaluation.scores import answers, average_precisions, constant, count_correct, mean_of
+from mmvae_cli.evaluation.scores import answers, average_precisions, constant, correct_by_class, mean_of
 from mmvae_cli.model.distributions import Distribution, at
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
@@ -114,7 +114,8 @@ def _probe(
     weight, bias = (torch.from_numpy(part).to(known) for part in fitted)
     scores = [features(block) @ weight.t() + bias for block in tested]  # a higher one is more likely
     if not by_attribute:
-        share = sum(float(count_correct(*pair)) for pair in zip(scores, labels, strict=True)) / sum(map(len, labels))
+        right = sum(float(correct_by_class(*pair).sum()) for pair in zip(scores, labels, strict=True))
+        share = right / sum(map(len, labels))
         given = torch.stack([answers(part) for part in scores]).sum(0)
         return _Tested(share, {}, constant(given, evaluation) if math.isfinite(share) else None)
     hard = evaluation.protocol.attribute_scores == "predictions"

@@ -32,9 +32,7 @@ def measure(evaluation: Evaluation, data: ShuffledSplit, test: Experts) -> dict[
     samples, grouping = evaluation.protocol.importance_samples, evaluation.protocol.importance_grouping
     names, subsets = evaluation.model.names, evaluation.subsets
     keys = ("joint", *names)
-    own: dict[
-        int, tuple[Tensor, int]
-    ] = {}  # per block: sums of estimates and effective samples (2 + M, S), of how many
+    own: dict[int, tuple[Tensor, int]] = {}  # per block: sums of estimates and effective samples (2 + M, S), count
     mine = numbered_blocks(test, LIKELIHOOD_BLOCK, evaluation)
     total = sum(len(block.items) for _, block in mine)
     with console.progress("log-likelihood", total * len(subsets), "items x subsets") as shown:

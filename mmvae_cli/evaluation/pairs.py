@@ -17,10 +17,6 @@ class Rule(NamedTuple):
     rounded: bool = True
 
 
-def _each_and_all_others(target: int, subset: Subset, count: int) -> bool:
-    return target not in subset and len(subset) in (1, count - 1)
-
-
 def _growing(target: int, subset: Subset, count: int) -> bool:
     """The first two modalities, each from the first others, one more at a time."""
     others = [m for m in range(count) if m != target]
@@ -28,7 +24,7 @@ def _growing(target: int, subset: Subset, count: int) -> bool:
 
 
 RULES = {
-    "default": Rule(_each_and_all_others),
+    "default": Rule(lambda target, subset, count: target not in subset and len(subset) in (1, count - 1)),
     "all": Rule(lambda target, subset, count: target not in subset),
     "mmvaeplus": Rule(lambda target, subset, count: len(subset) == 1),
     "mvtcae": Rule(_growing, "train"),

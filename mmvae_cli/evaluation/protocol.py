@@ -1,6 +1,6 @@
 """How things are measured: every choice of a protocol by its name, as evaluation.json keeps it (equations 6)."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mmvae_cli.recipe import EvaluationSpec
 
@@ -29,22 +29,22 @@ class Protocol(NamedTuple):
     joint_samples: int
 
 
+_CHOICES: dict[str, dict[str, Any]] = {
+    "default": {"latent_draw": "without replacement", "classifier_mode": "eval", "importance_grouping": "per_item",
+                "incomplete_batches": "kept", "mixture_remainder": "spread", "attribute_scores": "scores",
+                "attribute_average": "items"},
+    "released": {"latent_draw": "with replacement, zero rows of the released code", "classifier_mode": "train",
+                 "importance_grouping": "released", "incomplete_batches": "dropped",
+                 "mixture_remainder": "to the last component", "attribute_scores": "predictions",
+                 "attribute_average": "blocks"},
+}  # fmt: skip
+
+
 def protocol_of(spec: EvaluationSpec) -> Protocol:
     """``default``, the sound one, or ``released``, which repeats the authors' code (equations 6.4)."""
-    classifiers = spec.classifiers or spec.protocol
-    sampler = "prior" if spec.sampler == "prior" else f"{spec.sampler} of {spec.gmm_components}"
-    if spec.protocol == "released":
-        return Protocol(
-            spec.latent_samples, classifiers, spec.classifier_width, 12,
-            latent_draw="with replacement, zero rows of the released code", classifier_mode="train",
-            importance_grouping="released", incomplete_batches="dropped", mixture_remainder="to the last component",
-            attribute_scores="predictions", attribute_average="blocks",
-            sampler=sampler, joint_samples=spec.joint_samples,
-        )  # fmt: skip
     return Protocol(
-        spec.latent_samples, classifiers, spec.classifier_width, spec.importance_samples,
-        latent_draw="without replacement", classifier_mode="eval",
-        importance_grouping="per_item", incomplete_batches="kept", mixture_remainder="spread",
-        attribute_scores="scores", attribute_average="items",
-        sampler=sampler, joint_samples=spec.joint_samples,
+        spec.latent_samples, spec.classifiers or spec.protocol, spec.classifier_width,
+        12 if spec.protocol == "released" else spec.importance_samples, **_CHOICES[spec.protocol],
+        sampler="prior" if spec.sampler == "prior" else f"{spec.sampler} of {spec.gmm_components}",
+        joint_samples=spec.joint_samples,
     )  # fmt: skip

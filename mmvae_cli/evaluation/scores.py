@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from mmvae_cli.evaluation.encoding import Evaluation
@@ -15,13 +14,6 @@ CONSTANT = 0.99
 """A classifier that gives so large a share of the items one class tells nothing about them."""
 
 
-def count_correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """How many rows have their label's logit as the largest: logits (..., b, classes), labels (b,) -> (...) as floats.
-    nan where a logit is nan or +inf; -inf is the logit of a class that is ruled out."""
-    count = (logits.argmax(-1) == labels).sum(-1).double()
-    return count.masked_fill((logits.isnan() | logits.isposinf()).flatten(-2).any(-1), math.nan)
-
-
 def classified(classifier: nn.Module, means: Tensor) -> Tensor:
     """What a classifier makes of generated means (S, b, *shape): (S, b, labels)."""
     logits: Tensor = classifier(means.flatten(0, 1))
@@ -29,7 +21,8 @@ def classified(classifier: nn.Module, means: Tensor) -> Tensor:
 
 
 def correct_by_class(logits: Tensor, labels: Tensor) -> Tensor:
-    """The same for the items of each class: (..., classes), all nan where a logit is no number."""
+    """How many items of each class have its logit as the largest: logits (..., b, classes), labels (b,) -> (...,
+    classes) as floats. All nan where a logit is nan or +inf; -inf is the logit of a class that is ruled out."""
     ours = (logits.argmax(-1) == labels).double()  # (..., b)
     of_class = nn.functional.one_hot(labels, logits.shape[-1]).double()  # (b, classes)
     wrong = (logits.isnan() | logits.isposinf()).flatten(-2).any(-1)
@@ -38,14 +31,20 @@ def correct_by_class(logits: Tensor, labels: Tensor) -> Tensor:
 
 def answers(logits: Tensor) -> Tensor:
     """How often each class is the answer: logits (..., b, classes) -> (..., classes)."""
-    given = logits.argmax(-1)
-    none = logits.new_zeros(*logits.shape[:-2], logits.shape[-1], dtype=torch.double)
-    return none.scatter_add_(-1, given, torch.ones_like(given).double())
+    return nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).sum(-2).double()
 
 
 def constant(counts: Tensor, evaluation: Evaluation) -> str | None:
     """The class that nearly all of the answers ``counts`` (classes,) are; None where they differ."""
     return evaluation.labels.names[int(counts.argmax())] if counts.max() >= CONSTANT * counts.sum() else None
+
+
+def base_rates(evaluation: Evaluation, labels: Tensor) -> dict[str, float]:
+    """Share of the items with ``labels`` (b, A) that have each attribute: the average precision of a guess. Classes:
+    ``{}``."""
+    if evaluation.labels.kind == "class":
+        return {}
+    return dict(zip(evaluation.labels.names, labels.double().mean(0).tolist(), strict=True))
 
 
 def chance(evaluation: Evaluation, labels: Tensor) -> float:

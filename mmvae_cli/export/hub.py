@@ -15,7 +15,7 @@ from mmvae_cli.datasets.building import dataset_folder
 from mmvae_cli.disk import plain_yaml
 from mmvae_cli.disk.files import sha256, visible, write_atomic
 from mmvae_cli.disk.sealed import write_json
-from mmvae_cli.evaluation.command import report
+from mmvae_cli.evaluation import report
 from mmvae_cli.export.table import PROTOCOLS
 from mmvae_cli.model.vae import parameter_counts
 from mmvae_cli.process import console
@@ -186,7 +186,7 @@ def _measured(one: EvaluationResult, run: str) -> str:
     metrics = ",".join(name for name in ("latent", "coherence", "likelihood") if getattr(one, name))
     settings = [[f"`{name}`", json.dumps(value)] for name, value in recipes.flatten(one.settings).items()]
     return "\n\n".join([
-        f"## Results, protocol {one.protocol}", f"```text\n{report(one)}\n```", "The protocol:",
+        f"## Results, protocol {one.protocol}", f"```text\n{report.text(one)}\n```", "The protocol:",
         _table(["setting", "value"], settings), "Measure it again:",
         f"```sh\nmmvae evaluate --ckpt {run} --protocol {one.protocol} --metrics {metrics} --data-dir data\n```",
     ])  # fmt: skip

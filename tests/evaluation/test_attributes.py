@@ -13,7 +13,6 @@ from torch import nn
 from mmvae_cli import store
 from mmvae_cli.comparison.collect import collect
 from mmvae_cli.evaluation import (
-    attributes,
     classifier_training,
     classifiers,
     coherence,
@@ -21,9 +20,10 @@ from mmvae_cli.evaluation import (
     generation,
     latent,
     likelihood,
+    report,
 )
 from mmvae_cli.evaluation.encoding import Evaluation, Experts, ShuffledSplit
-from mmvae_cli.evaluation.scores import average_precisions
+from mmvae_cli.evaluation.scores import average_precisions, base_rates
 from mmvae_cli.model.distributions import Gaussian
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem, Failure
@@ -99,7 +99,7 @@ def test_latent_scores_tell_the_modality_that_knows_from_the_one_that_does_not(d
                   for n in (200, 600))  # fmt: skip
     monkeypatch.setattr(latent, "training_pool", lambda evaluation: pool)
     found = latent.measure(evaluation, test)
-    base = attributes.base_rates(evaluation, test)
+    base = base_rates(evaluation, test.labels)
     assert found["metric"] == "average_precision"
     assert found["per_label"]["text"]["bright"] == pytest.approx(1.0)
     assert found["per_label"]["image+text"]["bright"] > 0.95
@@ -282,14 +282,14 @@ def test_evaluate_reports_attributes_beside_their_base_rates(trained, dataset, m
     assert found.settings["classifier_width"] == 2
     assert set(found.likelihood.joint) == {"image", "text", "image+text"}
     assert json.loads(path.read_text())["base_rates"]["never"] == 0.0
-    report = command.report(found)
+    told = report.text(found)
     for expected in ("average precision by attribute", "base rate", "image->text", "text->image", "classifier text"):
-        assert expected in report
-    row = next(line.split() for line in report.splitlines() if line.startswith("never"))
+        assert expected in told
+    row = next(line.split() for line in told.splitlines() if line.startswith("never"))
     assert row[1:] == ["0.000", *["-"] * (len(row) - 2)]
     occur = labels.mean(0)[labels.any(0)]
     assert len(occur) < len(LABELS)
-    assert next(line.split() for line in report.splitlines() if line.startswith("mean"))[1] == f"{occur.mean():.3f}"
+    assert next(line.split() for line in told.splitlines() if line.startswith("mean"))[1] == f"{occur.mean():.3f}"
 
 
 def test_a_run_that_may_only_be_read_is_evaluated_elsewhere(trained, dataset, monkeypatch, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmvae_cli.evaluation import command, guessing
+from mmvae_cli.evaluation import guessing, report
 from mmvae_cli.run.result import EvaluationResult, at_chance
 
 NAMES = ["a", "b"]
@@ -38,13 +38,13 @@ def test_of_incomplete_data_a_score_rests_on_the_items_that_have_the_source():
 
 
 def test_the_report_marks_what_is_at_chance_and_says_what_that_means():
-    lines = command.report(made(latent=0.5)).splitlines()
+    lines = report.text(made(latent=0.5)).splitlines()
     assert "a+b     0.500" in lines
     assert "a+b        0.100°  0.100°" in lines
     assert "coherence (accuracy): joint 0.900° (by chance 0.900, real data 0.850)" in lines
     assert "real data   0.900   0.930" in lines, "no coherence can be higher"
     assert "° at chance: no better than a guess, which has 0.100 (of the joint coherence: its own chance)" in lines
-    good = command.report(made(latent=0.5, conditional=0.4, joint_chance=0.01))
+    good = report.text(made(latent=0.5, conditional=0.4, joint_chance=0.01))
     assert "at chance" not in good
     assert "joint 0.900 (by chance 0.010, real data 0.850)" in good
 
@@ -54,7 +54,7 @@ def test_answers_that_are_always_the_same_are_named():
     found.latent.constant = {"a": "7", "a+b": "3"}
     found.coherence.constant = {"a": {"b": "3"}, "b": {"a": "1", "b": "2"}, "a+b": {"a": "1", "b": "3"}}
     found.coherence.joint_constant = {"a": "1"}
-    assert command.report(found).splitlines()[-3:] == [
+    assert report.text(found).splitlines()[-3:] == [
         "the latent classifier gives every item the same class (a: 7, a+b: 3)",
         "what is generated is always classified alike (a -> b: 3, b -> a: 1, b -> b: 2, a+b -> a: 1 and 1 more)",
         "samples from the prior are always classified alike (a: 1)",

@@ -6,7 +6,7 @@ import torch
 from tiny_recipes import tiny
 
 from mmvae_cli.compute import devices
-from mmvae_cli.evaluation import classifier_training, command, encoding, latent
+from mmvae_cli.evaluation import classifier_training, command, encoding, latent, report
 from mmvae_cli.evaluation.encoding import Evaluation, ShuffledSplit
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
@@ -69,7 +69,7 @@ def test_every_number_says_on_which_rows_it_rests(world):
     assert found.latent.samples["m1+m2"] < 40
     assert all(value is not None for row in found.coherence.conditional.values() for value in row.values())
     assert min(found.latent.values.values()) > 0.5, "brightness follows the label"
-    text = command.report(found)
+    text = report.text(found)
     assert "incomplete data: what the scores of a source rest on" in text
     assert f"{rows['m1']}" in text
     assert f"m0 ~ m1 ({rows['m0+m1']})" in text, "the chance of its recall is k / N"
@@ -111,7 +111,7 @@ def test_what_nobody_has_is_not_measured(tmp_path):
     assert found.latent.values["m0+m1"] is not None
     assert found.latent.values["m0+m1+m2"] is None
     assert found.reasons["coherence.joint_ceiling"] == "no item has all of it"
-    assert "not measured: likelihood" in command.report(found)
+    assert "not measured: likelihood" in report.text(found)
     assert found.reasons["alignment.pairs.m1 ~ m2.foscttm"] == "needs two items that have both"
     assert found.alignment.pairs["m0 ~ m1"]["foscttm"] is not None
 
@@ -138,7 +138,7 @@ def test_without_a_complete_training_item_there_is_no_mixture_and_nothing_to_com
         evaluated(tmp_path, metrics=["quality"], sampler="gmm")
     found = evaluated(tmp_path, metrics=["quality"], pairs="mvtcae")
     assert found.reasons["quality.unconditional.frechet.m0"] == "no training item has all modalities"
-    text = command.report(found)
+    text = report.text(found)
     assert "reconstruction" in text
     assert "FD (" not in text
 

@@ -7,7 +7,7 @@ import pytest
 from tiny_recipes import tiny
 
 from mmvae_cli.disk import sealed
-from mmvae_cli.evaluation import command
+from mmvae_cli.evaluation import command, report
 from mmvae_cli.training.loop import Request, train
 
 from stores import image_store
@@ -49,7 +49,7 @@ def test_metrics_of_one_checkpoint_come_together(place):
     assert both.latent
     assert len(first.run.weights) == 64
     effective = f"{first.likelihood.effective_samples['m0']:.1f}"
-    told = command.report(first)
+    told = report.text(first)
     assert next(line for line in told.splitlines() if line.strip().startswith("m0 ")).endswith(effective)
     assert "effective samples: (sum w)^2 / sum w^2 of an item's importance weights; near 1, one sample" in told
     assert [*(place / "run").glob("evaluation*.json")] == [path]

@@ -1,0 +1,140 @@
+"""What ``evaluate`` says of its result: plain tables, every score beside what a guess has."""
+
+from collections.abc import Iterable, Mapping
+
+from mmvae_cli.evaluation import guessing
+from mmvae_cli.process import console
+from mmvae_cli.run import result
+from mmvae_cli.run.result import EvaluationResult, Score
+
+_NEAR = ("precision", "recall", "density", "coverage")
+
+
+def text(outcome: EvaluationResult) -> str:
+    """The result as plain tables."""
+    about = outcome.dataset
+    stand_in = f"; stand-in: {about.stand_in}" if about.stand_in else ""
+    trained = f"{outcome.run.recipe} seed {outcome.run.seed}, epoch {outcome.run.epoch}"
+    measured = f"{about.count:,} {about.split} items of {about.name} ({about.fingerprint})"
+    parts = [f"{trained}, on {measured}; protocol: {outcome.protocol}{stand_in}"]
+    if about.rows:
+        samples = outcome.latent.samples if outcome.latent else {}
+        rows = [[subset, f"{count:,}", f"{samples.get(subset, 0):,}"] for subset, count in about.rows.items()]
+        parts.append(console.table("incomplete data: what the scores of a source rest on",
+                                   ["source", f"{about.split} items", "labelled samples"], rows))  # fmt: skip
+    parts += [*_latent(outcome), *_alignment(outcome), *_coherence(outcome)]
+    if remarks := guessing.remarks(outcome, parts[1:]):
+        parts.append("\n".join(remarks))
+    parts += [*_attributes(outcome), *_likelihood(outcome), *_quality(outcome)]
+    if outcome.reasons:
+        missing = result.by_reason(outcome.reasons).items()
+        parts.append("\n".join(f"not measured: {what}: {why}" for why, what in missing))
+    return "\n\n".join(parts)
+
+
+def _table(
+    title: str, what: str, named: Iterable[tuple[str, Mapping[str, Score]]], columns: list[str] | None = None,
+    digits: int = 3,
+) -> str:  # fmt: skip
+    """``named``: the name and the values of each row, under ``columns`` or all that the rows have."""
+    named = list(named)
+    columns = columns or list(dict.fromkeys(key for _, row in named for key in row))
+    rows = [[name, *(console.number(row.get(key), digits) for key in columns)] for name, row in named]
+    return console.table(title, [what, *columns], rows)
+
+
+def _latent(outcome: EvaluationResult) -> list[str]:
+    """Linear classifiers, those of private latents, and clusters."""
+    latent = outcome.latent
+    if not latent:
+        return []
+    rows = [[subset, guessing.score(outcome, value, subset)] for subset, value in latent.values.items()]
+    tables = [console.table(f"latent representation ({latent.metric})", ["subset", "score"], rows)]
+    if latent.private:
+        chance = "" if outcome.chance is None else f"; should be at chance, {outcome.chance:.3f}"
+        rows = [[name, guessing.score(outcome, value, name)] for name, value in latent.private.items()]
+        tables.append(console.table(f"private latents ({latent.metric}{chance})", ["modality", "score"], rows))
+    if latent.clusters:
+        tables.append(_table(f"k-means of the latent space, {latent.clusters} clusters", "subset",
+                             latent.clustering.items()))  # fmt: skip
+    return tables
+
+
+def _alignment(outcome: EvaluationResult) -> list[str]:
+    if not outcome.alignment:
+        return []
+    counts = outcome.alignment.items  # chance is k / N: of incomplete data every pair has its own N
+    alike = len(set(counts.values())) == 1
+    pairs = {pair if alike else f"{pair} ({counts[pair]:,})": row for pair, row in outcome.alignment.pairs.items()}
+    about = f"{max(counts.values()):,} items" if alike else "so many items"
+    return [_table(f"alignment of modalities, {about} (foscttm: 0 perfect, 0.5 chance)", "pair", pairs.items())]
+
+
+def _coherence(outcome: EvaluationResult) -> list[str]:
+    part, names = outcome.coherence, outcome.modalities
+    if not part:
+        return []
+    sources = {**part.conditional, "real data": part.classifiers}
+    rows = [[s, *(guessing.score(outcome, targets.get(n), s) for n in names)] for s, targets in sources.items()]
+    return [console.table(f"coherence ({part.metric}): joint {guessing.joint(outcome)}", ["source", *names], rows)]
+
+
+def _attributes(outcome: EvaluationResult) -> list[str]:
+    """Average precision by attribute beside the base rate, without which it says nothing: of the representation of
+    every subset; of what is generated from each subset without the target in it; of the classifiers. The last row is
+    the mean over the attributes that could be scored."""
+    if not outcome.base_rates:
+        return []
+    columns: dict[str, dict[str, Score]] = {"base rate": {**outcome.base_rates}}
+    if outcome.latent:
+        columns |= {f"latent {subset}": values for subset, values in outcome.latent.per_label.items()}
+    if part := outcome.coherence:
+        columns |= {f"{source}->{target}": values for source, targets in part.per_label.items()
+                    for target, values in targets.items() if target not in source.split("+")}  # fmt: skip
+        columns |= {f"classifier {name}": values for name, values in part.classifiers_per_label.items()}
+    rows = [(label, {name: values.get(label) for name, values in columns.items()}) for label in outcome.base_rates]
+    means = {name: _mean(values) for name, values in columns.items()} | {"base rate": outcome.chance}
+    return [_table("average precision by attribute", "attribute", [*rows, ("mean", means)])]
+
+
+def _mean(values: dict[str, Score]) -> Score:
+    known = [value for value in values.values() if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def _likelihood(outcome: EvaluationResult) -> list[str]:
+    found, names = outcome.likelihood, outcome.modalities
+    if not found:
+        return []
+    rows = []
+    for source, value in found.joint.items():
+        each = found.per_modality.get(source, {})
+        values = [value, *(each.get(name) for name in names), found.effective_samples.get(source)]
+        rows.append([source, *(console.number(one, 1) for one in values)])
+    title = (f"log-likelihood given the source, nats per item ({found.importance_samples} samples, "
+             f"grouping {found.grouping}, {found.count:,} items)")  # fmt: skip
+    table = console.table(title, ["source", "all", *names, "effective"], rows)
+    return [f"{table}\n{result.FEW_EFFECTIVE}" if found.effective_samples else table]
+
+
+def _quality(outcome: EvaluationResult) -> list[str]:
+    """Frechet distances by source and target, neighbours' measures, reconstructions."""
+    quality, names = outcome.quality, outcome.modalities
+    if not quality:
+        return []
+    free, tables = quality.unconditional, []
+    if quality.feature_size:
+        size = "/".join(dict.fromkeys(str(size) for size in quality.feature_size.values()))
+        what = "FID (Inception)" if quality.features == "inception" else "FD (classifier)"
+        real = f"{quality.reference_count:,} real {quality.reference_split} items"
+        drawn = f"{quality.joint_samples:,} samples of the {quality.sampler}, {quality.generated:,} of each source"
+        title = f"{what}, lower is better: {size} features, {real}, {drawn}"  # FID is one network's
+        distances = [(quality.sampler, free["frechet"]), *quality.conditional["frechet"].items()]
+        near = [(measure, free[measure]) for measure in _NEAR]
+        tables = [_table(title, "source", distances, names, digits=2),
+                  _table(f"samples of the {quality.sampler} among real ones", "measure", near, names)]  # fmt: skip
+    likeness = [[source, name, *(f"{score} {console.number(value, 4)}" for score, value in scores.items())]
+                for source, own in quality.reconstruction.items() for name, scores in own.items()]  # fmt: skip
+    wide = max(map(len, likeness))
+    rows = [row + [""] * (wide - len(row)) for row in likeness]
+    return [*tables, console.table("reconstruction", ["source", "modality", *[""] * (wide - 2)], rows)]
