@@ -228,8 +228,8 @@ def make_table(
     out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
     quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Build a dataset of your own from a table. Columns NAME_file_name are pictures (paths beside the table), numbers
-    a vector, other strings texts; split and label are what they say.
+    """Build a dataset of your own from a table. Columns with paths of pictures are pictures (beside the table),
+    numbers a vector, other strings texts; split and label are what they say.
 
     \b
     mmvae make-dataset table items.csv --recipe mine.yaml

@@ -389,6 +389,12 @@ def test_columns_of_any_name_are_guessed(items, tmp_path):
     assert "A_note_free" in Store(tmp_path / "data" / "items").info.modalities
 
 
+def test_paths_of_pictures_are_pictures_whatever_the_column_is_called(items, tmp_path):
+    write(items, ["id", "Photo of it", *HEADER[2:]])
+    assert "'Photo_of_it=image:Photo of it'" in make().stderr
+    assert Store(tmp_path / "data" / "items").info.modalities["Photo_of_it"].kind == "image"
+
+
 def test_captions_that_come_again_are_texts(items):
     for number, row in enumerate(items):
         row[3] = ("A cat on a mat", "two dogs in snow")[number % 2]

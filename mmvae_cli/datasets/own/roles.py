@@ -11,6 +11,7 @@ PATH_SUFFIX = "_file_name"
 _MOST_LABELS, _ROWS_A_LABEL = 100, 5
 _KEYS = ("key", "id")
 _MOSTLY, _BLANKS = 0.5, 2
+_PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 _FORM = "NAME=KIND:COLUMN, as photo=image:photo_file or lab=vector:age,bmi"
 
 
@@ -69,6 +70,13 @@ def _plain(column: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", column).strip("_-") or "data"
 
 
+def _are_pictures(column: str, cells: list[str]) -> bool:
+    """Whether the cells are paths of pictures: the column's name says so, or the ends of most of them."""
+    filled = [cell for cell in cells if cell]
+    ends = sum(cell.lower().endswith(_PICTURES) for cell in filled)
+    return column == "file_name" or column.endswith(PATH_SUFFIX) or ends > _MOSTLY * len(filled)
+
+
 def _is_prose(cells: list[str]) -> bool:
     """Whether the cells mostly have several words, as captions have and labels have not."""
     filled = [cell for cell in cells if cell]
@@ -79,10 +87,9 @@ def _guessed(table: Table, left: list[str], label: str | None, split: str | None
     modalities, numbers, rest = [], list[str](), list[str]()
     for name in left:
         cells = table.columns[name]
-        if name == "file_name" or name.endswith(PATH_SUFFIX):
-            modalities.append(
-                Modality(_plain(name.removesuffix(PATH_SUFFIX)) if name != "file_name" else "image", "image", (name,))
-            )
+        if _are_pictures(name, cells):
+            named = "image" if name == "file_name" else _plain(name.removesuffix(PATH_SUFFIX))
+            modalities.append(Modality(named, "image", (name,)))
         elif numeric_share(cells) > _MOSTLY:
             numbers.append(name)
         elif (distinct := len(set(cells))) > _MOSTLY * len(cells) or _is_prose(cells):
