@@ -79,8 +79,18 @@ def _averaged(content: Content) -> str:
 
 
 def _faint(content: Content) -> str:
-    shown = any(p.key_metrics & {"coherence_by_size", "latent_by_size"} for p in content.published)
-    return " Faint lines are published values; their sources and what differs stand below the tables." if shown else ""
+    """What the caption says of published values: what is not the same, and which are in no figure."""
+    metrics = {"coherence_by_size", "latent_by_size"}
+    known = [one for one in content.published if one.key_metrics & metrics]
+    drawn = dict.fromkeys(text for one in known if not one.otherwise for text in one.differences)
+    left = dict.fromkeys(f"{one.label}: {one.otherwise}" for one in known if one.otherwise)
+    words = (
+        " Faint lines are published values: dashed the paper's, dotted those of others."
+        if len(left) < len(known)
+        else ""
+    )
+    words += f" Not the same: {'; '.join(drawn)}." if drawn else ""
+    return words + (f" Not drawn, because measured otherwise: {'; '.join(left)}." if left else "")
 
 
 def _by_size(content: Content, page: Page) -> Any:
@@ -138,7 +148,7 @@ def _published_lines(axis: Any, content: Content, group: Group, metric: str, loo
     drawn: list[Stat] = []
     for one in content.published:
         stats = {int(k.subset): s for k, s in one.values.items() if k.metric == metric}
-        if one.group is group and stats:
+        if one.group is group and stats and not one.otherwise:
             style = {"linestyle": (0, (1, 2)) if one.external else (0, (5, 3)), "alpha": 0.45 if one.external else 0.7}
             axis.plot(list(stats), [s.mean for s in stats.values()], color=look.colour, linewidth=1.1,
                       marker=look.marker, markersize=4, markerfacecolor="none", label=one.label, **style)  # fmt: skip

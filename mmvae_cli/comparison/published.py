@@ -20,7 +20,8 @@ MODALITIES = {"mnist-svhn-text": {"mnist", "svhn", "text"}, "celeba": {"image", 
 
 @dataclass(frozen=True)
 class Published:
-    """Numbers of one source for one group. ``differences``: what the group did otherwise, one remark each."""
+    """Numbers of one source for one group. ``differences``: what the group did otherwise, one remark each;
+    ``otherwise``: that of them which no setting of ours can do as the source did."""
 
     group: Group
     source: str
@@ -28,6 +29,7 @@ class Published:
     values: dict[Key, Stat]
     decimals: dict[Key, tuple[int, int]]
     differences: tuple[str, ...]
+    otherwise: str = ""
 
     @property
     def key_metrics(self) -> set[str]:
@@ -40,7 +42,7 @@ class Published:
     @property
     def external(self) -> bool:
         """Another paper's number for the same experiment."""
-        return self.by != "paper"
+        return self.by != "the paper"
 
 
 @cache
@@ -96,8 +98,8 @@ def _published(
     rows = [[v[i] for row in entry["values"].values() for v in row.values() if len(v) > i] for i in (0, 1)]
     decimals = {keys[n]: (_places(v[0], rows[0]), _places(v[-1], rows[1])) for n, v in values.items()}
     expected = _papers_recipe(entry["dataset"], one.variant) | entry.get("setting", {})
-    remarks = _differences(entry, known, expected, collection)
-    return Published(one, entry["source"], str(entry.get("by", "paper")), stats, decimals, remarks)
+    remarks, otherwise = _differences(entry, known, expected, collection), str(entry.get("otherwise", ""))
+    return Published(one, entry["source"], str(entry.get("by", "the paper")), stats, decimals, remarks, otherwise)
 
 
 def _key(metric: str, name: str) -> Key:
@@ -116,7 +118,8 @@ def _differences(
     entry: dict[str, Any], known: dict[str, Any], expected: dict[str, Any], collection: Collection
 ) -> tuple[str, ...]:
     evaluation, metric = collection.reference, str(entry["metric"])
-    remarks = ["stand-in data"] if evaluation.dataset.stand_in else []
+    remarks = [entry["otherwise"]] if "otherwise" in entry else []
+    remarks += ["stand-in data"] if evaluation.dataset.stand_in else []
     remarks += _few_items(entry, evaluation)
     if evaluation.dataset.split != expected["evaluation.split"]:
         remarks.append(f"split {evaluation.dataset.split} here, {expected['evaluation.split']} there")

@@ -81,12 +81,27 @@ def test_a_sweep_has_a_colour_for_each_beta_and_a_marker_for_each_method(tmp_pat
 def test_published_lines_have_the_marker_of_their_method(tmp_path: Path) -> None:
     """Two methods of one beta share a colour in a sweep."""
     found = content(study(tmp_path, "polymnist", VIEWS, betas=(1.0, 2.5), seeds=1))
-    lines = {line.get_label(): line for line in drawn(found, "by-number-of-inputs").axes[0].lines}
+    lines = {line.get_label(): line for line in drawn(found, "by-number-of-inputs").axes[1].lines}
     ours, theirs = lines["MVAE beta=2.5"], lines["MVAE (MVTCAE paper)"]
     assert (ours.get_color(), ours.get_marker()) == (theirs.get_color(), theirs.get_marker())
-    other = lines["MoPoE-VAE (MVTCAE paper)"]
+    other = lines["MoPoE-VAE (the paper)"]
     assert (other.get_color(), other.get_marker()) == (theirs.get_color(), lines["MoPoE-VAE beta=1"].get_marker())
     assert other.get_marker() != theirs.get_marker()
+    assert list(other.get_ydata()) == [0.66, 0.77, 0.81, 0.83]
+
+
+def test_published_values_that_were_measured_otherwise_are_told_and_not_drawn(tmp_path: Path) -> None:
+    for method in ("mopoe", "mmjsd"):
+        make_run(tmp_path, recipe("polymnist", VIEWS, method), "polymnist")
+    found = content(tmp_path)
+    left, centre, _ = drawn(found, "by-number-of-inputs").axes
+    assert not [line for line in left.lines if "paper" in str(line.get_label())]
+    assert {line.get_label() for line in centre.lines if "(" in str(line.get_label())} == {
+        "MoPoE-VAE (the paper)", "MoPoE-VAE (MVTCAE paper)", "MoPoE-VAE (MultiVae)"}  # fmt: skip
+    about = next(plot.about for plot in plots.draw(found) if plot.name == "by-number-of-inputs")
+    assert "the released code leaves them in train mode" in about
+    assert "MoPoE-VAE (MVTCAE paper): one classifier for all subsets there, one for each here" in about
+    assert "mmJSD (MVTCAE paper): the posterior of several views is their dynamic prior there" in about
 
 
 def test_chance_is_drawn_where_scores_are(tmp_path: Path) -> None:
