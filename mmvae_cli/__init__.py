@@ -34,7 +34,7 @@ def open_run(
 
 def train(
     recipe: "str | Path | Mapping[str, Any] | Recipe", arrays: Mapping[str, Any], *, overrides: Sequence[str] = (),
-    run: str | Path | None = None, data_dir: str | Path = "data", device: str = "auto",
+    run: str | Path | None = None, data_dir: str | Path = "data", device: str = "auto", code: str | Path | None = None,
 ) -> "OpenedRun":  # fmt: skip
     """Train on arrays in memory, and open the run. A dataset and a run are written as the commands write them, so that
     ``mmvae evaluate``, ``sample`` and ``compare`` take them, and the same call goes on with a run that was stopped.
@@ -45,12 +45,13 @@ def train(
     ``labels`` (N,), ``keys`` (N,), the items' own names, and ``split`` (N,), the words train, test and validation;
     without it a tenth of the items is for testing. An item lacks a modality where ``NAME_present`` (N,) is false, the
     string is empty, or all numbers of the vector are nan. ``run``: the run's folder, runs/NAME-seedN unless given.
+    ``code``: the file of networks ``own.FUNCTION`` that the recipe names, which is run.
     Raises UsageProblem for arrays that do not fit the recipe, and where ``data_dir`` holds other data under the
     dataset's name.
     """
     from mmvae_cli.export import in_memory
     from mmvae_cli.process.paths import of_python
 
-    place = None if run is None else of_python("run", run)
-    folder = in_memory.train(recipe, arrays, overrides, place, of_python("data_dir", data_dir), str(device))
-    return open_run(folder, data_dir=data_dir, device=device)
+    place, own = None if run is None else of_python("run", run), None if code is None else of_python("code", code)
+    folder = in_memory.train(recipe, arrays, overrides, place, of_python("data_dir", data_dir), str(device), own)
+    return open_run(folder, data_dir=data_dir, device=device, code=code)

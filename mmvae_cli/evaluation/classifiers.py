@@ -15,25 +15,29 @@ from mmvae_cli.model.networks import build_classifier, build_coherence_classifie
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure, Unreadable
 from mmvae_cli.recipe.networks import made_for
-from mmvae_cli.run.result import CLASSIFIER_VERSION
+from mmvae_cli.run.result import CLASSIFIER_VERSION, NotMeasured
 
 SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
-"""Below this test accuracy (attributes: average precision less than this above the base rate) one is refused."""
+"""One of less test accuracy (attributes: of average precision less than this above the base rate) is too weak."""
 
 
-def ready(evaluation: Evaluation, *, force: bool) -> dict[str, nn.Module]:
-    """The dataset's classifier of every modality, in eval mode; those that are not there are trained. Raises
-    DataProblem for one that is too weak to tell anything, unless ``force``."""
+def ready(evaluation: Evaluation, *, force: bool) -> dict[str, nn.Module] | NotMeasured:
+    """The dataset's classifier of every modality, in eval mode; those that are not there are trained. NotMeasured where
+    one is too weak to tell what samples show, unless ``force``."""
     own = {}
     for m, name in evaluation.group.share(list(enumerate(evaluation.model.names))):
         network, score = _ready(name, evaluation)
         own[m] = {key: value.cpu() for key, value in network.state_dict().items()}, score
-    networks = {}
+    networks, weak = {}, []
     for name, (weights, score) in zip(evaluation.model.names, from_all(evaluation, own), strict=True):
         network = _network(name, evaluation)
         network.load_state_dict(weights)
         networks[name] = network.eval()
-        _refuse_weak(name, score.value, evaluation, force)
+        weak += _weakness(name, score.value, evaluation)
+    if weak and not force:
+        return NotMeasured(f"{'; '.join(weak)} (--force accepts it)")
+    for text in weak:
+        console.warn(text)
     return networks
 
 
@@ -76,21 +80,14 @@ def _metric(evaluation: Evaluation) -> str:
     return "accuracy" if evaluation.labels.kind == "class" else "mean average precision"
 
 
-def _refuse_weak(name: str, score: float, evaluation: Evaluation, force: bool) -> None:
-    if evaluation.labels.kind == "class":
-        needed = SANE_ACCURACY
-    else:
+def _weakness(name: str, score: float, evaluation: Evaluation) -> list[str]:
+    """What is to be said of a classifier that is too weak; nothing of any other."""
+    needed = SANE_ACCURACY
+    if evaluation.labels.kind != "class":
         needed = chance(evaluation, torch.from_numpy(evaluation.store.labels("test").astype("int64"))) + SANE_GAIN
     if score >= needed:
-        return
-    message = f"the classifier of {name} reaches {_metric(evaluation)} {score:.3f} only, less than {needed:.3f}"
-    if not force:
-        raise DataProblem(
-            message,
-            "it cannot tell what samples show: measure without coherence, --metrics latent,likelihood; or accept it "
-            "with --force",
-        )
-    console.warn(message)
+        return []
+    return [f"the classifier of {name} reaches {_metric(evaluation)} {score:.3f} only, less than {needed:.3f}"]
 
 
 # --- kept with the dataset -------------------------------------------------------------------------------------------

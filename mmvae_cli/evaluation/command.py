@@ -95,12 +95,10 @@ def _measure(
     complete = everything.having(tuple(range(len(evaluation.model.names))))
     looks = "quality" in wanted and not _undefined("quality", evaluation, complete)
     seen = Seen(evaluation, test, features.ready(evaluation, data_dir, force=force)) if looks else None
-    metrics: dict[str, Callable[[], dict[str, Any]]] = {
+    metrics: dict[str, Callable[[], dict[str, Any] | NotMeasured]] = {
         "latent": lambda: latent.measure(evaluation, test),
         "alignment": lambda: alignment.measure(evaluation, test),
-        "coherence": lambda: coherence.measure(
-            evaluation, data, test, classifiers.ready(evaluation, force=force), seen
-        ),
+        "coherence": lambda: _coherence(evaluation, data, test, seen, force=force),
         "likelihood": lambda: likelihood.measure(evaluation, data, complete.block(slice(0, spec.likelihood_items))),
         "quality": lambda: quality.measure(evaluation, data, seen) if seen else {},
     }
@@ -120,6 +118,13 @@ def _measure(
         base_rates=base_rates(evaluation, test.labels),
         chance=chance(evaluation, test.labels) if store.info.labels else None, reasons=reasons, **values,
     )  # fmt: skip
+
+
+def _coherence(
+    evaluation: Evaluation, data: ShuffledSplit, test: Experts, seen: Seen | None, *, force: bool
+) -> dict[str, Any] | NotMeasured:
+    networks = classifiers.ready(evaluation, force=force)
+    return networks if isinstance(networks, NotMeasured) else coherence.measure(evaluation, data, test, networks, seen)
 
 
 def _undefined(metric: str, evaluation: Evaluation, complete: Experts) -> NotMeasured | None:
@@ -163,7 +168,9 @@ def _merged(path: Path, fresh: EvaluationResult, weights: Path) -> EvaluationRes
     kept = {name: getattr(earlier, name) for name in _PARTS if getattr(fresh, name) is None}
     dropped = tuple(name for name in _PARTS if getattr(fresh, name) is not None)
     reasons = {key: value for key, value in earlier.reasons.items() if not key.startswith(dropped)}
-    return fresh.model_copy(update={**kept, "reasons": reasons | fresh.reasons})
+    # what --force measured before is there all the same
+    reasons |= {key: value for key, value in fresh.reasons.items() if kept.get(key) is None}
+    return fresh.model_copy(update={**kept, "reasons": reasons})
 
 
 def _keep_aside(path: Path, earlier: EvaluationResult) -> None:

@@ -49,6 +49,8 @@ def ready(evaluation: Evaluation, data_dir: Path, *, force: bool) -> dict[str, F
         why = NotMeasured("no labels, so no classifier to take features of; --features inception needs none")
         return dict.fromkeys(evaluation.model.names, why)
     networks = classifiers.ready(_by_default_classifiers(evaluation), force=force)
+    if isinstance(networks, NotMeasured):
+        return dict.fromkeys(evaluation.model.names, networks)
     return {name: Features(network.features, _digest(network.state_dict()), _AT_ONCE["classifier"])  # type: ignore[arg-type]
             for name, network in networks.items()}  # fmt: skip
 

@@ -30,7 +30,7 @@ _FLAGS = {"give --name: ": "dataset.name: ", ", or keep the numbers: --raw": "",
 
 def train(
     recipe: str | Path | Mapping[str, Any] | Recipe, arrays: Mapping[str, Any], overrides: Any, run: Path | None,
-    data_dir: Path, device: str,
+    data_dir: Path, device: str, code: Path | None = None,
 ) -> Path:  # fmt: skip
     """Returns the run's folder; :func:`mmvae_cli.train` says the rest."""
     content, overrides = _content(recipe), _changes(overrides)
@@ -49,7 +49,7 @@ def train(
         _place(made, recipes.dataset_folder(wanted, data_dir))
         with in_our_words():
             return Path(command.run(chosen, overrides, run=run, seed=None, data_dir=data_dir, device=device,
-                                    resume="auto", dry_run=False, verify=True))  # fmt: skip
+                                    resume="auto", dry_run=False, verify=True, code=code))  # fmt: skip
     except Failure as failure:
         raise type(failure)(_as_asked(str(failure), workplace), _as_asked(failure.hint, workplace)) from failure
     finally:
@@ -102,7 +102,8 @@ def _filled(content: dict[str, Any], specs: dict[str, Any], info: StoreInfo) -> 
     full = {}
     for name, spec in specs.items():
         known, given = info.modalities[name], dict(spec)
-        if NETWORKS.get(str(given.get("network")), ("", ()))[1] is None:  # made for any shape
+        network = NETWORKS.get(str(given.get("network")))
+        if network is None or network.shape is None:  # one's own, or made for any shape
             given.setdefault("shape", list(known.shape))
         if given.get("network") == "text":
             given.setdefault("characters", len(known.alphabet or ""))

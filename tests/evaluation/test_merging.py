@@ -7,7 +7,7 @@ import pytest
 from tiny_recipes import tiny
 
 from mmvae_cli.disk import sealed
-from mmvae_cli.evaluation import command, report
+from mmvae_cli.evaluation import classifier_training, command, report
 from mmvae_cli.training.loop import Request, train
 
 from stores import image_store
@@ -31,9 +31,9 @@ def place(trained, tmp_path):
     return shutil.copytree(trained, tmp_path / "copy")
 
 
-def evaluated(place, *metrics):
+def evaluated(place, *metrics, force=True):
     return command.run(place / "run", metrics=[*metrics], protocol=None, chosen=None, data_dir=place / "data",
-                       device="cpu", force=True, verify=True)  # fmt: skip
+                       device="cpu", force=force, verify=True)  # fmt: skip
 
 
 def trained_again(place):
@@ -76,3 +76,18 @@ def test_a_file_that_does_not_name_the_weights_belongs_to_those_that_were_there(
     for checkpoint in (place / "run" / "checkpoints").iterdir():
         os.utime(checkpoint, (path.stat().st_mtime + 10,) * 2)
     assert evaluated(place, "latent")[1].likelihood is None
+
+
+def test_what_a_weak_classifier_cannot_tell_is_left_out_with_the_reason_until_it_is_forced(place, monkeypatch):
+    monkeypatch.setattr(classifier_training, "MOST", 3)
+    _, first = evaluated(place, "latent", "coherence", "quality", force=False)
+    assert (first.latent is not None, first.coherence) == (True, None)
+    assert "the classifier of m0 reaches accuracy" in first.reasons["coherence"]
+    assert "(--force accepts it)" in first.reasons["quality.unconditional.frechet.m0"]
+    assert "not measured: coherence" in report.text(first)
+    _, forced = evaluated(place, "coherence")
+    assert forced.coherence
+    assert "coherence" not in forced.reasons
+    _, again = evaluated(place, "latent", "coherence", force=False)
+    assert again.coherence == forced.coherence
+    assert "coherence" not in again.reasons

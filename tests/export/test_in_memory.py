@@ -46,6 +46,22 @@ def test_a_store_and_a_run_are_written_and_the_run_is_opened(here):
     assert sorted(path.name for path in (here / "data").iterdir()) == ["mine"]
 
 
+def test_networks_of_ones_own_are_run_kept_and_asked_for(here):
+    (here / "nets.py").write_text(
+        "from torch import nn\n\n"
+        "class Trunk(nn.Linear):\n    features = 5\n\n"
+        "def line(modality, latent):\n    return Trunk(2, 5), nn.Linear(latent, 2)\n"
+    )
+    recipe = RECIPE | {"modalities": {"lab": {"network": "own.line"}, "other": {"network": "mlp", "width": 8}}}
+    given = {"lab": arrays()["lab"], "other": arrays()["lab"]}
+    with pytest.raises(UsageProblem, match=r"own\.line"):
+        mmvae_cli.train(recipe, given, device="cpu")
+    run = mmvae_cli.train(recipe, given, device="cpu", code="nets.py")
+    assert (run.recipe.modalities["lab"].shape, Run(run.folder).code_path.is_file()) == ((2,), True)
+    assert run.encode({"lab": given["lab"]}).mean.shape == (30, 4)
+    assert mmvae_cli.train(recipe, given, device="cpu", code="nets.py").folder == run.folder
+
+
 def test_arrays_with_holes_train_on_what_is_there(here):
     given = arrays()
     given["photo_present"] = [item % 3 > 0 for item in range(30)]
