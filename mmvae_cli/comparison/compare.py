@@ -9,7 +9,7 @@ from mmvae_cli.disk.files import reading, write_atomic
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.nearest import did_you_mean, nearest
-from mmvae_cli.process.paths import make_folder
+from mmvae_cli.process.paths import make_folder, require_folder
 from mmvae_cli.run import result
 
 Format = Literal["table", "md", "csv", "tex", "json", "html"]
@@ -61,8 +61,7 @@ def _target(out: Path, kind: str) -> Path:
 
 
 def _refuse(path: Path, out: Path, force: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise UsageProblem(f"{out} is a file", "give --out a folder")
+    require_folder(out)
     if path.exists() and not force:
         raise UsageProblem(f"{path} exists", "give --force to replace it, or --out for another folder")
 

@@ -94,7 +94,8 @@ def _terms(curves: list[Curves], page: Page) -> Any:
     """A panel for each term that any of the runs logged: the loss first, the speed last."""
     components = {f"kl.{part}" for one in curves for part in one.components}
     names = dict.fromkeys(name for one in curves for name in one.known)
-    middle = [name for name in names if name not in {*_FIRST, _LAST, *_NO_TERM, *components}]
+    whole = {name for name in names if _is_complete(name, curves)}
+    middle = [name for name in names if name not in {*_FIRST, _LAST, *_NO_TERM, *components, *whole}]
     every = [name for name in (*_FIRST, *middle, _LAST) if name in names]
     most = _ON_PAPER if page.width else _PANELS
     shown = every if len(every) <= most else [*every[: most - 1], every[-1]]
@@ -111,6 +112,11 @@ def _terms(curves: list[Curves], page: Page) -> Any:
         axes[-1].set_xlabel(f"step\n{left} more terms stand in metrics.jsonl")
     looks.legend(figure, axes)
     return figure
+
+
+def _is_complete(name: str, curves: list[Curves]) -> bool:
+    """Whether every row of every run had this modality: nothing to be seen."""
+    return name.startswith("present.") and all(set(one.known.get(name, ([], []))[1]) <= {1.0} for one in curves)
 
 
 def _components(curves: list[Curves], page: Page) -> Any:

@@ -62,6 +62,17 @@ def refuse_dangling(path: Path, kind: type[Failure] = UsageProblem) -> None:
             )
 
 
+_FILES = (".txt", ".md", ".csv", ".tex", ".json", ".html", ".png", ".svg", ".pdf", ".npz")
+
+
+def require_folder(out: Path) -> None:
+    """Raise UsageProblem where ``--out`` is a file, or would be a folder with a file's name."""
+    if out.exists() and not out.is_dir():
+        raise UsageProblem(f"{out} is a file", "give --out a folder")
+    if out.suffix.lower() in _FILES and not out.exists():
+        raise UsageProblem(f"{out} is a file's name", "give --out a folder: more than one file is written into it")
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it. Raises UsageProblem for a link to nowhere, Failure where it cannot be made."""
     refuse_dangling(path)

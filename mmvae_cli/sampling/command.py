@@ -11,7 +11,7 @@ from mmvae_cli.disk.files import hidden_folder
 from mmvae_cli.drawing.plots import PAPER
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem, cannot_write
-from mmvae_cli.process.paths import refuse_dangling
+from mmvae_cli.process.paths import refuse_dangling, require_folder
 from mmvae_cli.run import prepare
 from mmvae_cli.run.layout import Run
 from mmvae_cli.sampling import layout
@@ -87,8 +87,7 @@ def _staging(target: Path) -> Iterator[Path]:
 
 
 def _refuse_existing(target: Path, figures: list[Figure], endings: tuple[str, ...], force: bool) -> None:
-    if target.exists() and not target.is_dir():
-        raise UsageProblem(f"{target} is a file", "give --out a folder")
+    require_folder(target)
     wanted = [name for figure in figures for name in _files(figure, endings)]
     there = [name for name in wanted if (target / name).exists()]
     if there and not force:

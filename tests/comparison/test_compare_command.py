@@ -180,6 +180,7 @@ def test_nothing_usable_is_exit_3_without_a_traceback_or_a_file(tmp_path: Path) 
         (["--json", "--format", "csv"], "contradict"),
         (["--protocol", "mine"], "default or released"),
         (["--out", "file", "--format", "md"], "file is a file"),
+        (["--out", "new/table.txt"], "new/table.txt is a file's name"),
     ],
 )
 def test_wrong_commands_are_exit_2(runs: Path, tmp_path: Path, arguments: list[str], message: str) -> None:

@@ -65,6 +65,15 @@ def test_a_panel_for_each_term_and_a_line_for_each_run(study):
     assert lines(figure.axes[0]) == ["mnist+svhn", "text"]
 
 
+def test_that_every_row_has_a_modality_is_no_curve(study):
+    """As it is logged of complete data; a share below one is shown."""
+    folder = next(study.iterdir())
+    Run(folder).log([{"step": 300 + i, "loss": 2.0, "present.mnist": 1.0, "present.svhn": 0.5 + i / 2} for i in (0, 1)])
+    made = content.build(collection(study))
+    titles = {axis.get_title() for axis in curves.wanted(made)[0].drawing(made, SCREEN).axes}
+    assert {title for title in titles if "present" in title} == {"present svhn"}
+
+
 def test_many_components_are_told_apart_by_their_size(tmp_path):
     folder = make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist")
     Run(folder).log([{"step": 1, "loss": 2.0, **{f"kl.{subset}": 1.0 for subset in subsets(VIEWS)}}])
