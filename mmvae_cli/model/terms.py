@@ -16,7 +16,8 @@ from mmvae_cli.model.vae import MultimodalVAE
 class Term(NamedTuple):
     """One term of the bound. ``value``, nats per item, is (B,), or (Z, B) of several components that are weighed one by
     one. It enters the loss with ``weight``; without one it is only logged. ``share``: how it enters the unweighted
-    bound of the joint posterior. Weights are numbers, or tensors that broadcast against the value."""
+    bound of the joint posterior, (Z, 1) where the components' weights are learned. Weights are numbers, or tensors that
+    broadcast against the value."""
 
     value: Tensor
     role: Literal["log-likelihood", "KL", "component", "bound", "entropy", "look"]
@@ -24,8 +25,12 @@ class Term(NamedTuple):
     share: Weight = 0.0
 
     def shown(self) -> Tensor:
-        """(B,), the mean over components."""
-        return self.value.mean(0) if self.value.dim() == 2 else self.value
+        """(B,), the mean over components, weighed as they share in the bound."""
+        if self.value.dim() == 1:
+            return self.value
+        if isinstance(self.share, Tensor):
+            return (self.share / self.share.sum(0) * self.value).sum(0)
+        return self.value.mean(0)
 
 
 Terms = dict[str, Term]
@@ -101,10 +106,10 @@ def _regulariser(p: Pass, part: Family, latents: Latents) -> Term:
     assert latents.values is not None
     if p.log_weights is not None:
         omega = p.log_weights.exp()[:, None]
-        return Term(latents.values, "KL", p.objective.of_shared * omega, -omega)
+        return Term(latents.values, "KL", p.objective.of_shared * omega, 0.0 if _correlates(p) else -omega)
     paying = [one for one, its in zip(p.parts, p.latents, strict=False) if its.values is not None]
-    share = p.objective.share(part, paying)
-    return Term(latents.values.mean(0), "KL", p.objective.of_shared * share, -share)
+    weight = p.objective.of_shared * p.objective.share(part, paying)
+    return Term(latents.values.mean(0), "KL", weight, 0.0 if _correlates(p) else -p.objective.share(part, [part]))
 
 
 def _log_likelihood(p: Pass, part: Family, m: int, name: str, rows: Tensor) -> Term:
@@ -112,11 +117,12 @@ def _log_likelihood(p: Pass, part: Family, m: int, name: str, rows: Tensor) -> T
     objective, share = p.objective, p.objective.share(part, p.parts, m)
     weight = 1.0 if part.unimodal and objective.spec.unimodal_weights == "one" else objective.weights[name]
     left = objective.likelihood_share(part, m, p.noise.choice)
+    own = 0.0 if part.unimodal else objective.share(part, [part], m)
     if p.log_weights is None and isinstance(left, float):
-        shown = 0.0 if part.unimodal else share * left
-        return Term(rows.mean(0), "log-likelihood", -share * left * weight, shown)
+        return Term(rows.mean(0), "log-likelihood", -share * left * weight, own)
     counts = left * (share / len(rows) if p.log_weights is None else p.log_weights.exp()[:, None])
-    return Term(rows, "log-likelihood", -counts * weight, counts)
+    shown = own / len(rows) if p.log_weights is None else p.log_weights.exp()[:, None]
+    return Term(rows, "log-likelihood", -counts * weight, shown)
 
 
 def _private(p: Pass, m: int, name: str, kl: Tensor) -> Term:
@@ -149,11 +155,23 @@ def _of_learned_weights(p: Pass) -> Terms:
     return terms
 
 
+def _correlates(p: Pass) -> bool:
+    """Total correlation bounds something else than log p(X). The joint posterior's bound has the KLs to the prior in
+    its place, and whole likelihoods."""
+    return p.objective.spec.kl == "total_correlation"
+
+
 def _to_look_at(p: Pass) -> Terms:
     """KLs that are only logged: of every component to the prior or, with total correlation, to every expert, averaged
     over the sets that contain it."""
     joint = p.latents[0]
-    terms = {f"kl.{name}": Term(value, "component") for name, value in zip(component_names(p), joint.each, strict=True)}
+    shares: list[Weight] = [0.0] * len(joint.each)
+    if _correlates(p) and p.log_weights is not None:
+        shares = [*(-p.log_weights.exp()).unbind()]
+    elif _correlates(p):
+        shares = [-p.objective.share(p.parts[0], [p.parts[0]]) / len(joint.each)] * len(joint.each)
+    terms = {f"kl.{name}": Term(value, "component", share=share)
+             for name, value, share in zip(component_names(p), joint.each, shares, strict=True)}  # fmt: skip
     if joint.to_experts is not None:
         among = joint.to_experts.sum(1) / p.parts[0].inside.sum(0)[:, None]  # (M, B)
         terms |= {f"kl.total_correlation.{name}": Term(own, "look") for name, own in zip(p.names, among, strict=True)}

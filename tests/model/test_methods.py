@@ -135,6 +135,37 @@ def test_where_the_posteriors_are_exact_the_loss_is_the_evidence(method, changes
         torch.testing.assert_close(found, truth_of(batch, BOUNDS[method]), atol=0.6, rtol=0)
 
 
+@pytest.mark.parametrize("method", ["mvtcae", "crmvae"])
+def test_the_elbo_of_total_correlation_is_that_of_the_joint_posterior(method):
+    """The loss weighs likelihoods with 1 - a/n and bounds something else: with exact posteriors it exceeds log p(X)."""
+    batch = data(14)
+    recipe, model = of(method, 0.0)
+    plain, twin = of("custom", 0.0, model__subsets="full", model__prior_expert="none")
+    found = elbo(terms_of(recipe, model, batch))
+    torch.testing.assert_close(found, -loss_of(plain, twin, batch))
+    assert (
+        mean_loss(recipe, model, batch, of=elbo).mean()
+        < evidence(batch).mean()
+        < -mean_loss(recipe, model, batch).mean()
+    )
+
+
+@pytest.mark.parametrize("kl", ["components", "total_correlation"])
+def test_what_is_logged_of_learned_weights_adds_up_to_the_elbo(kl):
+    recipe, model = of("codevae", objective__kl=kl)
+    with torch.no_grad():
+        model.component_logits.copy_(torch.linspace(-2, 2, len(model.component_logits)))
+    terms = terms_of(recipe, model, data(6))
+    shown = {name: term.shown() for name, term in terms.items()}
+    likelihood = sum(value for name, value in shown.items() if name.startswith("log_likelihood."))
+    cost = shown["kl.shared"]
+    if kl == "total_correlation":
+        omega = model.component_logits.softmax(0)
+        names = ["+".join(f"m{m}" for m in subset) for subset in recipe.families()]
+        cost = sum(weight * shown[f"kl.{name}"] for name, weight in zip(names, omega, strict=True))
+    torch.testing.assert_close(likelihood - cost, elbo(terms))
+
+
 # --- special cases (equations 4.6) -----------------------------------------------------------------------------------
 
 
