@@ -125,6 +125,8 @@ def _differences(
         remarks.append(f"split {evaluation.dataset.split} here, {expected['evaluation.split']} there")
     remarks += _recipe_differences(known, expected)
     settings = evaluation.settings
+    if metric in ("joint_coherence", "frechet_unconditional") and evaluation.sampler != "prior":
+        remarks.append(f"latents drawn from {evaluation.sampler} here, from the prior there")
     if metric.startswith("latent") and settings.get("latent_samples", 500) != 500:
         remarks.append(f"{settings['latent_samples']:,} items to fit the classifiers here, 500 there")
     if metric.endswith("by_size") and settings.get("subsets_per_size"):

@@ -44,7 +44,8 @@ def wanted(content: Content) -> list[Wanted]:
 
     joint = Panel(Key("log_likelihood", "+".join(names)), Key("joint_coherence"), "X")
     plots = [figure("joint-tradeoff", "Samples that agree across modalities, against log-likelihood",
-                    "Joint coherence is the share of samples from the prior that all modalities show alike.", 1,
+                    f"Joint coherence is the share of samples from the {content.collection.reference.sampler} that all "
+                    "modalities show alike.", 1,
                     [joint], 1)]  # fmt: skip
     for count in range(len(names) - 1, 0, -1) if len(names) <= 3 else ():
         name, words, number = _EACH[len(names), count]

@@ -23,14 +23,15 @@ _LONG_TEXT, _LONG_TEXT_PIXELS = 24, 150  # texts longer than this (characters) g
 
 class Context(NamedTuple):
     """What a figure says about its origin. ``split``: of its items; ``origin``: run, epoch and dataset in one line;
-    ``remark``: what else a reader has to know of this figure, in sentences; ``probabilities``: modalities whose samples
-    are some, with the full bar of a 1."""
+    ``remark``: what else a reader has to know of this figure, in sentences; ``drawn_from``: what gives latents of no
+    item; ``probabilities``: modalities whose samples are some, with the full bar of a 1."""
 
     modalities: dict[str, ModalityInfo]
     labels: LabelInfo | None
     split: str
     origin: str
     remark: str = ""
+    drawn_from: str = "the prior"
     probabilities: frozenset[str] = frozenset()
 
 
@@ -56,13 +57,15 @@ def _prior(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> d
     first = min(PRIOR_COLUMNS, drawn)
     about = f"Each column is one latent, decoded into every modality{_of(first, drawn)}."
     rows = [cells[name][:first] for name in figure.target]
-    grids = {"prior": _grid(rows, context, "Samples from the prior", about, rows=list(figure.target))}
+    grids = {"prior": _grid(rows, context, f"Samples from {context.drawn_from}", about, rows=list(figure.target))}
     for name in figure.target:
         shown = cells[name][:RANDOM_CELLS]
         side = math.ceil(math.sqrt(len(shown)))
         square = [shown[start : start + side] for start in range(0, len(shown), side)]
         about = f"Each cell is one latent, decoded into {name}{_of(len(shown), drawn)}."
-        grids[f"random_{name}"] = _grid(square, context, f"{len(shown)} samples of {name} from the prior", about)
+        grids[f"random_{name}"] = _grid(
+            square, context, f"{len(shown)} samples of {name} from {context.drawn_from}", about
+        )
     return grids
 
 

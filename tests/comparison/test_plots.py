@@ -104,6 +104,13 @@ def test_published_values_that_were_measured_otherwise_are_told_and_not_drawn(tm
     assert "mmJSD (MVTCAE paper): the posterior of several views is their dynamic prior there" in about
 
 
+def test_captions_say_what_joint_samples_are_drawn_from(tmp_path: Path) -> None:
+    for sampler in ("prior", "gmm"):
+        found = content(study(tmp_path / sampler, "own", ["a", "b"], betas=(1.0, 5.0), seeds=1, sampler=sampler))
+        about = next(one.about for one in plots.wanted(found) if one.name == "joint-tradeoff")
+        assert f"the share of samples from the {sampler} that" in about
+
+
 def test_chance_is_drawn_where_scores_are(tmp_path: Path) -> None:
     found = content(study(tmp_path, "own", ["a", "b"], betas=(1.0, 5.0), seeds=1))
     figure = drawn(found, "by-number-of-inputs")

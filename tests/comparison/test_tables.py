@@ -106,6 +106,13 @@ def test_published_numbers_stand_only_beside_the_same_method(
     assert bool(published.beside(collection(tmp_path))) == shown
 
 
+def test_latents_of_a_fitted_mixture_are_not_the_papers(tmp_path: Path) -> None:
+    make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", sampler="gmm")
+    content = build(collection(tmp_path))
+    assert "latents drawn from gmm here, from the prior there" in " ".join(table(content, "Joint coherence").notes)
+    assert "drawn from gmm" not in " ".join(table(content, "Figure 3, centre").notes)
+
+
 def test_differences_to_the_paper_are_told(tmp_path: Path) -> None:
     made = recipe("polymnist", VIEWS, training__epochs=20, model__latent_dim=64)
     data = evaluation(made, "polymnist")["dataset"] | {"stand_in": "embedded digits"}

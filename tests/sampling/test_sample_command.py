@@ -209,6 +209,9 @@ def test_a_vector_is_drawn_in_the_grids_of_pictures():
     figure = Figure("prior", "prior", ("prior", "random_s"), (), ("s",))
     unsure, full = (layout.pictures(figure, half, one)["prior"].png() for one in (shares, context))
     assert full != unsure, "a bar of 0.5 is a full one, but of a probability"
+    fitted = layout.pictures(figure, arrays, context._replace(drawn_from="a fitted mixture"))
+    for made, source in ((drawn, "the prior"), (fitted, "a fitted mixture")):
+        assert [one.title for one in made.values()] == [f"Samples from {source}", f"4 samples of s from {source}"]
 
 
 def test_for_a_paper_every_picture_is_a_pdf_and_an_svg_too(runs, data, tmp_path, capsys):
