@@ -31,22 +31,24 @@ def grids(content: Content) -> list[tuple[str, Grid]]:
 
 
 def _conditional(group: Group) -> dict[str, Arrays]:
-    """The arrays of the group's first run that has drawn any, by figure."""
+    """The arrays of the group's first run that has drawn any by the weights that were evaluated, by figure."""
     for member in group.members:
         paths = visible((member.folder / "figures").glob("*_given_*.npz"))
-        if readable := {path.stem: arrays for path in paths if (arrays := _read(path))}:
+        if readable := {path.stem: arrays for path in paths if (arrays := _read(path, member.evaluation.run.step))}:
             return readable
     return {}
 
 
-def _read(path: Path) -> Arrays | None:
-    """The first items of a conditional figure; None for what is none, or is damaged."""
+def _read(path: Path, step: int) -> Arrays | None:
+    """The first items of a conditional figure; None for what is none, is damaged, or was drawn after another step."""
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > _MOST_BYTES:
                 return None
         with np.load(path, allow_pickle=False) as arrays:
             about = json.loads(str(arrays["about"]))
+            if about.get("step", step) != step:
+                return None
             (target,), given = about["target"], list(about["given"])
             wanted = {"items": arrays["items"][:_COLUMNS], f"sample_{target}": arrays[f"sample_{target}"][0]}
             for key in (f"input_{name}" for name in given):

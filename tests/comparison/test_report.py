@@ -181,7 +181,9 @@ def test_other_items_other_data_and_damage_are_not_in_the_grid(tmp_path: Path) -
     drawn(mmvae, [1, 2, 4])
     drawn(mopoe, [1, 2, 3], fingerprint="other")
     assert grids(build(collection(tmp_path))) == []
-    drawn(mopoe, [1, 2, 3])
+    drawn(mopoe, [1, 2, 3], step=300)
+    assert grids(build(collection(tmp_path))) == [], "drawn before the training ended"
+    drawn(mopoe, [1, 2, 3], step=1000)
     (mmvae / "figures/b_given_a.npz").write_bytes(b"no arrays")
     ((_, grid),) = grids(build(collection(tmp_path)))
     assert grid.row_labels[2:] == ["MVAE", "MoPoE-VAE"]
