@@ -6,6 +6,7 @@ What a figure needs and what its .npz holds are the same arrays. Keys, for a mod
     input_m    (N, ...)     the observed test items, or the text that was typed
     true_m     (N, ...)     what the test items have where the model generates, which it does not see
     string_sample_m, string_input_m, string_true_m   the same texts as strings, padding stripped
+    measured_sample_m, measured_input_m, measured_true_m   standardised vectors in the unit that they were measured in
     z          (R, N, D)    the shared latents that were decoded
     private_m  (R, N, P), (R, 1, P) where a row shares one, (1, N, P) where a column does
     items, labels           positions of the test items in their split (N,), and their labels
@@ -253,13 +254,16 @@ def _observed(kind: str, x: Tensor) -> np.ndarray:
 
 
 def _texts(sampler: Sampler, arrays: Arrays) -> Arrays:
-    """``arrays`` with the strings of every text beside it, padding stripped."""
-    strings: Arrays = {}
-    for key, codes in arrays.items():
+    """``arrays`` with the strings of every text beside it, padding stripped, and standardised numbers in their unit."""
+    beside: Arrays = {}
+    for key, content in arrays.items():
         side, _, name = key.partition("_")
-        if side in ("sample", "input", "true") and sampler.info(name).kind == "text":
-            strings[f"string_{key}"] = as_given(codes, sampler.info(name))
-    return arrays | strings
+        if side not in ("sample", "input", "true"):
+            continue
+        info = sampler.info(name)
+        if word := "string" if info.kind == "text" else "measured" if info.means else "":
+            beside[f"{word}_{key}"] = as_given(content, info)
+    return arrays | beside
 
 
 # --- what is observed ------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The rules of drawing: which posterior, which private latent, which items, and that the arrays say what was done."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from mmvae_cli.sampling import generation
 from mmvae_cli.sampling.figures import FigureRequest, choose_figures
 from mmvae_cli.sampling.generation import ROWS, choose_items, draw
 from mmvae_cli.sampling.latent_space import principal
-from mmvae_cli.store import attribute_text, batches, text
+from mmvae_cli.store import ModalityInfo, attribute_text, batches, text
 from mmvae_cli.store.arrays import as_strings
 
 
@@ -220,6 +222,16 @@ def test_generated_text_is_its_likeliest_characters_without_padding(sampler):
     arrays = one(opened, kind="prior")
     assert arrays["sample_text"].shape == (1, 8, 8)
     assert arrays["string_sample_text"][0].tolist() == as_strings(arrays["sample_text"][0], opened.info("text"))
+
+
+def test_standardised_numbers_stand_beside_in_their_own_unit():
+    known = ModalityInfo(kind="vector", shape=(2,), means=(40.0, 25.0), deviations=(12.5, 4.0))
+    sampler = SimpleNamespace(info=lambda name: known if name == "lab" else known.model_copy(update={"means": None}))
+    rows = np.array([[[0.0, 1.0], [-2.0, 0.5]]], np.float32)
+    arrays = generation._texts(sampler, {"sample_lab": rows, "true_lab": rows[0], "sample_counts": rows})
+    assert arrays["measured_sample_lab"].tolist() == [[[40.0, 29.0], [15.0, 27.0]]]
+    assert arrays["measured_true_lab"].tolist() == [[40.0, 29.0], [15.0, 27.0]]
+    assert "measured_sample_counts" not in arrays
 
 
 def test_a_single_item_works_with_every_family(sampler):
