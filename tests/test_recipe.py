@@ -153,6 +153,14 @@ def test_errors_name_the_path(override, message):
     assert caught.value.code == 2
 
 
+def test_no_modality_is_called_as_the_shared_latents_kl_is():
+    """Its component's KL, which is only logged, would take the place of the regulariser."""
+    content = tiny(2).model_dump(mode="json", exclude_none=True)
+    content["modalities"]["shared"] = content["modalities"].pop("m1")
+    with pytest.raises(UsageProblem, match=r"modalities\.shared: kl\.shared is the KL of the shared latent"):
+        recipes.validate(content, "made")
+
+
 def test_null_drops_a_modality():
     recipe = recipes.load("polymnist_mopoe", ["modalities.m3=null", "modalities.m0.scale=0.5", "modalities.m1="])
     assert list(recipe.modalities) == ["m0", "m2", "m4"]

@@ -25,13 +25,16 @@ from mmvae_cli.model.distributions import at
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
 
+_JOINT = ""
+"""Stands for all modalities among names of single ones, of which none is empty."""
+
 
 def measure(evaluation: Evaluation, data: ShuffledSplit, test: Experts) -> dict[str, Any]:
     """The fields of result.LogLikelihood: the estimate for every subset, joint and per modality. ``released`` grouping
     puts different items into one group as the authors' code does, which is not a bound on log p(X)."""
     samples, grouping = evaluation.protocol.importance_samples, evaluation.protocol.importance_grouping
     names, subsets = evaluation.model.names, evaluation.subsets
-    keys = ("joint", *names)
+    keys = (_JOINT, *names)
     own: dict[int, tuple[Tensor, int]] = {}  # per block: sums of estimates and effective samples (2 + M, S), count
     mine = numbered_blocks(test, LIKELIHOOD_BLOCK, evaluation)
     total = sum(len(block.items) for _, block in mine)
@@ -41,7 +44,7 @@ def measure(evaluation: Evaluation, data: ShuffledSplit, test: Experts) -> dict[
             for s, weights in _block_weights(evaluation, block, x, samples):
                 estimates = torch.stack([_estimate(weights[key], grouping) for key in keys])  # (1 + M, B)
                 sums[:-1, s], count = estimates.sum(1).cpu(), estimates.shape[1]
-                sums[-1, s] = effective_samples(weights["joint"]).sum().cpu()
+                sums[-1, s] = effective_samples(weights[_JOINT]).sum().cpu()
                 shown.advance(len(block.items))
             own[number] = sums, count
     blocks = from_all(evaluation, own)
@@ -76,7 +79,7 @@ def _estimate(log_w: Tensor, grouping: str) -> Tensor:
 def _block_weights(
     evaluation: Evaluation, block: Experts, x: dict[str, Tensor], samples: int
 ) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """Yield (subset position, {"joint" and every modality: log weights (K, B)}) for all subsets of one block."""
+    """Yield (subset position, {_JOINT and every modality: log weights (K, B)}) for all subsets of one block."""
     model, count = evaluation.model, len(block.items)
     torch.manual_seed(evaluation.seed(f"likelihood components {int(block.items[0])}"))  # of mixtures, in a short block
     together = max(1, evaluation.latents_at_once // (samples * count))
@@ -95,7 +98,7 @@ def _block_weights(
         joint = ratio + sum(terms[name] + own[name] for name in model.names)
         for i, s in enumerate(chosen):
             single = {name: (ratio + terms[name] + own[name])[i] for name in model.names}
-            yield s, {"joint": joint[i], **single}
+            yield s, {_JOINT: joint[i], **single}
 
 
 def _log_likelihood(evaluation: Evaluation, name: str, z: Tensor, private: Tensor | None, x: Tensor) -> Tensor:

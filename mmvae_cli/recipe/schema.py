@@ -22,6 +22,8 @@ from mmvae_cli.recipe.section import Problems, Section, choice, flatten, one_of
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME)]
+TAKEN = "shared"
+"""No modality's name: terms are known by theirs."""
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Scale = Annotated[
     Annotated[Positive, Tag("scale:number")] | Annotated[Literal["learned"], Tag("scale:word")],
@@ -235,6 +237,8 @@ class Recipe(Section):
     def _settled(self) -> "Recipe":
         """Fill in what the method decides. Raises ValueError with everything that does not go together."""
         names, weights = list(self.modalities), self.objective.likelihood_weights
+        if TAKEN in names:
+            raise ValueError(f"modalities.{TAKEN}: kl.{TAKEN} is the KL of the shared latent; rename the modality")
         if isinstance(weights, dict) and set(weights) != set(names):
             raise ValueError(f"objective.likelihood_weights: {_uneven(list(weights), names)}")
         if self.training.missing is not None:

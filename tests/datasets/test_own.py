@@ -364,6 +364,7 @@ def test_what_are_no_json_lines(tmp_path, monkeypatch, content, message):
     (["--size", "64"], "--size 64: height and width"), (["--test", "1.5"], "--test 1.5: a share between 0 and 1"),
     (["--modality", "a b=text:note"], "'a b' cannot name a modality"),
     (["--modality", "labels=text:note"], "'labels' cannot name a modality"),
+    (["--modality", "shared=text:note"], "'shared' cannot name a modality"),
     (["--test", "0.001"], "none would be left"), (["--name", "a b"], "'a b' cannot name a dataset"),
     (["--modality", "a=text:note", "--modality", "a=vector:age"], "two modalities have the same name"),
 ])  # fmt: skip

@@ -56,6 +56,21 @@ def test_every_subset_converges_to_the_evidence_from_below(linear_store, changes
         assert value == pytest.approx(truth, abs=0.25), subset
 
 
+def test_a_modality_may_be_called_joint(linear_store):
+    recipe, model = linear_model(0.3)
+    evaluation = Evaluation(model.eval(), recipe, linear_store, torch.device("cpu"))
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
+    test = data.encode(data.order)
+    usual = likelihood.measure(evaluation, data, test)
+    for parts in (model.likelihoods, data.split.info, data.split._rows):
+        parts["joint"] = parts.pop("m2")
+    model.encoders["joint"], model.decoders["joint"] = model.encoders.pop("m2"), model.decoders.pop("m2")
+    model.names[2] = "joint"
+    found = likelihood.measure(evaluation, data, test)
+    assert list(found["joint"].values()) == list(usual["joint"].values())
+    assert found["per_modality"]["m0"]["joint"] == usual["per_modality"]["m0"]["m2"]
+
+
 def test_released_grouping_mixes_items_and_is_optimistic(linear_store):
     sound, truth = measure(linear_store, 0.0, 12, model__subsets="full", model__prior_expert="all")
     released, _ = measure(linear_store, 0.0, 12, "released", model__subsets="full", model__prior_expert="all")

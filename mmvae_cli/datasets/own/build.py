@@ -18,7 +18,7 @@ from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.process.paths import shown
 from mmvae_cli.recipe.kinds import KINDS
-from mmvae_cli.recipe.schema import NAME
+from mmvae_cli.recipe.schema import NAME, TAKEN
 from mmvae_cli.store import LabelInfo, SplitInfo, StoreInfo, new_array
 
 _LONGEST_KEY = 1000
@@ -56,8 +56,8 @@ def check(options: StoreOptions, names: list[str], vectors: list[str]) -> None:
     if len(set(names)) < len(names):
         raise UsageProblem("two modalities have the same name", "give each --modality a name of its own")
     for name in names:
-        if not re.fullmatch(NAME, name) or name in ("labels", "keys"):
-            hint = "name it otherwise: letters, digits, '_' and '-', 64 at most, not 'labels' or 'keys'"
+        if not re.fullmatch(NAME, name) or name in ("labels", "keys", TAKEN):
+            hint = f"name it otherwise: letters, digits, '_' and '-', 64 at most, not 'labels', 'keys' or '{TAKEN}'"
             raise UsageProblem(f"{name!r} cannot name a modality", hint)
     for name in options.raw:
         if name not in vectors:
