@@ -1,4 +1,5 @@
-"""Sweeps: coherence against log-likelihood, the paper's Figures 1, 5 and 6, for any data and any swept key."""
+"""Coherence against log-likelihood: a mark for each method, or a sweep, as in the paper's Figures 1, 5 and 6, for any
+data and any swept key."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,20 +21,29 @@ _EACH = {
 
 
 class Panel(NamedTuple):
-    """Coherence (``y``) against log p(X | ``given``) (``x``)."""
+    """Coherence (``y``) against log p(X | ``given``), or another coherence (``x``)."""
 
     x: Key
     y: Key
     given: str
     title: str = ""
 
+    @property
+    def xlabel(self) -> str:
+        share = self.x.metric == "coherence_by_size"
+        return f"coherence given {self.given}" if share else f"log p(X | {self.given}), nats"
+
+    @property
+    def ylabel(self) -> str:
+        return "joint coherence" if self.y.metric == "joint_coherence" else "coherence"
+
 
 def wanted(content: Content) -> list[Wanted]:
-    """The figures of a sweep: none where no two groups differ in one number alone."""
+    """The figures of a sweep; where no two groups differ in one number alone, one figure with a mark for each group."""
     groups, names = content.collection.groups, content.collection.reference.modalities
     sweep = swept(groups)
     if sweep is None:
-        return []
+        return [_of_groups(names)] if len(groups) > 1 else []
     symbol = _symbol(sweep)
 
     def figure(name: str, title: str, about: str, number: int, panels: list[Panel], columns: int) -> Wanted:
@@ -63,6 +73,19 @@ def wanted(content: Content) -> list[Wanted]:
     return plots
 
 
+def _of_groups(names: list[str]) -> Wanted:
+    likelihood, given_one = Key("log_likelihood", "+".join(names)), Key("coherence_by_size", "1")
+    panels = [
+        Panel(likelihood, given_one, "X", "One modality given"),
+        Panel(likelihood, Key("joint_coherence"), "X", "None given"),
+        Panel(given_one, Key("joint_coherence"), "one modality", "None given"),
+    ]
+    about = ("A mark is one group, better is further up and further right. Grey dashes: the joint coherence that "
+             "modalities have by chance which show each class as often as these.")  # fmt: skip
+    return Wanted("tradeoffs", "Explaining the data, generating from one modality and generating from none", about,
+                  partial(_draw, panels=panels, columns=3, symbol=""))  # fmt: skip
+
+
 def _symbol(key: str) -> str:
     return "beta" if key == BETA else key.rpartition(".")[2]
 
@@ -89,8 +112,7 @@ def _draw(content: Content, page: Page, panels: list[Panel], columns: int, symbo
     figure, axes = plots.panels(page, len(shown), columns, 3.4, 2.9)
     for axis, panel in zip(axes, shown, strict=True):
         _points(axis, content, panel, symbol)
-        kind = "joint coherence" if panel.y.metric == "joint_coherence" else "coherence"
-        axis.set(title=panel.title, xlabel=f"log p(X | {panel.given}), nats", ylabel=kind)
+        axis.set(title=panel.title, xlabel=panel.xlabel, ylabel=panel.ylabel)
     looks.legend(figure, axes)
     return figure
 
@@ -101,16 +123,19 @@ def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
     sweeps: dict[str, list[tuple[float, Stat, Stat]]] = {sweep_of(one, groups): [] for one in groups}
     for one, stats in zip(groups, content.stats, strict=True):
         if panel.x in stats and panel.y in stats:
-            sweeps[sweep_of(one, groups)].append((one.differing[sweep or BETA], stats[panel.x], stats[panel.y]))
+            value = one.differing[sweep] if sweep else 0.0
+            sweeps[sweep_of(one, groups)].append((value, stats[panel.x], stats[panel.y]))
     for i, (name, unsorted) in enumerate(sweeps.items()):
+        if not unsorted:
+            continue
         points = sorted(unsorted, key=lambda point: point[0])
         xs, ys = [p[1] for p in points], [p[2] for p in points]
         colour = COLOURS[i % len(COLOURS)]
         marker = MARKERS[i % len(MARKERS)]
         axis.errorbar([x.mean for x in xs], [y.mean for y in ys], xerr=looks.bars(xs, scores=False),
-                      yerr=looks.bars(ys), color=colour, marker=marker, linewidth=1.0, elinewidth=0.8, label=name,
-                      alpha=0.9, clip_on=False)  # fmt: skip
-        for value, x, y in points:
+                      yerr=looks.bars(ys), color=colour, marker=marker, linewidth=1.0 if symbol else 0.0,
+                      elinewidth=0.8, label=name, alpha=0.9, clip_on=False)  # fmt: skip
+        for value, x, y in points if symbol else ():
             words = f"{'β' if symbol == 'beta' else symbol}={value:g}"
             axis.annotate(words, (x.mean, y.mean), (3, 3), textcoords="offset points", fontsize="x-small")
     every = [point[1:] for points in sweeps.values() for point in points]
@@ -128,6 +153,9 @@ def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
     else:
         looks.chance_line(axis, [y for _, y in every])
     looks.ceiling_line(axis, [y for _, y in every])
+    if panel.x.metric == "coherence_by_size":
+        axis.set_xlim(0, 1)
+        return
     axis.set_xlim(looks.nats_limits([x for x, _ in every]))
     axis.ticklabel_format(axis="x", useOffset=False, style="plain")
     axis.locator_params(axis="x", nbins=5)

@@ -13,7 +13,7 @@ from mmvae_cli.comparison import groups as grouping
 from mmvae_cli.comparison import looks, plots
 from mmvae_cli.comparison.content import Content, build
 from mmvae_cli.comparison.groups import Group, Member, group
-from mmvae_cli.comparison.measures import Stat
+from mmvae_cli.comparison.measures import Key, Stat
 from mmvae_cli.comparison.tables import CEILING
 from mmvae_cli.drawing import plots as drawing
 from mmvae_cli.drawing.plots import SCREEN
@@ -153,10 +153,24 @@ def test_sweeps_over_beta_are_drawn_for_any_data(
     assert any("(the paper's Figure 1)" in plot.title for plot in found) == (data == "mnist-svhn-text")
 
 
-def test_no_sweep_no_tradeoff(tmp_path: Path) -> None:
-    """Two methods, each with one beta of its own."""
+def test_without_a_sweep_each_method_is_a_mark(tmp_path: Path) -> None:
+    """Two methods, each with one beta of its own, and one without a log-likelihood."""
     for method, beta in (("mvae", 1.0), ("mopoe", 2.5)):
         make_run(tmp_path, recipe("own", VIEWS, method, objective__beta=beta), "own")
+    make_run(tmp_path, recipe("own", VIEWS, "mmvm"), "own", likelihood=None)
+    found = content(tmp_path)
+    assert [plot.name for plot in plots.draw(found)] == ["by-number-of-inputs", "tradeoffs"]
+    figure = drawn(found, "tradeoffs")
+    labels = [[one.get_label() for one in axis.containers] for axis in figure.axes]
+    assert labels == [["MVAE", "MoPoE-VAE"], ["MVAE", "MoPoE-VAE"], ["MVAE", "MoPoE-VAE", "MMVM-VAE"]]
+    stats = found.stats[0]
+    (x,), (y,) = figure.axes[2].containers[0].lines[0].get_data()
+    assert (x, y) == (stats[Key("coherence_by_size", "1")].mean, stats[Key("joint_coherence")].mean)
+    assert figure.axes[2].get_xlim() == (0, 1)
+
+
+def test_one_method_has_no_tradeoff(tmp_path: Path) -> None:
+    make_run(tmp_path, recipe("own", VIEWS), "own")
     assert [plot.name for plot in plots.draw(content(tmp_path))] == ["by-number-of-inputs"]
 
 
