@@ -6,6 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from mmvae_cli.disk.sealed import read_json
+from mmvae_cli.run.layout import Run
+
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "mmvae_cli"
 HOLDS = {
@@ -99,12 +102,30 @@ def of_the_demo(runs: Path, into: Path) -> None:
 
 
 def of_kept_results(into: Path) -> None:
-    """Figure 3 of the runs whose evaluations lie in docs/results/."""
-    for folder, name in (("methods", "methods.png"), ("polymnist", "figure3.png")):
-        made = HERE.parent / "build" / folder
-        command = [sys.executable, "-m", "mmvae_cli", "compare", str(HERE / "results" / folder), "--out", str(made)]
-        subprocess.run([*command, "--force", "--quiet"], check=True)
-        shutil.copyfile(made / "comparison-by-number-of-inputs.png", into / name)
+    """Figures of the runs whose evaluations lie in docs/results/."""
+    build, kept = HERE.parent / "build", HERE / "results"
+    for runs, chosen in (
+        (kept / "methods", {"by-number-of-inputs": "methods.png", "tradeoffs": "tradeoffs.png"}),
+        (kept / "polymnist", {"by-number-of-inputs": "quick.png"}),
+        (_as_finished(kept / "polymnist_paper", build / "measured"), {"by-number-of-inputs": "figure3.png"}),
+    ):
+        made = build / runs.name
+        command = [sys.executable, "-m", "mmvae_cli", "compare", str(runs), "--out", str(made), "--force", "--quiet"]
+        subprocess.run(command, check=True)
+        for figure, name in chosen.items():
+            shutil.copyfile(made / f"comparison-{figure}.png", into / name)
+
+
+def _as_finished(kept: Path, into: Path) -> Path:
+    """Copies of runs that end where they were measured: compare takes no run that is not finished."""
+    for folder in kept.iterdir():
+        before, run = Run(folder), Run(into / folder.name)
+        measured = read_json(before.evaluation_path())
+        recipe, epoch = before.recipe(), measured["run"]["epoch"]
+        run.prepare(recipe.model_copy(update={"training": recipe.training.model_copy(update={"epochs": epoch})}))
+        run.set_status("finished", epoch=epoch)
+        shutil.copyfile(before.evaluation_path(), run.evaluation_path())
+    return into
 
 
 if __name__ == "__main__":
