@@ -37,12 +37,11 @@ def wanted(content: Content) -> list[Wanted]:
     ):  # fmt: skip
         labels = list(dict.fromkeys(label for panel in panels for label in _labels(content, panel)))
         if labels:
-            shown = (
-                f" The first {_MOST} of {len(labels)} attributes; the tables have all." if len(labels) > _MOST else ""
-            )
+            if len(labels) > _MOST:
+                about += f" The first {_MOST} of {len(labels)} attributes; the tables have all."
             drawing = partial(_draw, panels=panels, labels=labels[:_MOST])
             title += f" (the paper's Figure {number})" if paper else ""
-            plots.append(Wanted(name, title, about + shown, drawing))
+            plots.append(Wanted(name, title, about, drawing))
     return plots
 
 
@@ -63,9 +62,8 @@ def _draw(content: Content, page: Page, panels: list[Panel], labels: list[str]) 
         title = f"{target} generated from {given}" if target else f"representation of {given}"
         axis.set(title=title, ylabel="AP", ylim=(0, 1))
         axis.grid(False, axis="x")
-    axes[-1].set_xticks(
-        range(len(labels)), [name.replace("_", " ")[:28] for name in labels], rotation=90, fontsize=size
-    )
+    names = [name.replace("_", " ")[:28] for name in labels]
+    axes[-1].set_xticks(range(len(labels)), names, rotation=90, fontsize=size)
     axes[-1].set_xlim(-0.7, len(labels) - 0.3)
     looks.legend(figure, axes)
     return figure

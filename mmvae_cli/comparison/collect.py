@@ -29,7 +29,6 @@ Way = tuple[str, str]
 """A protocol and a sampler: an evaluation for each is kept, and they are never mixed."""
 WAYS = list(product(PROTOCOLS, SAMPLERS))
 _RUN_FILES = ("recipe.yaml", "status.json", "checkpoints", *(Run(Path()).evaluation_path(*way).name for way in WAYS))
-_METRICS = ("latent", "coherence", "likelihood", "quality")
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,8 @@ def collect(paths: list[Path], protocol: str | None = None, sampler: str | None 
         try:
             members.append(read_member(path, _first_way(path, ways)))
         except Failure as failure:
-            left_out.append(LeftOut(path, _without_path(str(failure), path)))
+            without_path = str(failure).replace(f"{path}/", "").replace(f"{path} ", "", 1)
+            left_out.append(LeftOut(path, " ".join(without_path.split())[:300]))
     used = {os.path.realpath(member.folder) for member in members}  # one of them may be evaluated elsewhere only
     left_out = [item for item in left_out if os.path.realpath(item.folder) not in used]
     sets: dict[_Data, list[Member]] = {}
@@ -100,9 +100,7 @@ def collect(paths: list[Path], protocol: str | None = None, sampler: str | None 
 def _collection(name: str, members: list[Member]) -> Collection:
     groups = group(members)
     return Collection(
-        name,
-        groups,
-        [note for notes in (missing_seeds, different_classifiers, older_classifiers) for note in notes(groups)],
+        name, groups, [*missing_seeds(groups), *different_classifiers(groups), *older_classifiers(groups)]
     )
 
 
@@ -215,10 +213,8 @@ def _named(way: Way) -> str:
 
 
 def _not_evaluated(folder: Path, way: Way) -> str:
-    others = [other for other in WAYS if _evaluated(folder, other)]
-    if others:
-        return _other_way(others[0], way)
-    return "finished, but not evaluated (mmvae evaluate --ckpt ...)"
+    other = next((other for other in WAYS if _evaluated(folder, other)), None)
+    return _other_way(other, way) if other else "finished, but not evaluated (mmvae evaluate --ckpt ...)"
 
 
 def _other_way(has: Way, wanted: Way) -> str:
@@ -247,7 +243,7 @@ def _check_belongs(evaluation: EvaluationResult, recipe: Recipe) -> None:
             raise DataProblem(f"evaluation.json is another run's: {what} {measured}, the recipe has {asked}")
     if facts.epoch != epochs:
         raise DataProblem(f"evaluated at epoch {facts.epoch} of {epochs}: evaluate it again")
-    if not any(getattr(evaluation, metric) for metric in _METRICS):
+    if not any(getattr(evaluation, metric) for metric in result.METRICS):
         raise DataProblem("evaluation.json holds no metric")
     _check_values(evaluation)
 
@@ -255,7 +251,7 @@ def _check_belongs(evaluation: EvaluationResult, recipe: Recipe) -> None:
 def _check_values(evaluation: EvaluationResult) -> None:
     """Scores lie in [0, 1], nats and distances are of a size that can be averaged, subsets are made of the
     modalities."""
-    content = evaluation.model_dump(include=set(_METRICS), exclude_none=True)
+    content = evaluation.model_dump(include=set(result.METRICS), exclude_none=True)
     for metric, fields in content.items():
         low, high = {"likelihood": (-1e12, 1e12), "quality": (-1.0, 1e12)}.get(metric, (0.0, 1.0))
         for field_name in ("unconditional", "values", "per_label", "joint", "conditional", "per_modality"):
@@ -266,10 +262,6 @@ def _check_values(evaluation: EvaluationResult) -> None:
             for subset in value if isinstance(value, dict) and metric != "quality" else ():
                 if not set(subset.split("+")) <= set(evaluation.modalities):
                     raise DataProblem(f"evaluation.json: {metric} has a subset {subset[:80]!r} of other modalities")
-
-
-def _without_path(text: str, folder: Path) -> str:
-    return " ".join(text.replace(f"{folder}/", "").replace(f"{folder} ", "", 1).split())[:300]
 
 
 # what may stand side by side -----------------------------------------------------------------------------------------
@@ -299,23 +291,27 @@ def metric_conditions(evaluation: EvaluationResult) -> dict[str, dict[str, Any]]
 
 def _keep_way(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
     """Those with the first of WAYS that any has."""
-    first = min((_way(member.evaluation) for member in members), key=WAYS.index)
-    others = [member for member in members if _way(member.evaluation) != first]
-    left_out += [LeftOut(m.folder, _other_way(_way(m.evaluation), first)) for m in others]
-    return [member for member in members if _way(member.evaluation) == first]
+    ways = [_way(member.evaluation) for member in members]
+    first = min(ways, key=WAYS.index)
+    left_out += [
+        LeftOut(m.folder, _other_way(way, first)) for m, way in zip(members, ways, strict=True) if way != first
+    ]
+    return [member for member, way in zip(members, ways, strict=True) if way == first]
 
 
 def _keep_majority(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
     """Keep the runs measured like most (the first given, when tied); of the rest say in what they differ."""
     kept = _majority(members, lambda member: conditions(member.evaluation), left_out, "")
-    for metric in _METRICS:
+    for metric in result.METRICS:
         having = [member for member in kept if metric in metric_conditions(member.evaluation)]
         agreeing = _majority(having, lambda m, k=metric: metric_conditions(m.evaluation)[k], left_out, f"{metric}: ")  # type: ignore[misc]
         drop = {id(member) for member in having} - {id(member) for member in agreeing}
-        kept = [
-            replace(m, evaluation=m.evaluation.model_copy(update={metric: None})) if id(m) in drop else m for m in kept
-        ]
+        kept = [_without(member, metric) if id(member) in drop else member for member in kept]
     return kept
+
+
+def _without(member: Member, metric: str) -> Member:
+    return replace(member, evaluation=member.evaluation.model_copy(update={metric: None}))
 
 
 def _majority(
@@ -330,10 +326,8 @@ def _majority(
         if key != chosen:
             own = facts(member)
             names = [name for name in {**reference, **own} if reference.get(name) != own.get(name)]
-            text = ", ".join(
-                f"{name} {own.get(name, 'none')} (the others: {reference.get(name, 'none')})" for name in names[:3]
-            )
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            told = [f"{name} {own.get(name, 'none')} (the others: {reference.get(name, 'none')})" for name in names[:3]]
+            text, more = ", ".join(told), f" and {len(names) - 3} more" if len(names) > 3 else ""
             left_out.append(LeftOut(member.folder, f"{prefix}measured differently: {text}{more}"))
     return [member for member, key in zip(members, keys, strict=True) if key == chosen]
 

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Literal, get_args
 
 from mmvae_cli.comparison import collect, content, formats, plots, report
 from mmvae_cli.disk.files import reading, write_atomic
@@ -12,14 +11,13 @@ from mmvae_cli.process.nearest import did_you_mean, nearest
 from mmvae_cli.process.paths import make_folder, require_folder
 from mmvae_cli.run import result
 
-Format = Literal["table", "md", "csv", "tex", "json", "html"]
-FORMATS: tuple[str, ...] = get_args(Format)
+FORMATS = ("table", "md", "csv", "tex", "json", "html")
 DEFAULT_OUT = Path("reports")
 _SUFFIX = {"table": "txt"}
 
 
 def compare(
-    runs: list[Path], kind: Format = "table", out: Path | None = None, force: bool = False,
+    runs: list[Path], kind: str = "table", out: Path | None = None, force: bool = False,
     protocol: str | None = None, sampler: str | None = None, paper: int | None = None,
 ) -> str:  # fmt: skip
     """Compare ``runs`` (run folders, or folders of runs); returns what belongs on stdout.
@@ -44,14 +42,13 @@ def compare(
     return str(_write(comparison, kind, out, force, paper))
 
 
-def known_format(name: str | None, as_json: bool = False) -> Format:
+def known_format(name: str | None, as_json: bool = False) -> str:
     """The format asked for; ``--json`` is short for json. Raises UsageProblem for an unknown or contradictory one."""
     if as_json and name not in (None, "json"):
         raise UsageProblem(f"--json and --format {name} contradict each other", "give one of them")
     chosen = "json" if as_json else name or "table"
-    for known in FORMATS:
-        if chosen == known:
-            return known  # type: ignore[return-value]
+    if chosen in FORMATS:
+        return chosen
     meant = did_you_mean(nearest(chosen, FORMATS))
     raise UsageProblem(f"--format {content.plain(chosen)[:40]!r} is unknown", f"{meant}one of {', '.join(FORMATS)}")
 

@@ -111,14 +111,11 @@ def _facts(collection: Collection) -> list[tuple[str, str]]:
     if len(collection.groups) > 1:
         facts.append(("marked", RULE))
     if evaluation.chance is not None:
-        what = (
-            "the mean base rate of the attributes" if evaluation.base_rates else "the share of the most frequent class"
-        )
-        facts.append(("chance", f"a guess has {evaluation.chance:.3f}, {what}"))
+        what = "mean base rate of the attributes" if evaluation.base_rates else "share of the most frequent class"
+        facts.append(("chance", f"a guess has {evaluation.chance:.3f}, the {what}"))
     elif evaluation.latent or evaluation.coherence:
-        facts.append(
-            ("chance", "not known of evaluations by an earlier version, so no score is marked: evaluate again")
-        )
+        unknown = "not known of evaluations by an earlier version, so no score is marked: evaluate again"
+        facts.append(("chance", unknown))
     return facts
 
 
@@ -170,5 +167,5 @@ def _runs(collection: Collection) -> list[list[str]]:
 
 
 def _seconds(value: Any) -> str:
-    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e9
+    known = type(value) in (int, float) and 0 <= value < 1e9
     return duration(float(value)) if known else "unknown"

@@ -67,8 +67,7 @@ def _compared(content: Content) -> list[Curves]:
 
 
 def _of_unfinished(runs: list[Unfinished]) -> list[Curves]:
-    chosen = [Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], "-", "")
-              for i in range(len(runs))]  # fmt: skip
+    chosen = [Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], "-", "") for i in range(len(runs))]
     return [curves for run, look in zip(runs, chosen, strict=True) if (curves := _read(run, run.name, look))]
 
 
@@ -82,12 +81,9 @@ def _read(run: Member | Unfinished, label: str, look: Look) -> Curves | None:
             steps, values = known.setdefault(name, ([], []))
             steps.append(record["step"])
             values.append(value)
-    components = tuple(name.removeprefix("kl.") for name in known if _is_component(name, list(run.recipe.modalities)))
+    parts = [name.removeprefix("kl.") for name in known if name.startswith("kl.")]
+    components = tuple(part for part in parts if set(part.split("+")) <= set(run.recipe.modalities))
     return Curves(label, look, known, components) if known else None
-
-
-def _is_component(name: str, modalities: list[str]) -> bool:
-    return name.startswith("kl.") and set(name.removeprefix("kl.").split("+")) <= set(modalities)
 
 
 def _terms(curves: list[Curves], page: Page) -> Any:

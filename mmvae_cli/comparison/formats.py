@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict, astuple
 from typing import Any
 
 from mmvae_cli.comparison import progress
@@ -37,7 +38,7 @@ def terminal(comparison: Comparison) -> str:
         blocks.append(_aligned(_UNFINISHED, progress.HEADER, rows, width))
     if comparison.left_out:
         blocks.append("\n".join([_LEFT_OUT, *(f"  {folder}: {why}" for folder, why in comparison.left_out)]))
-    return "\n\n".join(plain_lines(block) for block in blocks)
+    return "\n".join(plain(line) for line in "\n\n".join(blocks).split("\n"))
 
 
 def _terminal(content: Content, width: int) -> list[str]:
@@ -51,10 +52,6 @@ def _terminal(content: Content, width: int) -> list[str]:
     if details := [table.title for table in content.tables if table.detail]:
         blocks.append("More in the other formats: " + "; ".join(details))
     return blocks
-
-
-def plain_lines(block: str) -> str:
-    return "\n".join(plain(line) for line in block.split("\n"))
 
 
 def _terminal_table(table: Table, width: int) -> str:
@@ -139,10 +136,8 @@ def _markdown(content: Content, plots: list[Plot]) -> list[str]:
 
 def _md_table(table: Table) -> list[str]:
     header = ["", *map(_md, headings(table))]
-    rows = [
-        [_md(_row_label(row)), *(f"**{cell_text(c)}**" if c.best else cell_text(c) for c in row.cells)]
-        for row in table.rows
-    ]
+    rows = [[_md(_row_label(row)), *(f"**{cell_text(c)}**" if c.best else cell_text(c) for c in row.cells)]
+            for row in table.rows]  # fmt: skip
     if table.turned:
         header, *rows = [list(line) for line in zip(header, *rows, strict=True)]
     notes = [f"\\[{i}\\] {_md(note)}  " for i, note in enumerate(table.notes, 1)]
@@ -182,16 +177,12 @@ def _csv_rows(content: Content) -> Iterator[list[Any]]:
         about = [content.protocol, content.name, content.warning,
                  "; ".join(f"{name}={value}" for name, value in group.differing.items())]  # fmt: skip
         for key, stat in stats.items():
-            yield [group.label, "this comparison", *_csv_key(key), *_csv_stat(stat, DDOF), *about, _exact(stat.chance),
+            yield [group.label, "this comparison", *astuple(key), *_csv_stat(stat, DDOF), *about, _exact(stat.chance),
                    _exact(stat.ceiling)]  # fmt: skip
     for one in content.published:
         about = ["", content.name, "", "; ".join(one.differences)]
         for key, stat in one.values.items():
-            yield [one.group.label, one.source, *_csv_key(key), *_csv_stat(stat, ""), *about, "", ""]
-
-
-def _csv_key(key: Key) -> list[str]:
-    return [key.metric, key.subset, key.target, key.label]
+            yield [one.group.label, one.source, *astuple(key), *_csv_stat(stat, ""), *about, "", ""]
 
 
 def _csv_stat(stat: Stat, ddof: int | str) -> list[Any]:
@@ -251,10 +242,10 @@ def _group_json(content: Content, i: int) -> dict[str, Any]:
 
 
 def _value_json(key: Key, stat: Stat | None) -> dict[str, Any]:
-    return {"metric": key.metric, "subset": key.subset, "target": key.target, "label": key.label,
-            "mean": stat and stat.mean, "std": stat and stat.std, "n": stat.n if stat else 0,
-            "chance": stat and stat.chance, "at_chance": bool(stat and stat.at_chance),
-            "ceiling": stat and stat.ceiling}  # fmt: skip
+    return asdict(key) | {
+        "mean": stat and stat.mean, "std": stat and stat.std, "n": stat.n if stat else 0,
+        "chance": stat and stat.chance, "at_chance": bool(stat and stat.at_chance), "ceiling": stat and stat.ceiling,
+    }  # fmt: skip
 
 
 def json_line(comparison: Comparison) -> str:

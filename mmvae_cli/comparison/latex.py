@@ -62,13 +62,8 @@ def _tex_table(table: Table, about: str) -> list[str]:
 
 
 def _tex_marks(row: Row) -> str:
-    return (
-        f"\\textsuperscript{{{','.join(map(str, row.marks))}}}"
-        if row.marks
-        else ""
-        if row.published
-        else f" ($n={row.n}$)"
-    )
+    marks = f"\\textsuperscript{{{','.join(map(str, row.marks))}}}" if row.marks else ""
+    return marks if row.published else f" ($n={row.n}$)"
 
 
 def _tex_spans(table: Table) -> list[str]:

@@ -12,12 +12,10 @@ _WIDE = 15
 
 def build(collection: Collection, stats: Stats, published: list[Published]) -> list[Table]:
     """The tables for this dataset, most important first."""
-    layout = {"polymnist": _polymnist, "mnist-svhn-text": _trimodal, "celeba": _celeba}.get(
-        experiment(collection), _generic
-    )
-    maker = Maker(collection, stats, published)
-    short = {"mnist-svhn-text": LETTERS, "celeba": CELEBA_LETTERS}.get(experiment(collection), {})
-    own = [table for table in layout(maker) if table]
+    layouts = {"polymnist": _polymnist, "mnist-svhn-text": _trimodal, "celeba": _celeba}
+    known, maker = experiment(collection), Maker(collection, stats, published)
+    short = {"mnist-svhn-text": LETTERS, "celeba": CELEBA_LETTERS}.get(known, {})
+    own = [table for table in layouts.get(known, _generic)(maker) if table]
     for table in own:
         table.letters = ", ".join(f"{letter}: {name}" for name, letter in short.items())
     return [*filter(None, [_summary(maker)]), *own, *filter(None, _quality(maker))]
@@ -127,13 +125,13 @@ def _details(maker: Maker) -> list[Table | None]:
     latent = [Column(s, Key("latent", s)) for s in maker.subsets]
     pairs = [(s, t) for s in maker.subsets for t in outside(s, maker.modalities)]
     conditional = [Column(f"{s} → {t}", Key("coherence", s, t)) for s, t in pairs]
-    likelihood = _likelihood_columns(maker)
     return [
-        maker.table(
-            "Linear classification of the latent representation, per subset", latent, detail=len(latent) > _WIDE
-        ),
-        maker.table("Conditional coherence, source → target", conditional, detail=len(conditional) > _WIDE),
-        maker.table("Log-likelihood of X given the subset, nats", likelihood, detail=len(likelihood) > _WIDE),
+        maker.table(title, columns, detail=len(columns) > _WIDE)
+        for title, columns in (
+            ("Linear classification of the latent representation, per subset", latent),
+            ("Conditional coherence, source → target", conditional),
+            ("Log-likelihood of X given the subset, nats", _likelihood_columns(maker)),
+        )
     ]
 
 

@@ -23,9 +23,8 @@ def best(stats: list[Stat | None], key: Key, digits: int) -> int | None:
         return None
     first = max(known, key=lambda i: sign * known[i].mean)
     top = known.pop(first)
-    ahead = all(
-        exceeds(top, other) and f"{top.mean:.{digits}f}" != f"{other.mean:.{digits}f}" for other in known.values()
-    )
+    printed = f"{top.mean:.{digits}f}"
+    ahead = all(exceeds(top, other) and f"{other.mean:.{digits}f}" != printed for other in known.values())
     return first if ahead and _above_chance(top, key) else None
 
 

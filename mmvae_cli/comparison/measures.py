@@ -65,7 +65,6 @@ METRICS: dict[str, tuple[str, str, bool]] = {
     "frechet_unconditional": ("Frechet distance of samples of no item, mean over targets", "distance", False),
 }
 
-
 UNBOUNDED = ("nats", "distance", "samples")
 """Units of numbers that are no shares: a guess has none of them, and items say nothing of their error."""
 
@@ -101,18 +100,14 @@ def _numbers(evaluation: EvaluationResult) -> dict[Key, float | None]:
     if latent := evaluation.latent:
         numbers |= {Key("latent", subset): value for subset, value in latent.values.items()}
         numbers |= _by_size("latent_by_size", latent.values)
-        numbers |= {
-            Key("latent_per_label", s, "", label): v for s, row in latent.per_label.items() for label, v in row.items()
-        }
+        for subset, row in latent.per_label.items():
+            numbers |= {Key("latent_per_label", subset, "", label): v for label, v in row.items()}
     if coherence := evaluation.coherence:
         if coherence.metric == "accuracy" or coherence.joint is not None:  # attributes have no label to agree on
             numbers[Key("joint_coherence")] = coherence.joint
         numbers |= _pairs("coherence", coherence.conditional)
-        given = {
-            s: _mean([row.get(t) for t in outside(s, row)])
-            for s, row in coherence.conditional.items()
-            if outside(s, row)
-        }
+        given = {s: _mean([row.get(t) for t in others]) for s, row in coherence.conditional.items()
+                 if (others := outside(s, row))}  # fmt: skip
         numbers |= {Key("coherence_given", subset): value for subset, value in given.items()}
         numbers |= _by_size("coherence_by_size", given)
         for source, targets in coherence.per_label.items():
@@ -127,10 +122,9 @@ def _numbers(evaluation: EvaluationResult) -> dict[Key, float | None]:
     if quality := evaluation.quality:
         free, pairs = quality.unconditional["frechet"], quality.conditional["frechet"]
         numbers |= {Key("frechet", "", target): value for target, value in free.items()} | _pairs("frechet", pairs)
-        every = [value for row in pairs.values() for value in row.values()]
         comparable = [value for target, value in free.items() if target in quality.feature_size]
         numbers[Key("frechet_unconditional")] = _mean(comparable)
-        numbers[Key("frechet_conditional")] = _mean(every)
+        numbers[Key("frechet_conditional")] = _mean([value for row in pairs.values() for value in row.values()])
     return numbers
 
 

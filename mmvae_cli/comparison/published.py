@@ -46,19 +46,16 @@ class Published:
 
 
 @cache
-def _file() -> dict[str, Any]:
+def contents() -> dict[str, Any]:
+    """What published.yaml says."""
     text = (resources.files("mmvae_cli.comparison") / "published.yaml").read_text(encoding="utf-8")
     return dict(yaml.safe_load(text))
-
-
-def _entries() -> list[dict[str, Any]]:
-    return list(_file()["entries"])
 
 
 @cache
 def _papers_recipe(dataset: str, variant: str) -> dict[str, Any]:
     """The shipped recipe with the paper's settings, flat."""
-    return flatten(recipes.load(_file()["recipes"][dataset][variant]).model_dump(mode="json"))
+    return flatten(recipes.load(contents()["recipes"][dataset][variant]).model_dump(mode="json"))
 
 
 def experiment(collection: Collection) -> str:
@@ -81,7 +78,7 @@ def beside(collection: Collection) -> list[Published]:
     entries: list[Published] = []
     for one in collection.groups:
         known = flatten(one.recipe.model_dump(mode="json"))
-        for entry in _entries():
+        for entry in contents()["entries"]:
             values = entry["values"].get(one.variant)
             acting = known | {"objective.beta": known["objective.beta"] * known["objective.beta_content"]}
             if entry["dataset"] == which and values and all(acting.get(k) == v for k, v in entry["match"].items()):
@@ -92,7 +89,7 @@ def beside(collection: Collection) -> list[Published]:
 def _published(
     one: Group, entry: dict[str, Any], values: Any, known: dict[str, Any], collection: Collection
 ) -> Published:
-    keys = {name: _key(entry["metric"], name) for name in values}
+    keys = {name: Key(entry["metric"], *name.split(" -> ")) for name in values}
     runs = 0 if "by" in entry else entry.get("runs", {}).get(one.variant, 5) or 0  # 0: not said
     stats = {keys[n]: Stat(float(v[0]), float(v[1]) if len(v) > 1 else None, runs) for n, v in values.items()}
     rows = [[v[i] for row in entry["values"].values() for v in row.values() if len(v) > i] for i in (0, 1)]
@@ -100,11 +97,6 @@ def _published(
     expected = _papers_recipe(entry["dataset"], one.variant) | entry.get("setting", {})
     remarks, otherwise = _differences(entry, known, expected, collection), str(entry.get("otherwise", ""))
     return Published(one, entry["source"], str(entry.get("by", "the paper")), stats, decimals, remarks, otherwise)
-
-
-def _key(metric: str, name: str) -> Key:
-    source, _, target = name.partition(" -> ")
-    return Key(metric, source, target)
 
 
 def _places(value: float, row: list[float]) -> int:

@@ -30,13 +30,9 @@ def html(comparison: Comparison, plots: list[list[Plot]], unfinished: list[Plot]
         for number, (content, own) in enumerate(zip(comparison.contents, shown, strict=True), 1)
     ]
     return environment.from_string(source).render(
-        comparison=comparison,
-        sections=sections,
-        version=__version__,
-        run_header=RUN_HEADER,
-        progress_header=progress.HEADER,
-        running=running,
-    )
+        comparison=comparison, sections=sections, version=__version__, run_header=RUN_HEADER,
+        progress_header=progress.HEADER, running=running,
+    )  # fmt: skip
 
 
 def _figure(plot: Plot) -> sample_images.Shown:

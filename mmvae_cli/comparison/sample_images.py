@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmvae_cli.comparison.content import plain
-from mmvae_cli.comparison.groups import Group, Member
+from mmvae_cli.comparison.groups import Group
 from mmvae_cli.disk.files import visible
 from mmvae_cli.run.result import first
 
@@ -46,8 +46,8 @@ def of(groups: list[Group], room: int) -> Samples:
     """The PNG figures of each group's first run that has any, the same figure of all groups side by side: in the order
     of figures as many as ``room`` characters hold, and a count of the others."""
     samples, skipped = Samples(), dict[tuple[Path, str], list[str]]()
-    every = [(path, group.label, member) for group in groups if (member := _with_figures(group))
-             for path in _figures(member.folder)]  # fmt: skip
+    drawn = [(group, next((m for m in group.members if _figures(m.folder)), None)) for group in groups]
+    every = [(path, group.label, member) for group, member in drawn if member for path in _figures(member.folder)]
     for path, label, member in sorted(every, key=lambda item: _order(item[0])):
         image = _read(path)
         if isinstance(image, str) or len(image.uri) > room:
@@ -97,10 +97,6 @@ def _read(path: Path) -> Image | str:
         return _NO_PNG
     except OSError as error:
         return f"cannot be read ({error.strerror})" if error.strerror else _NO_PNG
-
-
-def _with_figures(group: Group) -> Member | None:
-    return next((m for m in group.members if _figures(m.folder)), None)
 
 
 def _figures(run: Path) -> list[Path]:

@@ -107,9 +107,8 @@ class Maker:
         if not columns:
             return None
         table = Table(title, columns, [], detail=detail)
-        best = {
-            c.key: marking.best([self.stats[i].get(c.key) for i in chosen], c.key, decimals(c.key)) for c in columns
-        }
+        best = {c.key: marking.best([self.stats[i].get(c.key) for i in chosen], c.key, decimals(c.key))
+                for c in columns}  # fmt: skip
         for place, i in enumerate(chosen):
             one, known = self.groups[i], self.stats[i]
             cells = [_cell(known.get(c.key), c.key, best[c.key] == place, len(one.members)) for c in columns]
@@ -133,8 +132,8 @@ class Maker:
             values = {key: stat for p in mine for key, stat in p.values.items()}
             places = {key: digits for p in mine for key, digits in p.decimals.items()}
             cells = [Cell(values.get(c.key), places.get(c.key, (2, 2))) for c in table.columns]
-            marks = tuple(_note(table, text) for p in mine for text in _notes_of(p))
-            table.rows.append(Row(mine[0].label, cells, published=True, marks=tuple(dict.fromkeys(marks))))
+            marks = dict.fromkeys(_note(table, _setting(p)) for p in mine)
+            table.rows.append(Row(label, cells, published=True, marks=tuple(marks)))
 
 
 def _add_effective(table: Table, known: dict[Key, Stat]) -> None:
@@ -144,16 +143,11 @@ def _add_effective(table: Table, known: dict[Key, Stat]) -> None:
         table.rows.append(Row(EFFECTIVE, [Cell(stat, (1, 1)) for stat in stats], published=True))
 
 
-def _notes_of(published: Published) -> list[str]:
-    differences = "; ".join(published.differences)
-    return [
-        f"{published.source}. "
-        + (
-            f"Not the same setting: {differences}."
-            if differences
-            else "No difference in what recipe and evaluation record."
-        )
-    ]
+def _setting(published: Published) -> str:
+    """The source, and what is not the same."""
+    if not published.differences:
+        return f"{published.source}. No difference in what recipe and evaluation record."
+    return f"{published.source}. Not the same setting: {'; '.join(published.differences)}."
 
 
 def _note(table: Table, text: str) -> int:

@@ -44,7 +44,7 @@ def wanted(content: Content) -> list[Wanted]:
     sweep = swept(groups)
     if sweep is None:
         return [_of_groups(names)] if len(groups) > 1 else []
-    symbol = _symbol(sweep)
+    symbol = "beta" if sweep == BETA else sweep.rpartition(".")[2]
 
     def figure(name: str, title: str, about: str, number: int, panels: list[Panel], columns: int) -> Wanted:
         paper = number and content.experiment == "mnist-svhn-text" and sweep == BETA
@@ -86,18 +86,11 @@ def _of_groups(names: list[str]) -> Wanted:
                   partial(_draw, panels=panels, columns=3, symbol=""))  # fmt: skip
 
 
-def _symbol(key: str) -> str:
-    return "beta" if key == BETA else key.rpartition(".")[2]
-
-
 def _each(names: list[str], count: int) -> list[Panel]:
     """Every target given every subset of ``count`` others."""
-    pairs = [
-        (source, target) for source in subsets(names) if size(source) == count for target in outside(source, names)
-    ]
-    words = {source: source.replace("+", ", ") for source, _ in pairs}
-    return [Panel(Key("log_likelihood", source), Key("coherence", source, target), words[source],
-                  f"{target} given {words[source]}") for source, target in pairs]  # fmt: skip
+    words = {source: source.replace("+", ", ") for source in subsets(names) if size(source) == count}
+    return [Panel(Key("log_likelihood", source), Key("coherence", source, target), said, f"{target} given {said}")
+            for source, said in words.items() for target in outside(source, names)]  # fmt: skip
 
 
 def _by_size(modalities: int) -> list[Panel]:
@@ -130,8 +123,7 @@ def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
             continue
         points = sorted(unsorted, key=lambda point: point[0])
         xs, ys = [p[1] for p in points], [p[2] for p in points]
-        colour = COLOURS[i % len(COLOURS)]
-        marker = MARKERS[i % len(MARKERS)]
+        colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
         axis.errorbar([x.mean for x in xs], [y.mean for y in ys], xerr=looks.bars(xs, scores=False),
                       yerr=looks.bars(ys), color=colour, marker=marker, linewidth=1.0 if symbol else 0.0,
                       elinewidth=0.8, label=name, alpha=0.9, clip_on=False)  # fmt: skip
@@ -142,14 +134,8 @@ def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
     looks.score_axis(axis, [y for _, y in every])
     if panel.y.metric == "joint_coherence":  # each point has a chance of its own
         if marked := {x.mean: y.chance for x, y in every if y.chance is not None}:
-            axis.scatter(
-                list(marked),
-                list(marked.values()),
-                marker="_",
-                color=looks.CHANCE_COLOUR,
-                label="chance",
-                clip_on=False,
-            )
+            axis.scatter(list(marked), list(marked.values()), marker="_", color=looks.CHANCE_COLOUR, label="chance",
+                         clip_on=False)  # fmt: skip
     else:
         looks.chance_line(axis, [y for _, y in every])
     looks.ceiling_line(axis, [y for _, y in every])

@@ -196,7 +196,7 @@ def test_another_number_of_views_has_no_published_numbers(tmp_path: Path) -> Non
 
 def test_published_file_names_known_metrics_and_modalities() -> None:
     modalities = {"polymnist": VIEWS, "mnist-svhn-text": MST, "celeba": ["image", "text"]}
-    for entry in published._entries():
+    for entry in published.contents()["entries"]:
         assert entry["metric"] in METRICS
         known = set(subsets(modalities[entry["dataset"]])) | {"", *"12345"}
         for values in entry["values"].values():
