@@ -174,8 +174,7 @@ def _loss(logits: Tensor, labels: Tensor) -> Tensor:
 def as_mean(x: Tensor, evaluation: Evaluation, name: str) -> Tensor:
     """The input of a classifier: data in the form of a likelihood's mean."""
     info = evaluation.store.info.modalities[name]
-    ready: Tensor = KINDS[info.kind].as_mean(x, len(info.alphabet or ""))
-    return ready
+    return KINDS[info.kind].as_mean(x, len(info.alphabet or ""))
 
 
 def score(name: str, network: nn.Module, evaluation: Evaluation, split: str) -> Score:

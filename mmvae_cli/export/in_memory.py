@@ -68,8 +68,7 @@ def _content(recipe: Any) -> dict[str, Any]:
     if isinstance(recipe, Recipe):
         recipe = plain_yaml.parse(recipe.dump(), "the recipe")
     if isinstance(recipe, Mapping):
-        content: dict[str, Any] = plain_yaml.plain(recipe, "the recipe")
-        return content
+        return plain_yaml.plain(recipe, "the recipe")
     if not isinstance(recipe, str | Path):
         raise UsageProblem(f"the recipe: {type(recipe).__name__} is no recipe", "its name, a .yaml file, or a mapping")
     return recipes.read(recipes.find(str(recipe)))

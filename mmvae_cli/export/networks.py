@@ -69,8 +69,7 @@ def write(run: OpenedRun, out: Path) -> None:
 
 def _rows(spec: ModalitySpec) -> Tensor:
     kind = KINDS[spec.kind]
-    rows: Tensor = kind.read(torch.zeros(2, *(spec.shape or ()), dtype=getattr(torch, kind.dtype)))
-    return rows
+    return kind.read(torch.zeros(2, *(spec.shape or ()), dtype=getattr(torch, kind.dtype)))
 
 
 def _write(network: nn.Module, name: str, rows: Tensor, outputs: list[str], path: Path) -> None:

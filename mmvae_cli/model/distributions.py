@@ -85,8 +85,7 @@ def placed(q: Latent, positions: tuple[int, ...], count: int) -> Latent:
 
 
 def _of_parts(like: Latent, parts: list[Tensor]) -> Latent:
-    made: Latent = type(like)(*parts)
-    return made
+    return type(like)(*parts)
 
 
 def kl(q: Gaussian, p: Gaussian) -> Tensor:

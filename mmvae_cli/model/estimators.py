@@ -74,8 +74,7 @@ class Path:
     share: Tensor
 
     def __call__(self, z: Tensor) -> Tensor:
-        through: Tensor = _Through.apply(z, self)
-        return through
+        return _Through.apply(z, self)
 
 
 class _Through(torch.autograd.Function):

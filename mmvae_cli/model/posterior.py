@@ -96,8 +96,7 @@ class Family(nn.Module):
         """The fusions of the subsets in a table like the family's own: (S, M + 1) -> (S, B, D), or row by row (..., B,
         M + 1)."""
         table = table.to(experts[0])
-        found: Latent = self.fuse(experts, Members(table[..., :-1], table[..., -1]))
-        return found
+        return self.fuse(experts, Members(table[..., :-1], table[..., -1]))
 
     def restrict(self, present: Subset) -> "Family":
         """The family of a model built for the ``present`` modalities alone, with positions counted among them:
@@ -163,8 +162,7 @@ def _frugal_log_prob(q: Latent, z: Tensor) -> Tensor:
     """``q.log_prob(z)``, which is computed again for the gradient instead of being kept in memory."""
     if torch.compiler.is_compiling() or not torch.is_grad_enabled():
         return q.log_prob(z)
-    found: Tensor = checkpoint(
+    return checkpoint(
         lambda z, *parameters: type(q)(*parameters).log_prob(z), z, *q,
         use_reentrant=False, preserve_rng_state=False, determinism_check="none",
     )  # fmt: skip
-    return found

@@ -20,8 +20,7 @@ class Prior(nn.Module):
 
     def noise(self, *shape: int, device: torch.device | str, generator: torch.Generator | None = None) -> Tensor:
         """Standard noise of the latent distribution, from which posteriors and the prior draw their samples."""
-        noise: Tensor = distributions.NOISE[self.distribution](*shape, device=device, generator=generator)
-        return noise
+        return distributions.NOISE[self.distribution](*shape, device=device, generator=generator)
 
     def sample(self, noise: Tensor) -> Tensor:
         """z ~ p(z): noise (..., D) -> (..., D)."""

@@ -37,8 +37,7 @@ class Joint(NamedTuple):
 
 def standard(q: Joint, share: float | None) -> Tensor:
     """``KL(q_A || N(0, I))``: (S, B)."""
-    found: Tensor = q.components.kl_to_prior()
-    return found
+    return q.components.kl_to_prior()
 
 
 def dynamic(q: Joint, share: float | None) -> Tensor:
@@ -59,8 +58,7 @@ def mixture(q: Joint, share: float | None) -> Tensor:
     if share:
         log_rest = math.log1p(-share) if share < 1 else -math.inf
         log_h = torch.logaddexp(math.log(share) + q.prior.log_prob(q.z), log_rest + log_h)
-    found: Tensor = q.drawn.log_prob(q.z) - log_h
-    return found
+    return q.drawn.log_prob(q.z) - log_h
 
 
 def pairwise(q: Joint, share: float | None) -> Tensor:

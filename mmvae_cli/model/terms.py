@@ -222,8 +222,7 @@ def _log_q(p: Pass, z: Tensor) -> Tensor:
     latents = p.latents[0]
     if p.objective.spec.kl == "mixture":
         return mixture_log_prob(_held(p, _mixture(p)), z)
-    log_q: Tensor = _held(p, at(latents.drawn, (slice(None), None))).log_prob(z)
-    return log_q
+    return _held(p, at(latents.drawn, (slice(None), None))).log_prob(z)
 
 
 def _rest(p: Pass, z: Tensor) -> Tensor | float:

@@ -31,8 +31,7 @@ class Encoded(NamedTuple):
 
 def encode_one(encoder: nn.Module, x: Tensor) -> tuple[Tensor, ...]:
     """What one modality's encoder says of x (B, *shape): a region."""
-    outputs: tuple[Tensor, ...] = encoder(x)
-    return outputs
+    return encoder(x)
 
 
 def decode_one(decoder: nn.Module, latent: Tensor) -> Tensor:

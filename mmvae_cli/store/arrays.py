@@ -87,8 +87,7 @@ def _shaped(name: str, array: np.ndarray, spec: ModalitySpec) -> np.ndarray:
 def _image(name: str, array: np.ndarray, spec: ModalitySpec) -> Tensor:
     array = _shaped(name, array, spec)
     if array.dtype == np.uint8:
-        found: Tensor = KINDS["image"].read(torch.from_numpy(array.copy()))
-        return found
+        return KINDS["image"].read(torch.from_numpy(array.copy()))
     return torch.from_numpy(fractions(name, array))
 
 

@@ -131,8 +131,7 @@ class Engine:
             )
             for own in patterns
         ]  # fmt: skip
-        found: tuple[torch.Tensor, torch.Tensor] = self._forward(self.data.batch(self._items[order]), noises, patterns)
-        return found
+        return self._forward(self.data.batch(self._items[order]), noises, patterns)
 
     def _end(self, loss: torch.Tensor, terms: torch.Tensor) -> None:
         self.meter.add(terms)

@@ -27,8 +27,7 @@ class _Classifier(nn.Module):
         return maps.flatten(2).mean(2)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.linear(self.dropout(self.features(x)))
-        return logits
+        return self.linear(self.dropout(self.features(x)))
 
 
 class ImageClassifier(_Classifier):
@@ -69,8 +68,7 @@ class VectorClassifier(_Classifier):
 
     def features(self, x: Tensor) -> Tensor:
         """What the label is read off, (B, 128)."""
-        result: Tensor = self.stages(x.sign() * x.abs().log1p())
-        return result
+        return self.stages(x.sign() * x.abs().log1p())
 
 
 class _Stage(nn.Module):

@@ -68,8 +68,7 @@ class ConvDecoder(nn.Module):
         x = F.relu_(self.linear(z)).unflatten(1, self.start)
         x = F.relu_(self.conv1(x))
         x = F.relu_(self.conv2(x))
-        result: Tensor = self.conv3(x)
-        return result
+        return self.conv3(x)
 
 
 def _double(inside: int, outside: int, small: Size, large: Size) -> nn.ConvTranspose2d:
@@ -96,5 +95,4 @@ class DigitClassifier(nn.Module):
         x = F.relu_(self.channel_dropout(self.conv1(x)))
         x = F.relu_(self.channel_dropout(self.conv2(x)))
         x = F.relu_(self.dropout(self.linear1(x.flatten(1))))
-        result: Tensor = self.linear2(x)
-        return result
+        return self.linear2(x)

@@ -41,8 +41,7 @@ class Inception(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         sized = F.interpolate(x, (_SIDE, _SIDE), mode="bilinear", align_corners=False)
-        features: Tensor = self.network(2 * sized - 1)
-        return features
+        return self.network(2 * sized - 1)
 
 
 _average = partial(F.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)

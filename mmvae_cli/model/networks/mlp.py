@@ -26,8 +26,7 @@ class Trunk(nn.Module):
         self.features = spec.width if spec.depth else size
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.layers(x.log1p() if self.counts else x)
-        return result
+        return self.layers(x.log1p() if self.counts else x)
 
 
 def _hidden(size: int, spec: ModalitySpec) -> list[nn.Module]:

@@ -96,8 +96,7 @@ class HouseNumberDecoder(nn.Module):
         x = F.relu_(self.linear(z))[:, :, None, None]
         for conv in (self.conv1, self.conv2, self.conv3):
             x = F.relu_(conv(x))
-        result: Tensor = self.conv4(x)
-        return result
+        return self.conv4(x)
 
 
 # --- text ------------------------------------------------------------------------------------------------------------
@@ -135,8 +134,7 @@ class WordDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         x = F.relu_(self.conv1(self.linear(z)[:, :, None]))  # no activation after the linear layer, as released
-        result: Tensor = self.conv3(F.relu_(self.conv2(x))).transpose(1, 2)
-        return result
+        return self.conv3(F.relu_(self.conv2(x))).transpose(1, 2)
 
 
 # --- classifiers -----------------------------------------------------------------------------------------------------
@@ -154,8 +152,7 @@ class MnistClassifier(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for conv in (self.conv1, self.conv2, self.conv3):
             x = F.relu_(conv(x))
-        result: Tensor = self.linear(self.dropout(x.flatten(1)))
-        return result
+        return self.linear(self.dropout(x.flatten(1)))
 
 
 class HouseNumberClassifier(nn.Module):
@@ -172,8 +169,7 @@ class HouseNumberClassifier(nn.Module):
         self.linear = nn.Linear(128, labels)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.linear(self.stages(x).flatten(1))
-        return result
+        return self.linear(self.stages(x).flatten(1))
 
 
 class WordClassifier(nn.Module):
@@ -191,5 +187,4 @@ class WordClassifier(nn.Module):
 
     def forward(self, text: Tensor) -> Tensor:
         x = self.block2(self.block1(self.conv(text.transpose(1, 2))))
-        result: Tensor = self.linear(self.dropout(x.flatten(1)))
-        return result
+        return self.linear(self.dropout(x.flatten(1)))

@@ -72,8 +72,7 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.shortcut_scale * self.shortcut(x) + _BRANCH_SCALE * self.branch(x)
-        return result
+        return self.shortcut_scale * self.shortcut(x) + _BRANCH_SCALE * self.branch(x)
 
 
 def _conv(
@@ -120,8 +119,7 @@ class FaceEncoder(nn.Module):
         self.blocks = _blocks(2, width, width, _FACE_DOWN)
 
     def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.blocks(self.first(x)).flatten(1)
-        return features
+        return self.blocks(self.first(x)).flatten(1)
 
 
 class FaceDecoder(nn.Module):
@@ -134,8 +132,7 @@ class FaceDecoder(nn.Module):
         self.last = nn.ConvTranspose2d(width, 3, 3, 2, 1, output_padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        result: Tensor = self.last(self.blocks(self.first(z)[:, :, None, None]))
-        return result
+        return self.last(self.blocks(self.first(z)[:, :, None, None]))
 
 
 class LongTextEncoder(nn.Module):
@@ -152,8 +149,7 @@ class LongTextEncoder(nn.Module):
 
     def forward(self, text: Tensor) -> Tensor:
         x = one_hot(text, self.vocabulary, self.first.weight)
-        features: Tensor = self.blocks(self.first(x)).flatten(1)
-        return features
+        return self.blocks(self.first(x)).flatten(1)
 
 
 class LongTextDecoder(nn.Module):
@@ -169,8 +165,7 @@ class LongTextDecoder(nn.Module):
         self.last = nn.ConvTranspose1d(width, vocabulary, 4, 2, 1)
 
     def forward(self, z: Tensor) -> Tensor:
-        result: Tensor = self.last(self.blocks(self.first(z)[:, :, None])).transpose(1, 2)
-        return result
+        return self.last(self.blocks(self.first(z)[:, :, None])).transpose(1, 2)
 
 
 # --- attribute classifiers -------------------------------------------------------------------------------------------
@@ -188,8 +183,7 @@ class FaceClassifier(nn.Module):
         self.head = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(self.trunk.features, attributes))
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.head(self.trunk(x))
-        return result
+        return self.head(self.trunk(x))
 
 
 class LongTextClassifier(nn.Module):
@@ -206,5 +200,4 @@ class LongTextClassifier(nn.Module):
 
     def forward(self, text: Tensor) -> Tensor:
         x = one_hot(text, self.vocabulary, self.first.weight)
-        result: Tensor = self.head(self.blocks(self.first(x)).flatten(1))
-        return result
+        return self.head(self.blocks(self.first(x)).flatten(1))

@@ -30,8 +30,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.conv2(F.leaky_relu(self.conv1(F.leaky_relu(x, _SLOPE)), _SLOPE))
-        result: Tensor = self.shortcut(x) + _BRANCH_SCALE * branch
-        return result
+        return self.shortcut(x) + _BRANCH_SCALE * branch
 
 
 class ResidualTrunk(nn.Module):
@@ -49,8 +48,7 @@ class ResidualTrunk(nn.Module):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.layers(x)
-        return features
+        return self.layers(x)
 
 
 class ResidualDecoder(nn.Module):
@@ -65,5 +63,4 @@ class ResidualDecoder(nn.Module):
         )  # fmt: skip
 
     def forward(self, z: Tensor) -> Tensor:
-        result: Tensor = self.layers(self.linear(z).unflatten(1, (CHANNELS, SIZE, SIZE)))
-        return result
+        return self.layers(self.linear(z).unflatten(1, (CHANNELS, SIZE, SIZE)))
