@@ -201,7 +201,7 @@ def test_published_file_names_known_metrics_and_modalities() -> None:
         known = set(subsets(modalities[entry["dataset"]])) | {"", *"12345"}
         for values in entry["values"].values():
             for name, value in values.items():
-                key = published._key(entry["metric"], name)
+                key = Key(entry["metric"], *name.split(" -> "))
                 assert key.subset in known
                 assert key.target in {"", *modalities[entry["dataset"]]}
                 assert len(value) in (1, 2)
