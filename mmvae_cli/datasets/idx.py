@@ -16,9 +16,6 @@ NAMES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 _LARGEST = 512 << 20  # bytes, 680,000 digits: what a damaged or hostile header may ask for at most
 
 
-# one file ------------------------------------------------------------------------------------------------------------
-
-
 def read(path: Path) -> np.ndarray:
     """The uint8 array of an IDX file (two zero bytes, type 8, number of dimensions; each size as big-endian uint32;
     then the bytes). Raises DataProblem naming the file where it is truncated or anything else."""
@@ -78,18 +75,13 @@ def _truncated(path: Path, size: int, wanted: int) -> DataProblem:
     return DataProblem(f"{path}: is truncated ({size:,} of {wanted:,} bytes)", "fetch the file again")
 
 
-# the four files of a folder ------------------------------------------------------------------------------------------
-
-
 def by_name(folder: Path) -> list[Path | None]:
     """The files of :data:`NAMES`, each also as ``train-images.idx3-ubyte``, with or without ``.gz``; None for one that
     is not there."""
-    return [_called(folder, name) for name in NAMES]
-
-
-def _called(folder: Path, name: str) -> Path | None:
-    other = name.replace("-idx", ".idx")
-    return next((p for n in (name, other, f"{name}.gz", f"{other}.gz") if (p := folder / n).is_file()), None)
+    called = [
+        [f"{stem}{end}" for end in ("", ".gz") for stem in (name, name.replace("-idx", ".idx"))] for name in NAMES
+    ]
+    return [next((path for one in names if (path := folder / one).is_file()), None) for names in called]
 
 
 def found(folder: Path) -> bool:

@@ -30,10 +30,10 @@ def build(
         notes = [source.stand_in, sources.held_out(validation), f"at most {limit:,} of each split" if limit else None]
         return placing.finish(folder, StoreInfo(
             name=NAME, modalities=MODALITIES, splits={split: SplitInfo(count=n) for split, n in counts.items()},
-            labels=LabelInfo(kind="class", names=CLASSES), stand_in="; ".join(n for n in notes if n) or None, seed=seed,
+            labels=LabelInfo(kind="class", names=CLASSES), seed=seed,
             provenance={"digits": source.provenance, "limit": limit, "validation": validation,
                         "versions": placing.versions()},
-        ))  # fmt: skip
+        ), notes)  # fmt: skip
 
 
 def _write(folder: Path, split: str, images: np.ndarray, labels: np.ndarray, limit: int | None) -> int:

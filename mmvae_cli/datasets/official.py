@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli.datasets.pictures import set_upright
-from mmvae_cli.datasets.polymnist.trees import Tree
+from mmvae_cli.datasets.polymnist.trees import SPLITS, Tree
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import StoreInfo, new_array
 
-_SPLITS = ("train", "test")
 _NAME = re.compile(r"([0-9]{1,9})\.([0-9])\.png")
 _LARGEST_PNG = 1 << 20  # bytes; 28x28 pixels need three thousand
 STAND_IN = "stand_in.txt"
@@ -29,12 +28,12 @@ def read_into(folder: Path, tree: Tree, views: int | None, limit: int | None) ->
     Views are paired by file name. Raises DataProblem for a tuple that is not in all views, UsageProblem for more views
     than there are.
     """
-    views_of = {split: _by_view(tree, split) for split in _SPLITS}
-    count = count_views(tree, {split: list(views_of[split]) for split in _SPLITS}, views)
-    tuples = {split: _paired(tree, split, views_of[split], count) for split in _SPLITS}
-    kept = {split: [tuples[split][i] for i in spread(len(tuples[split]), limit)] for split in _SPLITS}
+    views_of = {split: _by_view(tree, split) for split in SPLITS}
+    count = count_views(tree, {split: list(views_of[split]) for split in SPLITS}, views)
+    tuples = {split: _paired(tree, split, views_of[split], count) for split in SPLITS}
+    kept = {split: [tuples[split][i] for i in spread(len(tuples[split]), limit)] for split in SPLITS}
     with console.progress("polymnist", sum(map(len, kept.values())) * count, "images") as bar:
-        for split in _SPLITS:
+        for split in SPLITS:
             labels = [label for label, _, _ in kept[split]]
             new_array(folder, f"{split}/labels.npy", (len(labels),), np.int64)[:] = labels
             for view in range(count):
@@ -43,8 +42,8 @@ def read_into(folder: Path, tree: Tree, views: int | None, limit: int | None) ->
                     signals.leave_if_requested("nothing was written")
                     array[row] = _decode(tree, f"{split}/m{view}/{name}")
                     bar.advance(1, f"{split} m{view}")
-    per_label = {s: tuple(int(n) for n in np.bincount([t[0] for t in tuples[s]], minlength=10)) for s in _SPLITS}
-    return {split: len(kept[split]) for split in _SPLITS}, per_label, {"layout": "PNG folders"}
+    per_label = {s: tuple(int(n) for n in np.bincount([t[0] for t in tuples[s]], minlength=10)) for s in SPLITS}
+    return {split: len(kept[split]) for split in SPLITS}, per_label, {"layout": "PNG folders"}
 
 
 def count_views(tree: Tree, views_of: dict[str, list[int]], wanted: int | None) -> int:
@@ -57,7 +56,7 @@ def count_views(tree: Tree, views_of: dict[str, list[int]], wanted: int | None) 
         raise UsageProblem(f"--views {wanted}: {tree.where} has {count} views", f"give --views {count} or fewer")
     if (set(views_of["train"]) | set(views_of["test"])) - set(range(count)):
         if wanted is None:
-            lacking = " and ".join(split for split in _SPLITS if count not in views_of[split])
+            lacking = " and ".join(split for split in SPLITS if count not in views_of[split])
             raise DataProblem(
                 f"{tree.where}: view m{count} is missing in {lacking}", f"give --views {count} to do without"
             )
@@ -119,7 +118,7 @@ def write(target: Path, folder: Path, info: StoreInfo) -> None:
         if info.stand_in:
             target.mkdir(parents=True)
             (target / STAND_IN).write_text(info.stand_in + "\n", encoding="utf-8")
-        for split in _SPLITS:
+        for split in SPLITS:
             labels = np.load(folder / split / "labels.npy", allow_pickle=False)
             names = [f"{number}.{label}.png" for label, number in zip(labels, numbers(labels), strict=True)]
             for view in info.modalities:

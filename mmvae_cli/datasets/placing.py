@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,17 @@ from mmvae_cli.disk.files import write_atomic
 from mmvae_cli.drawing import grids
 from mmvae_cli.drawing.grids import Cell, Grid
 from mmvae_cli.process import console
+from mmvae_cli.process.paths import shown
 from mmvae_cli.store import ModalityInfo, StoreInfo
 
 _COLUMNS = 10
 
 
-def finish(folder: Path, info: StoreInfo) -> StoreInfo:
-    """Write preview.png and dataset.json over the arrays in ``folder``; returns the complete info. Test images that are
-    training images too are warned of and make a stand-in of it."""
-    notes = [info.stand_in, *repeats.in_store(folder, info)]
-    info = info.model_copy(update={"stand_in": "; ".join(note for note in notes if note) or None})
+def finish(folder: Path, info: StoreInfo, notes: Sequence[str | None] = ()) -> StoreInfo:
+    """Write preview.png and dataset.json over the arrays in ``folder``; returns the complete info. ``notes``: what is
+    not the real thing, and so makes a stand-in of it, as do test images that are training images too."""
+    notes = [*notes, *repeats.in_store(folder, info)]
+    info = info.model_copy(update={"stand_in": shown("; ".join(note for note in notes if note)) or None})
     write_atomic(folder / "preview.png", preview(folder, info).png())
     return store.finish(folder, info)
 
@@ -55,9 +56,6 @@ def reported(folder: Path, *, as_json: bool) -> Iterator[None]:
     product = {"path": str(folder), "name": info.name, "counts": counts, "modalities": list(info.modalities),
                "fingerprint": opened.fingerprint, "stand_in": info.stand_in, "seconds": round(seconds, 3)}  # fmt: skip
     console.result(json.dumps(product) if as_json else str(folder))
-
-
-# the preview ---------------------------------------------------------------------------------------------------------
 
 
 def preview(folder: Path, info: StoreInfo) -> Grid:

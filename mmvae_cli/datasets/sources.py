@@ -4,7 +4,6 @@ import glob
 import hashlib
 import os
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -165,30 +164,27 @@ def _mean_digits(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _idx_sha256(array: np.ndarray) -> str:
-    """SHA-256 of the unpacked IDX file that holds ``array``."""
     header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
     digest = hashlib.sha256(header)
     digest.update(array.data)
     return digest.hexdigest()
 
 
-def _download_mnist(data_dir: Path, fetch: Callable[[Path], None] | None = None) -> Path:
-    """Fetch MNIST with torchvision into ``data_dir/MNIST/raw``; the files take their place only when complete.
-
-    ``fetch`` downloads into a folder in torchvision's layout. Raises DataProblem naming the alternatives.
-    """
+def _download_mnist(data_dir: Path) -> Path:
+    """Fetch MNIST with torchvision into ``data_dir/MNIST/raw``; the files take their place only when complete. Raises
+    DataProblem naming the alternatives."""
     target = data_dir / "MNIST" / "raw"
     elsewhere = "give --digits FOLDER with the four IDX files, or --digits embedded for the digits inside scikit-learn"
     console.say(f"digits: MNIST is not under {data_dir}; downloading it (11 MB)")
     with downloading(data_dir, f"MNIST is not in {target}", elsewhere) as folder:
-        (fetch or _torchvision_mnist)(folder)
+        _fetch(folder)
         target.mkdir(parents=True, exist_ok=True)
         for name in idx.NAMES:
             os.replace(folder / "MNIST" / "raw" / name, target / name)
     return target
 
 
-def _torchvision_mnist(folder: Path) -> None:
+def _fetch(folder: Path) -> None:
     from torchvision.datasets import MNIST  # function-local: the only need for torch in this room
 
     MNIST(root=str(folder), train=True, download=True)

@@ -206,20 +206,22 @@ def test_a_missing_folder(tmp_path):
         sources.digits(str(tmp_path / "x"), tmp_path)
 
 
-def test_a_failed_download_names_the_alternatives_and_leaves_nothing(tmp_path):
+def test_a_failed_download_names_the_alternatives_and_leaves_nothing(tmp_path, monkeypatch):
     def half(folder: Path) -> None:
         (folder / "MNIST" / "raw").mkdir(parents=True)
         (folder / "MNIST" / "raw" / NAMES[0]).write_bytes(b"half")
         raise RuntimeError("Error downloading train-labels")
 
+    monkeypatch.setattr(sources, "_fetch", half)
     with pytest.raises(DataProblem, match="cannot be downloaded") as problem:
-        sources._download_mnist(tmp_path, half)
+        sources._download_mnist(tmp_path)
     assert "--digits embedded" in problem.value.hint
     assert not any(tmp_path.iterdir())
 
 
-def test_a_download_takes_its_place_complete(tmp_path):
-    folder = sources._download_mnist(tmp_path, lambda target: write_idx(target / "MNIST" / "raw") and None)
+def test_a_download_takes_its_place_complete(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_fetch", lambda target: write_idx(target / "MNIST" / "raw"))
+    folder = sources._download_mnist(tmp_path)
     assert folder == tmp_path / "MNIST" / "raw"
     assert len(sources.digits("mnist", tmp_path).train_images) == 40
 

@@ -172,23 +172,25 @@ def test_a_path_that_is_no_folder(tmp_path):
 # --- fetching --------------------------------------------------------------------------------------------------------
 
 
-def test_a_download_takes_its_place_when_complete(tmp_path):
+def test_a_download_takes_its_place_when_complete(tmp_path, monkeypatch):
     def fetch(split, folder):
         assert not (tmp_path / "svhn" / svhn.FILES[split]).exists()
         write_mat(folder / svhn.FILES[split])
 
-    assert svhn.download(tmp_path / "svhn", fetch) == tmp_path / "svhn"
+    monkeypatch.setattr(svhn, "_fetch", fetch)
+    assert svhn.download(tmp_path / "svhn") == tmp_path / "svhn"
     assert sorted(p.name for p in (tmp_path / "svhn").iterdir()) == sorted(svhn.FILES.values())
 
 
 @pytest.mark.parametrize("error", [OSError("no route"), RuntimeError("File not found\nor corrupted"), ValueError()])
-def test_a_failed_download_leaves_nothing_and_names_the_alternatives(tmp_path, error):
+def test_a_failed_download_leaves_nothing_and_names_the_alternatives(tmp_path, error, monkeypatch):
     def fetch(split, folder):
         (folder / svhn.FILES[split]).write_bytes(b"half")
         raise error
 
+    monkeypatch.setattr(svhn, "_fetch", fetch)
     with pytest.raises(DataProblem, match="cannot be downloaded") as caught:
-        svhn.download(tmp_path / "svhn", fetch)
+        svhn.download(tmp_path / "svhn")
     assert "--svhn PATH" in caught.value.hint
     assert "--svhn embedded" in caught.value.hint
     assert "\n" not in str(caught.value)
@@ -202,7 +204,7 @@ def test_without_any_files_auto_downloads(tmp_path, monkeypatch):
         asked.append(split)
         write_mat(folder / svhn.FILES[split])
 
-    monkeypatch.setattr(svhn, "_torchvision_svhn", fetch)
+    monkeypatch.setattr(svhn, "_fetch", fetch)
     assert len(svhn.svhn("auto", tmp_path).train_labels) == 30
     assert asked == ["train", "test"]
     assert len(svhn.svhn("auto", tmp_path).train_labels) == 30

@@ -45,17 +45,10 @@ def _vector(columns: tuple[int, ...]) -> dict[str, ModalityInfo]:
 
 
 def build(
-    folder: Path,
-    data_dir: Path,
-    *,
-    source: str | None = None,
-    count: int = cartoon_faces.COUNT,
-    limit: int | None = None,
-    seed: int = 0,
-    skip_damaged: bool = False,
-    attributes: int | None = None,
+    folder: Path, data_dir: Path, *, source: str | None = None, count: int = cartoon_faces.COUNT,
+    limit: int | None = None, seed: int = 0, skip_damaged: bool = False, attributes: int | None = None,
     force: bool = False,
-) -> StoreInfo:
+) -> StoreInfo:  # fmt: skip
     """Build the store at ``folder``. ``source``: a folder with the official files, ``embedded`` for ``count`` cartoon
     faces, None for the official files under ``data_dir`` or, failing that, torchvision's download.
 
@@ -70,7 +63,8 @@ def build(
         raise UsageProblem(f"--limit {limit} is below the {len(SPLITS)} splits", "each split needs at least one image")
     embedded = source == "embedded"
     official = None if embedded else _find_source(source, data_dir)
-    _keep_apart(folder, official)
+    if official is not None and official.resolve().is_relative_to(folder.resolve()):  # no older dataset to replace
+        raise UsageProblem(f"{folder} holds the official files", "give --out DIR, another folder for the dataset")
     with building.dataset_folder(folder, force=force) as new:
         if official is None and not embedded:
             official = _download(data_dir)
@@ -88,14 +82,14 @@ def build(
             name=NAME, modalities=MODALITIES | _vector(columns),
             splits={split: SplitInfo(count=n) for split, n in counts.items()},
             labels=LabelInfo(kind="attributes", names=attribute_text.ATTRIBUTES),
-            stand_in=_stand_in(embedded, sum(counts.values())), seed=seed,
+            seed=seed,
             provenance={
                 "source": "generated" if embedded else "CelebA, aligned and cropped (Liu et al. 2015)",
                 "limit": limit, "left_out": [str(kind) for kind in [*faces.damage, *left_out]],
                 "versions": placing.versions(),
             },
         )  # fmt: skip
-        return placing.finish(new, info)
+        return placing.finish(new, info, [_stand_in(embedded, sum(counts.values()))])
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------
@@ -106,12 +100,6 @@ def _find_source(source: str | None, data_dir: Path) -> Path | None:
         return Path(source)
     here = (data_dir / NAME, data_dir / "sources" / NAME)
     return next((folder for folder in here if celeba_files.is_source(folder)), None)
-
-
-def _keep_apart(folder: Path, source: Path | None) -> None:
-    """Never mistake the official files for an older dataset to replace."""
-    if source is not None and source.resolve().is_relative_to(folder.resolve()):
-        raise UsageProblem(f"{folder} holds the official files", "give --out DIR, another folder for the dataset")
 
 
 def _download(data_dir: Path) -> Path:
@@ -171,9 +159,8 @@ def _write_splits(
     if empty := [split for split, items in zip(SPLITS, rows, strict=True) if not len(items)]:
         raise DataProblem(f"{source}: no image in the split {empty[0]}", celeba_files.LAYOUT)
     kept = [items[:n] for items, n in zip(rows, share_out([len(items) for items in rows], limit), strict=True)]
-    wanted = {
-        f"{split}/image.npy": [faces.names[row] for row in items] for split, items in zip(SPLITS, kept, strict=True)
-    }
+    wanted = {f"{split}/image.npy": [faces.names[row] for row in items]
+              for split, items in zip(SPLITS, kept, strict=True)}  # fmt: skip
     bad = celeba_decoding.decode_all(folder, source, wanted)
     where = [f"{wanted[name][at]}: {reason}" for name, damaged in bad.items() for at, reason in sorted(damaged.items())]
     damage = [Damage("unreadable images", where)] if where else []
@@ -194,7 +181,6 @@ def _write_splits(
 
 
 def _close_gaps(folder: Path, name: str, keep: np.ndarray) -> None:
-    """Keep only the rows ``keep`` of an array."""
     old: Any = np.load(folder / name, mmap_mode="r")
     new: Any = store.new_array(folder, f"{name}.new", (len(keep), *old.shape[1:]))
     building.fill(new, lambda rows: old[rows], keep)
@@ -202,7 +188,6 @@ def _close_gaps(folder: Path, name: str, keep: np.ndarray) -> None:
 
 
 def _write_text(folder: Path, split: str, faces: Faces, rows: np.ndarray, seed: int) -> None:
-    """Strings and labels of the images ``rows``."""
     strings: Any = store.new_array(folder, f"{split}/text.npy", (len(rows), attribute_text.LENGTH))
     labels: Any = store.new_array(folder, f"{split}/labels.npy", (len(rows), len(attribute_text.ATTRIBUTES)))
     labels[...] = faces.attributes[rows]

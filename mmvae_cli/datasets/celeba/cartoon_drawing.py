@@ -122,7 +122,6 @@ def _shade(colour: Colour, factor: float) -> Colour:
 
 
 def _back_hair(pen: _Pen, face: _Face) -> None:
-    """Long hair behind the head: everyone but men and the bald."""
     if face.man or "Bald" in face.has:
         return
     dark, spread = _shade(face.hair, 0.85), face.wide + 13
@@ -209,10 +208,13 @@ def _beard(pen: _Pen, face: _Face) -> None:
     if "Sideburns" in face.has:
         for side in (-1, 1):
             outer = x + side * face.wide * 0.98
-            pen.shape(
-                [(outer, y - 22), (outer - side * 8, y - 22), (outer - side * 9, y + 20), (x + side * jaw, y + 28)],
-                dark,
-            )
+            corners = [
+                (outer, y - 22),
+                (outer - side * 8, y - 22),
+                (outer - side * 9, y + 20),
+                (x + side * jaw, y + 28),
+            ]
+            pen.shape(corners, dark)
 
 
 def _mouth(pen: _Pen, face: _Face) -> None:
@@ -297,11 +299,8 @@ def _front_hair(pen: _Pen, face: _Face) -> None:
             pen.arc(x + step * spread / 3.6, top - 2 + 2.2 * step * step, 8, 7, 180, 360, _shade(face.hair, 0.65), 1.5)
     if "Straight_Hair" in face.has:
         for step in (-3, -2, -1, 1, 2, 3):
-            pen.line(
-                [(x + step * 4, top - 8), (x + step * spread / 3.4, top + 4 + abs(step) * 3)],
-                _shade(face.hair, 0.65),
-                1.3,
-            )
+            strand = [(x + step * 4, top - 8), (x + step * spread / 3.4, top + 4 + abs(step) * 3)]
+            pen.line(strand, _shade(face.hair, 0.65), 1.3)
 
 
 def _glasses(pen: _Pen, face: _Face) -> None:

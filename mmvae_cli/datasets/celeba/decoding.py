@@ -88,7 +88,6 @@ def _signals_held() -> Iterator[None]:
 
 
 def _start_worker(source: Path) -> None:
-    """Open the source once; a worker ends with its parent."""
     global _images
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     _images = celeba_files.open_images(source)

@@ -12,7 +12,6 @@ import numpy as np
 from mmvae_cli import store
 from mmvae_cli.datasets import building, placing, sources
 from mmvae_cli.datasets.mnist_svhn_text import house_numbers, svhn
-from mmvae_cli.datasets.sources import Digits
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, text
@@ -33,28 +32,21 @@ MODALITIES = {
 
 
 def build(
-    folder: Path,
-    data_dir: Path,
-    *,
-    digits: str = "mnist",
-    svhn_source: str = "auto",
-    multiplier: int = MULTIPLIER,
-    limit: int | None = None,
-    validation: int = 0,
-    seed: int = 0,
-    force: bool = False,
-) -> StoreInfo:
+    folder: Path, data_dir: Path, *, digits: str = "mnist", svhn_source: str = "auto", multiplier: int = MULTIPLIER,
+    limit: int | None = None, validation: int = 0, seed: int = 0, force: bool = False,
+) -> StoreInfo:  # fmt: skip
     """Build the store at ``folder``. ``limit``: at most so many tuples per split, evenly over the digits.
     ``validation``: so many training pictures of each source become a split of their own.
 
-    ``digits`` and ``svhn_source``: see :func:`sources.digits` and :func:`_house_numbers`. Raises UsageProblem
-    for settings that make no dataset and DataProblem for sources that are missing or damaged.
+    ``digits`` and ``svhn_source``: see :func:`sources.digits` and :func:`svhn.svhn`; ``embedded`` house numbers are
+    drawn. Raises UsageProblem for settings that make no dataset, DataProblem for sources that are missing or damaged.
     """
     if limit is not None and limit < len(WORDS):
         raise UsageProblem(f"--limit {limit} is below the {len(WORDS)} digits", "each digit needs at least one tuple")
     with building.dataset_folder(folder, force=force) as new:
-        both = (sources.digits(digits, data_dir), _house_numbers(svhn_source, data_dir, seed))
-        pair = [source.hold_out(validation, seed) for source in both]
+        handwritten, drawn = sources.digits(digits, data_dir), svhn_source == "embedded"
+        numbers = house_numbers.draw(data_dir, seed) if drawn else svhn.svhn(svhn_source, data_dir)
+        pair = [source.hold_out(validation, seed) for source in (handwritten, numbers)]
         counts, complete = {}, True
         for number, split in enumerate(sources.splits(validation)):
             images = {"mnist": pair[0].split(split), "svhn": pair[1].split(split)}
@@ -63,24 +55,16 @@ def build(
         notes = [pair[0].stand_in, pair[1].stand_in, _fewer(counts, complete, multiplier),
                  sources.held_out(validation)]  # fmt: skip
         info = StoreInfo(
-            name=NAME,
-            modalities=MODALITIES,
+            name=NAME, modalities=MODALITIES, seed=seed,
             splits={split: SplitInfo(count=sum(tuples)) for split, tuples in counts.items()},
             labels=LabelInfo(kind="class", names=tuple("0123456789")),
-            stand_in="; ".join(note for note in notes if note) or None,
-            seed=seed,
             provenance={
                 "digits": pair[0].provenance, "svhn": pair[1].provenance,
                 "options": {"multiplier": multiplier, "limit": limit, "validation": validation},
                 "tuples_per_digit": counts, "versions": placing.versions(),
             },
         )  # fmt: skip
-        return placing.finish(new, info)
-
-
-def _house_numbers(source: str, data_dir: Path, seed: int) -> Digits:
-    """``embedded``: the drawn stand-in; anything else as :func:`svhn.svhn` has it."""
-    return house_numbers.draw(data_dir, seed) if source == "embedded" else svhn.svhn(source, data_dir)
+        return placing.finish(new, info, notes)
 
 
 def _fewer(counts: dict[str, list[int]], complete: bool, multiplier: int) -> str | None:
@@ -88,9 +72,6 @@ def _fewer(counts: dict[str, list[int]], complete: bool, multiplier: int) -> str
     if not complete:
         return f"a subset of {' and '.join(f'{sum(tuples):,} {split}' for split, tuples in counts.items())} tuples"
     return None if multiplier == MULTIPLIER else f"{multiplier} permutations per digit, not the paper's {MULTIPLIER}"
-
-
-# --- pairing ---------------------------------------------------------------------------------------------------------
 
 
 def rows_per_digit(labels: dict[str, np.ndarray], split: str) -> dict[str, list[np.ndarray]]:
@@ -123,17 +104,10 @@ def permutations(count: int, length: int, key: list[int]) -> np.ndarray:
     return np.concatenate([random.permutation(count) for _ in range(-(-length // count))])[:length]
 
 
-# --- writing ---------------------------------------------------------------------------------------------------------
-
-
 def _write_split(
-    folder: Path,
-    split: str,
-    images: dict[str, tuple[np.ndarray, np.ndarray]],
-    multiplier: int,
-    limit: int | None,
+    folder: Path, split: str, images: dict[str, tuple[np.ndarray, np.ndarray]], multiplier: int, limit: int | None,
     key: list[int],
-) -> tuple[list[int], bool]:
+) -> tuple[list[int], bool]:  # fmt: skip
     """Write all arrays of one split; returns the tuples per digit, and whether these are all that there are."""
     rows = rows_per_digit({name: labels for name, (_, labels) in images.items()}, split)
     available = [multiplier * len(of_digit) for of_digit in rows["mnist"]]

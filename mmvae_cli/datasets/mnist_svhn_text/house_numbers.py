@@ -52,9 +52,6 @@ def draw_split(key: Sequence[int], count: int, styles: list[Glyphs], title: str)
     return images, labels
 
 
-# --- the masks of the digits -----------------------------------------------------------------------------------------
-
-
 def _handwritten(images: np.ndarray, labels: np.ndarray) -> Glyphs:
     """Every handwritten digit (28, 28) as a mask, cut to its ink and enlarged."""
     return [[_mask(image) for image in images[labels == digit]] for digit in range(10)]
@@ -85,9 +82,6 @@ def _mask(image: np.ndarray) -> "Image.Image":
     mask = Image.new("L", (GLYPH, GLYPH))
     mask.paste(ink.resize((width, GLYPH), Image.Resampling.BICUBIC), ((GLYPH - width) // 2, 0))
     return mask
-
-
-# --- one picture -----------------------------------------------------------------------------------------------------
 
 
 def _picture(random: np.random.Generator, digit: int, styles: list[Glyphs]) -> np.ndarray:
@@ -148,7 +142,6 @@ def _place(mask: "Image.Image", height: float, turn: float, shear: float, centre
 
 
 def _camera(random: np.random.Generator, picture: np.ndarray) -> np.ndarray:
-    """Blur, exposure and noise; uint8."""
     from PIL import Image, ImageFilter
 
     exposed = picture * random.uniform(0.8, 1.15) + random.normal(0, 8)

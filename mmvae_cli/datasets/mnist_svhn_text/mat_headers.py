@@ -42,7 +42,6 @@ def read(path: Path) -> list[Header]:
 
 
 def _heads(file: BinaryIO, end: int) -> Iterator[bytes]:
-    """The first bytes of every array, unpacked."""
     while tag := file.read(8):
         if len(tag) < 8:
             raise ValueError("truncated")

@@ -50,9 +50,6 @@ def _with_mat(places: list[Path]) -> Path | None:
     return next((folder for folder in places if any((folder / name).is_file() for name in FILES.values())), None)
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------
-
-
 def read_folder(folder: Path) -> Digits:
     """Both files of ``folder``. Files that are not the complete official ones make a stand-in of it."""
     arrays, facts, official = {}, {}, True
@@ -131,25 +128,20 @@ def md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
-# --- fetching --------------------------------------------------------------------------------------------------------
-
-
-def download(folder: Path, fetch: Callable[[str, Path], None] | None = None) -> Path:
-    """Fetch both files into ``folder``; each gets its name only when it is complete.
-
-    ``fetch(split, folder)`` downloads the file of a split. Raises DataProblem naming the alternatives.
-    """
+def download(folder: Path) -> Path:
+    """Fetch both files into ``folder``; each gets its name only when it is complete. Raises DataProblem naming the
+    alternatives."""
     console.say(f"SVHN: not under {folder}; downloading it from {_URL} (240 MB)")
     with downloading(folder.parent, f"SVHN is not in {folder}", _ELSEWHERE) as temporary:
         for split, name in FILES.items():
             signals.leave_if_requested("nothing was written")
-            (fetch or _torchvision_svhn)(split, temporary)
+            _fetch(split, temporary)
             folder.mkdir(exist_ok=True)
             os.replace(temporary / name, folder / name)
     return folder
 
 
-def _torchvision_svhn(split: str, folder: Path) -> None:
+def _fetch(split: str, folder: Path) -> None:
     from torchvision.datasets.utils import download_url  # function-local: brings torch
 
     download_url(_URL + FILES[split], str(folder), FILES[split], OFFICIAL_MD5[split])

@@ -134,18 +134,15 @@ def _check_room(folder: Path, parts: dict[str, Part], splits: Splits) -> None:
                           "choose fewer features, smaller pictures or another --out")  # fmt: skip
 
 
-# the recipe ----------------------------------------------------------------------------------------------------------
-
-
 def recipe_for(options: StoreOptions, parts: dict[str, Part], splits: Splits) -> str:
     """A complete recipe for these data, as YAML."""
     usual = options.out.resolve() == (options.data_dir / options.name).resolve()
-    place = options.name if usual else str(options.out.resolve())
+    place = (options.name if usual else str(options.out.resolve())).replace("'", "''")
     lines = [f"  {name}: {{{_modality(part)}}}" for name, part in parts.items()]
     count = len(splits["train"])
     return "\n".join([
         f"# A recipe to start from, for the dataset {options.name}.",
-        f"name: {options.name}", f"dataset: {{name: {_quoted(place)}}}", "modalities:", *lines,
+        f"name: {options.name}", f"dataset: {{name: '{place}'}}", "modalities:", *lines,
         "model: {method: mopoe, latent_dim: 32}", "objective: {beta: 1.0, likelihood_weights: by_size}", "training:",
         f"  epochs: {min(500, max(20, 200_000 // count))}  # fewer may do: look at the learning curves",
         f"  batch_size: {min(64, count)}",
@@ -161,10 +158,6 @@ def _modality(part: Part) -> str:
         return f"network: text, shape: {list(shape)}, characters: {len(part.info.alphabet or '')}, width: 32"
     likelihood = ", likelihood: negative_binomial" if part.counts else ""
     return f"network: mlp, shape: {list(shape)}, width: 128{likelihood}"
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _offer(options: StoreOptions, recipe: str) -> None:

@@ -44,8 +44,7 @@ def make(
     known = splits.labels_of(_column(path, annotated, label, "--label")) if label else None
     if split is None:
         groups = _column(path, annotated, group, "--group") if group else None
-        share = splits.TEST_SHARE if options.test is None else options.test
-        chosen = splits.drawn(len(annotated.obs), share, options.seed, None if known is None else known[0], groups)
+        chosen = splits.drawn(len(annotated.obs), options.test, options.seed, known and known[0], groups)
     elif options.test is not None or group:
         raise UsageProblem(f"--test and --group have no effect: obs has a column {split}", "leave one of them out")
     else:

@@ -42,8 +42,7 @@ def build_from(arrays: dict[str, np.ndarray], options: StoreOptions, path: Path)
     names = None if keys is None else _words(path, _KEYS, keys, "names of items")
     count = len(next(iter(arrays.values())))
     if said is None:
-        share = splits.TEST_SHARE if options.test is None else options.test
-        chosen = splits.drawn(count, share, options.seed, None if known is None else known[0], None)
+        chosen = splits.drawn(count, options.test, options.seed, known and known[0], None)
     elif options.test is not None:
         raise UsageProblem("--test has no effect: there is an array split", "leave one of them out")
     else:
@@ -53,9 +52,8 @@ def build_from(arrays: dict[str, np.ndarray], options: StoreOptions, path: Path)
         for name, array in arrays.items()
     }
     build.check_present(ready, chosen["train"], str(path), partial(_bare, path))
-    console.say(
-        "read as: " + ", ".join(f"{name}: {kind} {list(ready[name].info.shape)}" for name, kind in kinds.items())
-    )
+    told = [f"{name}: {kind} {list(ready[name].info.shape)}" for name, kind in kinds.items()]
+    console.say("read as: " + ", ".join(told))
     build.build(options, ready, chosen, known, path, names)
 
 

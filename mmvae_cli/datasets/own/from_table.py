@@ -33,7 +33,7 @@ def make(
         source = _without_damaged(source, known)
     _check_keys(source, known.key)
     labels = splits.labels_of(source.filled(known.label)) if known.label else None
-    chosen = _splits(source, known, options, None if labels is None else labels[0], group)
+    chosen = _splits(source, known, options, labels and labels[0], group)
     ready = {m.name: _part(source, m, chosen["train"], options) for m in known.modalities}
     build.check_present(ready, chosen["train"], str(path), partial(_bare, source, known.key))
     _tell(known, options, ready, group)
@@ -94,8 +94,7 @@ def _splits(
 ) -> splits.Splits:  # fmt: skip
     if known.split is None:
         groups = source.filled(group) if group else None
-        share = splits.TEST_SHARE if options.test is None else options.test
-        return splits.drawn(len(source.lines), share, options.seed, codes, groups)
+        return splits.drawn(len(source.lines), options.test, options.seed, codes, groups)
     if options.test is not None or group:
         raise UsageProblem("--test and --group have no effect: the table has a column split", "leave one of them out")
     return splits.named(source.filled(known.split), f"{source.path}, column {known.split}")
@@ -120,7 +119,6 @@ def _part(source: Table, modality: Modality, train: np.ndarray, options: StoreOp
 
 
 def _file(source: Table, cell: str) -> Path | None:
-    """The picture that a cell names; None where there is none."""
     file = source.path.parent / cell
     return file if cell and file.is_file() else None
 
@@ -172,6 +170,5 @@ def _tell(known: Roles, options: StoreOptions, ready: dict[str, parts.Part], gro
     if known.rest:
         console.say(f"note: not used: {', '.join(known.rest)}")
     if standardised := [name for name, part in ready.items() if part.info.means]:
-        console.say(
-            f"note: standardised by the training items: {', '.join(standardised)} (counts and fractions: --raw)"
-        )
+        named = ", ".join(standardised)
+        console.say(f"note: standardised by the training items: {named} (counts and fractions: --raw)")

@@ -27,9 +27,12 @@ def named(cells: Sequence[str], where: str) -> Splits:
     return {split: items for split, items in items_of.items() if len(items)}
 
 
-def drawn(count: int, share: float, seed: int, codes: np.ndarray | None, groups: Sequence[str] | None) -> Splits:
+def drawn(
+    count: int, share: float | None, seed: int, codes: np.ndarray | None, groups: Sequence[str] | None
+) -> Splits:  # fmt: skip
     """``share`` of the items for testing, drawn by the seed: whole groups, else the same share of every label. Raises
     UsageProblem where a split would be empty."""
+    share = TEST_SHARE if share is None else share
     if not 0 < share < 1:
         raise UsageProblem(f"--test {share:g}: a share between 0 and 1", "as --test 0.1")
     draw = np.random.default_rng(seed)

@@ -93,9 +93,6 @@ def _to_unit(values: np.ndarray) -> np.ndarray:
     return np.asarray((values - values.min()) / (values.max() - values.min()))
 
 
-# a folder of pictures ------------------------------------------------------------------------------------------------
-
-
 def picture_paths(folder: Path) -> list[Path]:
     """The pictures of ``folder`` in natural order (2.jpg before 10.jpg), known by what they hold. Whatever else lies
     there is named in a warning. Raises DataProblem where there is none."""

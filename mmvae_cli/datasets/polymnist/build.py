@@ -62,8 +62,9 @@ def build(options: PolymnistOptions, out: Path, data_dir: Path, *, png: bool = F
             for split in splits:
                 images, labels = source.split(split)
                 _write_split(folder, split, images, labels, pairings[split], pictures, options, bar)
+        moved = f"digits scaled by {options.scale:g} and turned by up to {options.rotate:g} degrees"
         notes = [source.stand_in, note, twice, _subset_note(options.limit, source, options.repeat, counts),
-                 sources.held_out(options.validation), _moved_note(options)]  # fmt: skip
+                 sources.held_out(options.validation), moved if options.moved else None]  # fmt: skip
         _finish(folder, len(pictures), counts, notes, options.seed, png, {
             "construction": "Generalized Multimodal ELBO, section 4.2 and appendix D", "options": _portable(options),
             "digits": source.provenance, "backgrounds": about,
@@ -80,12 +81,11 @@ def import_from(
     with trees.opened(path) as tree, building.dataset_folder(out, force=force) as folder:
         room = tensors if tensors.found(tree) else official
         counts, per_label, about = room.read_into(folder, tree, views, limit)
-        said = (
-            tree.read(official.STAND_IN, 4096).decode("utf-8", "replace").strip() if tree.has(official.STAND_IN) else ""
-        )
-        if not said and per_label != OFFICIAL_COUNTS:
-            said = "imported tuples whose counts are not those of the official PolyMNIST"
-        notes = [said, _of_them(counts) if sum(counts.values()) < sum(map(sum, per_label.values())) else ""]
+        said = tree.read(official.STAND_IN, 4096) if tree.has(official.STAND_IN) else b""
+        note = said.decode("utf-8", "replace").strip()
+        if not note and per_label != OFFICIAL_COUNTS:
+            note = "imported tuples whose counts are not those of the official PolyMNIST"
+        notes = [note, _of_them(counts) if sum(counts.values()) < sum(map(sum, per_label.values())) else ""]
         modalities = len(list((folder / "train").glob("m*.npy")))
         _finish(folder, modalities, counts, notes, None, png, {
             "imported": path.resolve().name, **about, "options": {"views": views, "limit": limit},
@@ -96,24 +96,14 @@ def _finish(
     folder: Path, views: int, counts: dict[str, int], notes: Sequence[str | None], seed: int | None, png: bool,
     provenance: dict[str, Any],
 ) -> None:  # fmt: skip
-    stand_in = "; ".join(note for note in notes if note) or None
-    about = provenance | {"versions": placing.versions()}
-    made = placing.finish(folder, describe(views, counts, stand_in=stand_in, seed=seed, provenance=about))
-    if png:
-        official.write(folder / "png" / "PolyMNIST", folder, made)
-
-
-def describe(
-    views: int, counts: dict[str, int], *, stand_in: str | None, seed: int | None, provenance: dict[str, Any]
-) -> StoreInfo:
-    """What dataset.json says of a PolyMNIST of ``views`` views."""
-    return StoreInfo(
-        name="polymnist",
+    made = placing.finish(folder, StoreInfo(
+        name="polymnist", seed=seed, provenance=provenance | {"versions": placing.versions()},
         modalities={f"m{view}": ModalityInfo(kind="image", shape=SHAPE) for view in range(views)},
         splits={split: SplitInfo(count=count) for split, count in counts.items()},
         labels=LabelInfo(kind="class", names=tuple("0123456789")),
-        stand_in=stand_in, seed=seed, provenance=provenance,
-    )  # fmt: skip
+    ), notes)  # fmt: skip
+    if png:
+        official.write(folder / "png" / "PolyMNIST", folder, made)
 
 
 def pairing(labels: np.ndarray, views: int, options: PolymnistOptions, split: str) -> np.ndarray:
@@ -202,17 +192,9 @@ def _backgrounds(options: PolymnistOptions) -> tuple[list[np.ndarray], dict[str,
 
 
 def _portable(options: PolymnistOptions) -> dict[str, Any]:
-    """The options without folders of this machine."""
     named = {key: value if value in ("mnist", "embedded", "builtin") else Path(value).resolve().name
              for key, value in (("digits", options.digits), ("backgrounds", options.backgrounds))}  # fmt: skip
     return asdict(options) | named
-
-
-def _moved_note(options: PolymnistOptions) -> str | None:
-    """What is not PolyMNIST's usual way with digits."""
-    return (
-        f"digits scaled by {options.scale:g} and turned by up to {options.rotate:g} degrees" if options.moved else None
-    )
 
 
 def _subset_note(limit: int | None, source: Digits, repeat: int, counts: dict[str, int]) -> str | None:

@@ -25,9 +25,8 @@ def mover(scale: float, degrees: float, count: int, rng: np.random.Generator) ->
             return np.asarray(picture)
         field = np.zeros((SIDE, SIDE), np.uint8)
         top, left = places[number]
-        field[top : top + side, left : left + side] = np.asarray(
-            picture.resize((side, side), Image.Resampling.BILINEAR)
-        )
+        small = picture.resize((side, side), Image.Resampling.BILINEAR)
+        field[top : top + side, left : left + side] = np.asarray(small)
         return field
 
     return moved

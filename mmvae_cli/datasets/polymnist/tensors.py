@@ -9,7 +9,7 @@ import numpy as np
 
 from mmvae_cli.datasets import building
 from mmvae_cli.datasets.official import Read, count_views
-from mmvae_cli.datasets.polymnist.trees import Tree
+from mmvae_cli.datasets.polymnist.trees import SPLITS, Tree
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.disk.files import require_readable
 from mmvae_cli.process import console
@@ -17,7 +17,6 @@ from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.process.paths import openable
 from mmvae_cli.store import new_array
 
-_SPLITS = ("train", "test")
 _NUMBERS = ("uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64", "bool")
 
 
@@ -29,9 +28,9 @@ def found(tree: Tree) -> bool:
 def read_into(folder: Path, tree: Tree, views: int | None, limit: int | None) -> Read:
     """Read the tensors of ``tree`` into the arrays of a store at ``folder``, in their order."""
     matches = [match for name in tree.names if (match := re.fullmatch(r"(train|test)/m(0|[1-9][0-9]{0,3})\.pt", name))]
-    count = count_views(tree, {split: [int(m[2]) for m in matches if m[1] == split] for split in _SPLITS}, views)
+    count = count_views(tree, {split: [int(m[2]) for m in matches if m[1] == split] for split in SPLITS}, views)
     counts, per_label = {}, {}
-    for split in _SPLITS:
+    for split in SPLITS:
         labels = _labels(tree, f"{split}/labels.pt", folder)
         per_label[split] = tuple(int(n) for n in np.bincount(labels, minlength=10))
         keep = spread(len(labels), limit)

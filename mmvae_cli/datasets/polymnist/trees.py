@@ -12,7 +12,7 @@ from mmvae_cli.disk.files import reading
 from mmvae_cli.process.errors import DataProblem, advice
 
 ROOTS = ("PolyMNIST", "MMNIST")
-_SPLITS = ("train", "test")
+SPLITS = ("train", "test")
 _LONGEST_NAME = 200
 _LARGEST_FILE = 4 << 30  # bytes; the largest official tensor has 0.6 GB
 
@@ -100,12 +100,12 @@ def opened(path: Path) -> Iterator[Tree]:
 
 def _folder(path: Path) -> Tree:
     candidates = ["", *(f"{root}/" for root in ROOTS)]
-    root = next((r for r in candidates if all((path / r / split).is_dir() for split in _SPLITS)), None)
+    root = next((r for r in candidates if all((path / r / split).is_dir() for split in SPLITS)), None)
     if root is None:
         raise DataProblem(f"--from {path}: no train and test folders there, nor under {' or '.join(ROOTS)}", _LAYOUT)
     base = path / root
     with reading(path):
-        names = [f"{s}/{p.relative_to(base / s).as_posix()}" for s in _SPLITS for d in ("*", "*/*")
+        names = [f"{s}/{p.relative_to(base / s).as_posix()}" for s in SPLITS for d in ("*", "*/*")
                  for p in (base / s).glob(d)]  # fmt: skip
     return Tree(path, root, [name for name in names if not zips.is_hidden(name)])
 
@@ -113,7 +113,7 @@ def _folder(path: Path) -> Tree:
 def _zip(path: Path, archive: zipfile.ZipFile) -> Tree:
     members = zips.members(archive)
     listed = [name for name, _ in members]
-    held = {split: {_above(name, split) for name in listed} - {None} for split in _SPLITS}
+    held = {split: {_above(name, split) for name in listed} - {None} for split in SPLITS}
     roots = [root for root in held["train"] & held["test"] if root is not None]
     named = [root for root in roots if root == "" or root.rstrip("/").rpartition("/")[2] in ROOTS] or roots
     if not named:
@@ -121,7 +121,7 @@ def _zip(path: Path, archive: zipfile.ZipFile) -> Tree:
     if len(named) > 1:
         raise DataProblem(f"--from {path}: the zip holds several datasets ({', '.join(sorted(named))})", _LAYOUT)
     root = named[0]
-    names = [name.removeprefix(root) for name in listed if name.startswith(tuple(f"{root}{s}/" for s in _SPLITS))]
+    names = [name.removeprefix(root) for name in listed if name.startswith(tuple(f"{root}{s}/" for s in SPLITS))]
     if len(set(names)) != len(names):
         raise DataProblem(f"--from {path}: a file is in the zip twice", "pack it again")
     return Tree(path, root, names, archive, dict(members))
