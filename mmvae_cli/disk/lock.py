@@ -41,10 +41,7 @@ class Lock:
             )
 
     def _still_mine(self) -> bool:
-        try:
-            return self.path.read_bytes() == self._mine
-        except OSError:
-            return False
+        return _content(self.path) == self._mine
 
     def beat(self, stop: threading.Event) -> None:
         """Touch the file until ``stop``; a lock that is no longer ours is left alone."""
@@ -83,7 +80,10 @@ def hold(folder: Path) -> Iterator[Lock]:
 
 def touched(folder: Path) -> float | None:
     """When the process that works in ``folder`` last said so; None where there is none."""
-    return _touched(folder / "lock")
+    try:
+        return (folder / "lock").stat().st_mtime
+    except OSError:
+        return None
 
 
 def _myself() -> dict[str, Any]:
@@ -153,24 +153,17 @@ def _is_dead(path: Path, seen: bytes) -> bool:
 def _is_silent(path: Path, seen: bytes) -> bool:
     """Watch a lock held elsewhere: False when its holder touches it, True after SILENCE seconds without. Changes of the
     file are counted, not compared with our clock: clocks of hosts and file servers differ."""
-    first, started = _touched(path), time.monotonic()
+    first, started = touched(path.parent), time.monotonic()
     said = False
     while time.monotonic() - started < SILENCE:
         signals.leave_if_requested("nothing was changed")
-        if _content(path) != seen or _touched(path) != first:
+        if _content(path) != seen or touched(path.parent) != first:
             return not path.exists()
         if not said and time.monotonic() - started >= min(1.0, SILENCE / 2):
             console.say(f"{path} is held by {_words(_read(path))}: watching for {SILENCE:.0f} s whether it lives")
             said = True
         time.sleep(min(0.5, SILENCE / 10))
     return True
-
-
-def _touched(path: Path) -> float | None:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return None
 
 
 def _remove_stale(path: Path, seen: bytes) -> None:

@@ -112,35 +112,26 @@ def _for_whoever_reads() -> Iterator[None]:
         _lead_nowhere(2)
 
 
-def _message(text: str) -> None:
+def tell(text: str) -> None:
+    """A line on stderr, whole between those of other threads."""
     with _for_whoever_reads():
-        print(f"{shown(text)}\n", end="", file=sys.stderr, flush=True)  # whole, between those of other threads
-
-
-def pass_on(line: str) -> None:
-    """A message that a process of ours has written."""
-    _message(line)
+        print(f"{shown(text)}\n", end="", file=sys.stderr, flush=True)
 
 
 def say(text: str) -> None:
     if not (_quiet or _rank):
-        _message(text)
+        tell(text)
 
 
 def warn(text: str) -> None:
     if not _rank:
-        _message(f"warning: {text}")
+        tell(f"warning: {text}")
 
 
 def error(message: str, hint: str = "") -> None:
-    _message(f"error: rank {_rank}: {message}" if _rank else f"error: {message}")
+    tell(f"error: rank {_rank}: {message}" if _rank else f"error: {message}")
     if hint:
-        _message(f"  hint: {hint}")
-
-
-def line_interval() -> float:
-    """Seconds between two plain lines of progress."""
-    return seconds("MMVAE_PROGRESS_SECONDS", LINE_INTERVAL)
+        tell(f"  hint: {hint}")
 
 
 def is_live() -> bool:
@@ -156,7 +147,7 @@ class Progress:
         self.done = self._first = 0
         self.start = self._shown = time.monotonic()
         self._hidden = _quiet or _rank > 0
-        self._every = line_interval()
+        self._every = seconds("MMVAE_PROGRESS_SECONDS", LINE_INTERVAL)
         self._note = ""
         self._live: Live | None = None
         if is_live() and not self._hidden:
@@ -187,7 +178,7 @@ class Progress:
             with _for_whoever_reads():
                 self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
         else:
-            _message(line)
+            tell(line)
 
     def finish(self) -> None:
         if self._live:

@@ -132,8 +132,6 @@ def in_our_words() -> Iterator[None]:
         raise
 
 
-# what the system refuses ---------------------------------------------------------------------------------------------
-
 _PERMISSIONS = "check its permissions, and those of the folders above it"
 _FULL = "free the disk, or choose another folder"
 _BROKEN = "the disk or its server fails: try again, or ask who runs it"

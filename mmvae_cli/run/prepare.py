@@ -11,18 +11,15 @@ from mmvae_cli.store.fitting import check_modalities
 from mmvae_cli.store.presence import of_training
 
 
-def data_of(recipe: Recipe, run: Path, data_dir: Path) -> Store:
+def data_of(recipe: Recipe, run: Path, data_dir: Path, *, dry_run: bool) -> Store | None:
     """The dataset that the recipe is to be trained on in the folder ``run``, looked at and not yet read in full. Raises
-    DataProblem where there is none, UsageProblem where it lacks a modality or does not fill a batch."""
+    DataProblem where there is none, which a ``dry_run`` does without, and UsageProblem where it lacks a modality or
+    does not fill a batch."""
+    if dry_run and not (dataset_folder(recipe, data_dir) / "dataset.json").is_file():
+        return None
     store = of_recipe(recipe, data_dir, verify=False, trained_on=Run(run).trained_on())
     steps_per_epoch(recipe, store)
     return store
-
-
-def data_at_hand(recipe: Recipe, run: Path, data_dir: Path) -> Store | None:
-    """The same for a dry run, which does without them where they are not there."""
-    there = (dataset_folder(recipe, data_dir) / "dataset.json").is_file()
-    return data_of(recipe, run, data_dir) if there else None
 
 
 def data_of_run(run: Run, recipe: Recipe, data_dir: Path, *, verify: bool, needs_data: bool = True) -> Store:

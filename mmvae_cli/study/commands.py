@@ -26,12 +26,9 @@ class RunOptions:
     code: Path | None = None
 
     def train_flags(self) -> list[str]:
-        return self._common() + ([] if self.resume == "auto" else ["--resume", self.resume])
+        return self.evaluate_flags() + ([] if self.resume == "auto" else ["--resume", self.resume])
 
     def evaluate_flags(self) -> list[str]:
-        return self._common()
-
-    def _common(self) -> list[str]:
         switches = [] if self.verify else ["--no-verify"]
         switches += ["--quiet"] if self.quiet else []
         switches += [] if self.code is None else ["--code", str(self.code)]

@@ -52,7 +52,7 @@ class Going:
     def _pass_on(self, pipe: int) -> None:
         with os.fdopen(pipe, encoding="utf-8", errors="backslashreplace") as lines:
             for line in lines:
-                console.pass_on(f"{self.name}: {line.rstrip()}")
+                console.tell(f"{self.name}: {line.rstrip()}")
 
     def wait(self, seconds: float) -> int | None:
         """The exit code where the run is through within ``seconds``; the next command begins by itself."""
@@ -117,9 +117,6 @@ def _codes(todo: list[PlannedRun], options: RunOptions, places: list[dict[str, s
 def _send(going: dict[int, Going], number: int) -> None:
     for run in going.values():
         run.child.send_signal(number)
-
-
-# the parts of this machine -------------------------------------------------------------------------------------------
 
 
 def _places(jobs: int, device: str) -> list[dict[str, str]]:

@@ -76,7 +76,7 @@ def run(
 def _check_needs(one: PlannedRun, data_dir: Path, *, dry_run: bool) -> None:
     """What the run itself would refuse is refused now."""
     try:
-        (prepare.data_at_hand if dry_run else prepare.data_of)(one.recipe, one.folder, data_dir)
+        prepare.data_of(one.recipe, one.folder, data_dir, dry_run=dry_run)
     except Failure as failure:
         failure.hint += "; nothing was started"
         raise

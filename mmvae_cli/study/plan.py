@@ -178,15 +178,13 @@ def _is_evaluated(known: Run, recipe: Recipe, epochs: int) -> bool:
     complete = all(getattr(outcome, metric) or metric in outcome.reasons for metric in result.USUAL)
     limits = ("subsets_per_size", "items", "likelihood_items")
     same = all(outcome.settings.get(key) == getattr(recipe.evaluation, key) for key in limits)
-    same = same and (
-        not outcome.coherence or outcome.settings.get("classifiers") == result.classifiers_of(recipe.evaluation)
-    )
+    if outcome.coherence:
+        same = same and outcome.settings.get("classifiers") == result.classifiers_of(recipe.evaluation)
     return complete and same and outcome.run.epoch == epochs
 
 
 @contextmanager
 def _noted(problems: list[Problem], place: str) -> Iterator[None]:
-    """A block whose problem is noted instead of ending the plan."""
     try:
         yield
     except (UsageProblem, DataProblem) as problem:

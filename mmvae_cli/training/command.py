@@ -18,7 +18,7 @@ def run(
     folder = run or default_folder(recipe, recipes.that_matter(name, overrides))
     for caution in recipe.cautions:
         console.warn(caution)
-    data = (prepare.data_at_hand if dry_run else prepare.data_of)(recipe, folder, data_dir)
+    data = prepare.data_of(recipe, folder, data_dir, dry_run=dry_run)
     from mmvae_cli.run import code as own
     from mmvae_cli.training import estimate, loop
 
