@@ -11,12 +11,12 @@ from typing import Any
 
 from mmvae_cli import __version__
 from mmvae_cli import recipe as recipes
+from mmvae_cli.comparison.collect import PROTOCOLS
 from mmvae_cli.datasets.building import dataset_folder
 from mmvae_cli.disk import plain_yaml
 from mmvae_cli.disk.files import sha256, visible, write_atomic
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.evaluation import report
-from mmvae_cli.export.table import PROTOCOLS
 from mmvae_cli.model.vae import parameter_counts
 from mmvae_cli.process import console
 from mmvae_cli.process.console import duration

@@ -85,13 +85,9 @@ def _said(content: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The dataset's name and the modalities of a recipe that is not complete yet. Raises UsageProblem where it does not
     say them."""
     dataset, specs = content.get("dataset"), content.get("modalities")
-    if (
-        isinstance(dataset, Mapping)
-        and dataset.get("name")
-        and isinstance(specs, Mapping)
-        and all(isinstance(spec, Mapping) for spec in specs.values())
-    ):
-        return Path(str(dataset["name"])).name, {str(name): spec for name, spec in specs.items()}
+    named = isinstance(dataset, Mapping) and dataset.get("name")
+    if named and isinstance(specs, Mapping) and all(isinstance(spec, Mapping) for spec in specs.values()):
+        return Path(str(named)).name, {str(name): spec for name, spec in specs.items()}
     recipes.validate(content, "the recipe")
     raise UsageProblem("the recipe names no dataset and modalities", "both have to be mappings")
 

@@ -73,7 +73,6 @@ def _rows(spec: ModalitySpec) -> Tensor:
 
 
 def _write(network: nn.Module, name: str, rows: Tensor, outputs: list[str], path: Path) -> None:
-    """One network for any number of items."""
     with needing("--to onnx", "onnxscript", "onnx"):
         import onnxscript  # noqa: F401 - torch asks for it in words of its own
     torch.backends.cudnn.allow_tf32 = False  # as it is; torch.export asks for it by this name alone

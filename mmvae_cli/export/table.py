@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from mmvae_cli.comparison.collect import find_runs
+from mmvae_cli.comparison.collect import PROTOCOLS, find_runs
 from mmvae_cli.comparison.formats import csv_cell
 from mmvae_cli.comparison.groups import IGNORED
 from mmvae_cli.process import console
@@ -15,7 +15,6 @@ from mmvae_cli.run import metrics, result
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import EvaluationResult
 
-PROTOCOLS = ("default", "released")
 Row = dict[str, Any]
 
 
@@ -57,11 +56,7 @@ def _row(folder: Path) -> Row:
 def scores(outcome: EvaluationResult) -> dict[str, float]:
     """Every number that was measured, by its dotted path: ``latent.values.m0+m1``."""
     measured = outcome.model_dump(mode="json", include={"chance", "base_rates", "latent", "coherence", "likelihood"})
-    return {
-        name: value
-        for name, value in flatten(measured).items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
+    return {name: value for name, value in flatten(measured).items() if type(value) in (int, float)}
 
 
 def _settings(run: Run) -> Row:

@@ -8,9 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
+from mmvae_cli.comparison.collect import PROTOCOLS
 from mmvae_cli.disk import lock
 from mmvae_cli.disk.files import visible
-from mmvae_cli.export.table import PROTOCOLS, scores
+from mmvae_cli.export.table import scores
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.paths import shown
 from mmvae_cli.recipe import Recipe, flatten

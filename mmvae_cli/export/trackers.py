@@ -18,9 +18,6 @@ _OURS = ".mmvae"
 """Ends the names of the event files that are ours."""
 
 
-# TensorBoard ---------------------------------------------------------------------------------------------------------
-
-
 class TensorBoard:
     """One event file in the folder ``out``, written anew: scalars by step, with the seconds of training as their time;
     the recipe as text; scores and figures."""
@@ -66,9 +63,6 @@ def _pixels(path: Path) -> Any:
         ) from error
 
 
-# W&B -----------------------------------------------------------------------------------------------------------------
-
-
 class WandB:
     """A run below the folder ``out``/wandb, offline unless WANDB_MODE says otherwise: `wandb sync` brings it to the
     server later. Its id is the source's identity, so that the server, too, knows it again."""
@@ -100,8 +94,6 @@ class WandB:
         self._run.finish()
 
 
-# MLflow --------------------------------------------------------------------------------------------------------------
-
 _AT_ONCE = 1000
 
 
@@ -131,18 +123,18 @@ class MLflow:
     def add(self, records: list[Record]) -> None:
         values = [self._metric(_plain(name), value, int(1000 * _seconds(record)), record["step"])
                  for record in records for name, value in numbers(record).items()]  # fmt: skip
+        self._log(values)
+
+    def _log(self, values: list[Any]) -> None:
         for start in range(0, len(values), _AT_ONCE):
             self._client.log_batch(self._id, metrics=values[start : start + _AT_ONCE])
 
     def finish(self, source: Source) -> None:
-        scores = [self._metric(_plain(name), value, 0, self.last) for name, value in source.scores().items()]
-        for start in range(0, len(scores), _AT_ONCE):
-            self._client.log_batch(self._id, metrics=scores[start : start + _AT_ONCE])
+        self._log([self._metric(_plain(name), value, 0, self.last) for name, value in source.scores().items()])
         for path in [source.run.recipe_path, *source.figures()]:
             self._client.log_artifact(self._id, str(path))
         states = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
-        state = states.get(str(source.run.status().get("state")))
-        if state:
+        if state := states.get(str(source.run.status().get("state"))):
             self._client.set_terminated(self._id, state)
 
 

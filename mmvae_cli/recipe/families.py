@@ -50,9 +50,8 @@ def _count_subsets(subsets: Subsets, modalities: int) -> int:
         return len(subsets)
     if isinstance(subsets, SizeLimit):
         return sum(comb(modalities, k) for k in range(1, subsets.max_size + 1))
-    return {"full": 1, "singletons": modalities, "all": 2**modalities - 1, "full_and_singletons": modalities + 1}[
-        subsets
-    ]
+    counts = {"full": 1, "singletons": modalities, "all": 2**modalities - 1, "full_and_singletons": modalities + 1}
+    return counts[subsets]
 
 
 def subset_list(subsets: Subsets, names: list[str]) -> list[Subset]:

@@ -18,7 +18,7 @@ from mmvae_cli.recipe.families import SizeLimit
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.meanings import MEANINGS
 from mmvae_cli.recipe.methods import METHODS
-from mmvae_cli.recipe.networks import MLP, NETWORKS, TEXT, Network
+from mmvae_cli.recipe.networks import MLP, NETWORKS, TEXT
 from mmvae_cli.recipe.reading import read, shipped, validate
 from mmvae_cli.recipe.schema import MissingSpec, ModalitySpec, Recipe
 
@@ -40,10 +40,8 @@ class Key(NamedTuple):
 
 def settings() -> list[Key]:
     """Every key in the order of the schema; ``modalities.*`` stands for each modality."""
-    return [
-        Key(name, _values(name, field), _default(name, field), MEANINGS.get(name, ""))
-        for name, field in _fields(Recipe)
-    ]
+    return [Key(name, _values(name, field), _default(name, field), MEANINGS.get(name, ""))
+            for name, field in _fields(Recipe)]  # fmt: skip
 
 
 _INNER: dict[str, Any] = {"modalities": ModalitySpec, "missing": MissingSpec}
@@ -96,7 +94,6 @@ def _limits(metadata: list[Any]) -> list[str]:
 
 
 def _default(name: str, field: FieldInfo) -> str:
-    """As a recipe would write it."""
     if name in CHOICES:
         usual = CHOICES[name].usual
         return f"{METHODS_OWN}, else {written(usual)}" if isinstance(usual, str | int | float) else NEEDED
@@ -154,12 +151,10 @@ def methods() -> dict[str, str]:
 
 def networks() -> dict[str, str]:
     """Every network with the data it is for."""
-    return {name: _described(network) for name, network in NETWORKS.items()}
-
-
-def _described(network: Network) -> str:
-    size = "of any shape" if network.shape is None else f"of shape {list(network.shape)}"
-    return f"{network.kind} {size}" + (", takes a width" if network.takes_width else "")
+    sizes = {name: f"shape {list(one.shape)}" if one.shape else "any shape" for name, one in NETWORKS.items()}
+    return {
+        name: f"{one.kind} of {sizes[name]}" + ", takes a width" * one.takes_width for name, one in NETWORKS.items()
+    }
 
 
 def likelihoods() -> dict[str, str]:

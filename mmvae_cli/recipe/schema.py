@@ -6,6 +6,7 @@ A method's name settles the keys of ``choices.py``; validation fills them in, so
 
 import hashlib
 import json
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -342,7 +343,4 @@ def _uneven(given: list[str], wanted: list[str]) -> str:
 
 def size_of(spec: ModalitySpec) -> int:
     """Number of data dimensions: C*H*W of an image, number of positions of a text (not positions x characters)."""
-    size = 1
-    for side in spec.shape or ():
-        size *= side
-    return size
+    return math.prod(spec.shape or ())

@@ -121,9 +121,6 @@ def _is_union_tag(part: Any) -> bool:
     )
 
 
-# the nearest key -----------------------------------------------------------------------------------------------------
-
-
 def nearest_key(location: tuple[str, ...]) -> str | None:
     """The key that an unknown one may stand for: its name where it belongs to the same section, else its dotted path.
 

@@ -69,21 +69,15 @@ class Checkpoint:
             _check_fit(self.path, {f"{key} of {name}": value for key, value in state.items()},
                        {f"{key} of {name}": value for key, value in moments.items()})  # fmt: skip
             # in the parameter's own memory format: the fused kernel walks through both alike
-            optimizer.state[parameter] = {
-                key: value.to(parameter.device, copy=True)
-                if key == "step"
-                else torch.empty_like(parameter.detach()).copy_(value)
-                for key, value in state.items()
-            }
+            like = {"step": torch.zeros((), device=parameter.device)}
+            optimizer.state[parameter] = {key: torch.empty_like(like.get(key, parameter.detach())).copy_(value)
+                                          for key, value in state.items()}  # fmt: skip
 
 
 def _check_fit(path: Path, given: Tensors, wanted: Tensors) -> None:
     """Raise DataProblem unless names, shapes and types of ``given`` are those ``wanted``."""
-    odd = sorted(given.keys() ^ wanted.keys()) or sorted(
-        name
-        for name, tensor in wanted.items()
-        if (given[name].shape, given[name].dtype) != (tensor.shape, tensor.dtype)
-    )
+    theirs, ours = ({name: (own.shape, own.dtype) for name, own in some.items()} for some in (given, wanted))
+    odd = sorted(given.keys() ^ wanted.keys()) or sorted(name for name in ours if theirs[name] != ours[name])
     if odd:
         more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
         raise DataProblem(

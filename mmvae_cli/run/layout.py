@@ -32,9 +32,8 @@ def default_folder(recipe: Recipe, overrides: list[str]) -> Path:
     """``runs/NAME[-key=value...]-seedN``: a function of what is asked for, so a requeued job finds its run.
     ``overrides`` are those that matter. The key is the last word of the dotted one, or all of it where two would read
     alike; 5, 5.0 and 5e0 are one value. Many changes make a name too long for a folder: it ends with a digest then."""
-    pairs = [
-        (key, _spelled(value)) for key, _, value in (o.partition("=") for o in overrides) if key != "training.seed"
-    ]
+    said = [override.partition("=") for override in overrides]
+    pairs = [(key, _spelled(value)) for key, _, value in said if key != "training.seed"]
     short = [key.rpartition(".")[2] for key, _ in pairs]
     names = [last if short.count(last) == 1 else key for last, (key, _) in zip(short, pairs, strict=True)]
     changed = sorted(f"{name}={value}" for name, (_, value) in zip(names, pairs, strict=True))
@@ -99,8 +98,11 @@ class Run:
 
     def trained_on(self) -> str | None:
         """The fingerprint of the data that training began with; None where it is not known."""
-        known = self.environment().get("dataset")
-        return str(known["fingerprint"]) if isinstance(known, dict) and known.get("fingerprint") else None
+        return self._noted("dataset", "fingerprint")
+
+    def _noted(self, part: str, key: str) -> str | None:
+        known = self.environment().get(part)
+        return str(known[key]) if isinstance(known, dict) and known.get(key) else None
 
     def check_data(self, folder: Path, fingerprint: str) -> None:
         """Raise DataProblem unless the data now in ``folder`` are those that this run was trained on, as far as that is
@@ -114,8 +116,7 @@ class Run:
 
     def code_sha256(self) -> str | None:
         """SHA-256 of the code of the user's own networks, as environment.json has it."""
-        known = self.environment().get("code")
-        return str(known["sha256"]) if isinstance(known, dict) and "sha256" in known else None
+        return self._noted("code", "sha256")
 
     def check_code(self, content: bytes, name: str) -> None:
         """Raise UsageProblem where the run keeps other code of the user's own networks, or none."""

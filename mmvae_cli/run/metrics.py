@@ -38,11 +38,8 @@ def _record(line: bytes) -> Record | None:
         record = json.loads(line, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
-    return record if isinstance(record, dict) and _is_step(record.get("step")) else None
-
-
-def _is_step(value: Any) -> bool:
-    return type(value) is int and 0 <= value < 2**53
+    step = record.get("step") if isinstance(record, dict) else None
+    return record if type(step) is int and 0 <= step < 2**53 else None
 
 
 def _refuse(text: str) -> None:
@@ -51,11 +48,5 @@ def _refuse(text: str) -> None:
 
 def numbers(record: Record) -> dict[str, float]:
     """What can be drawn of a record: every number but the step itself, and what no float can hold."""
-    return {
-        name: float(value)
-        for name, value in record.items()
-        if name != "step"
-        and isinstance(value, int | float)
-        and not isinstance(value, bool)
-        and abs(value) <= sys.float_info.max
-    }
+    return {name: float(value) for name, value in record.items()
+            if name != "step" and type(value) in (int, float) and abs(value) <= sys.float_info.max}  # fmt: skip

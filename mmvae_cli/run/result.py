@@ -146,9 +146,6 @@ class LogLikelihood(_Part):
     effective_samples: BySubset = Field(default_factory=dict)
 
 
-ByMeasure = dict[str, dict[str, Score]]
-
-
 class Quality(_Part):
     """Of generated against real samples, as ``features``: what they are taken by, with the beginning of the SHA-256 of
     its ``weights`` and its size by modality. ``pairs``: the rule of what is compared. ``unconditional``: measure ->
@@ -164,7 +161,7 @@ class Quality(_Part):
     reference_count: Count
     generated: int
     joint_samples: Count
-    unconditional: ByMeasure
+    unconditional: dict[str, dict[str, Score]]
     conditional: dict[str, ByTarget]
     reconstruction: dict[str, dict[str, dict[str, Score]]]
 

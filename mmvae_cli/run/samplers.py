@@ -100,9 +100,6 @@ def _encoded(opened: Trained, spec: EvaluationSpec) -> dict[str, Tensor]:
     return {name: torch.cat(part) for name, part in parts.items()} or {SHARED: torch.zeros(0, model.latent_dim)}
 
 
-# --- kept in the run -------------------------------------------------------------------------------------------------
-
-
 def _origin(opened: Trained, spec: EvaluationSpec) -> dict[str, str]:
     """What a kept mixture was fitted to; another one is never taken for it."""
     return {

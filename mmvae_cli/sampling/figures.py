@@ -9,8 +9,8 @@ from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.nearest import did_you_mean, nearest
 from mmvae_cli.store import attribute_text
 
-FIGURE_KINDS = ("reconstruction", "prior", "conditional", "swap", "latent")
 DEFAULT_COUNT = {"reconstruction": 10, "prior": 100, "conditional": 10, "swap": 10, "latent": 500}
+FIGURE_KINDS = tuple(DEFAULT_COUNT)
 ON_PAPER = ("pdf", "svg")
 """The files that a picture for a paper is written as, beside its PNG."""
 _ALL_SOURCES = 3
@@ -52,18 +52,18 @@ def choose_figures(
 
     Raises UsageProblem for an unknown name and for options that do not go together.
     """
-    names = list(kinds)
+    names, everyone = list(kinds), tuple(kinds)
     given, target = chosen("--given", request.given, names), chosen("--target", request.target, names)
     kind = request.kind or ("conditional" if given or target or request.texts else None)
     _refuse_contradictions(request, kind, private_dim)
     if request.texts:
         return _from_typed_text(request.texts, given, target, kinds, labels)
     makers = {
-        "reconstruction": lambda: [_reconstruction(names)],
-        "prior": lambda: [_prior(names)],
+        "reconstruction": lambda: [Figure("reconstruction", "reconstruction", ("reconstruction",), everyone, everyone)],
+        "prior": lambda: [Figure("prior", "prior", ("prior", *(f"random_{n}" for n in names)), (), everyone)],
         "conditional": lambda: _conditional(given, target, names),
         "swap": lambda: [_swap(given, name) for name in target or names] if private_dim else [],
-        "latent": lambda: [Figure("latent", "latent", ("latent",), tuple(names), ())],
+        "latent": lambda: [Figure("latent", "latent", ("latent",), everyone, ())],
     }
     return [figure for each in ([kind] if kind else FIGURE_KINDS) for figure in makers[each]()]
 
@@ -96,19 +96,6 @@ def _refuse_contradictions(request: FigureRequest, kind: str | None, private_dim
         )
 
 
-# --- one kind each ---------------------------------------------------------------------------------------------------
-
-
-def _reconstruction(names: list[str]) -> Figure:
-    """Figure 8."""
-    return Figure("reconstruction", "reconstruction", ("reconstruction",), tuple(names), tuple(names))
-
-
-def _prior(names: list[str]) -> Figure:
-    """Figure 9, and Figures 7 and 14 of the same latents, one picture per modality."""
-    return Figure("prior", "prior", ("prior", *(f"random_{name}" for name in names)), (), tuple(names))
-
-
 def _conditional(given: tuple[str, ...], target: tuple[str, ...], names: list[str]) -> list[Figure]:
     """Figures 10 and 11 and the grids across modalities. Without a target: every modality that is not given; without
     a source: all the others."""
@@ -116,20 +103,14 @@ def _conditional(given: tuple[str, ...], target: tuple[str, ...], names: list[st
         rest = tuple(name for name in names if name not in given)
         return [_grid(given, name) for name in target or rest or names]
     if len(names) == 1:
-        if target:
-            return [_grid(target, names[0])]
-        return []
+        return [_grid(target, names[0])] if target else []
     others = {name: tuple(n for n in names if n != name) for name in names}
     if target:
         return [_grid(others[name], name) for name in target]
     if len(names) > _ALL_SOURCES:
         return [_grid((names[1],), names[0]), _grid(others[names[0]], names[0])]
-    return [
-        _grid(source, name)
-        for name in names
-        for size in range(1, len(names))
-        for source in combinations(others[name], size)
-    ]
+    return [_grid(source, name) for name in names for size in range(1, len(names))
+            for source in combinations(others[name], size)]  # fmt: skip
 
 
 def _grid(given: tuple[str, ...], target: str) -> Figure:

@@ -120,9 +120,6 @@ def _swap(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> di
     return {figure.name: _grid(rows, context, what, about, rows=labels)}
 
 
-# --- cells and words -------------------------------------------------------------------------------------------------
-
-
 def _cells(arrays: dict[str, np.ndarray], key: str, context: Context) -> list[Any]:
     """The array ``key`` as a list, or a list of rows, of cells."""
     name = key.partition("_")[2]
@@ -161,8 +158,7 @@ def _grid(
 ) -> Grid:  # fmt: skip
     shown = [cell for row in cells for cell in row]
     wide = max((cell.shape[-1] for cell in shown if isinstance(cell, np.ndarray)), default=28)
-    least = _CELL_PIXELS
-    if any(isinstance(cell, str) and len(cell) > _LONG_TEXT for cell in shown):
-        least = _LONG_TEXT_PIXELS
+    long = any(isinstance(cell, str) and len(cell) > _LONG_TEXT for cell in shown)
+    least = _LONG_TEXT_PIXELS if long else _CELL_PIXELS
     about = " ".join(filter(None, [about, context.remark]))
     return Grid(cells, rows, columns, title, about, context.origin, math.ceil(least / wide))

@@ -68,7 +68,6 @@ def facts(sampler: Sampler) -> dict[str, Any]:
 
 
 def _origin(run: Path, sampler: Sampler) -> str:
-    """The last line of a figure's title."""
     known = facts(sampler)
     note = f"; stand-in: {known['stand_in']}" if known["stand_in"] else ""
     name = shown(run.resolve().name)

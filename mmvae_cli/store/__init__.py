@@ -5,17 +5,6 @@ from mmvae_cli.store.folder import IN_MEMORY, Store, finish, new_array
 from mmvae_cli.store.info import FORMAT, UNLABELLED, VERSION, FileInfo, LabelInfo, ModalityInfo, SplitInfo, StoreInfo
 
 __all__ = [
-    "FORMAT",
-    "IN_MEMORY",
-    "UNLABELLED",
-    "VERSION",
-    "FileInfo",
-    "LabelInfo",
-    "ModalityInfo",
-    "SplitInfo",
-    "Store",
-    "StoreInfo",
-    "finish",
-    "new_array",
-    "of_recipe",
-]
+    "FORMAT", "IN_MEMORY", "UNLABELLED", "VERSION", "FileInfo", "LabelInfo", "ModalityInfo", "SplitInfo", "Store",
+    "StoreInfo", "finish", "new_array", "of_recipe",
+]  # fmt: skip

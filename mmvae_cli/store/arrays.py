@@ -165,6 +165,5 @@ def as_given(rows: np.ndarray, info: ModalityInfo) -> np.ndarray:
 
 def as_strings(codes: np.ndarray, info: ModalityInfo) -> list[str]:
     """Positions (N, L) as N strings without the padding around them."""
-    return [
-        string.strip(f" {info.fill or ''}") for string in text.decode(codes, alphabet=info.alphabet or text.ALPHABET)
-    ]
+    strings = text.decode(codes, alphabet=info.alphabet or text.ALPHABET)
+    return [string.strip(f" {info.fill or ''}") for string in strings]

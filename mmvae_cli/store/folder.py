@@ -111,7 +111,6 @@ class Store:
         return table
 
     def _table(self, split: str, modalities: list[str]) -> np.ndarray:
-        """bool (items, M)."""
         table = np.ones((self.count(split), len(modalities)), bool)
         for m, name in enumerate(modalities):
             if (index := self.index(split, name)) is not None:
@@ -265,9 +264,8 @@ def _check_written(folder: Path, info: StoreInfo, split: str, modality: str) -> 
     """Raise DataProblem for what a reader would refuse, and for pictures that were fractions before they became bytes:
     all of them black. The folder is opened anew, so that no more than one array is held in memory."""
     array = Store(folder, verify=False, info=info).array(split, modality)
-    if (
-        info.modalities[modality].kind == "image"
-        and 0 < max((int(part.max()) for part in parts(array)), default=0) <= 1
-    ):
+    if info.modalities[modality].kind != "image":
+        return
+    if 0 < max((int(part.max()) for part in parts(array)), default=0) <= 1:
         path = folder / split / f"{modality}.npy"
         raise DataProblem(f"{path} has no value above 1: pictures are bytes, 0 to 255", "multiply fractions by 255")

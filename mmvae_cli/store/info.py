@@ -1,17 +1,10 @@
 """What dataset.json says of a dataset: modalities, splits, labels, files. No torch."""
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    ValidationError,
-    field_validator,
-    model_serializer,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_serializer
 
 from mmvae_cli.process.paths import shown
 from mmvae_cli.recipe.kinds import KINDS
@@ -66,7 +59,7 @@ class ModalityInfo(_Part):
                 raise ValueError(f"{key}: one for each number of a vector")
 
     @model_serializer(mode="wrap")
-    def _as_ever(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _as_ever(self, usual: Any) -> dict[str, Any]:
         """Without what only vectors have, so that the fingerprints of other data stay what they were."""
         return {key: value for key, value in usual(self).items() if value is not None or key not in _OF_VECTORS}
 
@@ -124,14 +117,10 @@ class StoreInfo(_Part):
 
     def model_post_init(self, context: Any) -> None:
         for name in self.modalities:
-            if not _valid_name(name):
+            if not re.fullmatch("[A-Za-z0-9_-]{1,64}", name):
                 raise ValueError(f"modality name {name!r}: letters, digits, '_' and '-' only, 64 at most")
         if not {"train", "test"} <= set(self.splits):
             raise ValueError("the splits 'train' and 'test' must be there")
         for name in self.files:
             if Path(name).is_absolute() or ".." in Path(name).parts or Path(name).suffix != ".npy":
                 raise ValueError(f"file {name!r} is not a plain .npy path inside the folder")
-
-
-def _valid_name(name: str) -> bool:
-    return 0 < len(name) <= 64 and all(c.isalnum() or c in "_-" for c in name) and name.isascii()

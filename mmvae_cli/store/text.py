@@ -25,9 +25,6 @@ _BITS = 31
 """Bits of a uniform: a product with a length below 2^32 stays inside int64."""
 
 
-# --- strings and positions -------------------------------------------------------------------------------------------
-
-
 def encode(strings: Sequence[str], length: int, *, fill: str = " ", alphabet: str = ALPHABET) -> np.ndarray:
     """Strings to uint8 (N, length): each at the left end, the rest ``fill``. A character is its first occurrence.
 
@@ -60,9 +57,6 @@ def word_lengths(rows: np.ndarray, *, fill: str = " ", alphabet: str = ALPHABET)
     """int64 (N,): characters of each left-aligned row (N, L) up to its last one that is not ``fill``."""
     filled = np.asarray(rows) != alphabet.index(fill)
     return (filled * np.arange(1, filled.shape[1] + 1)).max(axis=1, initial=0).astype(np.int64)
-
-
-# --- placement: numpy arrays or torch tensors ------------------------------------------------------------------------
 
 
 def uniforms(seed: int, epoch: int, items: Any) -> Any:

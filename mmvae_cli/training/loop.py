@@ -150,16 +150,16 @@ def _train_locked(job: _Job) -> None:
                     engine.take(at)
             except RuntimeError:
                 if group.size == 1:  # a signal to all processes of a job ends the compiler's helpers, too
-                    signals.leave_if_requested(
-                        f"step {at + 1} was given up, {run.folder} keeps what was written before"
-                    )
+                    kept = f"{run.folder} keeps what was written before"
+                    signals.leave_if_requested(f"step {at + 1} was given up, {kept}")
                 raise
             done, note = at + 1, ""
             stop = done % asked_every == 0 and _any_rank_stops(group, device)
             if stop or done % per_epoch == 0 or (done % settings.log_every == 0 and engine.meter.is_due()):
                 record = engine.meter.flush(done, at // per_epoch, settings.batch_size, engine.rate(at))
                 if group.rank == 0:
-                    run.log([record | _also(here(done), device)])
+                    memory, seconds = devices.memory_mib(device), here(done).seconds
+                    run.log([record | {"memory_mib": round(memory), "seconds": round(seconds, 3)}])
                 note = _note(record, step.terms)
             shown.advance(1, note)
             state = "finished" if done == total else "stopped" if stop else "running"
@@ -178,11 +178,6 @@ def refuse_processes(presence: Presence | None, group: ProcessGroup) -> None:
             f"{group.size} processes share batches of complete rows; here rows differ in what they have",
             "train incomplete data in one process",
         )
-
-
-def _also(position: Position, device: torch.device) -> dict[str, float]:
-    """What a line of metrics.jsonl says beside the terms."""
-    return {"memory_mib": round(devices.memory_mib(device)), "seconds": round(position.seconds, 3)}
 
 
 class Saving:
@@ -237,7 +232,6 @@ def _check_rows(recipe: Recipe, model: MultimodalVAE, group: ProcessGroup) -> No
 
 
 def _what_is_left(run: Run) -> str:
-    """Which checkpoint from before a divergence there is, in words."""
     paths = run.checkpoint_paths()
     return f"the last checkpoint, {paths[0]}, is from before" if paths else "no checkpoint had been written yet"
 
@@ -248,15 +242,11 @@ def _note_failure(run: Run, failure: Exception) -> None:
         with suppress(Failure):  # of the disk, say: the first failure is the one to report
             known = {key: value for key, value in run.status().items() if key not in ("state", "reason")}
             if run.status().get("state") == "running":  # a run that was not even opened stays what it was
-                run.set_status(
-                    "diverged" if isinstance(failure, Diverged) else "failed",
-                    **known,
-                    reason=str(of_the_machine(failure) or failure),
-                )
+                state = "diverged" if isinstance(failure, Diverged) else "failed"
+                run.set_status(state, **known, reason=str(of_the_machine(failure) or failure))
 
 
 def _resume(job: _Job, model: MultimodalVAE, optimizer: torch.optim.Optimizer) -> Position:
-    """Load the newest valid checkpoint, if that is wanted and there is one."""
     run, resume = job.run, job.request.resume
     if resume == "never":
         if run.checkpoint_paths():
