@@ -172,7 +172,6 @@ def _evaluation(path: Path, way: Way) -> Path:
 
 
 def _run_of(path: Path, way: Way) -> Path:
-    """The folder of the run that ``path`` is about."""
     beside = path.parent if path.is_file() else path
     if (beside / "recipe.yaml").exists() or not _evaluated(path, way):
         return beside
@@ -290,7 +289,6 @@ def metric_conditions(evaluation: EvaluationResult) -> dict[str, dict[str, Any]]
 
 
 def _keep_way(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
-    """Those with the first of WAYS that any has."""
     ways = [_way(member.evaluation) for member in members]
     first = min(ways, key=WAYS.index)
     left_out += [

@@ -54,7 +54,6 @@ def contents() -> dict[str, Any]:
 
 @cache
 def _papers_recipe(dataset: str, variant: str) -> dict[str, Any]:
-    """The shipped recipe with the paper's settings, flat."""
     return flatten(recipes.load(contents()["recipes"][dataset][variant]).model_dump(mode="json"))
 
 

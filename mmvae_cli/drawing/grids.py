@@ -247,7 +247,6 @@ def _font(size: float) -> Any:
 
 
 def _step(size: float) -> float:
-    """From line to line."""
     return 1.25 * size
 
 

@@ -51,7 +51,6 @@ def _network(name: str, evaluation: Evaluation) -> nn.Module:
 
 
 def _ready(name: str, evaluation: Evaluation) -> tuple[nn.Module, Score]:
-    """The classifier of one modality, loaded, or trained and kept."""
     network, path = _network(name, evaluation), _path(name, evaluation)
     score = _load(path, name, network, evaluation)
     if score is None:
@@ -88,9 +87,6 @@ def _weakness(name: str, score: float, evaluation: Evaluation) -> list[str]:
     if score >= needed:
         return []
     return [f"the classifier of {name} reaches {_metric(evaluation)} {score:.3f} only, less than {needed:.3f}"]
-
-
-# --- kept with the dataset -------------------------------------------------------------------------------------------
 
 
 def _origin(network: nn.Module, evaluation: Evaluation) -> dict[str, str]:

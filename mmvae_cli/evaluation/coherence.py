@@ -110,7 +110,6 @@ class _Counts(NamedTuple):
 
 
 def _accuracies(evaluation: Evaluation, counts: list[_Counts], tested: list[Experts]) -> dict[str, Any]:
-    """The result's fields for classes."""
     correct, given, agree = (torch.stack(parts).sum(0) for parts in zip(*counts, strict=True))
     conditional: dict[str, dict[str, Value]] = {}
     balanced: dict[str, dict[str, Value]] = {}

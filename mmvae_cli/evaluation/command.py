@@ -139,7 +139,6 @@ def _undefined(metric: str, evaluation: Evaluation, complete: Experts) -> NotMea
 
 
 def _settings(evaluation: Evaluation) -> dict[str, Any]:
-    """The protocol in words and numbers, kept beside the results."""
     spec = evaluation.spec
     sampled = {"subsets_per_size": spec.subsets_per_size} if spec.subsets_per_size else {}
     return sampled | evaluation.protocol._asdict() | {

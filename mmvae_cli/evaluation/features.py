@@ -36,7 +36,6 @@ class Features(NamedTuple):
 
     @torch.no_grad()
     def __call__(self, x: Tensor) -> Tensor:
-        """Features (b, F) on the CPU."""
         return torch.cat([self.of(part).float().cpu() for part in x.split(self.at_once)])
 
 
@@ -63,9 +62,6 @@ def _by_default_classifiers(evaluation: Evaluation) -> Evaluation:
 
 def _digest(weights: dict[str, Tensor]) -> str:
     return digest({key: value.detach().cpu().contiguous() for key, value in weights.items()}, "")[:16]
-
-
-# --- Inception -------------------------------------------------------------------------------------------------------
 
 
 def _inception(evaluation: Evaluation, data_dir: Path, *, force: bool) -> dict[str, Features | NotMeasured]:

@@ -76,7 +76,6 @@ class _Tested(NamedTuple):
 
 
 def _test_subset(evaluation: Evaluation, subset: Subset, pool: Experts, tested: list[Experts]) -> _Tested:
-    """The classifier of one subset's posterior means."""
     return _probe(evaluation, subset, pool, tested, lambda block: means(evaluation, block, subset))
 
 

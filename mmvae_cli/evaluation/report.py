@@ -44,7 +44,6 @@ def _table(
 
 
 def _latent(outcome: EvaluationResult) -> list[str]:
-    """Linear classifiers, those of private latents, and clusters."""
     latent = outcome.latent
     if not latent:
         return []
