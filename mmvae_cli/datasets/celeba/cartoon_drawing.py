@@ -208,13 +208,11 @@ def _beard(pen: _Pen, face: _Face) -> None:
     if "Sideburns" in face.has:
         for side in (-1, 1):
             outer = x + side * face.wide * 0.98
-            corners = [
-                (outer, y - 22),
-                (outer - side * 8, y - 22),
-                (outer - side * 9, y + 20),
-                (x + side * jaw, y + 28),
-            ]
-            pen.shape(corners, dark)
+            top, low = (
+                [(outer, y - 22), (outer - side * 8, y - 22)],
+                [(outer - side * 9, y + 20), (x + side * jaw, y + 28)],
+            )
+            pen.shape(top + low, dark)
 
 
 def _mouth(pen: _Pen, face: _Face) -> None:
