@@ -102,8 +102,8 @@ class OpenedRun:
 
     @cached_property
     def evaluation(self) -> EvaluationResult | None:
-        """What ``mmvae evaluate`` measured, by the recipe's protocol; None where it has not been run."""
-        path = self._run.evaluation_path(self.recipe.evaluation.protocol)
+        """What ``mmvae evaluate`` measured, by the recipe's protocol and sampler; None where it has not been run."""
+        path = self._run.evaluation_path(self.recipe.evaluation.protocol, self.recipe.evaluation.sampler)
         return result.load(path) if path.is_file() else None
 
     @property

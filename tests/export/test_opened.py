@@ -140,6 +140,18 @@ def test_numbers_go_in_and_come_out_in_their_unit(data, opened):
     assert 10 < generated[0, 0] < 70  # an age
 
 
+def test_the_evaluation_is_that_of_the_recipes_sampler(runs, data, tmp_path, monkeypatch):
+    folder = shutil.copytree(runs["mopoe"], tmp_path / "run")
+    recipe = Run(folder).recipe()
+    spec = recipe.evaluation.model_copy(update={"sampler": "gmm"})
+    run = mmvae_cli.open_run(folder, data_dir=data, device="cpu")
+    run.recipe = recipe.model_copy(update={"evaluation": spec})
+    monkeypatch.setattr("mmvae_cli.export.opened.result.load", lambda path: path.name)
+    (folder / "evaluation.json").touch()
+    (folder / "evaluation.gmm.json").touch()
+    assert run.evaluation == "evaluation.gmm.json"
+
+
 def test_the_object_says_what_it_is(runs, opened):
     run = opened("own")
     assert (run.modalities, run.label_names, run.step) == (("photo", "note", "lab"), (), 4)
