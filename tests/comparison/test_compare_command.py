@@ -85,7 +85,10 @@ def test_html_goes_to_reports_with_its_plots_and_is_not_overwritten(runs: Path, 
     done = mmvae(runs, "--format", "html", cwd=tmp_path)
     assert done.returncode == 0
     assert done.stdout == "reports/comparison.html\n"
-    names = {"comparison.html", "comparison-by-number-of-inputs.png", "comparison-by-number-of-inputs.svg"}
+    figures = {
+        f"comparison-{figure}.{end}" for figure in ("by-number-of-inputs", "tradeoffs") for end in ("png", "svg")
+    }
+    names = {"comparison.html", *figures}
     assert {path.name for path in (tmp_path / "reports").iterdir()} == names
     again = mmvae(runs, "--format", "html", cwd=tmp_path)
     assert again.returncode == 2
@@ -364,8 +367,10 @@ def test_the_report_of_several_data_sets_has_all_their_plots(mixed: Path, tmp_pa
         assert f'<h2 class="data" id="data-{number}">{name}: ' in page
     assert "<title>3 data sets: mnist-svhn-text, own 01234567, own ffffffff</title>" in page
     names = {path.name for path in tmp_path.glob("*.svg")}
-    assert names == {f"comparison-{name.replace(' ', '-')}-by-number-of-inputs.svg" for name in NAMES}
-    assert page.count("data:image/svg+xml;base64,") == 3
+    stems = [f"comparison-{name.replace(' ', '-')}" for name in NAMES]
+    several = {f"{stem}-tradeoffs.svg" for stem in stems[:2]}  # the third has one group
+    assert names == {f"{stem}-by-number-of-inputs.svg" for stem in stems} | several
+    assert page.count("data:image/svg+xml;base64,") == 5
 
 
 def test_plots_of_data_sets_whose_names_make_no_file_names_are_numbered(tmp_path: Path) -> None:
