@@ -30,8 +30,9 @@ class Panel(NamedTuple):
 
     @property
     def xlabel(self) -> str:
-        share = self.x.metric == "coherence_by_size"
-        return f"coherence given {self.given}" if share else f"log p(X | {self.given}), nats"
+        if self.x.metric == "coherence_by_size":
+            return f"coherence given {self.given}"
+        return "log p(X), nats" if self.given == "X" else f"log p(X | {self.given}), nats"
 
     @property
     def ylabel(self) -> str:
@@ -78,7 +79,7 @@ def _of_groups(names: list[str]) -> Wanted:
     panels = [
         Panel(likelihood, given_one, "X", "One modality given"),
         Panel(likelihood, Key("joint_coherence"), "X", "None given"),
-        Panel(given_one, Key("joint_coherence"), "one modality", "None given"),
+        Panel(given_one, Key("joint_coherence"), "one modality", "One given and none given"),
     ]
     about = ("A mark is one group, better is further up and further right. Grey dashes: the joint coherence that "
              "modalities have by chance which show each class as often as these.")  # fmt: skip
