@@ -9,7 +9,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +19,10 @@ from mmvae_cli.process.errors import DataProblem, Failure
 from mmvae_cli.process.paths import look, refuse_dangling
 from mmvae_cli.recipe import Recipe, flatten
 from mmvae_cli.run import result
-from mmvae_cli.run.layout import Run
+from mmvae_cli.run.layout import WAYS, Run, Way
 from mmvae_cli.run.result import EvaluationResult
 
 _DEPTH = 4
-PROTOCOLS, SAMPLERS = ("default", "released"), ("prior", "gmm")
-Way = tuple[str, str]
-"""A protocol and a sampler: an evaluation for each is kept, and they are never mixed."""
-WAYS = list(product(PROTOCOLS, SAMPLERS))
 _RUN_FILES = ("recipe.yaml", "status.json", "checkpoints", *(Run(Path()).evaluation_path(*way).name for way in WAYS))
 
 

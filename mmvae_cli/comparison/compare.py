@@ -10,6 +10,7 @@ from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.nearest import did_you_mean, nearest
 from mmvae_cli.process.paths import make_folder, require_folder
 from mmvae_cli.run import result
+from mmvae_cli.run.layout import PROTOCOLS
 
 FORMATS = ("table", "md", "csv", "tex", "json", "html")
 DEFAULT_OUT = Path("reports")
@@ -27,7 +28,7 @@ def compare(
     DataProblem (exit 3) where no run can be used, and UsageProblem (exit 2) where a file to be written exists and
     ``force`` is not given; nothing is written then.
     """
-    if protocol not in (None, *collect.PROTOCOLS):
+    if protocol not in (None, *PROTOCOLS):
         raise UsageProblem(f"--protocol {content.plain(protocol)[:40]!r} is unknown", "default or released")
     if (kind == "html" or paper) and out is None:
         out = DEFAULT_OUT

@@ -27,10 +27,8 @@ from mmvae_cli.process.paths import make_folder
 from mmvae_cli.recipe import EvaluationSpec
 from mmvae_cli.run import checkpoint, result, samplers, trained
 from mmvae_cli.run.layout import Run
-from mmvae_cli.run.result import METRICS, EvaluationResult, NotMeasured
+from mmvae_cli.run.result import EvaluationResult, NotMeasured
 
-_PARTS = ("latent", "alignment", *METRICS[1:])
-"""Parts of a result: alignment is what latent measures without labels."""
 _OF_LABELS = ("latent", "coherence")
 """Metrics that compare with labels."""
 _DRAWING = {"coherence", "quality"}
@@ -164,8 +162,8 @@ def _merged(path: Path, fresh: EvaluationResult, weights: Path) -> EvaluationRes
     if not same:
         _keep_aside(path, earlier)
         return fresh
-    kept = {name: getattr(earlier, name) for name in _PARTS if getattr(fresh, name) is None}
-    dropped = tuple(name for name in _PARTS if getattr(fresh, name) is not None)
+    kept = {name: getattr(earlier, name) for name in result.PARTS if getattr(fresh, name) is None}
+    dropped = tuple(name for name in result.PARTS if getattr(fresh, name) is not None)
     reasons = {key: value for key, value in earlier.reasons.items() if not key.startswith(dropped)}
     # what --force measured before is there all the same
     reasons |= {key: value for key, value in fresh.reasons.items() if kept.get(key) is None}

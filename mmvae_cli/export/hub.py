@@ -11,7 +11,6 @@ from typing import Any
 
 from mmvae_cli import __version__
 from mmvae_cli import recipe as recipes
-from mmvae_cli.comparison.collect import PROTOCOLS
 from mmvae_cli.datasets.building import dataset_folder
 from mmvae_cli.disk import plain_yaml
 from mmvae_cli.disk.files import sha256, visible, write_atomic
@@ -55,7 +54,8 @@ def write(
         info = opened.store.info.model_dump(mode="json") | {"provenance": {}}
         write_json(temporary / "dataset.json", info)
         for evaluation in evaluations:
-            write_json(made.evaluation_path(evaluation.protocol), evaluation.model_dump(mode="json"))
+            place = made.evaluation_path(evaluation.protocol, evaluation.sampler)
+            write_json(place, evaluation.model_dump(mode="json"))
         _copy(run, made)
         address = f"{shared.PREFIX}{repository}" if repository else shown(str(out))
         write_atomic(temporary / "README.md", card(run, opened, evaluations, address).encode())
@@ -64,7 +64,7 @@ def write(
 
 def _evaluations(run: Run, opened: Trained) -> list[EvaluationResult]:
     """Those of the checkpoint that is shared."""
-    paths = [path for protocol in PROTOCOLS if (path := run.evaluation_path(protocol)).is_file()]
+    paths = run.evaluations().values()
     loaded = [result.load(path) for path in paths]
     for one, path in zip(loaded, paths, strict=True):
         if one.run.step != opened.checkpoint.position.step:
@@ -139,7 +139,7 @@ def _head(run: Run, opened: Trained, evaluations: list[EvaluationResult]) -> dic
     """The YAML that the hub reads."""
     recipe = run.recipe()
     metrics = [
-        {"type": name, "name": f"{name} ({one.protocol} protocol)", "value": value}
+        {"type": name, "name": f"{name} ({one.protocol} protocol, {one.sampler})", "value": value}
         for one in evaluations for name, value in _headline(one).items() if value is not None
     ]  # fmt: skip
     dataset = {"name": opened.store.name, "type": opened.store.name, "split": recipe.evaluation.split}
@@ -183,12 +183,14 @@ def _own_code(run: Run) -> str:
 
 def _measured(one: EvaluationResult, run: str) -> str:
     """The tables of one evaluation, its protocol, and the command that repeats it. ``run``: what --ckpt takes."""
-    metrics = ",".join(name for name in ("latent", "coherence", "likelihood") if getattr(one, name))
+    metrics = ",".join(name for name in ("latent", "coherence", "likelihood", "quality") if getattr(one, name))
+    drawn = "" if one.sampler == "prior" else f" --sampler {one.sampler}"
+    way = f"protocol {one.protocol}{'' if one.sampler == 'prior' else ', joint samples of a fitted mixture'}"
     settings = [[f"`{name}`", json.dumps(value)] for name, value in recipes.flatten(one.settings).items()]
     return "\n\n".join([
-        f"## Results, protocol {one.protocol}", f"```text\n{report.text(one)}\n```", "The protocol:",
+        f"## Results, {way}", f"```text\n{report.text(one)}\n```", "The protocol:",
         _table(["setting", "value"], settings), "Measure it again:",
-        f"```sh\nmmvae evaluate --ckpt {run} --protocol {one.protocol} --metrics {metrics} --data-dir data\n```",
+        f"```sh\nmmvae evaluate --ckpt {run} --protocol {one.protocol}{drawn} --metrics {metrics} --data-dir data\n```",
     ])  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from mmvae_cli.comparison.collect import PROTOCOLS, find_runs
+from mmvae_cli.comparison.collect import find_runs
 from mmvae_cli.comparison.formats import csv_cell
 from mmvae_cli.comparison.groups import IGNORED
 from mmvae_cli.process import console
@@ -46,16 +46,14 @@ def _row(folder: Path) -> Row:
     row |= {key: status.get(key) for key in ("state", "epoch", "step", "seconds")}
     if records := metrics.read(run.metrics_path).records:
         row |= {f"training.last.{name}": value for name, value in metrics.numbers(records[-1]).items()}
-    for protocol in PROTOCOLS:
-        path = run.evaluation_path(protocol)
-        if path.is_file():
-            row |= {f"{protocol}.{name}": value for name, value in scores(result.load(path)).items()}
+    for way, path in run.evaluations().items():
+        row |= {f"{way}.{name}": value for name, value in scores(result.load(path)).items()}
     return row
 
 
 def scores(outcome: EvaluationResult) -> dict[str, float]:
     """Every number that was measured, by its dotted path: ``latent.values.m0+m1``."""
-    measured = outcome.model_dump(mode="json", include={"chance", "base_rates", "latent", "coherence", "likelihood"})
+    measured = outcome.model_dump(mode="json", include={"chance", "base_rates", *result.PARTS})
     return {name: value for name, value in flatten(measured).items() if type(value) in (int, float)}
 
 

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmvae_cli.comparison.collect import PROTOCOLS
 from mmvae_cli.disk import lock
 from mmvae_cli.disk.files import visible
 from mmvae_cli.export.table import scores
@@ -51,8 +50,7 @@ class Source:
 
     def scores(self) -> dict[str, float]:
         """Every number that was measured: ``evaluation.default.latent.values.m0``."""
-        paths = {protocol: self.run.evaluation_path(protocol) for protocol in PROTOCOLS}
-        return {f"evaluation.{protocol}.{name}": value for protocol, path in paths.items() if path.is_file()
+        return {f"evaluation.{way}.{name}": value for way, path in self.run.evaluations().items()
                 for name, value in scores(result.load(path)).items()}  # fmt: skip
 
     def figures(self) -> list[Path]:

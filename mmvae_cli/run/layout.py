@@ -12,6 +12,7 @@ import json
 import os
 import re
 from contextlib import AbstractContextManager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ from mmvae_cli.process.errors import DataProblem, UsageProblem, cannot_write
 from mmvae_cli.process.paths import make_folder
 from mmvae_cli.recipe import Recipe
 
+PROTOCOLS, SAMPLERS = ("default", "released"), ("prior", "gmm")
+Way = tuple[str, str]
+"""A protocol and a sampler: an evaluation for each is kept, and they are never mixed."""
+WAYS = list(product(PROTOCOLS, SAMPLERS))
 _CHECKPOINT = re.compile(r"step-.*\.safetensors")
 
 
@@ -67,6 +72,12 @@ class Run:
         """``evaluation.json``; of another protocol or sampler ``evaluation.released.gmm.json`` and the like."""
         parts = [*([] if protocol == "default" else [protocol]), *([] if sampler == "prior" else [sampler])]
         return self.folder / ".".join(["evaluation", *parts, "json"])
+
+    def evaluations(self) -> dict[str, Path]:
+        """Those that are there: ``default``, ``default.gmm`` and the like -> file."""
+        names = {f"{protocol}{'' if sampler == 'prior' else f'.{sampler}'}": self.evaluation_path(protocol, sampler)
+                 for protocol, sampler in WAYS}  # fmt: skip
+        return {name: path for name, path in names.items() if path.is_file()}
 
     def recipe(self) -> Recipe:
         """The resolved recipe of the run. Raises DataProblem where there is none."""

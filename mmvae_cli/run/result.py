@@ -173,6 +173,10 @@ NAMED_LATER = {
 """Settings that evaluation.json did not always name, and what they were by then: an older file reads as a newer one."""
 
 
+PARTS = ("latent", "alignment", *METRICS[1:])
+"""Parts of a result: alignment is what latent measures without labels."""
+
+
 class EvaluationResult(_Part):
     """``base_rates``: the share of the evaluated items that have each attribute, which is the average precision of a
     guess (empty for classes). ``chance``: what a guess scores: the share of the most frequent class, or the mean base

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.export import command
 from mmvae_cli.export.command import ExportRequest
 from mmvae_cli.process.errors import DataProblem, UsageProblem
@@ -44,12 +45,15 @@ def test_a_row_for_each_run_with_all_numbers_and_the_settings_that_differ(study)
     assert (rows[2]["training.last.loss"], rows[2]["training.last.kl.shared"]) == ("12.5", "3.25")
 
 
-def test_both_protocols_stand_in_the_row(tmp_path):
+def test_protocols_and_samplers_stand_in_the_row(tmp_path):
     folder = make_run(tmp_path, recipe("polymnist", MST), "polymnist")
     make_run(tmp_path / "other", recipe("polymnist", MST), "polymnist", protocol="released")
     (tmp_path / "other" / folder.name / "evaluation.released.json").rename(folder / "evaluation.released.json")
+    mixture = json.loads((folder / "evaluation.json").read_text())
+    mixture["settings"]["sampler"] = "gmm of 10"
+    write_json(Run(folder).evaluation_path("default", "gmm"), {k: v for k, v in mixture.items() if k != "sha256"})
     (row,) = table(folder)
-    assert float(row["released.chance"]) == float(row["default.chance"]) == 0.1
+    assert float(row["released.chance"]) == float(row["default.chance"]) == float(row["default.gmm.chance"]) == 0.1
 
 
 def test_a_damaged_run_is_left_out_with_a_word(study, capsys):
@@ -72,3 +76,12 @@ def test_what_is_refused(tmp_path):
         table(tmp_path)
     with pytest.raises(UsageProblem, match="--given has no effect with --to csv"):
         table(tmp_path, given="m0")
+
+
+def test_every_part_of_an_evaluation_is_in_the_table(tmp_path):
+    folder = make_run(tmp_path, recipe("polymnist", MST), "polymnist")
+    found = json.loads((folder / "evaluation.json").read_text())
+    found["alignment"] = {"items": {"mnist ~ svhn": 9}, "pairs": {"mnist ~ svhn": {"foscttm": 0.25}}}
+    write_json(folder / "evaluation.json", {k: v for k, v in found.items() if k != "sha256"})
+    (row,) = table(folder)
+    assert float(row["default.alignment.pairs.mnist ~ svhn.foscttm"]) == 0.25
