@@ -183,14 +183,14 @@ def _own_code(run: Run) -> str:
 
 def _measured(one: EvaluationResult, run: str) -> str:
     """The tables of one evaluation, its protocol, and the command that repeats it. ``run``: what --ckpt takes."""
-    metrics = ",".join(name for name in ("latent", "coherence", "likelihood", "quality") if getattr(one, name))
-    drawn = "" if one.sampler == "prior" else f" --sampler {one.sampler}"
-    way = f"protocol {one.protocol}{'' if one.sampler == 'prior' else ', joint samples of a fitted mixture'}"
+    metrics, way = ",".join(name for name in result.METRICS if getattr(one, name)), f"--protocol {one.protocol}"
+    if one.sampler != "prior":
+        way += f" --sampler {one.sampler}"
     settings = [[f"`{name}`", json.dumps(value)] for name, value in recipes.flatten(one.settings).items()]
     return "\n\n".join([
-        f"## Results, {way}", f"```text\n{report.text(one)}\n```", "The protocol:",
+        f"## Results, {way.replace('--', '')}", f"```text\n{report.text(one)}\n```", "The protocol:",
         _table(["setting", "value"], settings), "Measure it again:",
-        f"```sh\nmmvae evaluate --ckpt {run} --protocol {one.protocol}{drawn} --metrics {metrics} --data-dir data\n```",
+        f"```sh\nmmvae evaluate --ckpt {run} {way} --metrics {metrics} --data-dir data\n```",
     ])  # fmt: skip
 
 
