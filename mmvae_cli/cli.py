@@ -272,6 +272,9 @@ def compare(
         Sampler | None, typer.Option(show_default=False, help="Evaluations with samples of the prior or of gmm [prior, "
                                      "where there are any].")
     ] = None,
+    any_epoch: Annotated[
+        bool, typer.Option("--any-epoch", help="Take evaluations of before the end of training, too.")
+    ] = False,
     paper: Paper = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing comparison.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
@@ -288,7 +291,8 @@ def compare(
     from mmvae_cli.comparison import compare as comparison
 
     kind = comparison.known_format(format, as_json)
-    console.result(comparison.compare(runs, kind, out, force, protocol, sampler and sampler.value, paper))
+    way = protocol, sampler and sampler.value
+    console.result(comparison.compare(runs, kind, out, force, *way, paper, any_epoch=any_epoch))
 
 
 @app.command("export")

@@ -1,7 +1,7 @@
 """Finding runs and checking that they can be compared.
 
-Every data set has a comparison of its own. A run that is unfinished, not evaluated, damaged, or measured by another
-protocol than most is set aside; every output says so, with the reason.
+Every data set has a comparison of its own. A run that is unfinished (unless ``any_epoch``), not evaluated, damaged, or
+measured by another protocol than most is set aside; every output says so, with the reason.
 """
 
 import json
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mmvae_cli.comparison.groups import Group, Member, different_classifiers, group, missing_seeds, older_classifiers
+from mmvae_cli.comparison import groups as remarks
+from mmvae_cli.comparison.groups import Group, Member, group
 from mmvae_cli.comparison.progress import Unfinished, unfinished
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure
@@ -63,18 +64,21 @@ class Collected:
     unfinished: list[Unfinished] = field(default_factory=list)
 
 
-def collect(paths: list[Path], protocol: str | None = None, sampler: str | None = None) -> Collected:
+def collect(
+    paths: list[Path], protocol: str | None = None, sampler: str | None = None, *, any_epoch: bool = False
+) -> Collected:
     """Read every run under ``paths``. Raises DataProblem naming each run's reason where none can be used, not even its
     learning curves.
 
     Of what ``protocol`` and ``sampler`` leave open: the first of WAYS that anything on the same data was measured in.
+    ``any_epoch``: evaluations of before the end of training count, too, each epoch as a setting of its own.
     """
     ways = [way for way in WAYS if protocol in (None, way[0]) and sampler in (None, way[1])]
     members, left_out = [], list[LeftOut]()
     for path in find_runs(paths):
         signals.leave_if_requested("nothing was written")
         try:
-            members.append(read_member(path, _first_way(path, ways)))
+            members.append(read_member(path, _first_way(path, ways), any_epoch=any_epoch))
         except Failure as failure:
             without_path = str(failure).replace(f"{path}/", "").replace(f"{path} ", "", 1)
             left_out.append(LeftOut(path, " ".join(without_path.split())[:300]))
@@ -94,9 +98,8 @@ def collect(paths: list[Path], protocol: str | None = None, sampler: str | None 
 
 def _collection(name: str, members: list[Member]) -> Collection:
     groups = group(members)
-    return Collection(
-        name, groups, [*missing_seeds(groups), *different_classifiers(groups), *older_classifiers(groups)]
-    )
+    told = (remarks.missing_seeds, remarks.not_at_the_end, remarks.different_classifiers, remarks.older_classifiers)
+    return Collection(name, groups, [note for notes in told for note in notes(groups)])
 
 
 _Data = tuple[str, str, str]
@@ -142,16 +145,17 @@ def _runs_below(path: Path, depth: int) -> list[Path]:
     return [run for child in inside for run in _runs_below(child, depth - 1)] if depth else []
 
 
-def read_member(path: Path, way: Way = WAYS[0]) -> Member:
-    """One run, finished and evaluated at its end; ``path`` is its folder, or what ``evaluate --out`` wrote of it, a
-    file or a folder. Raises DataProblem with the reason why it cannot be used."""
+def read_member(path: Path, way: Way = WAYS[0], *, any_epoch: bool = False) -> Member:
+    """One run, finished and evaluated at its end, or at ``any_epoch``; ``path`` is its folder, or what
+    ``evaluate --out`` wrote of it, a file or a folder. Raises DataProblem with the reason why it cannot be used."""
     try:
         _check_run(path)
         run = Run(_run_of(path, way))
         recipe, status = run.recipe(), run.status()
-        epochs = recipe.training.epochs
-        _check_finished(status, epochs)
-        if not _evaluated(path, way):
+        evaluated = _evaluated(path, way)
+        if not (any_epoch and evaluated):
+            _check_finished(status, recipe.training.epochs, evaluated=evaluated)
+        if not evaluated:
             raise DataProblem(_not_evaluated(path, way))
         evaluation = result.load(_evaluation(path, way))
     except OSError as error:
@@ -159,7 +163,19 @@ def read_member(path: Path, way: Way = WAYS[0]) -> Member:
     if _way(evaluation) != way:
         raise DataProblem(f"{_evaluation(path, way).name} was measured by {_named(_way(evaluation))}")
     _check_belongs(evaluation, recipe)
-    return Member(run.folder, recipe, evaluation, status)
+    return _at(evaluation.run.epoch, Member(run.folder, recipe, evaluation, status), any_epoch=any_epoch)
+
+
+def _at(epoch: int, member: Member, *, any_epoch: bool) -> Member:
+    """The run as one that ends at ``epoch``, where it was evaluated; raises DataProblem where that is not its end."""
+    training = member.recipe.training
+    if epoch == training.epochs:
+        return member
+    if not any_epoch:
+        raise DataProblem(f"evaluated at epoch {epoch} of {training.epochs}: evaluate it again, or give --any-epoch")
+    ended = member.recipe.model_copy(update={"training": training.model_copy(update={"epochs": epoch})})
+    status = {key: value for key, value in member.status.items() if key != "seconds"}  # those of all of the run
+    return replace(member, recipe=ended, status=status, planned=training.epochs)
 
 
 def _evaluation(path: Path, way: Way) -> Path:
@@ -215,7 +231,7 @@ def _other_way(has: Way, wanted: Way) -> str:
     return f"finished, but evaluated by {_named(has)} only, not by {_named(wanted).removeprefix('protocol ')}"
 
 
-def _check_finished(status: dict[str, Any], epochs: int) -> None:
+def _check_finished(status: dict[str, Any], epochs: int, *, evaluated: bool) -> None:
     state = status.get("state")
     if state == "finished":
         return
@@ -223,11 +239,12 @@ def _check_finished(status: dict[str, Any], epochs: int) -> None:
         raise DataProblem("not trained yet (no status.json)")
     at = f" at epoch {status['epoch']} of {epochs}" if isinstance(status.get("epoch"), int) else ""
     words = {"running": f"unfinished: running, or killed,{at}", "stopped": f"unfinished: stopped{at}"}
-    raise DataProblem(words.get(str(state), f"training {str(state)[:40]}{at}").rstrip(","))
+    more = "; --any-epoch takes its evaluation" if evaluated else ""
+    raise DataProblem(words.get(str(state), f"training {str(state)[:40]}{at}").rstrip(",") + more)
 
 
 def _check_belongs(evaluation: EvaluationResult, recipe: Recipe) -> None:
-    facts, epochs = evaluation.run, recipe.training.epochs
+    facts = evaluation.run
     for what, measured, asked in (
         ("seed", facts.seed, recipe.training.seed),
         ("method", facts.method, recipe.model.method),
@@ -235,8 +252,6 @@ def _check_belongs(evaluation: EvaluationResult, recipe: Recipe) -> None:
     ):
         if measured != asked:
             raise DataProblem(f"evaluation.json is another run's: {what} {measured}, the recipe has {asked}")
-    if facts.epoch != epochs:
-        raise DataProblem(f"evaluated at epoch {facts.epoch} of {epochs}: evaluate it again")
     if not any(getattr(evaluation, metric) for metric in result.METRICS):
         raise DataProblem("evaluation.json holds no metric")
     _check_values(evaluation)

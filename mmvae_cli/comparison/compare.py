@@ -19,7 +19,7 @@ _SUFFIX = {"table": "txt"}
 
 def compare(
     runs: list[Path], kind: str = "table", out: Path | None = None, force: bool = False,
-    protocol: str | None = None, sampler: str | None = None, paper: int | None = None,
+    protocol: str | None = None, sampler: str | None = None, paper: int | None = None, *, any_epoch: bool = False,
 ) -> str:  # fmt: skip
     """Compare ``runs`` (run folders, or folders of runs); returns what belongs on stdout.
 
@@ -34,7 +34,7 @@ def compare(
         out = DEFAULT_OUT
     if out is not None:
         _refuse(_target(out, kind), out, force)
-    collected = collect.collect(runs, protocol, sampler)
+    collected = collect.collect(runs, protocol, sampler, any_epoch=any_epoch)
     for why, folders in result.by_reason({str(item.folder): item.reason for item in collected.left_out}).items():
         console.warn(f"left out: {content.plain(folders)}: {content.plain(why)}")
     comparison = content.build_all(collected)

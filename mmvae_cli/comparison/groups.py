@@ -16,12 +16,13 @@ IGNORED = ("name", "dataset.name", "training.seed")
 
 @dataclass(frozen=True)
 class Member:
-    """A finished, evaluated run."""
+    """An evaluated run. ``planned``: the epochs it was to have, where ``recipe`` ends at the one that was evaluated."""
 
     folder: Path
     recipe: Recipe
     evaluation: EvaluationResult
     status: dict[str, Any]
+    planned: int | None = None
 
     @property
     def seed(self) -> int:
@@ -148,6 +149,13 @@ def missing_seeds(groups: list[Group]) -> list[str]:
     every = sorted({seed for one in groups for seed in one.seeds})
     lacking = [(one, [seed for seed in every if seed not in one.seeds]) for one in groups]
     return [f"{one.label}: no usable run for seed {', '.join(map(str, seeds))}" for one, seeds in lacking if seeds]
+
+
+def not_at_the_end(groups: list[Group]) -> list[str]:
+    """Evaluations of before the end of training, which a run of so few epochs may not equal."""
+    ways = {one.label: sorted({m.planned for m in one.members if m.planned}) for one in groups}
+    return [f"{one.label}: evaluated at epoch {one.recipe.training.epochs} of {', '.join(map(str, ways[one.label]))}"
+            for one in groups if ways[one.label]]  # fmt: skip
 
 
 def different_classifiers(groups: list[Group]) -> list[str]:

@@ -57,6 +57,12 @@ class Evaluation:
         return Latents(self.model, self.device, self.mixtures)
 
     @property
+    def undrawn(self) -> NotMeasured | None:
+        """Why no z can be drawn where nothing is given, if so."""
+        why = self.recipe.has_no_likelihood if self.protocol.sampler == "prior" else ""
+        return NotMeasured(f"{why}; a fitted mixture can be drawn from: --sampler gmm") if why else None
+
+    @property
     def spec(self) -> EvaluationSpec:
         return self.recipe.evaluation
 

@@ -42,9 +42,9 @@ def conditional(
 
 def joint_sizes(evaluation: Evaluation) -> list[int]:
     """The sizes of the blocks of z that come from no item."""
-    samples = evaluation.protocol.joint_samples
+    samples = 0 if evaluation.undrawn else evaluation.protocol.joint_samples
     sizes = [min(BLOCK, samples - start) for start in range(0, samples, BLOCK)]
-    if evaluation.protocol.incomplete_batches == "dropped" and sizes[-1] < BLOCK < samples:
+    if evaluation.protocol.incomplete_batches == "dropped" and sizes and sizes[-1] < BLOCK < samples:
         sizes.pop()
     return sizes
 

@@ -100,6 +100,8 @@ def _by_source(evaluation: Evaluation, compared: dict[str, Any]) -> dict[str, An
         if isinstance(values, NotMeasured):
             unconditional["frechet"][name] = values
             continue
+        if evaluation.undrawn:
+            unconditional["frechet"][name] = evaluation.undrawn
         for s, scores in sorted(values.items()):
             for measure, value in scores.items():
                 if s == generation.NO_ITEM:

@@ -115,19 +115,36 @@ def test_unfinished_unevaluated_and_strange_runs_are_named(tmp_path: Path) -> No
     run(10, latent=high)
     (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
     said = reasons(tmp_path)
-    assert said["r1"] == "unfinished: stopped at epoch 3 of 300"
+    assert said["r1"] == "unfinished: stopped at epoch 3 of 300; --any-epoch takes its evaluation"
     assert said["r2"].startswith("unfinished: running, or killed")
     assert said["r3"] == "training diverged at epoch 3 of 300"
     assert "not evaluated" in said["r4"]
     assert "not valid JSON" in said["r5"]
     assert "recipe.yaml" in said["r6"]
     assert "no status.json" in said["r7"]
-    assert said["r8"] == "evaluated at epoch 100 of 300: evaluate it again"
+    assert said["r8"] == "evaluated at epoch 100 of 300: evaluate it again, or give --any-epoch"
     assert said["r9"] == "evaluation.json is another run's: seed 0, the recipe has 9"
     assert said["r10"] == "evaluation.json: latent.values.m0 is 1.5, outside [0, 1]"
     assert said["z-copy-of-r0"].startswith("same recipe and seed as")
     assert "no recipe.yaml" in said["begun"]
     assert len(said) == 12
+
+
+def test_evaluations_of_any_epoch_are_groups_of_their_own(tmp_path: Path) -> None:
+    made = recipe("polymnist", VIEWS)
+    facts = evaluation(made, "polymnist")["run"]
+    stopped = make_run(tmp_path, made, "polymnist", folder="stopped", state="stopped", run=facts | {"epoch": 3})
+    write_json(tmp_path / "early.json", evaluation(made, "polymnist", run=facts | {"epoch": 1, "folder": str(stopped)}))
+    make_run(tmp_path, made, "polymnist", folder="whole")
+    make_run(tmp_path, made, "polymnist", folder="unevaluated", state="stopped", evaluated=False)
+    found = collect([tmp_path, tmp_path / "early.json"], any_epoch=True)
+    (only,) = found.collections
+    assert [(one.label, one.differing) for one in only.groups] == [
+        (f"MoPoE-VAE epochs={epoch}", {"training.epochs": epoch}) for epoch in (1, 3, 300)
+    ]
+    assert only.notes == [f"MoPoE-VAE epochs={epoch}: evaluated at epoch {epoch} of 300" for epoch in (1, 3)]
+    assert [one.folder.name for one in found.left_out] == ["unevaluated"]
+    assert "seconds" not in only.groups[0].members[0].status  # those of more epochs than were evaluated
 
 
 def test_no_usable_run_says_why_for_each(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Representation and coherence on cases whose answer is known."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from known_answers import Classifier, Constant, Flat
 from torch import nn
 
-from mmvae_cli.evaluation import alignment, coherence, command, latent
+from mmvae_cli.evaluation import alignment, coherence, command, generation, joint, latent
 from mmvae_cli.evaluation.encoding import ShuffledSplit
 from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.run.result import NotMeasured
@@ -22,6 +24,20 @@ def test_log_likelihood_is_null_with_the_reason_where_there_is_no_joint_model(ev
     data = ShuffledSplit(evaluation, "test", "evaluated items")
     found = command._undefined("likelihood", evaluation, data.encode(data.order))
     assert found is None if why is None else str(found.why).startswith(why)
+
+
+@pytest.mark.parametrize("evaluation", [{"model__method": "mmvm"}], indirect=True)
+def test_nothing_is_drawn_from_n0_where_z_has_no_prior(evaluation):
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
+    classifiers = dict.fromkeys(evaluation.model.names, Classifier())
+    found = coherence.measure(evaluation, data, data.encode(data.order), classifiers)
+    assert "each modality has a latent of its own" in found["joint"].why
+    assert "--sampler gmm" in found["joint"].why
+    assert found["joint_ceiling"] == 1.0
+    assert generation.joint_sizes(evaluation) == []
+    spec = evaluation.spec.model_copy(update={"sampler": "gmm"})
+    drawn = dataclasses.replace(evaluation, recipe=evaluation.recipe.model_copy(update={"evaluation": spec}))
+    assert joint.measure(drawn, classifiers)["joint"] == 1.0
 
 
 @pytest.mark.parametrize("evaluation", METHODS, indirect=True)
