@@ -1,4 +1,4 @@
-"""Subset families as a recipe writes them: which subsets of the modalities are admitted (equations 3.2)."""
+"""Subset families as a recipe writes them: which subsets of the modalities are admitted (equations 2.1)."""
 
 from itertools import combinations
 from math import comb

@@ -12,7 +12,7 @@ import numpy as np
 from mmvae_cli.process.errors import DataProblem
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"\\/|_@#$%^&*~`+-=<>()[]{} \n"
-"""The 71 characters of the released code, index for index (equations 7.2). '-' is there twice; 36 is the one in use."""
+"""The 71 characters of the released code, index for index (equations 7.3). '-' is there twice; 36 is the one in use."""
 
 FIXED_EPOCH = -1
 """The epoch to give to :func:`uniforms` where a text keeps its place: in evaluation, whatever was trained before."""
