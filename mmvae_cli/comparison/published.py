@@ -179,6 +179,9 @@ def _recipe_differences(known: dict[str, Any], expected: dict[str, Any]) -> list
         remarks += [f"{key} {here} here, {there} there" for key in keys]
     if known.get("training.precision") == "bf16":
         remarks.append("training.precision bf16 here, fp32 there")
+    if missing := known.get("training.missing.rate"):
+        rows = known["training.missing.rows"]
+        remarks.append(f"training.missing.rate {missing:g}, rows {rows} here; all items, complete, there")
     if known.get("modalities.text.likelihood") == "categorical":
         remarks.append("modalities.text.likelihood categorical here; the released code's is categorical_released")
     return remarks

@@ -34,6 +34,7 @@ def test_trimodal_tables_carry_the_papers_numbers_in_its_order(tmp_path: Path) -
     assert [column.span for column in coherence.columns] == spans
     assert [column.header for column in coherence.columns][1:7] == ["S", "T", "S,T", "M", "T", "M,T"]
     assert row(coherence, "MoPoE-VAE (the paper)")[:4] == ["0.31 ± 0.03", "0.74 ± 0.04", "0.99 ± 0.01", "0.94 ± 0.01"]
+    assert row(coherence, "MMVAE (the paper)")[6] == "0.30 ± 0.03"
     likelihood = table(content, "Table 4")
     assert [column.header for column in likelihood.columns][:3] == ["X", "X|M", "X|S"]
     assert row(likelihood, "MVAE (the paper)")[:3] == ["-1790 ± 3.3", "-2090 ± 3.8", "-1895 ± 0.2"]
@@ -133,6 +134,9 @@ def test_differences_to_the_paper_are_told(tmp_path: Path) -> None:
     ({"training__batch_size": 64}, "training.batch_size 64 here, 256 there"),
     ({"training__precision": "bf16"}, "training.precision bf16 here, fp32 there"),
     ({"training__learning_rate": 5e-4}, "training.learning_rate 0.0005 here, 0.001 there"),
+    ({"training__missing__rate": 0.2}, "training.missing.rate 0.2, rows keep here; all items, complete, there"),
+    ({"training__missing__rate": 0.2, "training__missing__rows": "drop"}, "training.missing.rate 0.2, rows drop here"),
+    ({"training__missing__rate": 0.0}, ""),
 ])  # fmt: skip
 def test_every_setting_that_is_not_the_papers_is_told(tmp_path: Path, changes: dict[str, object], told: str) -> None:
     """All that the shipped recipe says, the likelihoods and networks of every modality included."""
@@ -289,6 +293,15 @@ def test_a_papers_fid_stands_beside_with_what_is_not_the_same(tmp_path: Path) ->
     write_json(path / "evaluation.json", evaluation(made, "polymnist", quality=same))
     again = table(build(collection(tmp_path)), "FID, source → target")
     assert "inception there" not in " ".join(again.notes)
+
+
+def test_the_fid_of_mmvaeplus_is_told_to_hold_reconstructions_of_another_kind(tmp_path: Path) -> None:
+    """A view from itself: with its own private latent there, with one of the prior here (equations 6.6)."""
+    measured = quality(VIEWS, features="inception", pairs="mmvaeplus")
+    make_run(tmp_path, load("polymnist_mmvaeplus"), "polymnist", quality=measured)
+    four = table(build(collection(tmp_path)), "Coherence from one modality, and FID")
+    assert row(four, "MMVAE+ (MMVAE+ paper)")[2] == "92.81"
+    assert "keeps its own private latent there" in " ".join(four.notes)
 
 
 def test_runs_of_other_features_or_counts_do_not_stand_in_one_column(tmp_path: Path) -> None:
