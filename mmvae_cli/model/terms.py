@@ -205,7 +205,8 @@ def of_importance_weights(p: Pass, path: Path) -> Terms:
         cost = counts * (_held(p, decoded.private).log_prob(s) - p.model.private_prior.log_prob(s))
         log_w = log_w - objective.of_private(name) * cost
         rest = rest + counts * (1 - objective.of_private(name)) * decoded.private.log_prob(s.detach())
-        terms[f"kl.private.{name}"] = Term(cost.mean((0, 1)), "KL", share=-1.0)
+        share = objective.private_share(p.parts, m)
+        terms[f"kl.private.{name}"] = Term(cost.mean((0, 1)) / share, "KL", share=-share)
     weighed = Weighed(log_w, objective.spec.bound == "tight", rest, path)
     terms["bound"] = Term(ESTIMATORS[objective.spec.estimator](weighed), "bound", -1.0)
     terms["effective_samples"] = Term(estimators.effective_samples(weighed), "look")

@@ -236,6 +236,22 @@ def test_private_latents_on_polymnist_too():
     assert model.decode("m3", torch.zeros(2, 5, 16), torch.zeros(1, 5, 8)).shape == (2, 5, 3, 28, 28)
 
 
+def test_a_private_kl_is_logged_whole_however_the_bound_is_estimated():
+    """Of MMVAE+ one component in M pays a modality's private KL: that is its share in the bound, not its value."""
+    single = tiny(3, shape=(3, 8, 8), model__method="mmvaeplus", model__private_dim=4)
+    many = tiny(3, shape=(3, 8, 8), model__method="mmvaeplus", model__private_dim=4, objective__estimator="iwae",
+                objective__samples=20)  # fmt: skip
+    model, batch = made(single), {name: x[..., :8, :8] for name, x in views(("m0", "m1", "m2"), 50).items()}
+    with torch.no_grad():
+        for encoder in model.encoders.values():
+            encoder.head.bias += 1.0
+        exact, sampled = (terms_of(recipe, model, batch) for recipe in (single, many))
+    for name in batch:
+        closed, estimate = (terms[f"kl.private.{name}"].value.mean().item() for terms in (exact, sampled))
+        assert estimate == pytest.approx(closed, rel=0.1)
+    assert elbo(sampled).mean().item() == pytest.approx(elbo(exact).mean().item(), rel=0.05)
+
+
 # --- batch normalisation, dropout, resuming --------------------------------------------------------------------------
 
 
