@@ -192,7 +192,10 @@ def _guess(key: Key, evaluation: EvaluationResult) -> tuple[float | None, float]
     if key.label:
         rate = evaluation.base_rates.get(key.label)
         return rate, evaluation.dataset.rows.get(key.subset, evaluation.dataset.count) * (rate or 0.0)
-    return evaluation.chance, evaluation.trials_of(key.subset)
+    sources = [key.subset]
+    if key.metric.endswith("_by_size"):  # a mean over sources rests on no more items than the scarcest of them has
+        sources = [source for source in evaluation.dataset.rows if str(size(source)) == key.subset] or [""]
+    return evaluation.chance, min(map(evaluation.trials_of, sources))
 
 
 def stat(values: list[float]) -> Stat:

@@ -15,6 +15,7 @@ from mmvae_cli.comparison.measures import Key, Stat
 from mmvae_cli.recipe import flatten
 from mmvae_cli.run.result import EvaluationResult
 
+VIEWS = {"m0", "m1", "m2", "m3", "m4"}
 MODALITIES = {"mnist-svhn-text": {"mnist", "svhn", "text"}, "celeba": {"image", "text"}}
 
 
@@ -72,7 +73,7 @@ def experiment(collection: Collection) -> str:
 def beside(collection: Collection) -> list[Published]:
     """The published numbers whose method and decisive settings are a group's own, group by group."""
     which = experiment(collection)
-    if not which or (which == "polymnist" and len(collection.reference.modalities) != 5):
+    if not which or (which == "polymnist" and set(collection.reference.modalities) != VIEWS):
         return []
     entries: list[Published] = []
     for one in collection.groups:

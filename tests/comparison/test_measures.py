@@ -31,6 +31,16 @@ def test_a_score_of_an_attribute_rests_on_the_items_that_have_its_source(tmp_pat
     assert stats[Key("coherence_per_label", "text", "image", "Bald")].trials == pytest.approx(90)
 
 
+def test_a_mean_over_sources_rests_on_no_more_items_than_the_scarcest_of_them_has(tmp_path: Path) -> None:
+    data = {"name": "own", "fingerprint": "0", "split": "test", "count": 1000, "rows": {"a": 900, "b": 200, "a+b": 100}}
+    make_run(tmp_path / "holes", recipe("own", ["a", "b"]), "own", dataset=data)
+    make_run(tmp_path / "whole", recipe("own", ["a", "b"]), "own", dataset=data | {"rows": {}})
+    holes, whole = (of_group(collection(tmp_path / name).groups[0]) for name in ("holes", "whole"))
+    assert [holes[Key("latent_by_size", k)].trials for k in ("1", "2")] == [200, 100]
+    assert holes[Key("coherence_by_size", "1")].trials == 200
+    assert whole[Key("latent_by_size", "1")].trials == 1000
+
+
 def test_one_seed_has_no_deviation() -> None:
     assert stat([0.5]).std is None
 

@@ -193,8 +193,9 @@ def test_what_differs_in_all_modalities_is_told_once_and_the_evaluations_setting
     assert "means by size over at most 2 drawn subsets of each" in " ".join(build(found).header)
 
 
-def test_another_number_of_views_has_no_published_numbers(tmp_path: Path) -> None:
-    make_run(tmp_path, recipe("polymnist", VIEWS[:3]), "polymnist")
+@pytest.mark.parametrize("views", [VIEWS[:3], [*VIEWS[1:], "m5"]])
+def test_other_views_have_no_published_numbers(tmp_path: Path, views: list[str]) -> None:
+    make_run(tmp_path, recipe("polymnist", views), "polymnist")
     assert published.beside(collection(tmp_path)) == []
 
 
