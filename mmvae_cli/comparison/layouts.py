@@ -45,7 +45,7 @@ def _quality(maker: Maker) -> list[Table | None]:
     four = [
         Column("conditional", Key("coherence_by_size", "1"), "Coherence"),
         Column("joint", Key("joint_coherence"), "Coherence"),
-        Column("conditional", Key("frechet_conditional"), what),
+        Column("conditional, mean of all pairs", Key("frechet_conditional"), what),
         Column("unconditional", Key("frechet_unconditional"), what),
     ]
     each = [Column(f"{key.subset or maker.quality.sampler} → {key.target}", key) for key in _keys(maker, "frechet")]
