@@ -22,7 +22,7 @@ MADE = "<!-- made by `make docs` from the code: change the code instead -->"
 def command_line() -> str:
     """The help of every command, 100 columns wide."""
     shown = [f"## mmvae {command}".rstrip() + f"\n\n```text\n{_help(command)}\n```" for command in COMMANDS]
-    about = "What `--help` says after each command. `mmvae train --list` shows every recipe, method, network and key."
+    about = "The `--help` of every command. `mmvae train --list` lists all recipes, methods, networks and keys."
     return "\n\n".join(["# The command line", MADE, about, *shown]) + "\n"
 
 
@@ -35,18 +35,18 @@ def _help(command: str) -> str:
 def recipes() -> str:
     """Every shipped recipe, network, likelihood and key."""
     about = (
-        "A recipe is one complete experiment as YAML. Give its name or a path to your own: `mmvae train RECIPE`. Any "
-        "key can be set on the command line: `mmvae train polymnist_mopoe objective.beta=5`. `mmvae train RECIPE "
-        "--dry-run` prints the resolved recipe. This page is also printed by `mmvae train --list`."
+        "A recipe is one complete experiment in YAML: `mmvae train RECIPE` takes the name of a shipped one or the path "
+        "of your own. Set any key on the command line: `mmvae train polymnist_mopoe objective.beta=5`. With "
+        "`--dry-run` it prints all settings and trains nothing. `mmvae train --list` prints what is on this page."
     )
     shown = [[f"`{name}`", line, f"`{_needs(name)}`"] for name, line in listing.recipes().items()]
     keys = [[f"`{key.name}`", _code(key.values), key.default, key.meaning] for key in listing.settings()]
     return "\n\n".join([
         "# Recipes", MADE, about,
         "## Shipped recipes", _table(["recipe", "what it trains", "its data"], shown),
-        "## Keys", "`modalities.*` stands for each modality by its name. On the command line, "
-        "`modalities.*.KEY=VALUE` sets the key of every modality that has a use for it, and `modalities.NAME=null` "
-        "leaves one out. A key of a method that would do nothing beside the others is refused with the reason.",
+        "## Keys", "In place of `*` stands the name of a modality. On the command line, "
+        "`modalities.*.KEY=VALUE` sets a key of all modalities that have it, and `modalities.NAME=null` leaves a "
+        "modality out. A key that would do nothing is refused with the reason.",
         _table(["key", "values", "default", "meaning"], keys),
         "## Networks", _table(["network", "for"], [[f"`{name}`", use] for name, use in listing.networks().items()]),
         "## Likelihoods", _table(["kind of data", "likelihoods, the usual one first"],
@@ -62,17 +62,18 @@ def _needs(name: str) -> str:
 def methods() -> str:
     """Every row of the table of methods."""
     about = (
-        "A method is a row of the table in `mmvae_cli/recipe/methods.py`: a preset of keys, each of which can be set "
-        "by itself. [equations.md](equations.md) has the formula that the keys belong to, [recipes.md](recipes.md) "
-        "says what they mean."
+        "Any recipe trains by any method: `mmvae train polymnist_quick model.method=mvtcae`.\n\n"
+        "A method is a preset of keys, one row of the table in `mmvae_cli/recipe/methods.py`. Each key can also be set "
+        "by itself. [equations.md](equations.md) has their formula, [recipes.md](recipes.md#keys) their meaning."
     )
     columns = {"components": "model.subsets", "fusion": "model.fusion", "a component decodes": "objective.decode",
                "prior": "objective.prior", "regulariser": "objective.kl", "bound": "objective.estimator"}  # fmt: skip
     rows = [[f"[`{name}`](#{_anchor(_heading(name))})", str(row.year or ""), *(str(row.settings.get(key, "")) for key in
              columns.values())] for name, row in METHODS.items()]  # fmt: skip
     short = (
-        "An empty cell is the usual choice: a product of experts, a component decodes `all` modalities, the prior is "
-        "`standard`, the regulariser is the mean KL of the `components`, and the bound is the `elbo` of one sample."
+        "An empty cell is the usual choice: fusion by `product`, a component decodes `all` modalities, the prior is "
+        "`standard`, the regulariser is the KLs of the `components`, and the bound is the `elbo` of one sample. Below, "
+        "*preset* keys make the method what it is; *starting values* can be changed within the method."
     )
     table = _table(["method", "year", *columns], rows)
     return "\n\n".join(["# Methods", MADE, about, table, short, *map(_method, METHODS)]) + "\n"
@@ -92,7 +93,7 @@ def _method(name: str) -> str:
     said = {
         "from": row.paper,
         "preset": ", ".join(f"`{key}={listing.written(value)}`" for key, value in row.preset.items()),
-        "starts from": ", ".join(f"`{key}={listing.written(value)}`" for key, value in row.usual.items()),
+        "starting values": ", ".join(f"`{key}={listing.written(value)}`" for key, value in row.usual.items()),
         "needs": listing.needs(name),
         "components": _components(name),
         "recipes": ", ".join(f"`{recipe}`" for recipe in listing.recipes_of(name)),

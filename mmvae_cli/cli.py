@@ -58,7 +58,7 @@ class _InOurWords(TyperGroup):
 app = typer.Typer(
     name="mmvae", cls=_InOurWords, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True,
     add_completion=False,
-    help="Multimodal VAEs as one model over a family of modality subsets.\n\n"
+    help="Train, measure and compare multimodal VAEs.\n\n"
     "Exit codes: 0 done, 1 failed, 2 wrong command or recipe, 3 data missing or damaged, 4 training diverged, "
     "75 stopped by a signal, 130 interrupted; training has written a checkpoint then (run the same command again).",
 )  # fmt: skip
@@ -84,36 +84,36 @@ def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a .yaml file.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RECIPE|KEY=VALUE]...", help="More recipes; settings to change, as objective.beta=5.")
+        typer.Argument(metavar="[RECIPE|KEY=VALUE]...", help="More recipes; settings, such as objective.beta=5.")
     ] = None,
-    run: Annotated[Path | None, path_option("--run", "--run-dir", help="Default: runs/NAME-seedN.")] = None,
+    run: Annotated[Path | None, path_option("--run", "--run-dir", help="Folder; default: runs/NAME-seedN.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same as training.seed=N.")] = None,
     device: Device = "auto",
     resume: Annotated[
-        Resume, typer.Option(help="auto: go on where the run stopped; never: refuse; must: refuse to begin.")
+        Resume, typer.Option(help="auto: begin a run, or continue it; never: only begin; must: only continue.")
     ] = Resume.auto,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the resolved recipe and the plan, or what a study would start.")
+        bool, typer.Option("--dry-run", help="Train nothing; print all settings and sizes, or a study's commands.")
     ] = False,
     listed: Annotated[
         bool, typer.Option("--list", callback=_list, is_eager=True,
-                           help="Print what can be typed: recipes, methods, networks, likelihoods and keys.")
+                           help="List recipes, methods, networks, likelihoods and keys.")
     ] = False,
-    seeds: Annotated[str | None, typer.Option(metavar="SEEDS", help="A run for each, as 0-4 or 0,2,7.")] = None,
+    seeds: Annotated[str | None, typer.Option(metavar="SEEDS", help="A run for each, such as 0-4 or 0,2,7.")] = None,
     grid: Annotated[
         list[str] | None, typer.Option(metavar="KEY=V1,V2,...", help="A run for each value; may be repeated.")
     ] = None,
     launch: Annotated[
-        Launch | None, typer.Option(help="A study's runs one after the other here [default], or as a Slurm job array.")
+        Launch | None, typer.Option(help="A study runs here [default], or as a Slurm job array.")
     ] = None,
     slurm: Annotated[
-        list[str] | None, typer.Option(metavar="OPTION=VALUE", help="For sbatch, as partition=gpu; may be repeated.")
+        list[str] | None, typer.Option(metavar="OPTION=VALUE", help="For sbatch: partition=gpu, say; may be repeated.")
     ] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, max=64, help="A study's runs at a time here [1], a GPU each, or a share of the "
-                                 "cores.", show_default=False)
+        int | None, typer.Option(min=1, max=64, help="How many runs of a study train at a time here [1], each on a "
+                                 "GPU or a share of the cores.", show_default=False)
     ] = None,
-    evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Evaluate each run when it is trained.")] = False,
+    evaluate_too: Annotated[bool, typer.Option("--evaluate", help="Evaluate each run after its training.")] = False,
     verify: Verify = True, code: Code = None, data_dir: DataDir = DATA_DIR, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Train a recipe into a run folder; the same command continues a stopped run. Several recipes, seeds or grid
@@ -144,27 +144,27 @@ def train(
 @app.command(short_help="Measure a run.")
 def evaluate(
     ckpt: Run,
-    metrics: Annotated[str, typer.Option(help="Which to measure, comma-separated.")] = "latent,coherence,likelihood",
+    metrics: Annotated[str, typer.Option(help="latent,coherence,likelihood,quality.")] = "latent,coherence,likelihood",
     protocol: Annotated[
-        Protocol | None, typer.Option(help="Instead of the recipe's; released repeats the authors' code.")
+        Protocol | None, typer.Option(help="released: as the authors' code measures. Default: the recipe's.")
     ] = None,
     subsets_per_size: Annotated[
         int | None, typer.Option(min=1, help="Measure at most N subsets of each size; default: the recipe's, or all.",
                                  show_default=False)
     ] = None,
     classifiers: Annotated[
-        Protocol | None, typer.Option(help="Which coherence classifiers; released are the paper's. Default: the "
-                                      "recipe's, or the protocol's.", show_default=False)
+        Protocol | None, typer.Option(help="Coherence classifiers: default, or released, the paper's. Default: "
+                                      "the recipe's, or the protocol's.", show_default=False)
     ] = None,
     items: Annotated[
-        int | None, typer.Option(min=1, help="Measure N items of the split; default: the recipe's, or all.",
+        int | None, typer.Option(min=1, help="Measure at most N items of the split; default: the recipe's, or all.",
                                  show_default=False)
     ] = None,
     sampler: SamplerOption = None, latent_samples: LatentSamples = None,
     features: FeaturesOption = None, pairs: PairsOption = None,
     out: Annotated[
-        Path | None, path_option("--out", help="File (.json) or folder of the result, for a run that may only be read; "
-                                 "default: the run's folder.")
+        Path | None, path_option("--out", help="File (.json) or folder of the result, for a read-only run; default: "
+                                 "the run's folder.")
     ] = None,
     checkpoint: Checkpoint = None,
     force: Annotated[bool, typer.Option("--force", help="Accept coherence classifiers that are too weak.")] = False,
@@ -172,8 +172,8 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print evaluation.json instead of tables.")] = False,
     quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Measure latent representation, coherence and log-likelihood of a run; with quality in --metrics, how far what it
-    generates is from real samples.
+    """Measure a run: its latent representation, coherence and log-likelihood; with quality in --metrics also how close
+    its samples are to real ones.
 
     \b
     mmvae evaluate --ckpt runs/polymnist_mopoe-seed0
@@ -200,7 +200,7 @@ def evaluate(
 def sample(
     ckpt: Run,
     kind: Annotated[
-        FigureKind | None, typer.Option(help="Default: all that make sense for the run.", show_default=False)
+        FigureKind | None, typer.Option(help="Which figures; default: all that the run allows.", show_default=False)
     ] = None,
     given: Annotated[
         str | None, typer.Option(help="Observed modalities, comma-separated [all but the target].", metavar="NAMES")
@@ -213,7 +213,7 @@ def sample(
                                             "repeated, a column each.", metavar="ATTRIBUTES")
     ] = None,
     count: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="Latents with prior [100], else test items [10; latent: 500].",
+        int | None, typer.Option(min=1, max=10_000, help="Samples of the prior [100], or test items [10; latent 500].",
                                  show_default=False)
     ] = None,
     sampler: SamplerOption = None, seed: Seed = 0,
@@ -273,7 +273,7 @@ def compare(
                                      "where there are any].")
     ] = None,
     any_epoch: Annotated[
-        bool, typer.Option("--any-epoch", help="Take evaluations of before the end of training, too.")
+        bool, typer.Option("--any-epoch", help="Also take evaluations from before the end of training.")
     ] = False,
     paper: Paper = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing comparison.")] = False,

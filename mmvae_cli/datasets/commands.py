@@ -18,15 +18,15 @@ Out = Annotated[Path | None, path_option("--out", help="Folder of the dataset; d
 Digits = Annotated[
     str,
     typer.Option(help="mnist (found under --data-dir or downloaded), embedded (1,797 digits that come with "
-                 "scikit-learn), or a folder with four IDX files (of many: FOLDER/START_OF_NAMES).",
+                 "scikit-learn), or a folder with four IDX files (FOLDER/PREFIX if it has more).",
                  metavar="mnist|embedded|PATH", parser=word_or_path("mnist", "embedded")),
 ]  # fmt: skip
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing dataset.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of the path.")]
 Validation = Annotated[
-    int, typer.Option(min=0, help="Hold out N training pictures of each source as a split to choose settings on.")
+    int, typer.Option(min=0, help="Hold out N training pictures of each source as a validation split.")
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="At most N tuples of each split, labels in proportion.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most N items of each split, labels in proportion.")]
 
 
 @make_dataset.command("polymnist")
@@ -38,15 +38,15 @@ def make_polymnist(
                           metavar="builtin|FOLDER", parser=word_or_path("builtin"))
     ] = "builtin",
     views: Annotated[int | None, typer.Option(min=1, max=64, help="Number of views; default: 5, or all.")] = None,
-    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Permutations per view and label.")] = 1,
+    repeat: Annotated[int, typer.Option(min=1, max=1000, help="Shuffles per view and label: N times the items.")] = 1,
     seed: Seed = 0,
     limit: Limit = None,
     validation: Validation = 0,
     scale: Annotated[
-        float, typer.Option(min=0.1, max=1, help="Digits are made smaller and put anywhere, as 0.75.")
+        float, typer.Option(min=0.1, max=1, help="Size of the digits; smaller ones are put at a random place.")
     ] = 1,
     rotate: Annotated[
-        float, typer.Option(min=0, max=180, help="Digits are turned by up to so many degrees, as 45.")
+        float, typer.Option(min=0, max=180, help="Largest angle, in degrees, by which digits are turned.")
     ] = 0,
     source: Annotated[
         Path | None, path_option("--from", help="Import a PolyMNIST: official PNG folders, a zip, or the tensors.")
@@ -96,7 +96,7 @@ def make_mnist(
     out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
     quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Build MNIST with the label of a digit as a second modality, a vector with a single 1: the pair of JMVAE and MVAE.
+    """Build MNIST with the digit's label as the second modality, a vector with a single 1: the pair of JMVAE and MVAE.
 
     \b
     mmvae make-dataset mnist
@@ -117,8 +117,8 @@ def make_mnist_svhn_text(
                                "program), or a folder with train_32x32.mat and test_32x32.mat.",
                           metavar="auto|embedded|PATH", parser=word_or_path("auto", "embedded"))
     ] = "auto",
-    multiplier: Annotated[int, typer.Option(min=1, max=1000, help="Permutations per modality and label.")] = 20,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most N tuples of each split, labels evenly.")] = None,
+    multiplier: Annotated[int, typer.Option(min=1, max=1000, help="Shuffles per modality and label.")] = 20,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most N items of each split, labels evenly.")] = None,
     validation: Validation = 0,
     seed: Seed = 0,
     out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
@@ -153,16 +153,16 @@ def make_celeba(
     ] = None,
     count: Annotated[int, typer.Option(min=1, max=1_000_000, help="Faces to draw with --source embedded.")] = 6000,
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Leave out rows and images that are damaged, with a warning.")
+        bool, typer.Option("--skip-damaged", help="Leave out damaged rows and images, with a warning.")
     ] = False,
     attributes: Annotated[
         int | None, typer.Option(metavar="18|40", show_default=False,
-                                 help="Also attributes as a vector of zeros and ones: MVAE's 18, or all.")
+                                 help="Also write attributes as a vector of zeros and ones: MVAE's 18, or all.")
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most N images in all, shared out over the splits in proportion.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the texts' places, and of drawn faces.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the places of texts, and of drawn faces.")] = 0,
     out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
     quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
@@ -194,12 +194,13 @@ def _size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-OwnName = Annotated[str | None, typer.Option("--name", help="Name of the dataset; default: its source's.")]
+OwnName = Annotated[str | None, typer.Option("--name", help="Name of the dataset; default: that of its source.")]
 TestShare = Annotated[
-    float | None, typer.Option("--test", help="Share of test items where nothing says the splits; default: 0.1.")
+    float | None, typer.Option("--test", help="Share of test items, if the data name no splits; default: 0.1.")
 ]
 Raw = Annotated[
-    list[str] | None, typer.Option(metavar="NAME", help="A vector to keep as it is, as counts; may be repeated.")
+    list[str] | None,
+    typer.Option(metavar="NAME", help="A vector that is not standardised, such as counts; may be repeated."),
 ]
 StartingRecipe = Annotated[
     Path | None, path_option("--recipe", help="Write a recipe that trains on the dataset into this file.")
@@ -212,24 +213,24 @@ def make_table(
         Path, typer.Argument(metavar="TABLE", parser=paths.given, help="A .csv, .tsv, .jsonl or .parquet file.")
     ],
     modality: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=KIND:COLUMNS", help="As photo=image:photo_file, note=text:note, "
-                                       "lab=vector:age,bmi; may be repeated. Default: guessed, and said.")
+        list[str] | None, typer.Option(metavar="NAME=KIND:COLUMNS", help="Such as photo=image:file, note=text:note or "
+                                       "lab=vector:age,bmi; may be repeated. Default: guessed, and printed.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column of the classes; default: label.")] = None,
-    key: Annotated[str | None, typer.Option(help="Column that names an item once; default: key or id.")] = None,
-    group: Annotated[str | None, typer.Option(help="Column whose groups are not parted between splits.")] = None,
+    key: Annotated[str | None, typer.Option(help="Column with a unique name of each item; default: key or id.")] = None,
+    group: Annotated[str | None, typer.Option(help="Column of groups, as patients, that stay in one split.")] = None,
     skip_damaged: Annotated[
-        bool, typer.Option("--skip-damaged", help="Leave rows that cannot be read out, and name them.")
+        bool, typer.Option("--skip-damaged", help="Leave out rows that cannot be read, and name them.")
     ] = False,
     size: Annotated[
-        str | None, typer.Option(metavar="HxW", help="Pictures are cropped to the middle and resized to it.")
+        str | None, typer.Option(metavar="HxW", help="Size of pictures: their middle is cropped and resized.")
     ] = None,
     raw: Raw = None, test: TestShare = None, seed: Seed = 0, name: OwnName = None, recipe: StartingRecipe = None,
     out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
     quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Build a dataset of your own from a table. Columns with paths of pictures are pictures (beside the table),
-    numbers a vector, other strings texts; split and label are what they say.
+    """Build a dataset of your own from a table. Paths of pictures (from its folder) become an image, numbers a vector,
+    other strings a text; the columns split and label give splits and classes.
 
     \b
     mmvae make-dataset table items.csv --recipe mine.yaml
@@ -252,8 +253,8 @@ def make_arrays(
     out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
     quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Build a dataset of your own from arrays: row i of each is item i; labels, split and keys, the items' names,
-    are what they say.
+    """Build a dataset of your own from arrays. Row i of each is item i; arrays called labels, split and keys give
+    classes, splits and names of the items.
 
     \b
     mmvae make-dataset arrays data.npz --recipe mine.yaml
@@ -271,17 +272,17 @@ def make_arrays(
 def make_anndata(
     cells: Annotated[Path, typer.Argument(metavar="FILE", parser=paths.given, help="An .h5ad or .h5mu file.")],
     modality: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=PLACE", help="As rna=X, rna=layers/counts, protein=obsm/"
-                                       "protein_expression; may be repeated. Default: guessed, and said.")
+        list[str] | None, typer.Option(metavar="NAME=PLACE", help="Such as rna=X, rna=layers/counts, protein=obsm/"
+                                       "protein_expression; may be repeated. Default: guessed, and printed.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="Column of obs with the classes; default: label.")] = None,
     split: Annotated[str | None, typer.Option(help="Column of obs with the splits; default: split.")] = None,
-    group: Annotated[str | None, typer.Option(help="Column whose groups are not parted between splits.")] = None,
+    group: Annotated[str | None, typer.Option(help="Column of groups, as patients, that stay in one split.")] = None,
     raw: Raw = None, test: TestShare = None, seed: Seed = 0, name: OwnName = None, recipe: StartingRecipe = None,
     out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
     quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Build a dataset of your own from single cells. Counts stay as they are; a cell may lack a modality of an .h5mu.
+    """Build a dataset of your own from single cells. Counts are kept as counts. In an .h5mu a cell may lack a modality.
 
     \b
     mmvae make-dataset anndata cells.h5ad --modality rna=X --modality protein=obsm/protein_expression --label cell_type

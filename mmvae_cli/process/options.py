@@ -32,10 +32,13 @@ def _apart(context: typer.Context, code: Path | None) -> Path | None:
 
 
 DataDir = Annotated[
-    Path, path_option("--data-dir", envvar="MMVAE_DATA_DIR", help="Where datasets are.", show_default=True)
+    Path, path_option("--data-dir", envvar="MMVAE_DATA_DIR", help="Folder of the datasets.", show_default=True)
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="No messages, no progress; warnings and errors stay.", callback=_hushed)
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="Print no messages and no progress, only warnings and errors.", callback=_hushed
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error; so does MMVAE_DEBUG=1.")]
 DATA_DIR = Path("data")
@@ -51,7 +54,7 @@ Verify = Annotated[bool, typer.Option("--verify/--no-verify", help="Check the da
 Run = Annotated[Path, path_option("--ckpt", help="Run folder, or hf://USER/NAME.")]
 Code = Annotated[
     Path | None,
-    path_option("--code", help="File of your own networks (own.NAME in the recipe); it is run.", callback=_apart),
+    path_option("--code", help="File of your own networks (own.NAME in the recipe). It is executed.", callback=_apart),
 ]
 Checkpoint = Annotated[Path | None, path_option(help="A checkpoint file; default: the newest valid one.")]
 
@@ -66,20 +69,21 @@ Features = StrEnum("Features", ["classifier", "inception"])
 Pairs = StrEnum("Pairs", ["default", "all", "mmvaeplus", "mvtcae", "multivae"])
 
 SamplerOption = Annotated[
-    Sampler | None, typer.Option("--sampler", help="What z is drawn from when nothing is given: prior, or gmm, a "
-                                 "mixture fitted to encoded training items. Default: the recipe's.", show_default=False)
+    Sampler | None, typer.Option("--sampler", help="What z is drawn from when no modality is given: prior, or "
+                                 "gmm, a mixture fitted to encoded training items. Default: the recipe's.",
+                                 show_default=False)
 ]  # fmt: skip
 LatentSamples = Annotated[
-    int | None, typer.Option(min=1, help="Labelled training items for latent classifiers; more than there are: all. "
-                             "Default: the recipe's.", show_default=False)
+    int | None, typer.Option(min=1, help="Training items that the latent classifiers learn from; more than there "
+                             "are: all. Default: the recipe's.", show_default=False)
 ]  # fmt: skip
 FeaturesOption = Annotated[
-    Features | None, typer.Option("--features", help="In which features quality compares: classifier, the "
-                                  "coherence classifiers'; "
-                                  "inception, FID's, from a file that you have. Default: the recipe's.",
+    Features | None, typer.Option("--features", help="Features in which quality compares samples: classifier, those of "
+                                  "the coherence classifiers; inception, those of FID, from a file of yours. Default: "
+                                  "the recipe's.",
                                   show_default=False)
 ]  # fmt: skip
 PairsOption = Annotated[
-    Pairs | None, typer.Option("--pairs", help="What quality compares: default, all, or as the papers of mmvaeplus, "
-                               "mvtcae, multivae do. Default: the recipe's.", show_default=False)
+    Pairs | None, typer.Option("--pairs", help="Which samples quality compares: default, all, or as the papers of "
+                               "mmvaeplus, mvtcae, multivae do. Default: the recipe's.", show_default=False)
 ]  # fmt: skip

@@ -152,9 +152,7 @@ def methods() -> dict[str, str]:
 def networks() -> dict[str, str]:
     """Every network with the data it is for."""
     sizes = {name: f"shape {list(one.shape)}" if one.shape else "any shape" for name, one in NETWORKS.items()}
-    return {
-        name: f"{one.kind} of {sizes[name]}" + ", takes a width" * one.takes_width for name, one in NETWORKS.items()
-    }
+    return {name: f"{one.kind} of {sizes[name]}" + ", with a width" * one.takes_width for name, one in NETWORKS.items()}
 
 
 def likelihoods() -> dict[str, str]:
