@@ -121,8 +121,8 @@ def _differences(
         remarks.append(f"latents drawn from {evaluation.sampler} here, from the prior there")
     if metric.startswith("latent") and settings.get("latent_samples", 500) != 500:
         remarks.append(f"{settings['latent_samples']:,} items to fit the classifiers here, 500 there")
-    if metric.endswith("by_size") and settings.get("subsets_per_size"):
-        remarks.append(f"at most {settings['subsets_per_size']} subsets of each size here, all of them there")
+    if (most := settings.get("subsets_per_size")) and metric.endswith(("by_size", "frechet_conditional")):
+        remarks.append(f"at most {most} subsets of each size here, all of them there")
     if "coherence" in metric and not settings.get("classifiers", "released").startswith("released"):
         remarks.append("measured by other classifiers than the paper's")
     if metric.startswith("frechet"):

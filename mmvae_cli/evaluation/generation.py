@@ -40,13 +40,17 @@ def conditional(
                 yield m, some, decoded(evaluation, name, z[[s - chunk.start for s in some]], private[name])
 
 
+def joint_count(evaluation: Evaluation) -> int:
+    """How many z that come from no item the protocol asks for, whether or not they can be drawn."""
+    samples = evaluation.protocol.joint_samples
+    dropped = evaluation.protocol.incomplete_batches == "dropped" and samples > BLOCK
+    return samples - samples % BLOCK if dropped else samples
+
+
 def joint_sizes(evaluation: Evaluation) -> list[int]:
     """The sizes of the blocks of z that come from no item."""
-    samples = 0 if evaluation.undrawn else evaluation.protocol.joint_samples
-    sizes = [min(BLOCK, samples - start) for start in range(0, samples, BLOCK)]
-    if evaluation.protocol.incomplete_batches == "dropped" and sizes and sizes[-1] < BLOCK < samples:
-        sizes.pop()
-    return sizes
+    samples = 0 if evaluation.undrawn else joint_count(evaluation)
+    return [min(BLOCK, samples - start) for start in range(0, samples, BLOCK)]
 
 
 def joint_blocks(evaluation: Evaluation) -> list[tuple[int, int]]:

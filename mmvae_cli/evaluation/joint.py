@@ -35,8 +35,10 @@ def undefined(evaluation: Evaluation) -> NotMeasured | None:
 def measure(evaluation: Evaluation, classifiers: dict[str, nn.Module], seen: Seen | None = None) -> dict[str, Any]:
     """The ``joint`` fields of the result: share of samples of which all modalities, and at least k, have the same
     answer, of how many samples, and what it would be by chance. ``seen`` sees the samples, too."""
-    if why := undefined(evaluation) or evaluation.undrawn:
+    if why := undefined(evaluation):
         return {"joint": why, "joint_samples": evaluation.protocol.joint_samples, "joint_chance": why}
+    if why := evaluation.undrawn:
+        return {"joint": why, "joint_samples": generation.joint_count(evaluation), "joint_chance": why}
     mine, own = generation.joint_blocks(evaluation), dict[int, _Block]()
     with console.progress("joint coherence", len(mine), "blocks") as shown:
         for number, count in mine:

@@ -59,7 +59,7 @@ def measure(evaluation: Evaluation, data: ShuffledSplit, seen: Seen) -> dict[str
         "weights": {names[m]: own.weights for m, own in usable.items()},
         "feature_size": {names[m]: truth.shape[1] for m, truth in real.items()},
         "reference_split": split, "reference_count": max((len(truth) for truth in real.values()), default=0),
-        "generated": len(some.items), "joint_samples": sum(generation.joint_sizes(evaluation)),
+        "generated": len(some.items), "joint_samples": generation.joint_count(evaluation),
         **_by_source(evaluation, compared), "reconstruction": _reconstruction(evaluation, data, some),
     }  # fmt: skip
 

@@ -5,7 +5,7 @@ import torch
 from known_answers import SHAPE, Classifier
 from tiny_recipes import tiny
 
-from mmvae_cli.evaluation import coherence, features, quality
+from mmvae_cli.evaluation import coherence, features, joint, quality
 from mmvae_cli.evaluation.distances import frechet, moments
 from mmvae_cli.evaluation.encoding import ShuffledSplit
 from mmvae_cli.evaluation.features import Features
@@ -41,6 +41,16 @@ def test_the_distance_of_a_black_picture_is_that_of_the_real_moments(evaluation)
     assert found.conditional["coverage"]["m0"]["m2"] == 0.0
     assert (found.generated, found.reference_count, found.joint_samples, found.reference_split) == (24, 24, 40, "test")
     assert found.feature_size == {"m0": 3, "m1": 3, "m2": 3}
+
+
+@pytest.mark.parametrize("evaluation", [{"model__method": "mmvm"}], indirect=True)
+def test_what_is_given_a_view_stands_beside_that_of_other_methods_where_z_has_no_prior(evaluation):
+    """``joint_samples`` is how many the protocol asks for; compare sets aside what was measured with another number."""
+    found, reasons, _ = measured(evaluation)
+    assert found.joint_samples == joint.measure(evaluation, {})["joint_samples"] == 40
+    assert found.unconditional["frechet"] == dict.fromkeys(evaluation.model.names)
+    assert found.conditional["frechet"]["m0"]["m1"] is not None
+    assert "--sampler gmm" in reasons["quality.unconditional.frechet.m0"]
 
 
 def test_quality_sees_the_samples_that_coherence_classifies(evaluation):
