@@ -190,7 +190,7 @@ def threads(monkeypatch):
     (BUSY, {}, False, 4, "warning: 4 threads, but other work leaves 1.1 cores free"),
     (QUIET, {"threads": 1}, True, 1, "1 of 4 threads, as this run has trained"),
     (QUIET, {"threads": 2}, False, 2, "2 of 4 threads, as this run has trained"),
-    (BUSY, {"threads": 4}, True, 4, "and with OMP_NUM_THREADS=1 may not"),
+    (BUSY, {"threads": 4}, True, 4, "OMP_NUM_THREADS=1 in front of the command avoids that"),
     (BUSY, {"threads": 4, "host": "elsewhere"}, True, 1, "as other work leaves"),
     (QUIET, {"threads": 64}, True, 4, ""),
     (QUIET, {"threads": "many"}, True, 4, ""),

@@ -86,7 +86,7 @@ def use_threads(device: torch.device, known: dict[str, Any], *, choose: bool) ->
     if torch.get_num_threads() > fit:
         console.warn(
             f"{torch.get_num_threads()} threads, but other work leaves {cores.free():.1f} cores free: a step may take "
-            f"many times as long as on a quiet machine, and with OMP_NUM_THREADS={fit} may not"
+            f"many times as long as on a quiet machine; OMP_NUM_THREADS={fit} in front of the command avoids that"
         )
 
 

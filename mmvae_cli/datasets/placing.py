@@ -49,7 +49,7 @@ def reported(folder: Path, *, as_json: bool) -> Iterator[None]:
     info, seconds = opened.info, time.monotonic() - started
     counts = {name: split.count for name, split in info.splits.items()}
     sizes = ", ".join(f"{count:,} {name}" for name, count in counts.items())
-    console.say(f"{info.name}: {sizes} tuples of {len(info.modalities)} modalities ({', '.join(info.modalities)})")
+    console.say(f"{info.name}: {sizes} items of {len(info.modalities)} modalities ({', '.join(info.modalities)})")
     if info.stand_in:
         console.say(f"note: {info.stand_in}")
     console.say(f"took {console.duration(seconds)}; fingerprint {opened.fingerprint}; see {folder / 'preview.png'}")
@@ -70,7 +70,7 @@ def preview(folder: Path, info: StoreInfo) -> Grid:
     names = info.labels.names if info.labels else ()
     heads = None if labels is None or not by_class else [names[labels[item]] for item in items]
     pixels = max((cell.shape[-1] for row in rows for cell in row if isinstance(cell, np.ndarray)), default=28)
-    return Grid(rows, list(info.modalities), heads, title=f"{info.name}: {len(items)} tuples of the test split",
+    return Grid(rows, list(info.modalities), heads, title=f"{info.name}: {len(items)} items of the test split",
                 about="Each column is one tuple, each row one modality.", origin=info.stand_in or "",
                 scale=max(1, round(64 / pixels)))  # fmt: skip
 

@@ -121,7 +121,7 @@ def _load(path: Path, name: str, network: nn.Module, evaluation: Evaluation) -> 
             wanted = _origin(network, evaluation).items()
             odd = [f"{key} {about.get(key, 'unknown')}, not {new}" for key, new in wanted if about.get(key) != new]
             if odd:
-                console.say(f"the classifier of {name} that was kept is another one ({'; '.join(odd)}): trained again")
+                console.say(f"the kept classifier of {name} does not fit ({'; '.join(odd)}): it is trained again")
                 return None
             network.load_state_dict(weights)
             return Score(float(about["score"]), dict(about["per_label"]))

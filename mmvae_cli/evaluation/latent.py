@@ -63,7 +63,7 @@ def _warn_of_unseen(evaluation: Evaluation, known: Tensor, asked: Tensor) -> Non
     """Classes without a training sample count as errors; whoever reads the accuracy should know."""
     if evaluation.labels.kind == "class" and (unseen := set(asked.tolist()) - set(known.tolist())):
         names = ", ".join(evaluation.labels.names[label] for label in sorted(unseen)[:5])
-        console.warn(f"latent: {len(unseen)} of the classes are in no training sample and cannot be found ({names})")
+        console.warn(f"latent: {len(unseen)} of the classes have no training sample, so they cannot be found ({names})")
 
 
 class _Tested(NamedTuple):

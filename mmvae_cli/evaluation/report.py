@@ -20,7 +20,7 @@ def text(outcome: EvaluationResult) -> str:
     if about.rows:
         samples = outcome.latent.samples if outcome.latent else {}
         rows = [[subset, f"{count:,}", f"{samples.get(subset, 0):,}"] for subset, count in about.rows.items()]
-        parts.append(console.table("incomplete data: what the scores of a source rest on",
+        parts.append(console.table("incomplete data: how many items have a source",
                                    ["source", f"{about.split} items", "labelled samples"], rows))  # fmt: skip
     parts += [*_latent(outcome), *_alignment(outcome), *_coherence(outcome)]
     if remarks := guessing.remarks(outcome, parts[1:]):
@@ -65,7 +65,7 @@ def _alignment(outcome: EvaluationResult) -> list[str]:
     counts = outcome.alignment.items  # chance is k / N: of incomplete data every pair has its own N
     alike = len(set(counts.values())) == 1
     pairs = {pair if alike else f"{pair} ({counts[pair]:,})": row for pair, row in outcome.alignment.pairs.items()}
-    about = f"{max(counts.values()):,} items" if alike else "so many items"
+    about = f"{max(counts.values()):,} items" if alike else "number of items in brackets"
     return [_table(f"alignment of modalities, {about} (foscttm: 0 perfect, 0.5 chance)", "pair", pairs.items())]
 
 

@@ -153,7 +153,7 @@ def advice(error: Exception, usual: str) -> str:
 def cannot_read(path: os.PathLike[str], error: OSError) -> Unreadable:
     """The error for data that are there, or should be, but that the system does not let us read."""
     reason = error.strerror or str(error)
-    return Unreadable(f"{path} cannot be read ({reason})", advice(error, "look whether it is still there"))
+    return Unreadable(f"{path} cannot be read ({reason})", advice(error, "check that it is still there"))
 
 
 def cannot_write(path: os.PathLike[str], error: OSError, kept: str = "") -> Failure:

@@ -41,7 +41,7 @@ def way_of(
     if device.type != "cuda" or settings.compile == "off":
         return Way()
     if not complete:
-        console.say("incomplete data: each step is called, not recorded, as its rows differ in what they have")
+        console.say("incomplete data: each step is called, not recorded, because items differ in their modalities")
         return Way()
     compiled = steps > WORTH_COMPILING
     if compiled and (fault := compiler_fault(device)):

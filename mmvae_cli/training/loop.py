@@ -175,7 +175,7 @@ def refuse_processes(presence: Presence | None, group: ProcessGroup) -> None:
     """Raise UsageProblem where several processes would share rows that differ in what they have."""
     if group.size > 1 and presence is not None and presence.needed is not None:
         raise UsageProblem(
-            f"{group.size} processes share batches of complete rows; here rows differ in what they have",
+            f"{group.size} processes cannot share incomplete data: items of a batch differ in their modalities",
             "train incomplete data in one process",
         )
 

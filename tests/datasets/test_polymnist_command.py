@@ -25,7 +25,7 @@ def test_the_last_line_is_the_path_and_messages_go_elsewhere(tmp_path):
     done = mmvae("--digits", "embedded", "--limit", "50", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "data/polymnist\n"
-    assert "50 train, 50 test tuples of 5 modalities" in done.stderr
+    assert "50 train, 50 test items of 5 modalities" in done.stderr
     assert "embedded digits of scikit-learn, not MNIST" in done.stderr
 
 

@@ -222,9 +222,9 @@ def test_another_network_of_the_same_name_is_trained_again_and_told(evaluation, 
     shutil.move(folder / "m0.released.safetensors", folder / "m0.safetensors")
     capsys.readouterr()
     classifiers.ready(evaluation, force=True)
-    told = [line for line in capsys.readouterr().err.splitlines() if "was kept" in line]
-    assert told == ["the classifier of m0 that was kept is another one (network DigitClassifier, not ImageClassifier): "
-                    "trained again"]  # fmt: skip
+    told = [line for line in capsys.readouterr().err.splitlines() if "kept classifier" in line]
+    assert told == ["the kept classifier of m0 does not fit (network DigitClassifier, not ImageClassifier): "
+                    "it is trained again"]  # fmt: skip
 
 
 def test_one_of_another_version_is_trained_again_and_told(evaluation, few_steps, monkeypatch, capsys):
@@ -234,13 +234,10 @@ def test_one_of_another_version_is_trained_again_and_told(evaluation, few_steps,
     capsys.readouterr()
     classifiers.ready(evaluation, force=True)
     told = capsys.readouterr().err
-    assert (
-        f"the classifier of m0 that was kept is another one (version 3, not {CLASSIFIER_VERSION}): trained again"
-        in told
-    )
-    assert "the classifier of m1 that was kept" in told
+    assert f"the kept classifier of m0 does not fit (version 3, not {CLASSIFIER_VERSION}): it is trained again" in told
+    assert "the kept classifier of m1" in told
     classifiers.ready(evaluation, force=True)
-    assert "was kept" not in capsys.readouterr().err
+    assert "kept classifier" not in capsys.readouterr().err
 
 
 def test_what_was_kept_before_networks_had_names_is_unknown(evaluation, few_steps, monkeypatch, capsys):

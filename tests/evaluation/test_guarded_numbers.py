@@ -143,7 +143,7 @@ def test_every_metric_is_defined_or_null_with_a_reason(what, tmp_path, record_pr
     assert done.code == 0, done.stderr
     found = strict(done.stdout)
     assert set(check(found)) == METRICS
-    unseen = "are in no training sample and cannot be found" in done.stderr
+    unseen = "have no training sample, so they cannot be found" in done.stderr
     assert unseen or what != "a class that no training sample has"
     assert {path: found["reasons"].get(path) for path in expected} == expected
     run = Run(tmp_path / "run")

@@ -70,7 +70,7 @@ def test_every_number_says_on_which_rows_it_rests(world):
     assert all(value is not None for row in found.coherence.conditional.values() for value in row.values())
     assert min(found.latent.values.values()) > 0.5, "brightness follows the label"
     text = report.text(found)
-    assert "incomplete data: what the scores of a source rest on" in text
+    assert "incomplete data: how many items have a source" in text
     assert f"{rows['m1']}" in text
     assert f"m0 ~ m1 ({rows['m0+m1']})" in text, "the chance of its recall is k / N"
 

@@ -140,7 +140,7 @@ def test_steps_are_called_where_rows_differ(capsys):
 def test_processes_do_not_share_incomplete_rows(tmp_path, monkeypatch):
     data = image_store(tmp_path / "tiny", shape=SHAPE)
     recipe = tiny(3, shape=SHAPE, training__missing=MISSING)
-    with pytest.raises(UsageProblem, match="rows differ in what they have"):
+    with pytest.raises(UsageProblem, match="cannot share incomplete data"):
         loop.refuse_processes(presence.of_training(Store(data), recipe), loop.ProcessGroup(0, 2))
     loop.refuse_processes(presence.of_training(Store(data), recipe), loop.ProcessGroup(0, 1))
 
