@@ -12,6 +12,8 @@ from mmvae_cli.comparison.progress import Unfinished
 from mmvae_cli.drawing import plots
 from mmvae_cli.drawing.plots import PAPER, SCREEN, Page
 
+_FEW = 4  # groups
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -116,9 +118,11 @@ def _by_size(content: Content, page: Page) -> Any:
 def _panel(axis: Any, content: Content, chosen: list[Look], metric: str, sizes: range) -> None:
     """One metric of all groups, published values of the same method beside them."""
     every, scores = [], METRICS[metric][1] not in UNBOUNDED
+    above = len(chosen) if len(chosen) <= _FEW else 1  # lines that coincide: the lower one is wider, and shows
     for one, stats, look in zip(content.collection.groups, content.stats, chosen, strict=True):
         known = {k: stats[key] for k in sizes if (key := Key(metric, str(k))) in stats}
-        _line(axis, known, look, one.label, scores)
+        above = max(above - 1, 0)
+        _line(axis, known, look, one.label, scores, 1 + 0.25 * above)
         every += [*known.values(), *_published_lines(axis, content, one, metric, look)]
     if scores:
         looks.score_axis(axis, every)
@@ -133,12 +137,15 @@ def _score_name(content: Content, metric: str) -> str:
     return next((part.metric.replace("_", " ") for part in measured if part), "score")
 
 
-def _line(axis: Any, stats: dict[int, Stat], look: Look, label: str, scores: bool) -> None:
+def _line(axis: Any, stats: dict[int, Stat], look: Look, label: str, scores: bool, wider: float) -> None:
     if not stats:
         return
     known = list(stats.values())
-    axis.plot(list(stats), [s.mean for s in known], color=look.colour, linestyle=look.dash, marker=look.marker,
-              label=label, clip_on=not scores)  # fmt: skip
+    means = [s.mean for s in known]
+    (line,) = axis.plot(
+        list(stats), means, color=look.colour, linestyle=look.dash, marker=look.marker, label=label, clip_on=not scores
+    )
+    line.set(linewidth=wider * line.get_linewidth(), markersize=wider * line.get_markersize())
     low, high = looks.spread(known, scores)
     axis.fill_between(list(stats), low, high, color=look.colour, alpha=0.18, linewidth=0)
 

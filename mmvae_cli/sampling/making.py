@@ -29,7 +29,8 @@ def make(sampler: Sampler, figure: Figure, count: int, run: Path, folder: Path, 
     info, remark = sampler.trained.store.info, generation.remark(sampler, figure)
     likelihoods = {name: one.likelihood for name, one in sampler.recipe.modalities.items()}
     shares = frozenset(name for name, kind in likelihoods.items() if kind in ("onehot", "bernoulli"))
-    source = "a fitted mixture" if sampler.latents.mixtures else "the prior"
+    prior = "N(0, I): this method has no prior of z" if sampler.recipe.has_no_likelihood else "the prior"
+    source = "a fitted mixture" if sampler.latents.mixtures else prior
     context = layout.Context(info.modalities, info.labels, sampler.split, _origin(run, sampler), remark, source, shares)
     arrays = generation.draw(sampler, figure, count)
     arrays["about"] = np.array(json.dumps(facts(sampler) | {"kind": figure.kind, "given": figure.given,
