@@ -272,7 +272,7 @@ def compare(
         Sampler | None, typer.Option(show_default=False, help="Evaluations with samples of the prior or of gmm [prior, "
                                      "where there are any].")
     ] = None,
-    any_epoch: Annotated[bool, typer.Option("--any-epoch", help="Evaluations of any epoch, not just the last.")] = False,
+    any_epoch: Annotated[bool, typer.Option("--any-epoch", help="Also evaluations of earlier epochs.")] = False,
     paper: Paper = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an existing comparison.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
