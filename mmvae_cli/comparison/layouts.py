@@ -4,6 +4,7 @@ from mmvae_cli.comparison.collect import Collection
 from mmvae_cli.comparison.measures import Key, outside
 from mmvae_cli.comparison.published import Published, experiment
 from mmvae_cli.comparison.tables import Column, Maker, Stats, Table
+from mmvae_cli.run.result import FID
 
 LETTERS = {"mnist": "M", "svhn": "S", "text": "T"}
 CELEBA_LETTERS = {"image": "I", "text": "T"}
@@ -40,7 +41,8 @@ def _quality(maker: Maker) -> list[Table | None]:
     """The four numbers that papers print since 2023, and every distance as a detail."""
     if maker.quality is None:
         return []
-    what = "FID" if maker.quality.features == "inception" else "FD in the classifiers' features"
+    called = maker.quality.distance
+    what = {FID: "FID", "FD (classifier)": "FD in the classifiers' features"}.get(called, called)
     about = f"pairs {maker.quality.pairs}, {maker.quality.reference_count:,} real {maker.quality.reference_split} items"
     four = [
         Column("conditional", Key("coherence_by_size", "1"), "Coherence"),

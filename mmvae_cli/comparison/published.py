@@ -13,7 +13,7 @@ from mmvae_cli.comparison.collect import Collection
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.measures import Key, Stat
 from mmvae_cli.recipe import flatten
-from mmvae_cli.run.result import EvaluationResult
+from mmvae_cli.run.result import FID, EvaluationResult
 
 VIEWS = {"m0", "m1", "m2", "m3", "m4"}
 MODALITIES = {"mnist-svhn-text": {"mnist", "svhn", "text"}, "celeba": {"image", "text"}}
@@ -143,7 +143,7 @@ def _quality_differences(there: dict[str, str], evaluation: EvaluationResult) ->
         return []
     known = {"features": here.features, "pairs": here.pairs, "real samples": here.reference_split}
     remarks = [f"{key} {known[key]} here, {value} there" for key, value in there.items() if known[key] != value]
-    return remarks + ["distances in other features are on another scale"] * (here.features != there["features"])
+    return remarks + ["distances in other features are on another scale"] * (here.distance != FID)
 
 
 def _few_items(entry: dict[str, Any], evaluation: EvaluationResult) -> list[str]:

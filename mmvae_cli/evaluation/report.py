@@ -124,10 +124,9 @@ def _quality(outcome: EvaluationResult) -> list[str]:
     free, tables = quality.unconditional, []
     if quality.feature_size:
         size = "/".join(dict.fromkeys(str(size) for size in quality.feature_size.values()))
-        what = "FID (Inception)" if quality.features == "inception" else "FD (classifier)"
         real = f"{quality.reference_count:,} real {quality.reference_split} items"
         drawn = f"{quality.joint_samples:,} samples of the {quality.sampler}, {quality.generated:,} of each source"
-        title = f"{what}, lower is better: {size} features, {real}, {drawn}"  # FID is one network's
+        title = f"{quality.distance}, lower is better: {size} features, {real}, {drawn}"
         distances = [(quality.sampler, free["frechet"]), *quality.conditional["frechet"].items()]
         near = [(measure, free[measure]) for measure in _NEAR]
         tables = [_table(title, "source", distances, names, digits=2),

@@ -38,6 +38,8 @@ Score = float | None
 """What evaluation.json keeps of it."""
 Share = Annotated[float, Field(ge=0, le=1)] | None
 Count = Annotated[int, Field(ge=0, le=2**53)]
+FID, INCEPTION = "FID (Inception)", "6726825d0af5f729"
+"""A Frechet distance is called so in features of these weights alone: the beginning of their SHA-256."""
 CHANCE = "°"
 """Marks, in every table, a score that a guess reaches, too."""
 FEW_EFFECTIVE = (
@@ -164,6 +166,14 @@ class Quality(_Part):
     unconditional: dict[str, dict[str, Score]]
     conditional: dict[str, ByTarget]
     reconstruction: dict[str, dict[str, dict[str, Score]]]
+
+    @property
+    def distance(self) -> str:
+        """What its Frechet distance is called."""
+        if self.features == "classifier":
+            return "FD (classifier)"
+        other = [digest for digest in self.weights.values() if digest != INCEPTION]
+        return f"FD (Inception of other weights, {other[0]}...)" if other else FID
 
 
 NAMED_LATER = {

@@ -14,7 +14,7 @@ from mmvae_cli.comparison.measures import subsets
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.recipe import Recipe, validate
 from mmvae_cli.run.layout import Run
-from mmvae_cli.run.result import CLASSIFIER_VERSION, EvaluationResult
+from mmvae_cli.run.result import CLASSIFIER_VERSION, INCEPTION, EvaluationResult
 
 SKILL = {"mvae": 0.0, "mmvae": 0.1, "mopoe": 0.2, "custom": 0.15}
 VIEWS = ["m0", "m1", "m2", "m3", "m4"]
@@ -147,7 +147,8 @@ def quality(modalities: list[str], conditional: float = 2.0, unconditional: floa
     free = dict.fromkeys(modalities, unconditional)
     pairs = {s: {t: conditional for t in modalities if t != s} for s in modalities}
     return {
-        "features": "classifier", "pairs": "default", "sampler": "prior", "weights": dict.fromkeys(modalities, "ab"),
+        "features": "classifier", "pairs": "default", "sampler": "prior",
+        "weights": dict.fromkeys(modalities, INCEPTION),
         "feature_size": dict.fromkeys(modalities, 128), "reference_split": "test", "reference_count": 10000,
         "generated": 10000, "joint_samples": 10000, "unconditional": {"frechet": free},
         "conditional": {"frechet": pairs}, "reconstruction": {},

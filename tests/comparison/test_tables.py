@@ -294,6 +294,10 @@ def test_a_papers_fid_stands_beside_with_what_is_not_the_same(tmp_path: Path) ->
     write_json(path / "evaluation.json", evaluation(made, "polymnist", quality=same))
     again = table(build(collection(tmp_path)), "FID, source → target")
     assert "inception there" not in " ".join(again.notes)
+    assert "on another scale" not in " ".join(again.notes)
+    write_json(path / "evaluation.json", evaluation(made, "polymnist", quality=same | {"weights": {"m0": "ab12"}}))
+    forced = table(build(collection(tmp_path)), "FD (Inception of other weights, ab12...), source → target")
+    assert "on another scale" in " ".join(forced.notes), "weights taken by --force give no FID"
 
 
 def test_the_fid_of_mmvaeplus_is_told_to_hold_reconstructions_of_another_kind(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from mmvae_cli.evaluation.seen import Seen
 from mmvae_cli.model.networks.inception import Inception
 from mmvae_cli.model.posterior import powerset
 from mmvae_cli.process.errors import DataProblem
-from mmvae_cli.run.result import NOT_FINITE, NotMeasured, Quality, with_reasons
+from mmvae_cli.run.result import INCEPTION, NOT_FINITE, NotMeasured, Quality, with_reasons
 
 CORNERS = Features(lambda x: x[:, :, 0, 0], "corner", 1000)
 
@@ -203,6 +203,8 @@ def test_another_file_than_the_official_one_is_refused_unless_forced(
         features.ready(evaluation, tmp_path, force=False)
     found = features.ready(evaluation, tmp_path, force=True)
     assert "what is measured is no FID" in capsys.readouterr().err
+    assert features.SHA256.startswith(INCEPTION)
+    assert found["m0"].weights != INCEPTION
     grey = found["m0"](torch.rand(2, 1, 28, 28))
     assert grey.shape == (2, 2048)
     assert grey.isfinite().all()
