@@ -62,7 +62,7 @@ def wanted(content: Content) -> list[Wanted]:
         name, words, number = _EACH[len(names), count]
         plots.append(figure(
             name, f"Generating {words}: coherence against log-likelihood",
-            "Conditional coherence is the share of generated samples that have the label of what was given.", number,
+            f"Conditional coherence is {_score(content)}.", number,
             _each(names, count), 3 if count == 2 else 2,
         ))  # fmt: skip
     if len(names) > 3:
@@ -72,6 +72,13 @@ def wanted(content: Content) -> list[Wanted]:
             _by_size(len(names)), 2 if len(names) == 5 else 3,
         ))  # fmt: skip
     return plots
+
+
+def _score(content: Content) -> str:
+    parts = [member.evaluation.coherence for member in content.collection.members]
+    if any(part.metric == "average_precision" for part in parts if part):
+        return "the average precision of what is generated, mean over the attributes"
+    return "the share of generated samples that have the label of what was given"
 
 
 def _of_groups(names: list[str]) -> Wanted:

@@ -151,6 +151,8 @@ def test_sweeps_over_beta_are_drawn_for_any_data(
     found = plots.draw(content(study(tmp_path, data, modalities, betas=(1.0, 5.0), seeds=1)))
     assert {plot.name for plot in found} - {"by-number-of-inputs"} == names
     assert any("(the paper's Figure 1)" in plot.title for plot in found) == (data == "mnist-svhn-text")
+    told = {plot.name: plot.about for plot in found}.get("one-given-one", "")
+    assert ("average precision" in told) == (data == "celeba")
 
 
 def test_without_a_sweep_each_method_is_a_mark(tmp_path: Path) -> None:
