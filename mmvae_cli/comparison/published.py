@@ -63,11 +63,10 @@ def experiment(collection: Collection) -> str:
 
     Told by the dataset's name and its modalities together: a store of one's own that merely has the name is not it.
     """
-    evaluation = collection.reference
-    name, modalities = evaluation.dataset.name.lower(), evaluation.modalities
-    if name.startswith("polymnist") and all(re.fullmatch(r"m\d+", m) for m in modalities) and len(modalities) > 1:
-        return "polymnist"
-    return next((known for known, its in MODALITIES.items() if name.startswith(known) and set(modalities) == its), "")
+    name, modalities = collection.reference.dataset.name, collection.reference.modalities
+    if name == "polymnist":
+        return name if all(re.fullmatch(r"m\d+", m) for m in modalities) and len(modalities) > 1 else ""
+    return name if set(modalities) == MODALITIES.get(name) else ""
 
 
 def beside(collection: Collection) -> list[Published]:

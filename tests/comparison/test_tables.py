@@ -199,6 +199,14 @@ def test_other_views_have_no_published_numbers(tmp_path: Path, views: list[str])
     assert published.beside(collection(tmp_path)) == []
 
 
+@pytest.mark.parametrize(("name", "modalities"), [("polymnist_mine", VIEWS), ("celeba-hq", ["image", "text"])])
+def test_data_of_another_name_have_no_published_numbers(tmp_path: Path, name: str, modalities: list[str]) -> None:
+    made = recipe(name, modalities, objective__beta=2.5)
+    make_run(tmp_path, made, name)
+    assert published.beside(collection(tmp_path)) == []
+    assert published.experiment(collection(tmp_path)) == ""
+
+
 def test_published_file_names_known_metrics_and_modalities() -> None:
     modalities = {"polymnist": VIEWS, "mnist-svhn-text": MST, "celeba": ["image", "text"]}
     for entry in published.contents()["entries"]:
