@@ -17,6 +17,7 @@ QUICK := not slow and not slurm and not network and not gpu and not browser
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mmvae needs Python >= 3.11; set PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(if $(TORCH),$(BIN)/python -m pip install --quiet torch torchvision --index-url https://download.pytorch.org/whl/$(TORCH))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,tensorboard]'
 	@touch $@
 
@@ -25,7 +26,8 @@ demo: .venv/installed
 	  $(MMVAE) make-dataset polymnist --digits embedded --repeat 4 --out $(DEMO)/data/polymnist_embedded
 	@for recipe in $(METHODS); do \
 	  $(MMVAE) train $$recipe --data-dir $(DEMO)/data --run $(DEMO)/runs/$$recipe-seed0 && \
-	  $(MMVAE) evaluate --ckpt $(DEMO)/runs/$$recipe-seed0 --data-dir $(DEMO)/data --quiet && \
+	  { test -f $(DEMO)/runs/$$recipe-seed0/evaluation.json || \
+	    $(MMVAE) evaluate --ckpt $(DEMO)/runs/$$recipe-seed0 --data-dir $(DEMO)/data >/dev/null; } && \
 	  $(MMVAE) sample --ckpt $(DEMO)/runs/$$recipe-seed0 --data-dir $(DEMO)/data --force || exit $$?; done
 	@$(MMVAE) compare $(DEMO)/runs --format table
 	@$(MMVAE) compare $(DEMO)/runs --format html --out $(DEMO)/report --force
