@@ -6,9 +6,11 @@ import re
 import shlex
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
-from mmvae_cli.disk.files import write_atomic
+from mmvae_cli import recipe as recipes
+from mmvae_cli.disk.files import reading, short_name, write_atomic
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import Failure, UsageProblem
 from mmvae_cli.process.paths import expanded, make_folder
@@ -26,16 +28,33 @@ def run(
     if not todo:
         console.say("every run is finished: nothing to submit")
         return commands.say_what_next(planned, options)
-    script = array_script(todo, options, directives)
     if dry_run:
-        return console.result(script.rstrip())
+        return console.result(array_script(todo, options, directives).rstrip())
     if shutil.which("sbatch") is None:
         raise UsageProblem("--launch slurm: there is no sbatch on this machine", "use a login node, or --launch local")
-    path = _write_script(script, todo[0].recipe.name)
+    path = _write_script(array_script(*_with_copies(todo, options), directives), todo[0].recipe.name)
     job = _submit(path)
     console.say(f"submitted {len(todo)} runs as job array {job}: {path}")
     commands.say_what_next(planned, options)
     console.result(job)
+
+
+def _with_copies(todo: list[PlannedRun], options: RunOptions) -> tuple[list[PlannedRun], RunOptions]:
+    """The same with copies of recipes and code beside the script: a job reads them when it starts, and what is edited
+    while it waits is another experiment. A run's name comes from the recipe's content and its overrides, so it stays.
+    """
+    copies = {name: str(_copy(recipes.find(name))) for name in dict.fromkeys(one.name for one in todo)}
+    code = options.code and _copy(options.code)
+    return [replace(one, name=copies[one.name]) for one in todo], replace(options, code=code)
+
+
+def _copy(path: Path) -> Path:
+    with reading(path):
+        content = path.read_bytes()
+    copy = SLURM_FOLDER / f"{short_name(path.stem)}-{hashlib.blake2b(content, digest_size=4).hexdigest()}{path.suffix}"
+    make_folder(copy.parent)
+    write_atomic(copy, content)
+    return copy
 
 
 def _write_script(script: str, name: str) -> Path:

@@ -385,10 +385,28 @@ def test_a_task_calls_what_it_should_and_asks_for_its_own_requeue_on_75(code, re
 def test_submitting_prints_the_job_and_what_to_do_next(cluster):
     done = mmvae("train", "mopoe.yaml", "--seeds", "0-1", "--launch", "slurm")
     assert done.stdout == "4711\n"
-    (script,) = (cluster / "runs" / "slurm").iterdir()
+    (script,) = (cluster / "runs" / "slurm").glob("*.sbatch")
     assert Path("submitted").read_text() == script.read_text()
     assert Path("sbatch_arguments").read_text() == f"--parsable {script.relative_to(cluster)}\n"
     assert "compare: mmvae compare runs/mopoe-seed0 runs/mopoe-seed1" in done.stderr
+
+
+def test_what_is_edited_while_the_jobs_wait_is_not_what_they_train(cluster):
+    kept, code = Path("mopoe.yaml").read_text(), "def net(spec, latents): ...\n"
+    Path("nets.py").write_text(code)
+    own = ["modalities.m0.network=own.net", "--code", "nets.py"]
+    mmvae("train", "mopoe.yaml", "objective.beta=2", *own, "--launch", "slurm")
+    Path("mopoe.yaml").write_text(kept.replace("name: mopoe", "name: another"))
+    Path("nets.py").unlink()
+    subprocess.run(["bash", "submitted"], env=os.environ | {"SLURM_ARRAY_TASK_ID": "0"}, check=True)
+    words = Path("calls").read_text().splitlines()
+    words = words[words.index("train") + 1 :]
+    named, folder = words[0], words[words.index("--run") + 1]
+    assert Path(named).parent == Path("runs/slurm")
+    assert Path(named).read_text() == kept
+    assert Path(words[words.index("--code") + 1]).read_text() == code
+    (again,) = study.plan([named], words[1:3], [], None)
+    assert str(again.folder) == folder, "by the copy the run has the same name"
 
 
 @pytest.mark.parametrize(
