@@ -148,6 +148,8 @@ def _value(value: Any) -> str:
 def _notes(collection: Collection) -> list[str]:
     """Remarks on the whole, and what evaluations say about values they could not measure."""
     notes, members = list(collection.notes), collection.members
+    if repeated := collection.reference.dataset.repeated:
+        notes.insert(0, f"{repeated}: what is measured on them says nothing about new ones")
     reasons = Counter(f"{what}: {why}" for m in members for why, what in result.by_reason(m.evaluation.reasons).items())
     notes += [f"not measured in {n} of {len(members)} runs: {text[:480]}" for text, n in reasons.most_common(_REASONS)]
     if len(reasons) > _REASONS:

@@ -18,15 +18,20 @@ from mmvae_cli.drawing.grids import Cell, Grid
 from mmvae_cli.process import console
 from mmvae_cli.process.paths import shown
 from mmvae_cli.store import ModalityInfo, StoreInfo
+from mmvae_cli.store.info import REPEATED
 
 _COLUMNS = 10
 
 
-def finish(folder: Path, info: StoreInfo, notes: Sequence[str | None] = ()) -> StoreInfo:
+def finish(folder: Path, info: StoreInfo, notes: Sequence[str | None] = (), *, own: bool = False) -> StoreInfo:
     """Write preview.png and dataset.json over the arrays in ``folder``; returns the complete info. ``notes``: what is
-    not the real thing, and so makes a stand-in of it, as do test images that are training images too."""
-    notes = [*notes, *repeats.in_store(folder, info)]
-    info = info.model_copy(update={"stand_in": shown("; ".join(note for note in notes if note)) or None})
+    not the real thing, and so makes a stand-in of it, as do test images that are training images too. The user's
+    ``own`` data stand in for nothing: of them the repeated images are noted by themselves."""
+    repeated = repeats.in_store(folder, info)
+    if own and repeated:
+        info = info.model_copy(update={"provenance": info.provenance | {REPEATED: "; ".join(repeated)}})
+    stand_in = "; ".join(note for note in [*notes, *(() if own else repeated)] if note)
+    info = info.model_copy(update={"stand_in": shown(stand_in) or None})
     write_atomic(folder / "preview.png", preview(folder, info).png())
     return store.finish(folder, info)
 
@@ -54,7 +59,8 @@ def reported(folder: Path, *, as_json: bool) -> Iterator[None]:
         console.say(f"note: {info.stand_in}")
     console.say(f"took {console.duration(seconds)}; fingerprint {opened.fingerprint}; see {folder / 'preview.png'}")
     product = {"path": str(folder), "name": info.name, "counts": counts, "modalities": list(info.modalities),
-               "fingerprint": opened.fingerprint, "stand_in": info.stand_in, "seconds": round(seconds, 3)}  # fmt: skip
+               "fingerprint": opened.fingerprint, "stand_in": info.stand_in, "repeated": info.repeated,
+               "seconds": round(seconds, 3)}  # fmt: skip
     console.result(json.dumps(product) if as_json else str(folder))
 
 
@@ -64,25 +70,40 @@ def preview(folder: Path, info: StoreInfo) -> Grid:
     Reads the arrays in ``folder``; dataset.json need not be there yet.
     """
     by_class = info.labels is not None and info.labels.kind == "class"
-    labels = np.load(folder / "test" / "labels.npy", mmap_mode="r", allow_pickle=False) if info.labels else None
-    items = _items(np.zeros(info.splits["test"].count) if labels is None else labels, by_class)
+    labels = np.load(folder / "test" / "labels.npy", mmap_mode="r", allow_pickle=False) if by_class else None
+    count = info.splits["test"].count
+    items = _items(np.zeros(count) if labels is None else np.asarray(labels), _held(folder, info, count))
     rows = [[_cell(folder, name, known, item) for item in items] for name, known in info.modalities.items()]
     names = info.labels.names if info.labels else ()
-    heads = None if labels is None or not by_class else [names[labels[item]] for item in items]
+    heads = None if labels is None else [names[labels[item]] for item in items]
     pixels = max((cell.shape[-1] for row in rows for cell in row if isinstance(cell, np.ndarray)), default=28)
     return Grid(rows, list(info.modalities), heads, title=f"{info.name}: {len(items)} items of the test split",
                 about="Each column is one tuple, each row one modality.", origin=info.stand_in or "",
                 scale=max(1, round(64 / pixels)))  # fmt: skip
 
 
-def _items(labels: np.ndarray, by_class: bool) -> list[int]:
-    """Up to ten items: one of each class where there are classes (chosen inside it, not always its first)."""
-    if by_class:
-        classes = np.unique(labels)
-        chosen = classes[np.linspace(0, len(classes) - 1, min(_COLUMNS, len(classes))).astype(int)]
-        members = [np.flatnonzero(labels == label) for label in chosen]
-        return [int(places[len(places) * (2 * k + 1) // (2 * len(members))]) for k, places in enumerate(members)]
-    return [int(item) for item in np.linspace(0, len(labels) - 1, min(_COLUMNS, len(labels)))]
+def _held(folder: Path, info: StoreInfo, count: int) -> np.ndarray:
+    """How many modalities each item of the test split has, (count,)."""
+    indices = [folder / "test" / f"{name}.index.npy" for name in info.modalities]
+    lacking = [np.load(index, mmap_mode="r", allow_pickle=False) < 0 for index in indices if index.is_file()]
+    return len(indices) - sum(lacking, np.zeros(count, np.int64))
+
+
+def _items(labels: np.ndarray, held: np.ndarray) -> list[int]:
+    """Up to ten items, as many of each class, chosen inside it and not always its first. An item with a hole is there
+    only where its class has too few that have all: ``held`` counts the modalities of each."""
+    classes = np.unique(labels)
+    chosen = classes[np.linspace(0, len(classes) - 1, min(_COLUMNS, len(classes))).astype(int)]
+    each = _COLUMNS // len(chosen)
+    items: list[int] = []
+    for k, label in enumerate(chosen):
+        members = np.flatnonzero(labels == label)
+        fullest = members[np.argsort(-held[members], kind="stable")]
+        complete = int((held[members] == held.max()).sum())
+        places = np.sort(fullest[: max(each, complete)])
+        steps = (2 * (j * len(chosen) + k) + 1 for j in range(each))
+        items += dict.fromkeys(int(places[len(places) * step // (2 * len(chosen) * each)]) for step in steps)
+    return items
 
 
 def _cell(folder: Path, name: str, known: ModalityInfo, item: int) -> Cell:

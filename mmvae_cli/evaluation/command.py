@@ -112,7 +112,7 @@ def _measure(
                             weights=loaded.digest),
         dataset=result.DatasetFacts(name=store.name, fingerprint=store.fingerprint, split=spec.split,
                                     count=len(test.items), stand_in=store.info.stand_in,
-                                    rows=rows_having(evaluation, test)),
+                                    repeated=store.info.repeated, rows=rows_having(evaluation, test)),
         base_rates=base_rates(evaluation, test.labels),
         chance=chance(evaluation, test.labels) if store.info.labels else None, reasons=reasons, **values,
     )  # fmt: skip

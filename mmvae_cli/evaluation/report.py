@@ -13,10 +13,11 @@ _NEAR = ("precision", "recall", "density", "coverage")
 def text(outcome: EvaluationResult) -> str:
     """The result as plain tables."""
     about = outcome.dataset
-    stand_in = f"; stand-in: {about.stand_in}" if about.stand_in else ""
+    notes = f"; stand-in: {about.stand_in}" if about.stand_in else ""
+    notes += f"; note: {about.repeated}" if about.repeated else ""
     trained = f"{outcome.run.recipe} seed {outcome.run.seed}, epoch {outcome.run.epoch}"
     measured = f"{about.count:,} {about.split} items of {about.name} ({about.fingerprint})"
-    parts = [f"{trained}, on {measured}; protocol: {outcome.protocol}{stand_in}"]
+    parts = [f"{trained}, on {measured}; protocol: {outcome.protocol}{notes}"]
     if about.rows:
         samples = outcome.latent.samples if outcome.latent else {}
         rows = [[subset, f"{count:,}", f"{samples.get(subset, 0):,}"] for subset, count in about.rows.items()]

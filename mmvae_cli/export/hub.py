@@ -113,7 +113,7 @@ def card(run: Run, opened: Trained, evaluations: list[EvaluationResult], address
     """README.md: what the model is, its tables with their protocol, and the commands that repeat them. ``address``: the
     folder, or hf://USER/NAME on the hub."""
     recipe, method = run.recipe(), METHODS[run.recipe().model.method]
-    stand_in = opened.store.info.stand_in
+    stand_in, repeated = opened.store.info.stand_in, opened.store.info.repeated
     code = str(shared.place(address) / run.code_path.name) if run.code_path.is_file() else None
     flag, argument = (f" --code {shlex.quote(code)}", f", code={code!r}") if code else ("", "")
     parts = [
@@ -122,6 +122,7 @@ def card(run: Run, opened: Trained, evaluations: list[EvaluationResult], address
         f"A multimodal VAE of {', '.join(recipe.modalities)}, trained on `{opened.store.name}` as {method.title} "
         f"({method.paper}), with mmvae {__version__}.",
         *([f"**The data are a stand-in: {stand_in}**"] if stand_in else []),
+        *([f"In these data {repeated}."] if repeated else []),
         f"## Use it\n\n```sh\npip install mmvae-cli\nmmvae sample --ckpt {address} --kind prior{flag}\n```\n\n"
         f"```python\nimport mmvae_cli\n\nmmvae_cli.open_run({address!r}{argument}).generate(count=16)\n```",
         *([_own_code(run)] if code else []),

@@ -76,6 +76,7 @@ class DatasetFacts(_Part):
     split: str
     count: Count
     stand_in: str | None = None
+    repeated: str | None = None
     rows: dict[str, Count] = Field(default_factory=dict)
     """Incomplete data: how many of the items have all of each subset, which scores of that source rest on."""
 

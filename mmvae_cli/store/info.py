@@ -11,6 +11,8 @@ from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.wording import first_problem
 
 FORMAT, VERSION = "mmvae-dataset", 2
+REPEATED = "repeated"
+"""The key of the provenance that says which test images are training images too."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 
 
@@ -104,6 +106,12 @@ class StoreInfo(_Part):
     seed: int | None = None
     provenance: dict[str, Any] = Field(default_factory=dict)
     files: dict[str, FileInfo] = Field(default_factory=dict)
+
+    @property
+    def repeated(self) -> str | None:
+        """Of own data: how many test images are training images too, where it is more than a handful."""
+        known = self.provenance.get(REPEATED)
+        return str(known) if known else None
 
     @property
     def key_files(self) -> set[str]:

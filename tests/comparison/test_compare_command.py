@@ -15,6 +15,7 @@ from driving import completed
 from mmvae_cli.comparison import content, plots, report, sample_images
 from mmvae_cli.comparison.compare import compare, known_format
 from mmvae_cli.comparison.groups import sweep_of
+from mmvae_cli.evaluation import report as measured
 from mmvae_cli.process.errors import Stopped, UsageProblem
 
 from made_runs import MST, VIEWS, collection, evaluation, make_run, png, recipe, study
@@ -233,6 +234,16 @@ def test_plots_of_stand_ins_say_so(tmp_path: Path) -> None:
         make_run(tmp_path / str(stand_in), made, "mine", dataset=data)
         drawn.append(plots.draw(content.build(collection(tmp_path / str(stand_in))))[0])
     assert drawn[0].files["svg"].count(b'<g id="text_') + 1 == drawn[1].files["svg"].count(b'<g id="text_')
+
+
+def test_repeated_images_are_a_note_and_no_warning(tmp_path: Path) -> None:
+    """Own data stand in for nothing."""
+    made, said = recipe("own", ["a", "b"]), "3 of 60 test images are training images too (a)"
+    make_run(tmp_path, made, "own", dataset=evaluation(made, "own")["dataset"] | {"repeated": said})
+    found = content.build(collection(tmp_path))
+    assert found.notes[0].startswith(said)
+    assert "stand-in" not in "\n".join(found.header)
+    assert f"note: {said}" in measured.text(found.collection.reference)
 
 
 def test_latex_and_csv_say_what_the_other_formats_say(tmp_path: Path) -> None:

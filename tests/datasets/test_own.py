@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.cli import app
+from mmvae_cli.datasets import placing
 from mmvae_cli.datasets.own import splits
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
 from mmvae_cli.store import Store, text
@@ -66,6 +68,33 @@ def test_a_table_needs_no_flags(items, tmp_path):
                  "--key id", "--size 12x16", "--test 0.1"):  # fmt: skip
         assert flag in said
     assert json.loads((tmp_path / "data/items/dataset.json").read_text())["stand_in"] is None
+
+
+def test_own_pictures_given_twice_are_noted_and_make_no_stand_in(items, tmp_path):
+    for row in items[1:]:
+        shutil.copy(items[0][1], row[1])
+    write(items)
+    make()
+    info = Store(tmp_path / "data" / "items").info
+    assert info.stand_in is None
+    assert info.repeated == "3 of 6 test images are training images too (photo)"
+
+
+def test_a_preview_shows_items_that_have_all(items, tmp_path):
+    """Where there are enough of them: a class with one such item fills up with others."""
+    for item, row in enumerate(items):
+        row[1] = "" if item % 6 == 0 else row[1]  # of class 0 every second
+        row[2] = "" if item % 3 == 1 and item > 1 else row[2]  # of class 1 all but one
+    write(items)
+    make("--test", "0.9")
+    folder = tmp_path / "data" / "items"
+    shown = placing.preview(folder, Store(folder).info)
+    holes = [
+        any(isinstance(cell, str) and cell == "absent" for cell in column) for column in zip(*shown.rows, strict=True)
+    ]
+    assert holes[:3] + holes[6:] == [False] * 6
+    assert 1 <= holes[3:6].count(False) < 3, "the one complete item of its class is among them"
+    assert shown.column_labels == ["cat"] * 3 + ["dog"] * 3 + ["owl"] * 3
 
 
 def test_every_row_keeps_its_own_content(items, tmp_path):

@@ -92,7 +92,7 @@ def build(
                     new_array(folder, f"{split}/labels.npy", (len(items),), np.int64)[:] = labels[0][items]
                 if names is not None:
                     new_array(folder, f"{split}/keys.npy", (len(items),), names.dtype)[:] = names[items]
-        placing.finish(folder, info)
+        placing.finish(folder, info, own=True)
     if options.offers:
         _offer(options, recipe_for(options, parts, splits))
 
