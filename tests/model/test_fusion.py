@@ -237,6 +237,15 @@ def test_a_consensus_without_correlation_is_the_product():
     )  # fmt: skip
 
 
+def test_a_hellinger_pool_of_one_is_its_member_however_sharp_and_far_from_the_others():
+    mean = torch.tensor([-7.0, 3.0, 41.0])[:, None, None]
+    logvar = torch.tensor([-17.0, -12.0, 1.0])[:, None, None]
+    for m in range(3):
+        found = fused("hellinger", Gaussian(mean, logvar), (m,))
+        assert found.logvar.item() == pytest.approx(math.log(math.exp(logvar[m].item()) + 1e-8), abs=1e-3)
+        assert found.mean.item() == pytest.approx(mean[m].item(), abs=1e-5)
+
+
 def test_a_hellinger_pool_has_the_moments_of_the_squared_mean_root():
     """By quadrature, three experts of one dimension, also far from zero, where squares of means would lose digits."""
     for shift in (0.0, 300.0):
