@@ -21,24 +21,24 @@ SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
 """One of less test accuracy (attributes: of average precision less than this above the base rate) is too weak."""
 
 
-def ready(evaluation: Evaluation, *, force: bool) -> dict[str, nn.Module] | NotMeasured:
-    """The dataset's classifier of every modality, in eval mode; those that are not there are trained. NotMeasured where
-    one is too weak to tell what samples show, unless ``force``."""
+def ready(evaluation: Evaluation, *, force: bool) -> tuple[dict[str, nn.Module], dict[str, NotMeasured]]:
+    """The dataset's classifier of every modality, in eval mode; those that are not there are trained. Then those that
+    are too weak to tell what samples show, with the reason; none with ``force``."""
     own = {}
     for m, name in evaluation.group.share(list(enumerate(evaluation.model.names))):
         network, score = _ready(name, evaluation)
         own[m] = {key: value.cpu() for key, value in network.state_dict().items()}, score
-    networks, weak = {}, []
+    networks, weak = {}, dict[str, NotMeasured]()
     for name, (weights, score) in zip(evaluation.model.names, from_all(evaluation, own), strict=True):
         network = _network(name, evaluation)
         network.load_state_dict(weights)
         networks[name] = network.eval()
-        weak += _weakness(name, score.value, evaluation)
-    if weak and not force:
-        return NotMeasured(f"{'; '.join(weak)} (--force accepts it)")
-    for text in weak:
-        console.warn(text)
-    return networks
+        for text in _weakness(name, score.value, evaluation):
+            if force:
+                console.warn(text)
+            else:
+                weak[name] = NotMeasured(f"{text} (--force accepts it)")
+    return networks, weak
 
 
 def _network(name: str, evaluation: Evaluation) -> nn.Module:

@@ -25,7 +25,7 @@ from mmvae_cli.evaluation.scores import answers, average_precisions, classified,
 from mmvae_cli.evaluation.seen import Seen
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
-from mmvae_cli.run.result import Value
+from mmvae_cli.run.result import NotMeasured, Value
 
 
 def measure(
@@ -46,6 +46,29 @@ def measure(
     scored = _accuracies if evaluation.labels.kind == "class" else _average_precisions
     ceiling = _real_accuracies if evaluation.labels.kind == "class" else _real_average_precisions
     return together | scored(evaluation, generated, tested) | ceiling(evaluation, real, labels)
+
+
+def believed(measured: dict[str, Any], weak: dict[str, NotMeasured]) -> dict[str, Any]:
+    """What was measured without what ``weak`` classifiers say: no score of these targets, and no agreement with them.
+    What they score on real data stays: it is the reason."""
+    if not weak:
+        return measured
+    why = NotMeasured("; ".join(reason.why for reason in weak.values()))
+    left = measured | {"joint_at_least": {}}
+    for key in ("joint", "joint_chance", "joint_ceiling"):
+        left[key] = known if isinstance(known := measured[key], NotMeasured) else why
+    for key in ("conditional", "balanced"):
+        left[key] = {source: row | weak for source, row in measured.get(key, {}).items()}
+    for key in ("per_label", "constant"):
+        left[key] = {source: _without(row, weak) for source, row in measured.get(key, {}).items()}
+    left["joint_constant"] = _without(measured.get("joint_constant", {}), weak)
+    agreement = measured.get("agreement", {})
+    left["agreement"] = {s: one if set(weak) <= set(s.split("+")) else why for s, one in agreement.items()}
+    return left
+
+
+def _without(row: dict[str, Any], weak: dict[str, NotMeasured]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in weak}
 
 
 @torch.no_grad()

@@ -121,8 +121,10 @@ def _measure(
 def _coherence(
     evaluation: Evaluation, data: ShuffledSplit, test: Experts, seen: Seen | None, *, force: bool
 ) -> dict[str, Any] | NotMeasured:
-    networks = classifiers.ready(evaluation, force=force)
-    return networks if isinstance(networks, NotMeasured) else coherence.measure(evaluation, data, test, networks, seen)
+    networks, weak = classifiers.ready(evaluation, force=force)
+    if len(weak) == len(networks):
+        return NotMeasured("; ".join(reason.why for reason in weak.values()))
+    return coherence.believed(coherence.measure(evaluation, data, test, networks, seen), weak)
 
 
 def _undefined(metric: str, evaluation: Evaluation, complete: Experts) -> NotMeasured | None:

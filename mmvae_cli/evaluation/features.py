@@ -47,10 +47,9 @@ def ready(evaluation: Evaluation, data_dir: Path, *, force: bool) -> dict[str, F
     if evaluation.store.info.labels is None:
         why = NotMeasured("no labels, so no classifier to take features of; --features inception needs none")
         return dict.fromkeys(evaluation.model.names, why)
-    networks = classifiers.ready(_by_default_classifiers(evaluation), force=force)
-    if isinstance(networks, NotMeasured):
-        return dict.fromkeys(evaluation.model.names, networks)
-    return {name: Features(network.features, _digest(network.state_dict()), _AT_ONCE["classifier"])  # type: ignore[arg-type]
+    networks, weak = classifiers.ready(_by_default_classifiers(evaluation), force=force)
+    return {name: weak.get(name)
+            or Features(network.features, _digest(network.state_dict()), _AT_ONCE["classifier"])  # type: ignore[arg-type]
             for name, network in networks.items()}  # fmt: skip
 
 

@@ -190,8 +190,8 @@ def kept(evaluation):
 
 def test_the_papers_networks_are_kept_beside_the_others_and_none_is_trained_twice(evaluation, few_steps, monkeypatch):
     paper = evaluation_of(evaluation.store.folder, evaluation__classifiers="released")
-    assert all(isinstance(network, ImageClassifier) for network in classifiers.ready(evaluation, force=True).values())
-    found = classifiers.ready(paper, force=True)
+    assert all(isinstance(one, ImageClassifier) for one in classifiers.ready(evaluation, force=True)[0].values())
+    found, _ = classifiers.ready(paper, force=True)
     assert all(isinstance(network, DigitClassifier) for network in found.values())
     assert kept(evaluation) == [
         "m0.released.safetensors",
@@ -201,7 +201,7 @@ def test_the_papers_networks_are_kept_beside_the_others_and_none_is_trained_twic
     ]
     monkeypatch.setattr(classifier_training, "train", None)  # would fail if it were called
     classifiers.ready(evaluation, force=True)
-    again = classifiers.ready(paper, force=True)["m1"].state_dict()
+    again = classifiers.ready(paper, force=True)[0]["m1"].state_dict()
     assert all(torch.equal(value, again[key]) for key, value in found["m1"].state_dict().items())
 
 
@@ -252,14 +252,24 @@ def test_what_was_kept_before_networks_had_names_is_unknown(evaluation, few_step
 
 def test_a_weak_one_is_not_used_and_its_accuracy_on_the_test_split_is_told(evaluation, few_steps, monkeypatch, capsys):
     monkeypatch.setattr(classifier_training, "score", lambda *_: Score(0.69, {}))
-    assert classifiers.ready(evaluation, force=False) == NotMeasured(
-        "the classifier of m0 reaches accuracy 0.690 only, less than 0.700; "
-        "the classifier of m1 reaches accuracy 0.690 only, less than 0.700 (--force accepts it)"
-    )
+    _, weak = classifiers.ready(evaluation, force=False)
+    assert weak == {name: NotMeasured(f"the classifier of {name} reaches accuracy 0.690 only, less than 0.700 "
+                                      "(--force accepts it)") for name in ("m0", "m1")}  # fmt: skip
     features_of = features.ready(evaluation, evaluation.store.folder, force=False)
     assert all(isinstance(one, NotMeasured) for one in features_of.values())
-    assert set(classifiers.ready(evaluation, force=True)) == {"m0", "m1"}
+    networks, weak = classifiers.ready(evaluation, force=True)
+    assert set(networks) == {"m0", "m1"}
+    assert not weak
     assert "warning: the classifier of m1 reaches accuracy 0.690 only" in capsys.readouterr().err
+
+
+def test_features_of_the_others_stay_where_one_is_weak(evaluation, few_steps, monkeypatch):
+    scores = {"m0": 0.97, "m1": 0.478}
+    monkeypatch.setattr(classifier_training, "score", lambda name, *_: Score(scores[name], {}))
+    assert set(classifiers.ready(evaluation, force=False)[1]) == {"m1"}
+    found = features.ready(evaluation, evaluation.store.folder, force=False)
+    assert isinstance(found["m0"], features.Features)
+    assert "the classifier of m1 reaches accuracy 0.478 only" in found["m1"].why
 
 
 def test_attributes_that_no_test_item_has_do_not_make_a_weak_classifier_good():

@@ -8,6 +8,7 @@ from tiny_recipes import tiny
 
 from mmvae_cli.disk import sealed
 from mmvae_cli.evaluation import classifier_training, command, report
+from mmvae_cli.evaluation.classifier_training import Score
 from mmvae_cli.training.loop import Request, train
 
 from stores import image_store
@@ -76,6 +77,21 @@ def test_a_file_that_does_not_name_the_weights_belongs_to_those_that_were_there(
     for checkpoint in (place / "run" / "checkpoints").iterdir():
         os.utime(checkpoint, (path.stat().st_mtime + 10,) * 2)
     assert evaluated(place, "latent")[1].likelihood is None
+
+
+def test_one_weak_classifier_leaves_the_columns_of_the_others(place, monkeypatch):
+    monkeypatch.setattr(classifier_training, "MOST", 3)
+    monkeypatch.setattr(classifier_training, "score", lambda name, *_: Score(0.478 if name == "m2" else 0.97, {}))
+    _, found = evaluated(place, "coherence", force=False)
+    _, forced = evaluated(place, "coherence")
+    for source, row in found.coherence.conditional.items():
+        assert row == forced.coherence.conditional[source] | {"m2": None}
+        assert found.reasons[f"coherence.conditional.{source}.m2"].startswith("the classifier of m2 reaches accuracy")
+    assert found.coherence.joint is found.coherence.joint_ceiling is None
+    assert found.coherence.agreement == forced.coherence.agreement | dict.fromkeys(["m0", "m1"], None)
+    assert found.coherence.agreement["m2"] is not None
+    assert found.coherence.classifiers == forced.coherence.classifiers
+    assert "joint -" in report.text(found)
 
 
 def test_what_a_weak_classifier_cannot_tell_is_left_out_with_the_reason_until_it_is_forced(place, monkeypatch):
