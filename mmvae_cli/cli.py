@@ -209,8 +209,8 @@ def sample(
         str | None, typer.Option(help="Generated modalities, a figure each [all that are not given].", metavar="NAMES")
     ] = None,
     text: Annotated[
-        list[str] | None, typer.Option(help='CelebA: attributes to generate from, as "smiling, blond hair"; may be '
-                                            "repeated, a column each.", metavar="ATTRIBUTES")
+        list[str] | None, typer.Option(help='A text to generate from; of CelebA attributes, as "smiling, blond hair". '
+                                            "May be repeated, a column each.", metavar="TEXT")
     ] = None,
     count: Annotated[
         int | None, typer.Option(min=1, max=10_000, help="Samples of the prior [100], or test items [10; latent 500].",

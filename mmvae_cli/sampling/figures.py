@@ -23,7 +23,7 @@ class Figure:
     """One drawing: ``name``.npz and the ``pictures`` made of it.
 
     ``given`` are the observed modalities and ``target`` the generated ones, in the recipe's order. ``texts``: what the
-    user typed, as sets of attributes by position; then the one given modality is the text itself.
+    user typed, CelebA's attributes in the order of their list; then the one given modality is the text itself.
     """
 
     kind: str
@@ -31,7 +31,7 @@ class Figure:
     pictures: tuple[str, ...]
     given: tuple[str, ...]
     target: tuple[str, ...]
-    texts: tuple[tuple[int, ...], ...] = ()
+    texts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,24 +129,31 @@ def _from_typed_text(
     texts: tuple[str, ...], given: tuple[str, ...], target: tuple[str, ...], kinds: dict[str, str],
     labels: tuple[str, ...],
 ) -> list[Figure]:  # fmt: skip
-    """Figure 4 from what the user typed."""
-    source = next((name for name, kind in kinds.items() if kind == "text"), None)
-    if source is None:
-        raise UsageProblem("--text: this run has no text modality", f"it has {', '.join(kinds)}")
-    if given not in ((), (source,)):
-        raise UsageProblem(f"--text is what is given: leave --given {','.join(given)} out", "or leave --text out")
-    if labels != attribute_text.ATTRIBUTES:
-        raise UsageProblem(
-            f"--text writes CelebA's attributes; the data of this run have other labels ({', '.join(labels)[:80]})",
-            f"--given {source} generates from the texts of its test items",
-        )
-    rows = tuple(attributes_in(text) for text in texts)
-    words = "_and_".join("_".join(attribute_text.WORDS[a] for a in row) for row in rows)
+    """Figure 4 from what the user typed: CelebA's attributes, or the text itself."""
+    source = _the_text(given, [name for name, kind in kinds.items() if kind == "text"], list(kinds))
+    if labels == attribute_text.ATTRIBUTES:
+        texts = tuple(", ".join(attribute_text.WORDS[a] for a in attributes_in(text)) for text in texts)
+    if not all(text.strip() for text in texts):
+        raise UsageProblem("--text is empty", "give the text to generate from")
+    words = "_and_".join(re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") or "typed" for text in texts)
     figures = []
     for name in target or tuple(name for name in kinds if name != source):
-        stem = short_name(f"{name}_given_{source}_{words.replace(' ', '_')}", _LONGEST_NAME)
-        figures.append(Figure("conditional", stem, (stem,), (source,), (name,), rows))
+        stem = short_name(f"{name}_given_{source}_{words}", _LONGEST_NAME)
+        figures.append(Figure("conditional", stem, (stem,), (source,), (name,), texts))
     return figures
+
+
+def _the_text(given: tuple[str, ...], texts: list[str], names: list[str]) -> str:
+    """The text modality that was typed."""
+    if not texts:
+        raise UsageProblem("--text: this run has no text modality", f"it has {', '.join(names)}")
+    if not given and len(texts) > 1:
+        raise UsageProblem(f"--text: this run has several texts ({', '.join(texts)})",
+                           f"say which one it is: --given {texts[0]}")  # fmt: skip
+    source = given[0] if given else texts[0]
+    if len(given) > 1 or source not in texts:
+        raise UsageProblem(f"--text is what is given: leave --given {','.join(given)} out", "or leave --text out")
+    return source
 
 
 def attributes_in(text: str) -> tuple[int, ...]:

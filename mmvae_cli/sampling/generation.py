@@ -25,14 +25,14 @@ from mmvae_cli.drawing.grids import SHOWN_CHANNELS
 from mmvae_cli.model.distributions import Distribution, at, placed
 from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.process import signals
-from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run.samplers import Latents
 from mmvae_cli.run.trained import Trained
-from mmvae_cli.sampling.figures import Figure
+from mmvae_cli.sampling.figures import Figure, attributes_in
 from mmvae_cli.sampling.latent_space import principal
 from mmvae_cli.store import UNLABELLED, ModalityInfo, attribute_text, batches, text
-from mmvae_cli.store.arrays import Arrays, as_given
+from mmvae_cli.store.arrays import Arrays, as_batch, as_given
 
 ROWS = 10
 """Samples per item in a conditional grid, as in the released code (equations 6.2)."""
@@ -70,7 +70,7 @@ class Sampler:
 @torch.no_grad()
 def draw(sampler: Sampler, figure: Figure, count: int) -> Arrays:
     """All arrays of one figure with ``count`` latents or test items. Raises UsageProblem for more items than there are
-    and for typed text where the data's texts are of another kind."""
+    and for typed text that the data's alphabet cannot write."""
     torch.manual_seed(derive(sampler.seed, "sample", "components"))  # few rows: which component of a mixture each gets
     if figure.kind == "prior":
         return prior(sampler, figure, count)
@@ -300,18 +300,24 @@ def choose_items(sampler: Sampler, count: int) -> np.ndarray:
 
 
 def _typed(sampler: Sampler, figure: Figure) -> tuple[Batch, Arrays]:
-    """The typed attributes as text, written and placed by the rule of the dataset (equations 7.4), as a batch."""
+    """What was typed as a batch, written and placed by the rule of the dataset."""
     (name,), labels = figure.given, sampler.trained.store.info.labels or UNLABELLED
-    info = sampler.info(name)
-    if info.shape != (attribute_text.LENGTH,):
-        raise UsageProblem(
-            f"--text writes {attribute_text.LENGTH} characters; {name} has {info.shape[0]}",
-            f"--given {name} generates from the texts of its test items",
-        )
-    rows = np.zeros((len(figure.texts), len(labels.names)), np.uint8)
-    for row, present in zip(rows, figure.texts, strict=True):
-        row[list(present)] = 1
-    strings = [attribute_text.render(row, attribute_text.phrase(row), sampler.seed) for row in rows]
-    codes = text.encode(strings, attribute_text.LENGTH, alphabet=info.alphabet or text.ALPHABET)
-    batch = {name: torch.from_numpy(codes.astype(np.int64)).to(sampler.trained.device)}
-    return batch, _texts(sampler, {f"input_{name}": codes}) | {"labels": rows}
+    info, arrays = sampler.info(name), Arrays()
+    alphabet = info.alphabet or text.ALPHABET
+    strings = [one if {*one} <= {*alphabet} else one.lower() for one in figure.texts]
+    if labels.names == attribute_text.ATTRIBUTES and info.shape == (attribute_text.LENGTH,):
+        arrays["labels"] = rows = np.array([_attributes(one) for one in figure.texts])
+        strings = [attribute_text.render(row, attribute_text.phrase(row), sampler.seed) for row in rows]
+    try:
+        batch = as_batch({name: strings}, sampler.recipe, {name: info})
+    except DataProblem as problem:
+        raise UsageProblem(f"--text: {problem}", problem.hint) from problem
+    codes = batch[name].numpy().astype(np.uint8)
+    return {name: batch[name].to(sampler.trained.device)}, _texts(sampler, {f"input_{name}": codes}) | arrays
+
+
+def _attributes(typed: str) -> np.ndarray:
+    """uint8 (40,): 1 for each of CelebA's attributes that was typed (equations 7.4)."""
+    row = np.zeros(len(attribute_text.ATTRIBUTES), np.uint8)
+    row[list(attributes_in(typed))] = 1
+    return row

@@ -39,7 +39,7 @@ def encode(strings: Sequence[str], length: int, *, fill: str = " ", alphabet: st
         if unknown := [character for character in string if character not in known]:
             raise DataProblem(
                 f"text {string[:40]!r} has the character {unknown[0]!r}, which is not in the alphabet",
-                "write it in the alphabet's characters: lower-case letters, digits and ASCII punctuation",
+                f"write it in the alphabet's characters: {''.join(sorted({*alphabet}))!r}",
             )
         row[: len(string)] = [known[character] for character in string]
     return rows

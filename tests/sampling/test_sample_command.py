@@ -181,12 +181,10 @@ def test_more_typed_texts_than_columns_are_not_left_out_in_silence(runs, data, t
     assert "; the first 1 of 2; all are in " in capsys.readouterr().err
 
 
-def test_typed_text_for_other_data_lists_no_attributes_of_celeba(runs, data, tmp_path):
-    with pytest.raises(
-        UsageProblem, match=r"the data of this run have other labels \(one, two, three, four\)"
-    ) as caught:
-        sample(runs["mopoe"], data, tmp_path / "figures", FigureRequest(texts=("seven",)), count=None)
-    assert caught.value.hint == "--given text generates from the texts of its test items"
+def test_typed_text_of_other_data_is_drawn_from(runs, data, tmp_path):
+    asked = FigureRequest(texts=("three", "Four"), target="m0")
+    (figure,) = sample(runs["mopoe"], data, tmp_path, asked, count=None)["figures"]
+    assert figure["png"] == [str(tmp_path / "m0_given_text_three_and_Four.png")]
 
 
 def test_typed_text_from_end_to_end(runs, data, tmp_path):

@@ -209,10 +209,25 @@ def test_typed_text_is_written_by_the_rule_of_the_dataset_and_encoded_alone(samp
     assert_decoded(opened, arrays, "image")
 
 
-def test_typed_text_needs_texts_of_the_length_of_celeba(sampler):
-    with pytest.raises(UsageProblem, match="--text writes 256 characters; text has 8") as caught:
-        draw(sampler("mopoe"), figures(sampler("mopoe"), texts=("smiling",))[0], 1)
-    assert caught.value.hint == "--given text generates from the texts of its test items"
+def test_typed_text_of_other_data_is_written_by_their_alphabet(sampler):
+    opened = sampler("mopoe")
+
+    def typed(*texts):
+        kinds = {name: spec.kind for name, spec in opened.recipe.modalities.items()}
+        (figure,) = choose_figures(FigureRequest(texts=texts, target="m0"), kinds, 0, ("one", "two"))
+        return draw(opened, figure, 1)
+
+    arrays = typed("Three", "one")
+    assert arrays["string_input_text"].tolist() == ["three", "one"]
+    assert arrays["sample_m0"].shape == (ROWS, 2, 3, 8, 8)
+    assert_decoded(opened, arrays, "m0")
+    with pytest.raises(
+        UsageProblem, match="--text: text 'a\u00b5' has the character '\u00b5', which is not in"
+    ) as caught:
+        typed("a\u00b5")
+    assert "0123456789" in caught.value.hint
+    with pytest.raises(UsageProblem, match="--text: text 'much too long' has 13 characters"):
+        typed("much too long")
 
 
 def test_generated_text_is_its_likeliest_characters_without_padding(sampler):

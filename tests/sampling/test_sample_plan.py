@@ -84,6 +84,8 @@ def test_an_unknown_modality_is_refused_with_the_names_and_the_nearest():
         (FigureRequest(texts=("smiling",)), VIEWS, 0, "no text modality"),
         (FigureRequest(texts=("smiling",), given="image"), PAIR, 0, "--text is what is given"),
         (FigureRequest(texts=(" , ",)), PAIR, 0, "names no attribute"),
+        (FigureRequest(texts=("a",)), {"note": "text", "title": "text"}, 0, r"several texts \(note, title\)"),
+        (FigureRequest(texts=("a",), given="note,title"), {"note": "text", "title": "text"}, 0, "what is given"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(asked, kinds, private_dim, message):
@@ -101,6 +103,15 @@ def test_an_unknown_attribute_is_refused_with_the_nearest():
     with pytest.raises(UsageProblem, match="no attribute 'eye glasses'") as caught:
         attributes_in("smiling, eye glasses")
     assert caught.value.hint.startswith("did you mean 'eyeglasses'? the attributes are: 5 o clock shadow,")
+
+
+def test_typed_text_of_own_data_is_taken_as_it_is_and_of_several_texts_the_given_one():
+    asked = FigureRequest(texts=("A red square!", "\u00e4"), given="title", target="photo")
+    (figure,) = choose_figures(asked, {"photo": "image", "note": "text", "title": "text"}, 0, ("a", "b"))
+    assert figure.texts == asked.texts
+    assert (figure.name, figure.given) == ("photo_given_title_A_red_square_and_typed", ("title",))
+    with pytest.raises(UsageProblem, match="--text is empty"):
+        choose_figures(FigureRequest(texts=(" ",)), PAIR, 0, ())
 
 
 def test_typed_text_names_its_file():
