@@ -38,20 +38,20 @@ from mmvae_cli.process.options import (
     path_option,
 )
 
+_OfTheUser: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever typer has it from
+
 
 class _InOurWords(TyperGroup):
     """What is wrong with an option is said as what is wrong with a recipe is: typer passes pydantic's words on."""
 
     def invoke(self, ctx: Any) -> Any:
+        words = list(ctx.args)
         try:
             return super().invoke(ctx)
-        except typer.BadParameter as problem:
-            from pydantic import ValidationError
+        except _OfTheUser as problem:
+            from mmvae_cli.recipe import options
 
-            from mmvae_cli.recipe.wording import first_problem
-
-            if isinstance(problem.__cause__, ValidationError):
-                problem.message = first_problem(problem.__cause__)
+            options.explain(str(ctx.invoked_subcommand), words, problem)
             raise
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from mmvae_cli import recipe as recipes
+from mmvae_cli.disk import sealed
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.run.layout import Run
 
@@ -31,3 +32,10 @@ def test_the_seal_of_a_recipe_holds_on_windows_line_ends_and_sees_every_other_ch
         run.recipe_path.write_bytes(WINDOWS[way](spoiled))
         with pytest.raises(DataProblem, match=r"recipe\.yaml was changed after it was written"):
             run.recipe()
+
+
+def test_a_recipe_of_a_newer_version_is_told_as_one(tmp_path):
+    content = recipes.load("quickstart").dump().replace("method: mopoe", "method: of_next_year")
+    sealed.write_yaml(tmp_path / "recipe.yaml", content)
+    with pytest.raises(DataProblem, match=r"(?s)^a newer version .* trained .*'of_next_year' is not one of"):
+        Run(tmp_path).recipe()

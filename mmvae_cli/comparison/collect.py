@@ -237,7 +237,7 @@ def _check_finished(status: dict[str, Any], epochs: int, *, evaluated: bool) -> 
         return
     if state is None:
         raise DataProblem("not trained yet (no status.json)")
-    at = f" at epoch {status['epoch']} of {epochs}" if isinstance(status.get("epoch"), int) else ""
+    at = f" after {status['epoch']} of {epochs} epochs" if isinstance(status.get("epoch"), int) else ""
     words = {"running": f"unfinished: running, or killed,{at}", "stopped": f"unfinished: stopped{at}"}
     more = "; --any-epoch takes its evaluation" if evaluated else ""
     raise DataProblem(words.get(str(state), f"training {str(state)[:40]}{at}").rstrip(",") + more)

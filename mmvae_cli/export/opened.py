@@ -207,7 +207,8 @@ class OpenedRun:
         able: np.ndarray = np.ones(store.count(split), bool) if present is None else np.all(present, 1)
         wanted = np.flatnonzero(able) if items is None else _positions(items, split, store.count(split))
         if len(lacking := wanted[~able[wanted]]):
-            raise UsageProblem(f"items: item {lacking[0]} of {split} lacks a modality", "leave it out")
+            raise UsageProblem(f"items: item {lacking[0]} of {split} lacks a modality",
+                               f"without items: run.data({split!r}), all that have every modality")  # fmt: skip
         values = {}
         for name in self.modalities:
             index, rows = store.index(split, name), store.array(split, name)

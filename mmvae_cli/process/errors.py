@@ -79,10 +79,19 @@ OWN_FILES: set[str] = set()
 
 def of_own_code(error: BaseException) -> Failure | None:
     """What the user's own code raised, or left by, with its line; None where it had no part in it."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in OWN_FILES]
-    if not frames:
+    if not (where := _own_line(error)):
         return None
-    return UsageProblem(f"{frames[-1].filename} line {frames[-1].lineno}: {in_one_line(error)}", "mend the code")
+    return UsageProblem(f"{where}: {in_one_line(error)}", "mend the code")
+
+
+def where_in_own_code(error: BaseException) -> str:
+    """`` (nets.py line 3)``; "" where the user's own code had no part in it."""
+    return f" ({where})" if (where := _own_line(error)) else ""
+
+
+def _own_line(error: BaseException) -> str:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in OWN_FILES]
+    return f"{frames[-1].filename} line {frames[-1].lineno}" if frames else ""
 
 
 @contextmanager

@@ -69,8 +69,15 @@ def _nearest_file(name: str) -> str | None:
 
 def load(name: str, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe by name or path and apply ``KEY=VALUE`` overrides. Raises UsageProblem listing every error."""
-    content = read(path := find(name))
-    return validate(_overridden(content, overrides or []), str(path))
+    content, overrides = read(path := find(name)), overrides or []
+    whole = _overridden(content, overrides)
+    with suppress(UsageProblem):
+        return validate(whole, str(path))
+    alone = False
+    if overrides:
+        with suppress(UsageProblem):
+            alone = bool(validate(content, str(path)))
+    return validate(whole, f"the command line, on {path}" if alone else str(path))
 
 
 def load_resolved(path: Path) -> Recipe:
@@ -86,8 +93,7 @@ def load_resolved(path: Path) -> Recipe:
 
 def that_matter(name: str, overrides: list[str]) -> list[str]:
     """``overrides`` without those that change nothing. A run is named after the rest."""
-    content = read(path := find(name))
-    whole, kept = validate(_overridden(content, overrides), str(path)), list(overrides)
+    content, whole, kept = read(path := find(name)), load(name, overrides), list(overrides)
     for override in overrides:
         rest = [other for other in kept if other != override]
         with suppress(UsageProblem):  # without it there may be no recipe

@@ -75,7 +75,10 @@ class ModalitySpec(Section):
     @field_validator("network")
     @classmethod
     def _known_network(cls, network: str) -> str:
-        return network if re.fullmatch(rf"{OWN}[A-Za-z]\w*", network) else one_of(network, NETWORKS)
+        if re.fullmatch(rf"{OWN}[A-Za-z]\w*", network) or network in NETWORKS:
+            return network
+        own = f"; one of your own is {OWN}{network}, with --code" if re.fullmatch(r"[A-Za-z]\w*", network) else ""
+        raise ValueError(f"{choice(network, NETWORKS)}{own}")
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModalitySpec":

@@ -127,6 +127,8 @@ def nearest_key(location: tuple[str, ...]) -> str | None:
     A key is found by its last word wherever it belongs (``training.beta``), by the initials of its words (``lr``), by
     one of its words (``batch``) and by its spelling (``bta``)."""
     word, sections = location[-1].replace("-", "_").lower(), _sections()
+    if word in _ELSEWHERE:
+        return _ELSEWHERE[word]
     here = {key: key for key in sections.get(_section_of(location[:-1]), [])}
     everywhere = {f"{section}.{key}" if section else key: key for section, keys in sections.items() for key in keys}
     for near in (_same, _initials, _one_word, nearest):
@@ -134,6 +136,11 @@ def nearest_key(location: tuple[str, ...]) -> str | None:
             if found := near(word, list(keys.values())):
                 return next(path for path, key in keys.items() if key == found)
     return None
+
+
+_ELSEWHERE = {"z_dim": "model.latent_dim", "latent_size": "model.latent_dim", "n_latents": "model.latent_dim",
+              "w_dim": "model.private_dim"}  # fmt: skip
+"""What other programs call these keys."""
 
 
 def setting(text: str) -> str | None:

@@ -87,7 +87,10 @@ class Run:
         try:
             return recipes.load_resolved(self.recipe_path)
         except UsageProblem as error:
-            raise DataProblem(str(error), "the run's recipe.yaml is damaged; train into another folder") from error
+            raise DataProblem(
+                f"a newer version of mmvae may have trained this run: {error}",
+                "pip install --upgrade mmvae-cli; a recipe.yaml that was edited: restore it",
+            ) from error
 
     def status(self) -> dict[str, Any]:
         """What status.json says; ``{}`` where there is none."""

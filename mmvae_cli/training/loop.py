@@ -118,7 +118,7 @@ def _train_locked(job: _Job) -> None:
     if position.step >= total:
         if group.rank == 0 and position.step == total and run.status().get("state") != "finished":
             job.note("finished", position, total)  # killed between the last checkpoint and its note
-        console.say(f"{run.folder} is finished ({settings.epochs} epochs); nothing to do")
+        console.say(f"{run.folder} is finished ({settings.epochs} epoch{'s' * (settings.epochs != 1)}); nothing to do")
         return
     presence = of_training(store, recipe)
     refuse_processes(presence, group)
@@ -168,7 +168,9 @@ def _train_locked(job: _Job) -> None:
             if state == "stopped":
                 signals.leave_if_requested(f"checkpoint written at step {done} of {total} in {run.folder}")
                 raise Stopped(f"another process was stopped: checkpoint written at step {done} of {total}")
-    console.say(f"trained {settings.epochs} epochs in {console.duration(here(total).seconds)}")
+    console.say(
+        f"trained {settings.epochs} epoch{'s' * (settings.epochs != 1)} in {console.duration(here(total).seconds)}"
+    )
 
 
 def refuse_processes(presence: Presence | None, group: ProcessGroup) -> None:

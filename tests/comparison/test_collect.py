@@ -115,9 +115,9 @@ def test_unfinished_unevaluated_and_strange_runs_are_named(tmp_path: Path) -> No
     run(10, latent=high)
     (tmp_path / "begun" / "checkpoints").mkdir(parents=True)
     said = reasons(tmp_path)
-    assert said["r1"] == "unfinished: stopped at epoch 3 of 300; --any-epoch takes its evaluation"
+    assert said["r1"] == "unfinished: stopped after 3 of 300 epochs; --any-epoch takes its evaluation"
     assert said["r2"].startswith("unfinished: running, or killed")
-    assert said["r3"] == "training diverged at epoch 3 of 300"
+    assert said["r3"] == "training diverged after 3 of 300 epochs"
     assert "not evaluated" in said["r4"]
     assert "not valid JSON" in said["r5"]
     assert "recipe.yaml" in said["r6"]

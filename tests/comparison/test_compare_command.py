@@ -330,7 +330,7 @@ NAMES = ["mnist-svhn-text", "own 01234567", "own ffffffff"]
 def test_several_data_sets_are_compared_one_by_one_on_the_terminal(mixed: Path, tmp_path: Path) -> None:
     done = mmvae(mixed, cwd=tmp_path, COLUMNS="110")
     assert done.returncode == 0
-    assert done.stderr == f"warning: left out: {mixed / 'begun'}: unfinished: stopped at epoch 3 of 10\n"
+    assert done.stderr == f"warning: left out: {mixed / 'begun'}: unfinished: stopped after 3 of 10 epochs\n"
     for name, counted in zip(NAMES, ("3 groups, 6 runs", "3 groups, 3 runs", "1 group, 1 run"), strict=True):
         title = f"{name}: {counted}"
         assert f"{title}\n{'=' * len(title)}\ndataset: " in done.stdout
@@ -364,7 +364,7 @@ def test_csv_and_json_carry_the_data_set(mixed: Path) -> None:
     assert [group["dataset"] for group in document["groups"]] == [NAMES[0]] * 3 + [NAMES[1]] * 3 + [NAMES[2]]
     assert {one["dataset"] for one in document["published"]} == {"mnist-svhn-text"}
     assert document["datasets"]["own ffffffff"]["fingerprint"] == "f" * 16
-    assert [one["reason"] for one in document["left_out"]] == ["unfinished: stopped at epoch 3 of 10"]
+    assert [one["reason"] for one in document["left_out"]] == ["unfinished: stopped after 3 of 10 epochs"]
     latent = next(v for v in document["groups"][0]["values"] if v["metric"] == "latent")
     assert (latent["chance"], latent["at_chance"], latent["ceiling"]) == (0.1, False, None)
     joint = next(v for v in document["groups"][0]["values"] if v["metric"] == "joint_coherence")

@@ -344,8 +344,11 @@ def test_a_picture_that_ends_early_leaves_nothing(items, tmp_path):
     whole = (tmp_path / "pics/p3.png").read_bytes()
     (tmp_path / "pics/p3.png").write_bytes(whole[: len(whole) // 2])
     write(items)
-    with pytest.raises(DataProblem, match=r"line 5, column photo_file_name: .*p3.png cannot be read as a picture"):
+    with pytest.raises(
+        DataProblem, match=r"line 5, column photo_file_name: .*p3.png cannot be read as a picture"
+    ) as problem:
         make()
+    assert problem.value.hint.endswith("--skip-damaged")
     assert not [path for path in (tmp_path / "data").glob("**/*") if path.is_file()]
 
 
@@ -532,6 +535,7 @@ def test_an_array_says_the_splits(arrays, tmp_path):
     ({"word": np.array([b"\xff"] * 40)}, "array word: bytes that are not UTF-8"),
     ({"rna": np.ones((39, 6))}, "every array has a row for each item, here: .*rna 39"),
     ({"rna": np.ones((40, 2, 2, 2, 2))}, "array rna: .* is no data of a known kind"),
+    ({"rna": np.ones((40, 8, 8))}, r"array rna: .* known kind\nhint: .*from 0 to 1.*astype\(numpy.uint8\)"),
     ({"rna": np.where(np.arange(80).reshape(40, 2) == 5, np.nan, 1.5)}, "array rna, row 2, column 1: nan is not fin"),
     ({"rna": np.full((40, 2), np.nan)}, "column 0: no training item has a number"),
     ({"rna": np.ones((40, 6))}, "array rna, column 0: is 1 in every training item"),

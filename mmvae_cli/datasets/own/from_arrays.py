@@ -120,7 +120,9 @@ def _kind(path: Path, name: str, array: np.ndarray) -> str:
         return "text"
     if array.dtype.kind in "fiub" and array.ndim in (1, 2):
         return "vector"
-    raise DataProblem(f"{path}, array {name}: {array.dtype} {array.shape} is no data of a known kind", _FORMS)
+    scaled = array.dtype.kind == "f" and array.ndim in (3, 4)
+    hint = "pictures from 0 to 1 as bytes: (255 * array).round().astype(numpy.uint8); else " if scaled else ""
+    raise DataProblem(f"{path}, array {name}: {array.dtype} {array.shape} is no data of a known kind", hint + _FORMS)
 
 
 def _words(path: Path, name: str, array: np.ndarray, what: str) -> list[str]:

@@ -25,7 +25,9 @@ class Table:
             raise UsageProblem(f"{option}: {self.path} has no column {name!r}", f"it has: {', '.join(self.columns)}")
         return self.columns[name]
 
-    def problem(self, row: int, column: str, what: str, hint: str = "correct the file") -> DataProblem:
+    def problem(
+        self, row: int, column: str, what: str, hint: str = "correct the file, or leave the row out: --skip-damaged"
+    ) -> DataProblem:
         return DataProblem(f"{self.path} line {self.lines[row]}, column {column}: {what}", hint)
 
     def filled(self, name: str) -> list[str]:

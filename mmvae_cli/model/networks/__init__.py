@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mmvae_cli.model.networks import classifiers, halving, image, mlp, mst, residual, residual28
-from mmvae_cli.process.errors import UsageProblem, in_one_line
+from mmvae_cli.process.errors import UsageProblem, in_one_line, where_in_own_code
+from mmvae_cli.process.nearest import did_you_mean, nearest
 from mmvae_cli.recipe import ModalitySpec
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.networks import made_for
@@ -48,16 +49,19 @@ def pair(spec: ModalitySpec, latent: int) -> tuple[nn.Module, nn.Module]:
         trunk, decoder = build(spec, latent)
         _try(trunk, decoder, spec, latent)
     except (Exception, SystemExit) as error:  # whatever a user's code raises, or leaves by
-        raise UsageProblem(f"network {spec.network}: {in_one_line(error)}",
+        raise UsageProblem(f"network {spec.network}: {in_one_line(error)}{where_in_own_code(error)}",
                            "it returns a trunk with the attribute features, (B, *shape) -> (B, features), and a "
                            "decoder, latents (B, D) -> (B, *shape)") from error  # fmt: skip
     return trunk, decoder
 
 
 def unknown(network: str) -> UsageProblem:
-    there = f"; there are: {', '.join(OWN)}" if OWN else ""
-    return UsageProblem(f"network {network}: no such function of your own is known{there}",
-                        "give the file that defines it: --code nets.py")  # fmt: skip
+    if not OWN:
+        return UsageProblem(f"network {network}: no such function of your own is known",
+                            "give the file that defines it: --code nets.py")  # fmt: skip
+    own = [f"own.{name}" for name in OWN]
+    return UsageProblem(f"network {network}: the file of --code has no such function",
+                        f"{did_you_mean(nearest(network, own))}it has {', '.join(own)}")  # fmt: skip
 
 
 def _try(trunk: nn.Module, decoder: nn.Module, spec: ModalitySpec, latent: int) -> None:
