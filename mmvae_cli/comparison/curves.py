@@ -8,6 +8,7 @@ from mmvae_cli.comparison import looks
 from mmvae_cli.comparison.content import Content
 from mmvae_cli.comparison.groups import Member
 from mmvae_cli.comparison.looks import Look, Wanted
+from mmvae_cli.comparison.measures import size
 from mmvae_cli.comparison.progress import Unfinished
 from mmvae_cli.drawing import plots
 from mmvae_cli.drawing.plots import COLOURS, MARKERS, Page
@@ -20,7 +21,10 @@ _PANELS, _COLUMNS = 20, 4
 _ON_PAPER = 6
 """Panels of a figure for a paper."""
 _NAMED = 8
-"""Up to so many components have a colour each."""
+"""Up to so many components have a name each; of more only their size is said."""
+_OF_BOUND = "unimodal.kl."
+LIGHTEST = 0.58
+"""Of the palette of components: grey blues, no colour of a method."""
 _NO_TERM = ("steps", "epoch", "learning_rate", "memory_mib", "seconds")
 _FIRST, _LAST = ("loss", "elbo"), "items_per_second"
 _TITLES = {"loss": "loss (weighted)", "elbo": "ELBO", "items_per_second": "speed, items/s"}
@@ -28,12 +32,19 @@ _TITLES = {"loss": "loss (weighted)", "elbo": "ELBO", "items_per_second": "speed
 
 @dataclass(frozen=True)
 class Curves:
-    """Of one run: name -> (steps, values). ``components``: the subsets of which a KL is logged, in their order."""
+    """Of one run: name -> (steps, values). ``components``: the subsets of which a KL is logged, in their order;
+    ``of_bounds``: modality -> the name of the KL in its own bound, where a method adds one (MVAE)."""
 
     label: str
     look: Look
     known: dict[str, tuple[list[int], list[float]]]
     components: tuple[str, ...]
+
+    of_bounds: dict[str, str]
+
+    def kls(self) -> dict[str, str]:
+        """Component -> the name of its KL in the log."""
+        return {part: f"kl.{part}" for part in self.components} | self.of_bounds
 
 
 def wanted(content: Content) -> list[Wanted]:
@@ -54,7 +65,8 @@ def _figures(curves: Callable[[], list[Curves]], about: str) -> list[Wanted]:
         Wanted("learning-curves", "How training went", f"Means since the record before, over steps. {about}",
                lambda _, page: _terms(curves(), page)),
         Wanted("kl-by-component", "The KL of each component",
-               "KL(q(z | X_A) || p(z)) of the components A over steps, of the first run of each group.",
+               "KL(q(z | X_A) || p(z)) of the components A over steps, of the first run of each group. The darker, the "
+               "more modalities has A; colours say nothing of the method here.",
                lambda _, page: _components(curves(), page)),
     ]  # fmt: skip
 
@@ -83,12 +95,13 @@ def _read(run: Member | Unfinished, label: str, look: Look) -> Curves | None:
             values.append(value)
     parts = [name.removeprefix("kl.") for name in known if name.startswith("kl.")]
     components = tuple(part for part in parts if set(part.split("+")) <= set(run.recipe.modalities))
-    return Curves(label, look, known, components) if known else None
+    of_bounds = {part.removeprefix(_OF_BOUND): part for part in known if part.startswith(_OF_BOUND)}
+    return Curves(label, look, known, components, of_bounds) if known else None
 
 
 def _terms(curves: list[Curves], page: Page) -> Any:
     """A panel for each term that any of the runs logged: the loss first, the speed last."""
-    components = {f"kl.{part}" for one in curves for part in one.components}
+    components = {name for one in curves for name in one.kls().values()}
     names = dict.fromkeys(name for one in curves for name in one.known)
     whole = {name for name in names if _is_complete(name, curves)}
     middle = [name for name in names if name not in {*_FIRST, _LAST, *_NO_TERM, *components, *whole}]
@@ -116,28 +129,39 @@ def _is_complete(name: str, curves: list[Curves]) -> bool:
 
 
 def _components(curves: list[Curves], page: Page) -> Any:
-    """A panel for each group, a line for each component; of many the colour says how many modalities they have."""
-    firsts = {one.label: one for one in reversed(curves) if one.components}
+    """A panel for each group on one axis of nats, a line for each component; the more modalities it has, the darker."""
+    firsts = {one.label: one for one in reversed(curves) if one.kls()}
     chosen = [firsts[label] for label in dict.fromkeys(one.label for one in curves) if label in firsts][:_PANELS]
     if not chosen:
         return None
     figure, axes = plots.panels(page, len(chosen), _COLUMNS, 2.6, 2.1)
-    names = sorted({part for one in chosen for part in one.components}, key=lambda part: (part.count("+"), part))
-    known = {part: (part, i) if len(names) <= _NAMED else _of_size(part) for i, part in enumerate(names)}
-    keys = [axes[0].plot([], [], color=COLOURS[colour % len(COLOURS)], label=label)[0]
-            for label, colour in dict.fromkeys(known.values())]  # fmt: skip
+    names = sorted({part for one in chosen for part in one.kls()}, key=lambda part: (part.count("+"), part))
+    dashes = _dashes(names) if len(names) <= _NAMED else {}
+    words = {part: part if dashes else _of_size(part) for part in names}
+    shades = looks.shades(max(map(size, names)), "bone", LIGHTEST)
+    styles = {part: {"color": shades[size(part) - 1], "linestyle": dashes.get(part, "-"), "label": words[part]}
+              for part in names}  # fmt: skip
+    keys = [axes[0].plot([], [], **style)[0] for style in {style["label"]: style for style in styles.values()}.values()]
     for axis, one in zip(axes, chosen, strict=True):
-        for part in one.components:
-            label, colour = known[part]
-            axis.plot(*one.known[f"kl.{part}"], color=COLOURS[colour % len(COLOURS)], linewidth=1.0, label=label)
+        for part, name in one.kls().items():
+            axis.plot(*one.known[name], linewidth=1.0, **styles[part])
         axis.set(title=one.label, xlabel="step", ylabel="nats")
+    looks.share_limits(axes)
     looks.legend(figure, axes)
     for key in keys:  # they put the legend in the order of sizes, whichever group has them
         key.remove()
     return figure
 
 
-def _of_size(part: str) -> tuple[str, int]:
-    """Label and colour of a component by how many modalities it has."""
-    size = part.count("+") + 1
-    return f"{size} modalit{'y' if size == 1 else 'ies'}", size - 1
+def _dashes(names: list[str]) -> dict[str, Any]:
+    """Components of one size have one colour, so each has dashes of its own."""
+    places: dict[int, int] = {}
+    dashes = {}
+    for part in names:
+        at = places[size(part)] = places.get(size(part), -1) + 1
+        dashes[part] = looks.DASHES[at % len(looks.DASHES)]
+    return dashes
+
+
+def _of_size(part: str) -> str:
+    return f"{size(part)} modalit{'y' if size(part) == 1 else 'ies'}"

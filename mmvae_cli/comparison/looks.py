@@ -13,9 +13,10 @@ from mmvae_cli.comparison.tables import CEILING
 from mmvae_cli.drawing import plots
 from mmvae_cli.drawing.plots import COLOURS, MARKERS, Page
 
-_DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (2, 1)), (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (8, 2, 1, 2))]
+DASHES: list[Any] = ["-", (0, (5, 1.5)), (0, (2, 1)), (0, (5, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (8, 2, 1, 2))]
 _HATCHES = ["", "////", "....", "xxx", "\\\\\\\\", "++", "oo"]
 CHANCE_COLOUR = "#6b7280"
+JOINT_CHANCE = "chance of joint coherence"
 
 
 class Look(NamedTuple):
@@ -43,24 +44,24 @@ def looks(groups: list[Group]) -> list[Look]:
     sweeps = list(dict.fromkeys(sweep_of(one, groups) for one in groups))
     sweep = swept(groups)
     values = sorted({one.differing[sweep] for one in groups}) if sweep else []
-    shades = _shades(len(values))
+    colours = shades(len(values))
     styles = []
     for one in groups:
         at = sweeps.index(sweep_of(one, groups))
-        colour = shades[values.index(one.differing[sweep])] if sweep else COLOURS[at % len(COLOURS)]
+        colour = colours[values.index(one.differing[sweep])] if sweep else COLOURS[at % len(COLOURS)]
         pattern = at if sweep else at // len(COLOURS)
-        dash, hatch = _DASHES[pattern % len(_DASHES)], _HATCHES[pattern % len(_HATCHES)]
+        dash, hatch = DASHES[pattern % len(DASHES)], _HATCHES[pattern % len(_HATCHES)]
         styles.append(Look(colour, MARKERS[at % len(MARKERS)], dash, hatch))
     return styles
 
 
-def _shades(count: int) -> list[str]:
-    """``count`` colours of plasma, light to dark, without the light half that white paper swallows."""
+def shades(count: int, palette: str = "plasma", lightest: float = 0.6) -> list[str]:
+    """``count`` colours of a palette of matplotlib, light to dark, without the light ones that white paper swallows."""
     import matplotlib
     from matplotlib.colors import to_hex
 
-    palette = matplotlib.colormaps["plasma"]
-    return [to_hex(palette(0.6 * (1 - i / max(count - 1, 1)))) for i in range(count)]
+    colour = matplotlib.colormaps[palette]
+    return [to_hex(colour(lightest * (1 - i / max(count - 1, 1)))) for i in range(count)]
 
 
 def spread(stats: list[Stat], scores: bool = True) -> tuple[list[float], list[float]]:
@@ -71,8 +72,10 @@ def spread(stats: list[Stat], scores: bool = True) -> tuple[list[float], list[fl
             [min(stat.mean + std, high) for stat, std in zip(stats, deviations, strict=True)])  # fmt: skip
 
 
-def bars(stats: list[Stat], scores: bool = True) -> list[list[float]]:
-    """The same as lengths of error bars: below the means, above them."""
+def bars(stats: list[Stat], scores: bool = True) -> list[list[float]] | None:
+    """The same as lengths of error bars: below the means, above them. None where no mean has a deviation."""
+    if not any(stat.std for stat in stats):
+        return None
     low, high = spread(stats, scores)
     return [[stat.mean - v for stat, v in zip(stats, low, strict=True)],
             [v - stat.mean for stat, v in zip(stats, high, strict=True)]]  # fmt: skip
@@ -93,6 +96,13 @@ def nats_limits(stats: list[Stat]) -> tuple[float, float]:
     return middle - wide / 2, middle + wide / 2
 
 
+def share_limits(axes: Iterable[Any]) -> None:
+    """One y axis for all panels, so that they can be compared."""
+    lows, highs = zip(*(axis.get_ylim() for axis in axes), strict=True)
+    for axis in axes:
+        axis.set_ylim(min(lows), max(highs))
+
+
 def chance_line(axis: Any, scores: list[Stat]) -> None:
     """What a guess has."""
     if known := [stat.chance for stat in scores if stat.chance is not None]:
@@ -109,4 +119,4 @@ def ceiling_line(axis: Any, scores: list[Stat]) -> None:
 
 def legend(made: Any, axes: Iterable[Any]) -> None:
     """One legend for all axes; what is no group comes last."""
-    plots.legend(made, axes, last=(CEILING, "chance"))
+    plots.legend(made, axes, last=(CEILING, "chance", JOINT_CHANCE))

@@ -54,7 +54,7 @@ def _drawn(figures: list[Wanted], content: Content | None, paper: int | None) ->
             if figure is None:
                 continue
             if content and content.warning and not paper:
-                figure.suptitle(f"stand-in data: {content.warning}", fontsize=7.0, color="#b91c1c", wrap=True)
+                figure.suptitle(f"stand-in data: {content.warning}", fontsize=page.font, color="#b91c1c", wrap=True)
             files = {ending: plots.written(figure, ending, one.name) for ending in endings}
             drawn.append(Plot(one.name, one.title, one.about, files, round(100 * figure.get_figwidth())))
     return drawn

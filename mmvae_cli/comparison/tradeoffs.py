@@ -142,8 +142,8 @@ def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
     looks.score_axis(axis, [y for _, y in every])
     if panel.y.metric == "joint_coherence":  # each point has a chance of its own
         if marked := {x.mean: y.chance for x, y in every if y.chance is not None}:
-            axis.scatter(list(marked), list(marked.values()), marker="_", color=looks.CHANCE_COLOUR, label="chance",
-                         clip_on=False)  # fmt: skip
+            axis.scatter(list(marked), list(marked.values()), marker="_", color=looks.CHANCE_COLOUR,
+                         label=looks.JOINT_CHANCE, clip_on=False)  # fmt: skip
     else:
         looks.chance_line(axis, [y for _, y in every])
     looks.ceiling_line(axis, [y for _, y in every])

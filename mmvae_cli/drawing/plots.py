@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from mmvae_cli.process.errors import Failure
 
 COLOURS = [
@@ -98,8 +100,8 @@ def panels(page: Page, count: int, across: int, width: float, height: float) -> 
 
 
 def legend(made: Any, axes: Iterable[Any], last: Iterable[str] = ()) -> None:
-    """One legend for all axes, below them, each label once and ``last`` at its end; as many columns as there is room
-    for, and more height where they are not enough."""
+    """One legend for all axes, below them, each label once and ``last`` at its end; one row where it fits, else as
+    many columns as there is room for, and more height."""
     import matplotlib
 
     known: dict[str, Any] = {}
@@ -110,18 +112,24 @@ def legend(made: Any, axes: Iterable[Any], last: Iterable[str] = ()) -> None:
         return
     known |= {name: known.pop(name) for name in last if name in known}
     size = matplotlib.rcParams["font.size"] / 9
-    room = made.get_figwidth() / (size * (0.075 * max(map(len, known)) + 0.7))
-    columns = max(1, min(len(known), 4, int(room)))
+    widths, room = [size * (0.075 * len(label) + 0.7) for label in known], made.get_figwidth()
+    columns = len(known) if sum(widths) <= room else max(1, min(len(known), 4, int(room / max(widths))))
     made.set_figheight(made.get_figheight() + size * 0.19 * (-(-len(known) // columns) - 1))
     made.legend(known.values(), known.keys(), loc="outside lower center", ncols=columns)
 
 
-def written(made: Any, ending: str, name: str = "", dpi: float = 160, title: str = "", about: str = "") -> bytes:
-    """The figure as a file: ``ending`` png, svg or pdf; ``name`` keeps identifiers apart where SVGs share a page;
-    ``title`` and ``about`` travel inside a PNG for whoever shows it."""
+def pixels(made: Any, dpi: float) -> np.ndarray:
+    """The figure as a picture, uint8 (H, W, 3)."""
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(written(made, "png", dpi=dpi))).convert("RGB"))
+
+
+def written(made: Any, ending: str, name: str = "", dpi: float = 160) -> bytes:
+    """The figure as a file: ``ending`` png, svg or pdf; ``name`` keeps identifiers apart where SVGs share a page."""
     import matplotlib
 
-    nothing = {"png": {"Software": None, "Title": title, "Description": about}, "svg": {"Date": None, "Creator": None},
+    nothing = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None},
                "pdf": {"CreationDate": None, "Creator": None, "Producer": None}}[ending]  # fmt: skip
     out = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": name}):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli.drawing import plots
+from mmvae_cli.drawing.grids import Grid
 from mmvae_cli.drawing.plots import COLOURS, MARKERS, SCREEN, Page
 from mmvae_cli.store import LabelInfo
 
@@ -45,9 +46,8 @@ class LatentSpace:
 
     def png(self) -> bytes:
         with plots.style():
-            made = self._drawn(SCREEN)
-            made.suptitle(f"{TITLE}\n{self.about}\n{self.origin}", fontsize=8, wrap=True)
-            return plots.written(made, "png", dpi=120, title=TITLE, about=self.about)
+            picture = plots.pixels(self._drawn(SCREEN), dpi=100)
+        return Grid([[picture]], title=TITLE, about=self.about, origin=self.origin, scale=1).png()
 
     def paper(self, page: Page, ending: str) -> bytes:
         with plots.style(page):
@@ -86,6 +86,6 @@ class LatentSpace:
             axis.scatter(x, y, s=9, color=COLOURS[i % len(COLOURS)], marker=MARKERS[i % len(MARKERS)], alpha=0.6,
                          linewidths=0, label=name)  # fmt: skip
         share = self.arrays["share"]
-        axis.set(title=title, xlabel=f"first direction, {share[0]:.0%} of the variance",
-                 ylabel=f"second direction, {share[1]:.0%}")  # fmt: skip
+        axis.set_title(title, fontweight="normal")
+        axis.set(xlabel=f"first direction, {share[0]:.0%} of the variance", ylabel=f"second direction, {share[1]:.0%}")
         axis.legend(loc="upper left", bbox_to_anchor=(1, 1), markerscale=1.6, borderaxespad=0.2, handletextpad=0.2)

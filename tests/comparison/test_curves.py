@@ -8,7 +8,7 @@ import pytest
 
 from mmvae_cli.comparison import collect, compare, content, curves, plots
 from mmvae_cli.comparison.measures import subsets
-from mmvae_cli.drawing.plots import SCREEN
+from mmvae_cli.drawing.plots import COLOURS, SCREEN
 from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.run.layout import Run
 
@@ -82,6 +82,20 @@ def test_many_components_are_told_apart_by_their_size(tmp_path):
     assert len(axis.lines) == 31
     assert list(dict.fromkeys(lines(axis))) == ["1 modality", *(f"{size} modalities" for size in range(2, 6))]
     assert len({line.get_color() for line in axis.lines}) == 5
+
+
+def test_components_of_single_modalities_bounds_are_drawn_on_one_axis_for_all(study):
+    """MVAE adds the bounds of single modalities: theirs are components too."""
+    for folder in study.glob("*mvae*"):
+        Run(folder).log([{"step": 300 + i, "loss": 2.0, "unimodal.kl.mnist": 500.0} for i in (0, 1)])
+    made = content.build(collection(study))
+    terms, components = curves.wanted(made)
+    axes = components.drawing(made, SCREEN).axes
+    assert "mnist" in lines(axes[0])
+    assert len({axis.get_ylim() for axis in axes}) == 1
+    drawn = {line.get_color() for axis in axes for line in axis.lines}
+    assert not drawn & set(COLOURS)
+    assert not any("unimodal" in axis.get_title() for axis in terms.drawing(made, SCREEN).axes)
 
 
 def test_long_curves_are_thinned_and_a_change_of_the_terms_is_no_trouble(study):

@@ -119,7 +119,7 @@ def test_chance_is_drawn_where_scores_are(tmp_path: Path) -> None:
     assert [text.get_text() for text in figure.legends[0].get_texts()][-1] == "chance"
     assert {line.get_label() for line in drawn(found, "one-given-one").axes[0].lines} >= {"chance"}
     (joint,) = drawn(found, "joint-tradeoff").axes
-    marks = next(one for one in joint.collections if one.get_label() == "chance")
+    marks = next(one for one in joint.collections if one.get_label() == looks.JOINT_CHANCE)
     assert {y for _, y in marks.get_offsets().tolist()} == {0.001}
     assert len(marks.get_offsets()) == 6
 

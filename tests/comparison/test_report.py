@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmvae_cli.comparison import looks, report
+from mmvae_cli.comparison import curves, looks, report
 from mmvae_cli.comparison.compare import compare
 from mmvae_cli.comparison.content import build
 from mmvae_cli.comparison.same_items import grids
@@ -104,7 +104,8 @@ def test_words_stand_out_from_their_paper(pages: dict[str, str]) -> None:
 def test_lines_stand_out_from_their_paper() -> None:
     """WCAG 2, level AA: 3 to one for what is drawn."""
     with style():
-        shades = [shade for count in (1, 2, 5, 9) for shade in looks._shades(count)]
+        shades = [shade for count in (1, 2, 5, 9) for shade in looks.shades(count)]
+        shades += looks.shades(5, "bone", curves.LIGHTEST)
     assert min(contrast(colour, "#ffffff") for colour in [*COLOURS, *shades, looks.CHANCE_COLOUR]) >= 3
     assert len(set(COLOURS)) == len(COLOURS)
 
