@@ -30,7 +30,7 @@ def _summary(maker: Maker) -> Table | None:
         Column("joint", Key("joint_coherence"), "Coherence"),
         Column("from one", Key("coherence_by_size", "1"), "Coherence"),
         Column("one missing", Key("coherence_by_size", str(count - 1)), "Coherence"),
-        Column("log p(X|X)", Key("log_likelihood", maker.full), "Likelihood"),
+        Column("log p(X)", Key("log_likelihood", maker.full), "Likelihood"),
     ]
     if count == 2:
         columns.pop(4)  # from one is one missing

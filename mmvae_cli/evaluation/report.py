@@ -7,6 +7,7 @@ from mmvae_cli.process import console
 from mmvae_cli.run import result
 from mmvae_cli.run.result import EvaluationResult, Score
 
+_OF_DISTANCES = "by distances in which nothing is standardised: a linear classifier may find far more"
 _NEAR = ("precision", "recall", "density", "coverage")
 
 
@@ -55,8 +56,8 @@ def _latent(outcome: EvaluationResult) -> list[str]:
         rows = [[name, guessing.score(outcome, value, name)] for name, value in latent.private.items()]
         tables.append(console.table(f"private latents ({latent.metric}{chance})", ["modality", "score"], rows))
     if latent.clusters:
-        tables.append(_table(f"k-means of the latent space, {latent.clusters} clusters", "subset",
-                             latent.clustering.items()))  # fmt: skip
+        found = _table(f"k-means of the latent space, {latent.clusters} clusters", "subset", latent.clustering.items())
+        tables.append(f"{found}\n{_OF_DISTANCES}")
     return tables
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -80,6 +81,23 @@ def test_latex_is_balanced_and_escaped(runs: Path) -> None:
     assert not any(c in line.replace("\\_", "").replace("\\%", "") for line in lines for c in "_%#~")
     for line in lines:
         assert line.count("{") == line.count("}")
+
+
+def test_latex_has_labels_short_captions_and_its_rules_once(runs: Path) -> None:
+    text = compare([runs], "tex")
+    labels = re.findall(r"\\label{tab:([a-z0-9-]+)}", text)
+    assert len(labels) == len(set(labels)) == text.count(r"\caption{")
+    visible = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert visible.count("Welch") == 1
+    assert visible.count("sum w") <= 2, "both in one sentence"
+    assert not any("Welch" in line or "sum w" in line for line in text.splitlines() if r"\caption" in line)
+
+
+def test_a_latex_table_of_one_group_goes_down_the_page(tmp_path: Path) -> None:
+    make_run(tmp_path, recipe("own", ["a", "b", "c"]), "own")
+    tables = re.findall(r"begin{tabular}{(l\w*)}", compare([tmp_path], "tex"))
+    assert tables
+    assert all(len(columns) <= 4 for columns in tables), "values, their ceiling, effective samples"
 
 
 def test_html_goes_to_reports_with_its_plots_and_is_not_overwritten(runs: Path, tmp_path: Path) -> None:

@@ -92,3 +92,11 @@ def test_scores_of_what_is_given_are_no_sign_of_life():
 def test_an_average_precision_rests_on_the_items_that_have_the_attribute():
     assert made().trials == 1000
     assert made(base_rates={"bald": 0.1}).trials == pytest.approx(100)
+
+
+def test_below_the_clusters_stands_why_they_may_be_far_from_the_linear_classifier():
+    clusters = {"a+b": {"accuracy": 0.3, "one_to_one": 0.3, "nmi": 0.1, "ari": 0.1}}
+    latent = {"metric": "accuracy", "values": {"a+b": 0.9}, "clusters": 4, "clustering": clusters}
+    told = report.text(EvaluationResult.model_validate(made().model_dump() | {"latent": latent}))
+    assert "nothing is standardised" in told
+    assert "nothing is standardised" not in report.text(made())
