@@ -56,8 +56,7 @@ class Collection:
 
 @dataclass
 class Collected:
-    """A collection for each data set, and the runs that are in none; of these, ``unfinished`` are those that have
-    learning curves."""
+    """A collection for each data set, and the runs that are in none; ``unfinished``: those with learning curves."""
 
     collections: list[Collection]
     left_out: list[LeftOut]
