@@ -67,7 +67,7 @@ docs: .venv/installed
 	$(BIN)/python docs/generate.py
 
 pictures: .venv/installed
-	$(BIN)/python docs/pictures.py $(wildcard $(DEMO)/runs)
+	$(BIN)/python docs/pictures.py $(wildcard $(DEMO)/runs) $(wildcard runs/celeba_quick-seed0)
 
 bench: .venv/installed
 	$(BIN)/python tests/benchmarks/run.py --out bench
