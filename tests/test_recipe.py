@@ -112,7 +112,7 @@ def test_the_settings_of_other_papers(method, network, latent, beta, training):
         ("objective.bta=1", r"objective.bta: unknown key \(did you mean 'beta'\?\)"),
         ("training.lr=1", r"training.lr: unknown key \(did you mean 'learning_rate'\?\)"),
         ("z_dim=16", r"z_dim: unknown key \(did you mean 'model.latent_dim'\?\)"),
-        ("beta=5", r"the command line, on .*quickstart.yaml: 1 error\(s\)\n  beta: .*'objective.beta'"),
+        ("beta=5", r"the command line, on .*polymnist_mopoe.yaml: 1 error\(s\)\n  beta: .*'objective.beta'"),
         ("model.method=MVTCAE", r"did you mean 'mvtcae'\?"),
         ("modalities.m0.network=tiny", r"one of your own is own.tiny, with --code"),
         ("lr=1", r"lr: unknown key \(did you mean 'training.learning_rate'\?\)"),
