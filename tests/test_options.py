@@ -17,6 +17,7 @@ from mmvae_cli.cli import app
     ("train quickstart --lr 1", "without dashes: training.learning_rate=1"),
     ("train quickstart --seed 0-4", "hint: a run for each of several seeds: --seeds 0-4"),
     ("evaluate runs/mine --json", "hint: --ckpt runs/mine\n"),
+    ("train quickstart --data-dir", "Option '--data-dir' requires an argument"),
     ("sample", "hint: --ckpt RUN names the run's folder"),
     ("export runs/mine --to numpy", "hint: did you mean latents?"),
     ("export runs/mine --to tensorbord", "hint: did you mean tensorboard?"),

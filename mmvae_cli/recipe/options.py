@@ -24,6 +24,8 @@ def explain(command: str, words: list[str], problem: Any) -> None:
 def _meant(command: str, words: list[str], problem: Any) -> str:
     """What to type instead, where a guess can be made."""
     option, parameter = getattr(problem, "option_name", None), getattr(problem, "param", None)
+    if option and not hasattr(problem, "possibilities"):
+        return ""  # an option that is there, without its value
     if option and command == "train":
         word = option.lstrip("-").replace("-", "_")
         spelt = problem.possibilities and len(word) > 2  # like another option; two letters are initials, as lr
