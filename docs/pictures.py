@@ -114,19 +114,7 @@ def of_faces(run: Path, into: Path) -> None:
     texts = [word for attributes in FACES for word in ("--text", attributes)]
     made = HERE.parent / "build" / "faces"
     shutil.rmtree(made, ignore_errors=True)
-    command = [
-        sys.executable,
-        "-m",
-        "mmvae_cli",
-        "sample",
-        "--ckpt",
-        str(run),
-        *texts,
-        "--target",
-        "image",
-        "--count",
-        "5",
-    ]
+    command = [sys.executable, "-m", "mmvae_cli", "sample", "--ckpt", str(run), *texts]
     subprocess.run([*command, "--out", str(made), "--force", "--quiet"], check=True)
     (drawn,) = made.glob("*.png")
     with Image.open(drawn) as whole:
