@@ -49,9 +49,9 @@ class _InOurWords(TyperGroup):
         try:
             return super().invoke(ctx)
         except _OfTheUser as problem:
-            from mmvae_cli.recipe import options
+            from mmvae_cli.recipe import mistyped
 
-            options.explain(str(ctx.invoked_subcommand), words, problem)
+            mistyped.explain(str(ctx.invoked_subcommand), words, problem)
             raise
 
 

@@ -70,7 +70,7 @@ def collect(
     learning curves.
 
     Of what ``protocol`` and ``sampler`` leave open: the first of WAYS that anything on the same data was measured in.
-    ``any_epoch``: evaluations of before the end of training count, too, each epoch as a setting of its own.
+    ``any_epoch``: evaluations made before the end of training count, too, each epoch as a setting of its own.
     """
     ways = [way for way in WAYS if protocol in (None, way[0]) and sampler in (None, way[1])]
     members, left_out = [], list[LeftOut]()

@@ -32,19 +32,13 @@ _TITLES = {"loss": "loss (weighted)", "elbo": "ELBO", "items_per_second": "speed
 
 @dataclass(frozen=True)
 class Curves:
-    """Of one run: name -> (steps, values). ``components``: the subsets of which a KL is logged, in their order;
-    ``of_bounds``: modality -> the name of the KL in its own bound, where a method adds one (MVAE)."""
+    """Of one run: name -> (steps, values). ``kls``: component -> the name of its KL (nats) in the log; those of
+    single modalities' own bounds too, where a method adds them (MVAE)."""
 
     label: str
     look: Look
     known: dict[str, tuple[list[int], list[float]]]
-    components: tuple[str, ...]
-
-    of_bounds: dict[str, str]
-
-    def kls(self) -> dict[str, str]:
-        """Component -> the name of its KL in the log."""
-        return {part: f"kl.{part}" for part in self.components} | self.of_bounds
+    kls: dict[str, str]
 
 
 def wanted(content: Content) -> list[Wanted]:
@@ -94,14 +88,14 @@ def _read(run: Member | Unfinished, label: str, look: Look) -> Curves | None:
             steps.append(record["step"])
             values.append(value)
     parts = [name.removeprefix("kl.") for name in known if name.startswith("kl.")]
-    components = tuple(part for part in parts if set(part.split("+")) <= set(run.recipe.modalities))
-    of_bounds = {part.removeprefix(_OF_BOUND): part for part in known if part.startswith(_OF_BOUND)}
-    return Curves(label, look, known, components, of_bounds) if known else None
+    kls = {part: f"kl.{part}" for part in parts if set(part.split("+")) <= set(run.recipe.modalities)}
+    kls |= {name.removeprefix(_OF_BOUND): name for name in known if name.startswith(_OF_BOUND)}
+    return Curves(label, look, known, kls) if known else None
 
 
 def _terms(curves: list[Curves], page: Page) -> Any:
     """A panel for each term that any of the runs logged: the loss first, the speed last."""
-    components = {name for one in curves for name in one.kls().values()}
+    components = {name for one in curves for name in one.kls.values()}
     names = dict.fromkeys(name for one in curves for name in one.known)
     whole = {name for name in names if _is_complete(name, curves)}
     middle = [name for name in names if name not in {*_FIRST, _LAST, *_NO_TERM, *components, *whole}]
@@ -130,12 +124,12 @@ def _is_complete(name: str, curves: list[Curves]) -> bool:
 
 def _components(curves: list[Curves], page: Page) -> Any:
     """A panel for each group on one axis of nats, a line for each component; the more modalities it has, the darker."""
-    firsts = {one.label: one for one in reversed(curves) if one.kls()}
+    firsts = {one.label: one for one in reversed(curves) if one.kls}
     chosen = [firsts[label] for label in dict.fromkeys(one.label for one in curves) if label in firsts][:_PANELS]
     if not chosen:
         return None
     figure, axes = plots.panels(page, len(chosen), _COLUMNS, 2.6, 2.1)
-    names = sorted({part for one in chosen for part in one.kls()}, key=lambda part: (part.count("+"), part))
+    names = sorted({part for one in chosen for part in one.kls}, key=lambda part: (part.count("+"), part))
     dashes = _dashes(names) if len(names) <= _NAMED else {}
     words = {part: part if dashes else _of_size(part) for part in names}
     shades = looks.shades(max(map(size, names)), "bone", LIGHTEST)
@@ -143,7 +137,7 @@ def _components(curves: list[Curves], page: Page) -> Any:
               for part in names}  # fmt: skip
     keys = [axes[0].plot([], [], **style)[0] for style in {style["label"]: style for style in styles.values()}.values()]
     for axis, one in zip(axes, chosen, strict=True):
-        for part, name in one.kls().items():
+        for part, name in one.kls.items():
             axis.plot(*one.known[name], linewidth=1.0, **styles[part])
         axis.set(title=one.label, xlabel="step", ylabel="nats")
     looks.share_limits(axes)

@@ -152,10 +152,11 @@ def missing_seeds(groups: list[Group]) -> list[str]:
 
 
 def not_at_the_end(groups: list[Group]) -> list[str]:
-    """Evaluations of before the end of training, which a run of so few epochs may not equal."""
-    ways = {one.label: sorted({m.planned for m in one.members if m.planned}) for one in groups}
-    return [f"{one.label}: evaluated at epoch {one.recipe.training.epochs} of {', '.join(map(str, ways[one.label]))}"
-            for one in groups if ways[one.label]]  # fmt: skip
+    """Groups that were evaluated before the end of training. A run that was to end there may have done otherwise: its
+    learning rate and beta would have followed another schedule."""
+    planned = [(one, sorted({m.planned for m in one.members if m.planned})) for one in groups]
+    return [f"{one.label}: evaluated at epoch {one.recipe.training.epochs} of {', '.join(map(str, epochs))}"
+            for one, epochs in planned if epochs]  # fmt: skip
 
 
 def different_classifiers(groups: list[Group]) -> list[str]:

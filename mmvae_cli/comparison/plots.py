@@ -118,11 +118,11 @@ def _by_size(content: Content, page: Page) -> Any:
 def _panel(axis: Any, content: Content, chosen: list[Look], metric: str, sizes: range) -> None:
     """One metric of all groups, published values of the same method beside them."""
     every, scores = [], METRICS[metric][1] not in UNBOUNDED
-    above = len(chosen) if len(chosen) <= _FEW else 1  # lines that coincide: the lower one is wider, and shows
-    for one, stats, look in zip(content.collection.groups, content.stats, chosen, strict=True):
+    few = len(chosen) <= _FEW
+    for i, (one, stats, look) in enumerate(zip(content.collection.groups, content.stats, chosen, strict=True), 1):
         known = {k: stats[key] for k in sizes if (key := Key(metric, str(k))) in stats}
-        above = max(above - 1, 0)
-        _line(axis, known, look, one.label, scores, 1 + 0.25 * above)
+        wider = 1 + 0.25 * (len(chosen) - i) * few  # where lines coincide, the lower one shows
+        _line(axis, known, look, one.label, scores, wider)
         every += [*known.values(), *_published_lines(axis, content, one, metric, look)]
     if scores:
         looks.score_axis(axis, every)

@@ -78,7 +78,7 @@ def preview(folder: Path, info: StoreInfo) -> Grid:
     heads = None if labels is None else [names[labels[item]] for item in items]
     pixels = max((cell.shape[-1] for row in rows for cell in row if isinstance(cell, np.ndarray)), default=28)
     return Grid(rows, list(info.modalities), heads, title=f"{info.name}: {len(items)} items of the test split",
-                about="Each column is one tuple, each row one modality.", origin=info.stand_in or "",
+                about="Each column is one item, each row one modality.", origin=info.stand_in or "",
                 scale=max(1, round(64 / pixels)))  # fmt: skip
 
 

@@ -86,11 +86,11 @@ def barycenter(experts: Gaussian, members: Members) -> Gaussian:
 
 
 def hellinger(experts: Gaussian, members: Members) -> Gaussian:
-    """Mean and variance of the pool ``(1/n sum sqrt q_m)^2`` in every dimension: a mixture over the pairs (i, j) of
-    Gaussians with variance ``2 / (t_i + t_j)``, mean ``(t_i mu_i + t_j mu_j) / (t_i + t_j)`` and weight proportional to
+    """Mean and variance of the pool ``(1/n sum sqrt q_m)^2`` in every dimension: experts (M, B, D) -> (S, B, D) or,
+    row by row, (..., B, D). The pool is a mixture over the pairs (i, j) of Gaussians with variance ``2 / (t_i + t_j)``,
+    mean ``(t_i mu_i + t_j mu_j) / (t_i + t_j)`` and weight proportional to
     ``sqrt(2 sigma_i sigma_j / (v_i + v_j)) exp(-(mu_i - mu_j)^2 / (4 (v_i + v_j)))``."""
-    centre = experts.mean.mean(0)  # whatever it is, it cancels
-    logvar, mu = -precision(experts).log(), experts.mean - centre
+    logvar, mu = -precision(experts).log(), experts.mean
     weights, means, variances, inside = [], [], [], []
     for i, j in combinations_with_replacement(range(len(mu)), 2):
         log_both = torch.logaddexp(-logvar[i], -logvar[j])
@@ -100,14 +100,13 @@ def hellinger(experts: Gaussian, members: Members) -> Gaussian:
         means.append(torch.lerp(mu[j], mu[i], torch.sigmoid(logvar[j] - logvar[i])))
         variances.append(2 * torch.exp(-log_both))
         inside.append(members.inside[..., i] * members.inside[..., j])
-    pairs = Members(
-        torch.stack(inside, -1).double(), members.prior
-    )  # double: a difference of squares, next to sharp variances
+    # double: the difference of squares below would lose the variance of an expert that is sharp and far from the others
+    pairs = Members(torch.stack(inside, -1).double(), members.prior)
     weight, mean, variance = (torch.stack(each).double() for each in (weights, means, variances))
     total = pairs.sum(weight)
     first, within = pairs.sum(weight * mean) / total, pairs.sum(weight * variance) / total
     between = (pairs.sum(weight * mean.square()) / total - first.square()).clamp_min(0)
-    return Gaussian(first.to(mu.dtype) + centre, (within + between).log().to(mu.dtype))
+    return Gaussian(first.to(mu.dtype), (within + between).log().to(mu.dtype))
 
 
 def alone(experts: Laplace, members: Members) -> Laplace:

@@ -69,15 +69,20 @@ def _nearest_file(name: str) -> str | None:
 
 def load(name: str, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe by name or path and apply ``KEY=VALUE`` overrides. Raises UsageProblem listing every error."""
-    content, overrides = read(path := find(name)), overrides or []
-    whole = _overridden(content, overrides)
-    with suppress(UsageProblem):
+    content = read(path := find(name))
+    whole = _overridden(content, overrides or [])
+    try:
         return validate(whole, str(path))
-    alone = False
-    if overrides:
-        with suppress(UsageProblem):
-            alone = bool(validate(content, str(path)))
-    return validate(whole, f"the command line, on {path}" if alone else str(path))
+    except UsageProblem:
+        if not overrides or not _is_valid(content):
+            raise
+    return validate(whole, f"the command line, on {path}")
+
+
+def _is_valid(content: dict[str, Any]) -> bool:
+    with suppress(UsageProblem):
+        return bool(validate(content, ""))
+    return False
 
 
 def load_resolved(path: Path) -> Recipe:

@@ -32,7 +32,8 @@ def run(
         return console.result(array_script(todo, options, directives).rstrip())
     if shutil.which("sbatch") is None:
         raise UsageProblem("--launch slurm: there is no sbatch on this machine", "use a login node, or --launch local")
-    path = _write_script(array_script(*_with_copies(todo, options), directives), todo[0].recipe.name)
+    script = os.fsencode(array_script(*_with_copies(todo, options), directives))
+    path = _kept(script, todo[0].recipe.name, ".sbatch")
     job = _submit(path)
     console.say(f"submitted {len(todo)} runs as job array {job}: {path}")
     commands.say_what_next(planned, options)
@@ -51,16 +52,14 @@ def _with_copies(todo: list[PlannedRun], options: RunOptions) -> tuple[list[Plan
 def _copy(path: Path) -> Path:
     with reading(path):
         content = path.read_bytes()
-    copy = SLURM_FOLDER / f"{short_name(path.stem)}-{hashlib.blake2b(content, digest_size=4).hexdigest()}{path.suffix}"
-    make_folder(copy.parent)
-    write_atomic(copy, content)
-    return copy
+    return _kept(content, short_name(path.stem), path.suffix)
 
 
-def _write_script(script: str, name: str) -> Path:
-    path = SLURM_FOLDER / f"{name}-{hashlib.blake2b(os.fsencode(script), digest_size=4).hexdigest()}.sbatch"
+def _kept(content: bytes, name: str, suffix: str) -> Path:
+    """The file of this content beside the runs: another content has another name, as a job may read it yet."""
+    path = SLURM_FOLDER / f"{name}-{hashlib.blake2b(content, digest_size=4).hexdigest()}{suffix}"
     make_folder(path.parent)
-    write_atomic(path, os.fsencode(script))
+    write_atomic(path, content)
     return path
 
 

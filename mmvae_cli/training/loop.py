@@ -103,6 +103,7 @@ class _Job:
 def _train_locked(job: _Job) -> None:
     recipe, run, store, device, group = job.recipe, job.run, job.store, job.device, job.group
     settings, seed = recipe.training, recipe.training.seed
+    epochs = f"{settings.epochs} epoch{'s' * (settings.epochs != 1)}"
     devices.use_threads(device, run.environment() if run.checkpoint_paths() else {}, choose=True)
     devices.set_precision(settings.precision)
     torch.manual_seed(derive(seed, "init"))
@@ -118,7 +119,7 @@ def _train_locked(job: _Job) -> None:
     if position.step >= total:
         if group.rank == 0 and position.step == total and run.status().get("state") != "finished":
             job.note("finished", position, total)  # killed between the last checkpoint and its note
-        console.say(f"{run.folder} is finished ({settings.epochs} epoch{'s' * (settings.epochs != 1)}); nothing to do")
+        console.say(f"{run.folder} is finished ({epochs}); nothing to do")
         return
     presence = of_training(store, recipe)
     refuse_processes(presence, group)
@@ -168,9 +169,7 @@ def _train_locked(job: _Job) -> None:
             if state == "stopped":
                 signals.leave_if_requested(f"checkpoint written at step {done} of {total} in {run.folder}")
                 raise Stopped(f"another process was stopped: checkpoint written at step {done} of {total}")
-    console.say(
-        f"trained {settings.epochs} epoch{'s' * (settings.epochs != 1)} in {console.duration(here(total).seconds)}"
-    )
+    console.say(f"trained {epochs} in {console.duration(here(total).seconds)}")
 
 
 def refuse_processes(presence: Presence | None, group: ProcessGroup) -> None:

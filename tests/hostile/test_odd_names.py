@@ -103,7 +103,7 @@ def test_a_recipe_holds_none_and_says_what_to_do(odd):
 
 def test_the_script_of_a_study_has_the_bytes(odd, monkeypatch):
     monkeypatch.chdir(odd)
-    path = slurm._write_script(f"what=('{ODD}.yaml')", "tiny")
+    path = slurm._kept(os.fsencode(f"what=('{ODD}.yaml')"), "tiny", ".sbatch")
     assert path.read_bytes() == b"what=('r\xe9s.yaml')"
 
 

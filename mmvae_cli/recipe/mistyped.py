@@ -1,4 +1,4 @@
-"""What was meant by an option that a command does not have or cannot read."""
+"""What was meant where an option was mistyped: a hint at what to type instead."""
 
 import re
 from itertools import zip_longest
@@ -14,7 +14,7 @@ _TARGETS = {"numpy": "latents", "npy": "latents", "npz": "latents", "h5ad": "lat
 
 
 def explain(command: str, words: list[str], problem: Any) -> None:
-    """Put ``problem``, which is typer's, of the ``words`` behind ``command``, into our words, with a hint."""
+    """Put typer's ``problem`` with the ``words`` behind ``command`` into our words, with a hint where one is known."""
     if isinstance(problem.__cause__, ValidationError):
         problem.message = first_problem(problem.__cause__)
     if hint := _meant(command, words, problem):
@@ -36,7 +36,7 @@ def _meant(command: str, words: list[str], problem: Any) -> str:
         return f"--ckpt {words[0]}" if words and not words[0].startswith("-") else "--ckpt RUN names the run's folder"
     if name == "seed" and command == "train" and value and ("-" in value or "," in value):
         return f"a run for each of several seeds: --seeds {value}"
-    said = str(problem.message)
+    said = str(problem.message)  # the only place where every version of typer has the choices
     given, *choices = re.findall("'([^']*)'", said) if " is not one of " in said else [""]
     near = (_TARGETS.get(given) if name == "to" else None) or nearest(given, choices)
     return f"did you mean {near}?" if near else ""
