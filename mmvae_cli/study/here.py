@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Thread
 
 from mmvae_cli.process import console, cores, signals
-from mmvae_cli.process.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_STOPPED, Failure
+from mmvae_cli.process.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_STOPPED, EXIT_USAGE, Failure
 from mmvae_cli.run.layout import Run
 from mmvae_cli.study import commands
 from mmvae_cli.study.commands import PROGRAM, RunOptions
@@ -95,6 +95,10 @@ def _codes(todo: list[PlannedRun], options: RunOptions, places: list[dict[str, s
             for place, environment in enumerate(places):
                 if place not in going and waiting and not signals.requested():
                     one = waiting.pop(0)
+                    if not one.is_as_planned():
+                        console.warn(f"{one.folder} is not started: {one.name} was edited after the study began")
+                        codes[one.folder] = EXIT_USAGE
+                        continue
                     console.say(f"run {len(todo) - len(waiting)} of {len(todo)}: {one.folder}")
                     name = one.folder.name if len(places) > 1 else ""
                     own = _kept_threads(environment, one.folder)

@@ -8,13 +8,13 @@ import itertools
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run import result
 from mmvae_cli.run.layout import Run, default_folder
@@ -36,6 +36,12 @@ class PlannedRun:
     def arguments(self) -> list[str]:
         """What comes after ``mmvae train`` to train this run, its folder aside."""
         return [self.name, *self.overrides, *([] if self.seed is None else ["--seed", str(self.seed)])]
+
+    def is_as_planned(self) -> bool:
+        """Whether the recipe's file still gives the recipe that was planned: it is read again when the run starts."""
+        with suppress(Failure):
+            return _planned(self.name, [*self.overrides], self.seed, self.folder, []).recipe == self.recipe
+        return False
 
 
 class Problem(NamedTuple):
