@@ -2,6 +2,7 @@
 # make check  format, lint, types, quick tests               make bench  the benchmark of docs/performance.md
 # make methods  all methods of the field on embedded data, side by side: 18 minutes of processor time
 # make docs   writes the pages that are made from the code: command line, recipes, methods; make pictures draws the pictures
+# make notebook  carries docs/notebook.ipynb out, and keeps what it shows
 # make test-oldest  quick tests with the oldest dependencies allowed
 # make growth time and memory by items, batch, modalities and processes
 # make gpu    on a machine with a GPU: tests, speed, the paper's runs; ten minutes a call, goes on where the last one ended
@@ -12,7 +13,7 @@ MMVAE := $(BIN)/mmvae
 METHODS := quickstart quickstart_mvae quickstart_mmvae
 QUICK := not slow and not slurm and not network and not gpu and not browser
 
-.PHONY: demo methods test quick check docs pictures bench growth gpu format test-slurm test-oldest clean
+.PHONY: demo methods test quick check docs pictures notebook bench growth gpu format test-slurm test-oldest clean
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mmvae needs Python >= 3.11; set PYTHON=..."; exit 1; }
@@ -68,6 +69,13 @@ docs: .venv/installed
 
 pictures: .venv/installed
 	$(BIN)/python docs/pictures.py $(wildcard $(DEMO)/runs) $(wildcard runs/celeba_quick-seed0)
+
+notebook: .venv/installed
+	$(BIN)/python -m pip install --quiet nbconvert ipykernel
+	rm -rf build/notebook && mkdir -p build/notebook && cp docs/notebook.ipynb build/notebook
+	$(BIN)/jupyter nbconvert --execute --to notebook --ClearMetadataPreprocessor.enabled=True \
+	  --ClearMetadataPreprocessor.clear_notebook_metadata=False --inplace build/notebook/notebook.ipynb
+	cp build/notebook/notebook.ipynb docs
 
 bench: .venv/installed
 	$(BIN)/python tests/benchmarks/run.py --out bench

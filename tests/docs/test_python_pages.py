@@ -92,5 +92,11 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch
         exec(cell.replace('"epochs": 20', '"epochs": 1'), known)
     assert known["drawn"].shape == (10, 3, 1, 8, 8)
     assert known["flat"].shape == (len(known["latents"].items), 2)
-    assert all(not cell["outputs"] for cell in notebook["cells"] if cell["cell_type"] == "code")
     known["plt"].close("all")
+
+
+def test_the_notebook_is_kept_with_what_it_shows():
+    notebook = json.loads((DOCS / "notebook.ipynb").read_text("utf-8"))
+    shown = [output for cell in notebook["cells"] for output in cell.get("outputs", ())]
+    assert {output["output_type"] for output in shown} == {"stream", "execute_result", "display_data"}
+    assert sum("image/png" in output.get("data", {}) for output in shown) == 2
