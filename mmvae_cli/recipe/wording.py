@@ -71,6 +71,8 @@ def explain(error: Any) -> list[str]:
     if error["type"] == "extra_forbidden":
         if gone := _GONE.get(".".join(location)):
             return [f"{'.'.join(location)}: {gone}"]
+        if ":" in location[-1]:
+            return [f"{'.'.join(location)}: unknown key (YAML wants a space after the colon)"]
         near = nearest_key(location)
         return [".".join(location) + ": unknown key" + (f" (did you mean {near!r}?)" if near else "")]
     return [_placed(location, error)]
