@@ -386,7 +386,7 @@ def test_any_override_is_accepted_or_explained(text):
 @pytest.mark.slow
 def test_a_wheel_brings_the_recipes_along(tmp_path):
     """`pip install .` into an empty folder: the recipes lie inside the package, and are found from there."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(tmp_path), str(root)]
     subprocess.run(command, check=True, capture_output=True)
     code = "from mmvae_cli import recipe; print(recipe.find('quickstart'))"
