@@ -13,7 +13,7 @@ import numpy as np
 
 from mmvae_cli.disk.files import hidden_folder, is_abandoned, leftovers, marked, short_name
 from mmvae_cli.process import console, signals
-from mmvae_cli.process.errors import Failure, UsageProblem, cannot_read, cannot_write
+from mmvae_cli.process.errors import UsageProblem, cannot_read, cannot_write
 from mmvae_cli.process.paths import refuse_dangling
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -45,7 +45,11 @@ def dataset_folder(folder: Path, *, force: bool) -> Iterator[Path]:
             else:
                 _take_place(temporary, place, hidden, force)
     except OSError as error:
-        raise _explained(error, folder, marked(hidden, "tmp")) from error
+        temporary = marked(hidden, "tmp")
+        at = Path(error.filename) if isinstance(error.filename, str) else temporary
+        if error.errno not in _OURS_TO_WRITE and not (at.is_relative_to(temporary) or temporary.is_relative_to(at)):
+            raise cannot_read(at, error) from error  # a source
+        raise cannot_write(folder, error) from error
 
 
 def fill(
@@ -94,14 +98,6 @@ def _is_mount(place: Path) -> bool:
 
 def _exists(folder: Path) -> UsageProblem:
     return UsageProblem(f"{folder} exists", "give --force to replace it, or --out for another folder")
-
-
-def _explained(error: OSError, folder: Path, temporary: Path) -> Failure:
-    """A source that cannot be read, or a folder that cannot be written."""
-    at = Path(error.filename) if isinstance(error.filename, str) else temporary
-    if error.errno not in _OURS_TO_WRITE and not (at.is_relative_to(temporary) or temporary.is_relative_to(at)):
-        return cannot_read(at, error)
-    return cannot_write(folder, error)
 
 
 def _restore_old(folder: Path, beside: Path) -> None:

@@ -38,12 +38,6 @@ COLUMNS = {
 """How many attributes a vector holds -> which: those that Wu and Goodman (2018) took for visually distinctive; all."""
 
 
-def _vector(columns: tuple[int, ...]) -> dict[str, ModalityInfo]:
-    """The modality of the attributes ``columns``; none of none."""
-    names = tuple(attribute_text.ATTRIBUTES[column] for column in columns)
-    return {"attributes": ModalityInfo(kind="vector", shape=(len(names),), features=names)} if names else {}
-
-
 def build(
     folder: Path, data_dir: Path, *, source: str | None = None, count: int = cartoon_faces.COUNT,
     limit: int | None = None, seed: int = 0, skip_damaged: bool = False, attributes: int | None = None,
@@ -66,20 +60,21 @@ def build(
     if official is not None and official.resolve().is_relative_to(folder.resolve()):  # no older dataset to replace
         raise UsageProblem(f"{folder} holds the official files", "give --out DIR, another folder for the dataset")
     with building.dataset_folder(folder, force=force) as new:
-        if official is None and not embedded:
-            official = _download(data_dir)
         if embedded:
             cartoon_faces.write(official := new / "official", count, seed)
-        assert official is not None
+        official = official or _download(data_dir)
         console.say(f"reading {cartoon_faces.STAND_IN if embedded else official}")
         faces = celeba_files.read(official)
         _complain(official, faces.damage, skip_damaged)
-        columns = COLUMNS[attributes] if attributes else ()
+        modalities, columns = dict(MODALITIES), COLUMNS[attributes] if attributes else ()
+        if columns:
+            names = tuple(attribute_text.ATTRIBUTES[column] for column in columns)
+            modalities["attributes"] = ModalityInfo(kind="vector", shape=(len(names),), features=names)
         counts, left_out = _write_splits(new, official, faces, limit, seed, skip_damaged, columns)
         if embedded:
             shutil.rmtree(official)
         info = StoreInfo(
-            name=NAME, modalities=MODALITIES | _vector(columns),
+            name=NAME, modalities=modalities,
             splits={split: SplitInfo(count=n) for split, n in counts.items()},
             labels=LabelInfo(kind="attributes", names=attribute_text.ATTRIBUTES),
             seed=seed,

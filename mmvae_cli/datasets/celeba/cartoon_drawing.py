@@ -207,12 +207,8 @@ def _beard(pen: _Pen, face: _Face) -> None:
         pen.box(x - 15, y + 17, x + 15, y + 22, dark, 2)
     if "Sideburns" in face.has:
         for side in (-1, 1):
-            outer = x + side * face.wide * 0.98
-            top, low = (
-                [(outer, y - 22), (outer - side * 8, y - 22)],
-                [(outer - side * 9, y + 20), (x + side * jaw, y + 28)],
-            )
-            pen.shape(top + low, dark)
+            outer, lower = x + side * face.wide * 0.98, (x + side * jaw, y + 28)
+            pen.shape([(outer, y - 22), (outer - side * 8, y - 22), (outer - side * 9, y + 20), lower], dark)
 
 
 def _mouth(pen: _Pen, face: _Face) -> None:

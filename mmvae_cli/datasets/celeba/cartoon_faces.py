@@ -4,6 +4,7 @@ Attributes are drawn with about CelebA's frequencies and its strongest dependenc
 grey hair with age, smiles that open mouths); :mod:`cartoon_drawing` makes them visible.
 """
 
+import bisect
 import io
 import zipfile
 from pathlib import Path
@@ -100,9 +101,6 @@ def write(folder: Path, count: int, seed: int) -> None:
             rows.append(" ".join([name, *("1" if attribute in has else "-1" for attribute in ATTRIBUTES)]))
             shown.advance()
     (folder / f"{ATTRIBUTE_LIST}.txt").write_text("\n".join([str(count), " ".join(ATTRIBUTES), *rows, ""]))
-    splits = [f"{row.split()[0]} {_split(number, count)}\n" for number, row in enumerate(rows)]
+    ends = (count * 8 // 10, count * 9 // 10)  # of train and validation
+    splits = [f"{row.split()[0]} {bisect.bisect(ends, number)}\n" for number, row in enumerate(rows)]
     (folder / f"{PARTITION_LIST}.txt").write_text("".join(splits))
-
-
-def _split(number: int, count: int) -> int:
-    return 0 if number < count * 8 // 10 else 1 if number < count * 9 // 10 else 2

@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
@@ -29,8 +28,7 @@ CROP = (15, 35, 163, 183)
 MAX_IMAGE_BYTES = 4 << 20
 """An aligned face has about 7 kB; anything beyond this is no such face, and is not read into memory."""
 _PLACES = ("", "Anno", "Eval", "Img")
-Row = TypeVar("Row")
-_VALUES = {"1": 1, "-1": 0, "0": 0}
+_VALUES, _SPLITS = {"1": 1, "-1": 0, "0": 0}, {"0": 0, "1": 1, "2": 2}
 LAYOUT = f"it needs {IMAGES} (folder or .zip), {ATTRIBUTE_LIST} and {PARTITION_LIST} (.txt or .csv)"
 
 
@@ -94,7 +92,7 @@ def read(folder: Path) -> Faces:
         Damage(f"images twice in {images.path.name}", images.twice),
     ]
     table = np.frombuffer(b"".join(attributes[name] for name in names), np.uint8).reshape(-1, len(ATTRIBUTES))
-    splits = np.array([partition[name] for name in names], np.uint8)
+    splits = np.frombuffer(b"".join(partition[name] for name in names), np.uint8)
     return Faces(names, table, splits, images, [kind for kind in damage if kind.where])
 
 
@@ -143,47 +141,34 @@ def _read_attributes(path: Path) -> tuple[dict[str, bytes], list[Damage]]:
         raise DataProblem(
             f"{path} line {line} does not name CelebA's 40 attributes in their order", "copy the file again"
         )
-    attributes, damage = _collect(path, rows, _attribute_row)
+    attributes, damage = _collect(path, rows, _VALUES, len(ATTRIBUTES))
     if said not in (None, str(len(rows))):
         where = f"line 1 says {said[:20]!r}, there are {len(rows)} rows"
         damage.append(Damage(f"wrong header count in {path.name}", [where]))
     return attributes, damage
 
 
-def _attribute_row(values: list[str]) -> bytes:
-    if len(values) != len(ATTRIBUTES):
-        raise ValueError
-    return bytes([_VALUES[value] for value in values])
-
-
-def _read_partition(path: Path) -> tuple[dict[str, int], list[Damage]]:
-    """Image name -> 0, 1 or 2."""
+def _read_partition(path: Path) -> tuple[dict[str, bytes], list[Damage]]:
+    """Image name -> a byte, 0, 1 or 2."""
     rows = _rows(path)
-    return _collect(path, rows[1:] if rows[0][1][-1].lower() == "partition" else rows, _partition_row)
-
-
-def _partition_row(values: list[str]) -> int:
-    if len(values) != 1 or values[0] not in ("0", "1", "2"):
-        raise ValueError
-    return int(values[0])
+    return _collect(path, rows[1:] if rows[0][1][-1].lower() == "partition" else rows, _SPLITS, 1)
 
 
 def _collect(
-    path: Path, lines: list[tuple[int, list[str]]], parse: Callable[[list[str]], Row]
-) -> tuple[dict[str, Row], list[Damage]]:
-    """Rows by image name and the damage among them. A repeated name keeps its first row."""
-    rows: dict[str, Row] = {}
+    path: Path, lines: list[tuple[int, list[str]]], known: dict[str, int], count: int
+) -> tuple[dict[str, bytes], list[Damage]]:
+    """Image name -> its row of ``count`` values, each one that is ``known``; and the damage among the rows. A repeated
+    name keeps its first row."""
+    rows: dict[str, bytes] = {}
     malformed, repeated = [], []
     for number, fields in lines:
         name, *values = fields[1:] if len(fields) > 1 and fields[0].isdecimal() else fields  # pandas and R count rows
-        try:
-            row = parse(values)
-        except (ValueError, KeyError):
+        if len(values) != count or not known.keys() >= set(values):
             malformed.append(f"line {number}")
-            continue
-        if name in rows:
+        elif name in rows:
             repeated.append(f"{name}, line {number}")
-        rows.setdefault(name, row)
+        else:
+            rows[name] = bytes(known[value] for value in values)
     return rows, [
         Damage(f"malformed rows in {path.name}", malformed),
         Damage(f"repeated rows in {path.name}", repeated),
