@@ -26,7 +26,7 @@ def build(
     each split, labels in proportion. Raises UsageProblem, DataProblem or Failure; then nothing is written."""
     with building.dataset_folder(out, force=force) as folder:
         source = sources.digits(digits, data_dir).hold_out(validation, seed)
-        counts = {split: _write(folder, split, *source.split(split), limit) for split in sources.splits(validation)}
+        counts = {split: _write(folder, split, *pictures, limit) for split, pictures in source.splits.items()}
         notes = [source.stand_in, sources.held_out(validation), f"at most {limit:,} of each split" if limit else None]
         return placing.finish(folder, StoreInfo(
             name=NAME, modalities=MODALITIES, splits={split: SplitInfo(count=n) for split, n in counts.items()},

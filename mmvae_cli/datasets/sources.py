@@ -6,13 +6,13 @@ import os
 import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mmvae_cli.datasets import idx
 from mmvae_cli.datasets.fetching import downloading
-from mmvae_cli.datasets.spread import spread
+from mmvae_cli.datasets.spread import ranks, spread
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 
@@ -27,49 +27,40 @@ _MNIST_SHA256 = (  # of the unpacked files, in the order of idx.NAMES
 )
 
 
+class Pictures(NamedTuple):
+    """``images`` uint8 (N, ...), ``labels`` int64 (N,) in 0..9."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
 @dataclass(frozen=True)
 class Digits:
-    """Pictures of digits: images uint8 (N, ...), labels int64 (N,) in 0..9. The splits are disjoint.
+    """Pictures of digits: ``splits`` train, test and, where some are held out, validation; they are disjoint.
 
     MNIST's are (N, 28, 28), white strokes on black; SVHN's (N, 3, 32, 32). ``stand_in`` says what the pictures are
     where they are not the official ones, else None; ``provenance`` goes into the store.
     """
 
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    splits: dict[str, Pictures]
     stand_in: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
-    validation: tuple[np.ndarray, np.ndarray] | None = None
-
-    def split(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Images and labels of ``train``, ``test`` or, where there are any, ``validation``."""
-        if name == "validation" and self.validation is not None:
-            return self.validation
-        return {"train": (self.train_images, self.train_labels), "test": (self.test_images, self.test_labels)}[name]
 
     def hold_out(self, count: int, seed: int) -> "Digits":
         """``count`` training pictures become the split ``validation``: drawn by ``seed``, labels in proportion."""
         if not count:
             return self
-        order = np.random.default_rng([seed, len(self.train_labels)]).permutation(len(self.train_labels))
-        order = order[np.argsort(self.train_labels[order], kind="stable")]
+        images, labels = self.splits["train"]
+        order = np.random.default_rng([seed, len(labels)]).permutation(len(labels))
+        order = order[np.argsort(labels[order], kind="stable")]
         held = np.zeros(len(order), bool)
         held[order[spread(len(order), count)]] = True
         if held.all():
             raise UsageProblem(
                 f"--validation {count:,}: there are {len(held):,} training pictures", "leave some to learn from"
             )
-        return replace(
-            self, train_images=self.train_images[~held], train_labels=self.train_labels[~held],
-            validation=(self.train_images[held], self.train_labels[held]),
-        )  # fmt: skip
-
-
-def splits(validation: int) -> tuple[str, ...]:
-    """The splits of a dataset, ``validation`` held-out pictures making one more."""
-    return ("train", "test", "validation") if validation else ("train", "test")
+        parts = {"train": Pictures(images[~held], labels[~held]), "validation": Pictures(images[held], labels[held])}
+        return replace(self, splits=self.splits | parts)
 
 
 def held_out(validation: int) -> str | None:
@@ -117,23 +108,22 @@ def _read(folder: Path, paths: list[Path]) -> Digits:
         array = idx.read(path)
         arrays.append(array)
         sums.append(_idx_sha256(array))
-    train_images, train_labels = _checked(arrays[0], arrays[1], paths[0], paths[1])
-    test_images, test_labels = _checked(arrays[2], arrays[3], paths[2], paths[3])
+    pairs = [_checked(arrays[at], arrays[at + 1], paths[at], paths[at + 1]) for at in (0, 2)]
     if turned := any("emnist" in path.name.lower() for path in paths):
         console.say("EMNIST keeps its images transposed: they are turned upright")
-        train_images, test_images = train_images.swapaxes(1, 2), test_images.swapaxes(1, 2)
+        pairs = [Pictures(images.swapaxes(1, 2), labels) for images, labels in pairs]
     is_mnist = tuple(sums) == _MNIST_SHA256
-    if not is_mnist and _look_transposed(test_images, test_labels):
+    if not is_mnist and _look_transposed(*pairs[1]):
         console.warn(f"the digits of {folder} look transposed; where they are, begin the files' names with emnist-")
     return Digits(
-        train_images, train_labels, test_images, test_labels,
+        dict(zip(("train", "test"), pairs, strict=True)),
         stand_in=None if is_mnist else f"digits of the folder {folder.resolve().name}, not MNIST",
         provenance={"source": "MNIST" if is_mnist else "IDX files", "transposed": turned,
                     "sha256": {path.name: digest for path, digest in zip(paths, sums, strict=True)}},
     )  # fmt: skip
 
 
-def _checked(images: np.ndarray, labels: np.ndarray, at: Path, labels_at: Path) -> tuple[np.ndarray, np.ndarray]:
+def _checked(images: np.ndarray, labels: np.ndarray, at: Path, labels_at: Path) -> Pictures:
     if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
         size = "x".join(map(str, images.shape[1:])) or "scalars"
         raise DataProblem(f"{at}: images of {SIDE}x{SIDE} are needed, it holds {size}", "resize them, or give others")
@@ -141,7 +131,7 @@ def _checked(images: np.ndarray, labels: np.ndarray, at: Path, labels_at: Path) 
         raise DataProblem(f"{labels_at}: {len(labels)} labels for the {len(images)} images of {at.name}")
     if labels.max() > 9:
         raise DataProblem(f"{labels_at}: holds the label {labels.max()}, outside 0..9", "keep ten classes, from 0 to 9")
-    return images, labels.astype(np.int64)
+    return Pictures(images, labels.astype(np.int64))
 
 
 def _look_transposed(images: np.ndarray, labels: np.ndarray) -> bool:
@@ -149,7 +139,7 @@ def _look_transposed(images: np.ndarray, labels: np.ndarray) -> bool:
     as they are, 0.39 transposed. A few images are not judged."""
     if len(images) < 1000:
         return False
-    means, known = (_mean_digits(*pair) for pair in ((images, labels), _embedded().split("train")))
+    means, known = (_mean_digits(*pair) for pair in ((images, labels), _embedded().splits["train"]))
     upright, transposed = (float((m * known).sum(axis=(1, 2)).mean()) for m in (means, means.swapaxes(1, 2)))
     return transposed > max(0.6, upright + 0.2)
 
@@ -210,13 +200,10 @@ def _embedded() -> Digits:
         # A steep ramp around the grey level 8 of 16: "raw > 128" then leaves connected strokes, 15 % of all pixels
         # (MNIST: 13 %).
         image[1:26, 1:26] = np.clip((np.asarray(enlarged) - 8) * 32 + 128, 0, 255)
-    rank = np.zeros(len(labels), dtype=np.int64)
-    for label in range(10):
-        rank[labels == label] = np.arange(np.count_nonzero(labels == label))
-    test = rank % 5 == 4
+    test = ranks(labels) % 5 == 4
     labels = labels.astype(np.int64)
     return Digits(
-        images[~test], labels[~test], images[test], labels[test],
+        {"train": Pictures(images[~test], labels[~test]), "test": Pictures(images[test], labels[test])},
         stand_in="embedded digits of scikit-learn, not MNIST",
         provenance={"source": "sklearn.datasets.load_digits", "scikit_learn": version},
     )  # fmt: skip

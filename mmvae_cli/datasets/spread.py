@@ -1,4 +1,4 @@
-"""``--limit``: a part of a dataset that keeps its proportions."""
+"""Parts of a dataset that keep its proportions: ``--limit``, held-out items."""
 
 import numpy as np
 
@@ -8,3 +8,12 @@ def spread(count: int, limit: int | None) -> np.ndarray:
     if limit is None or limit >= count:
         return np.arange(count)
     return np.arange(limit) * count // limit
+
+
+def ranks(labels: np.ndarray) -> np.ndarray:
+    """How many items of the same label come before each one. (N,) -> int64 (N,)."""
+    counted = np.zeros(len(labels), dtype=np.int64)
+    for label in np.unique(labels):
+        places = np.flatnonzero(labels == label)
+        counted[places] = np.arange(len(places))
+    return counted

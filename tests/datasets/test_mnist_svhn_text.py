@@ -78,7 +78,7 @@ def test_the_complete_data_give_the_papers_counts(split):
 def test_real_mnist_with_the_label_counts_of_real_svhn_gives_the_papers_counts():
     digits = sources.digits("mnist", Path(os.environ["MMVAE_TEST_DATA"]))
     for split, counts in PAIRED.items():
-        _, labels = digits.split(split)
+        _, labels = digits.splits[split]
         assert np.bincount(labels).tolist() == MNIST[split]
         rows = mst.rows_per_digit({"mnist": labels, "svhn": labels_of(SVHN[split], 1)}, split)
         assert [len(part) for part in rows["mnist"]] == counts
@@ -148,7 +148,7 @@ def test_the_modalities_of_every_item_name_its_label(built, svhn_folder, split):
     labels = built.labels(split)
     assert built.count(split) == 10 * n * 20
     assert np.bincount(labels).tolist() == [n * 20] * 10
-    digits, digit_labels = sources.digits("embedded", Path()).split(split)
+    digits, digit_labels = sources.digits("embedded", Path()).splits[split]
     pictures, picture_labels = svhn.read_mat(svhn_folder / svhn.FILES[split])
     for name, images, known in (("mnist", digits, digit_labels), ("svhn", pictures, picture_labels)):
         index = built.index(split, name)
@@ -258,13 +258,13 @@ def test_the_complete_store_is_below_400_mib(tmp_path, monkeypatch):
     """As many images as MNIST and SVHN have, with their label counts; what is on them does not matter here."""
 
     def blank(counts, shape):
-        per_split = []
-        for split, shade in (("train", 9), ("test", 8)):
-            per_split += [np.broadcast_to(np.uint8(shade), (sum(counts[split]), *shape)), labels_of(counts[split])]
-        return per_split
+        return sources.Digits({
+            split: sources.Pictures(np.broadcast_to(np.uint8(shade), (sum(known), *shape)), labels_of(known))
+            for (split, known), shade in zip(counts.items(), (9, 8), strict=True)
+        })  # fmt: skip
 
-    monkeypatch.setattr(sources, "digits", lambda *_: sources.Digits(*blank(MNIST, (28, 28))))
-    monkeypatch.setattr(svhn, "svhn", lambda *_: svhn.Digits(*blank(SVHN, (3, 32, 32))))
+    monkeypatch.setattr(sources, "digits", lambda *_: blank(MNIST, (28, 28)))
+    monkeypatch.setattr(svhn, "svhn", lambda *_: blank(SVHN, (3, 32, 32)))
     info = mst.build(tmp_path / "mst", tmp_path)
     assert {name: split.count for name, split in info.splits.items()} == TUPLES
     for split in ("train", "test"):

@@ -79,7 +79,7 @@ def test_the_last_crop_corner_is_never_used(tmp_path):
     build(PolymnistOptions(digits="embedded", backgrounds=str(tmp_path / "b")), tmp_path / "out", tmp_path)
     arrays = [Store(tmp_path / "out").array(split, "m0") for split in ("train", "test")]
     digits = sources.digits("embedded", tmp_path)
-    inked = (digits.train_images > 128).sum() + (digits.test_images > 128).sum()
+    inked = (digits.splits["train"].images > 128).sum() + (digits.splits["test"].images > 128).sum()
     assert sum(int((array[:, 0] == 255).sum()) for array in arrays) == inked
 
 
@@ -116,7 +116,7 @@ def digits_seen(store: Store, split: str, view: str) -> np.ndarray:
 def test_every_view_shows_each_digit_of_its_split_once_with_its_label(built):
     source = sources.digits("embedded", Path("nowhere"))
     for split in ("train", "test"):
-        images, labels = source.split(split)
+        images, labels = source.splits[split]
         known: dict[bytes, list[int]] = {}
         for image, label in zip(images > 128, labels, strict=True):
             known.setdefault(image.tobytes(), []).append(int(label))
@@ -295,12 +295,12 @@ def test_held_out_digits_are_a_split_of_their_own(built, tmp_path):
 
 def test_held_out_digits_are_drawn_by_the_seed_and_leave_the_rest():
     labels = np.repeat(np.arange(10), 20)
-    source = sources.Digits(np.arange(200)[:, None, None], labels, labels[:0], labels[:0])
-    kept, (held, held_labels) = source.hold_out(30, 1), source.hold_out(30, 1).validation
-    assert sorted([*kept.train_images.flat, *held.flat]) == list(range(200))
+    source = sources.Digits({"train": sources.Pictures(np.arange(200)[:, None, None], labels)})
+    kept, (held, held_labels) = source.hold_out(30, 1), source.hold_out(30, 1).splits["validation"]
+    assert sorted([*kept.splits["train"].images.flat, *held.flat]) == list(range(200))
     assert (np.bincount(held_labels) == 3).all()
-    assert (source.hold_out(30, 1).validation[0] == held).all()
-    assert (source.hold_out(30, 2).validation[0] != held).any()
+    assert (source.hold_out(30, 1).splits["validation"].images == held).all()
+    assert (source.hold_out(30, 2).splits["validation"].images != held).any()
     with pytest.raises(UsageProblem, match="200 training pictures"):
         source.hold_out(200, 1)
 

@@ -35,11 +35,11 @@ def write_idx(folder: Path, *, train: int = 40, test: int = 20, seed: int = 0, p
 def test_mnist_is_found_under_the_data_dir(tmp_path, place, packed):
     write_idx(tmp_path / place, packed=packed)
     found = sources.digits("mnist", tmp_path)
-    assert found.train_images.shape == (40, 28, 28)
-    assert found.train_images.dtype == np.uint8
-    assert found.test_labels.dtype == np.int64
-    assert (found.train_images[:, 0, 0] == found.train_labels).all()
-    assert (found.test_images[:, 0, 1] == np.arange(20)).all()
+    assert found.splits["train"].images.shape == (40, 28, 28)
+    assert found.splits["train"].images.dtype == np.uint8
+    assert found.splits["test"].labels.dtype == np.int64
+    assert (found.splits["train"].images[:, 0, 0] == found.splits["train"].labels).all()
+    assert (found.splits["test"].images[:, 0, 1] == np.arange(20)).all()
 
 
 def test_digits_of_a_folder_say_that_they_are_not_mnist(tmp_path):
@@ -52,7 +52,7 @@ def test_the_other_usual_file_names(tmp_path):
     write_idx(tmp_path)
     for name in NAMES:
         (tmp_path / name).rename(tmp_path / name.replace("-idx", ".idx"))
-    assert len(sources.digits(str(tmp_path), Path()).test_images) == 20
+    assert len(sources.digits(str(tmp_path), Path()).splits["test"].images) == 20
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -61,7 +61,7 @@ def test_what_is_packed_is_told_by_the_content_and_not_by_the_name(tmp_path, pac
     write_idx(tmp_path, packed=packed)
     for name in NAMES:
         (tmp_path / (f"{name}.gz" if packed else name)).rename(tmp_path / (name if packed else f"{name}.gz"))
-    assert len(sources.digits(str(tmp_path), Path()).train_images) == 40
+    assert len(sources.digits(str(tmp_path), Path()).splits["train"].images) == 40
 
 
 def renamed(folder: Path, *names: str) -> sources.Digits:
@@ -84,16 +84,16 @@ def renamed(folder: Path, *names: str) -> sources.Digits:
 )
 def test_files_of_other_names_are_told_apart_by_content_and_count(tmp_path, names, capsys):
     found = renamed(tmp_path, *names)
-    assert (len(found.train_images), len(found.test_images)) == (40, 20)
-    assert (found.train_images[:, 0, 0] == found.train_labels).all()
-    assert (found.test_images[:, 0, 1] == np.arange(20)).all()
+    assert (len(found.splits["train"].images), len(found.splits["test"].images)) == (40, 20)
+    assert (found.splits["train"].images[:, 0, 0] == found.splits["train"].labels).all()
+    assert (found.splits["test"].images[:, 0, 1] == np.arange(20)).all()
     assert f"{tmp_path}: {', '.join(names)}" in capsys.readouterr().err, "said, as nobody named them"
 
 
 def test_names_say_more_than_counts(tmp_path):
     found = renamed(tmp_path, "test-a", "p", "train-b", "q")
-    assert (len(found.train_images), len(found.test_images)) == (20, 40)
-    assert (found.train_images[:, 0, 0] == found.train_labels).all()
+    assert (len(found.splits["train"].images), len(found.splits["test"].images)) == (20, 40)
+    assert (found.splits["train"].images[:, 0, 0] == found.splits["train"].labels).all()
 
 
 def test_nothing_that_tells_the_training_set_is_refused(tmp_path):
@@ -111,7 +111,7 @@ def test_one_set_of_several_is_chosen_by_how_its_names_begin(tmp_path):
     with pytest.raises(DataProblem, match="4 IDX files of images and 4 of labels") as problem:
         sources.digits(str(tmp_path), Path())
     assert "the beginning of their names" in problem.value.hint
-    assert len(sources.digits(str(tmp_path / "set-digits"), Path()).train_images) == 31
+    assert len(sources.digits(str(tmp_path / "set-digits"), Path()).splits["train"].images) == 31
 
 
 def test_emnist_is_turned_upright_and_this_is_said(tmp_path, capsys):
@@ -119,16 +119,16 @@ def test_emnist_is_turned_upright_and_this_is_said(tmp_path, capsys):
     assert "turned upright" not in capsys.readouterr().err
     turned = renamed(tmp_path / "b", *(f"emnist-mnist-{name}" for name in NAMES))
     assert "turned upright" in capsys.readouterr().err
-    assert np.array_equal(turned.train_images, upright.train_images.swapaxes(1, 2))
-    assert np.array_equal(turned.test_images, upright.test_images.swapaxes(1, 2))
-    assert np.array_equal(turned.train_labels, upright.train_labels)
+    assert np.array_equal(turned.splits["train"].images, upright.splits["train"].images.swapaxes(1, 2))
+    assert np.array_equal(turned.splits["test"].images, upright.splits["test"].images.swapaxes(1, 2))
+    assert np.array_equal(turned.splits["train"].labels, upright.splits["train"].labels)
     assert (turned.provenance["transposed"], upright.provenance["transposed"]) == (True, False)
 
 
 def test_transposed_digits_of_other_names_are_noticed():
     known = sources.digits("embedded", Path())
-    assert not sources._look_transposed(known.train_images, known.train_labels)
-    assert sources._look_transposed(known.train_images.swapaxes(1, 2), known.train_labels)
+    assert not sources._look_transposed(known.splits["train"].images, known.splits["train"].labels)
+    assert sources._look_transposed(known.splits["train"].images.swapaxes(1, 2), known.splits["train"].labels)
     assert not sources._look_transposed(np.zeros((1000, 28, 28), np.uint8), np.zeros(1000, np.int64))
 
 
@@ -223,20 +223,26 @@ def test_a_download_takes_its_place_complete(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "_fetch", lambda target: write_idx(target / "MNIST" / "raw"))
     folder = sources._download_mnist(tmp_path)
     assert folder == tmp_path / "MNIST" / "raw"
-    assert len(sources.digits("mnist", tmp_path).train_images) == 40
+    assert len(sources.digits("mnist", tmp_path).splits["train"].images) == 40
 
 
 def test_embedded_digits_look_like_mnist_and_are_split_by_class():
     found = sources.digits("embedded", Path("nowhere"))
-    assert len(found.train_labels) + len(found.test_labels) == 1797
-    shares = np.bincount(found.test_labels) / (np.bincount(found.test_labels) + np.bincount(found.train_labels))
+    assert len(found.splits["train"].labels) + len(found.splits["test"].labels) == 1797
+    shares = np.bincount(found.splits["test"].labels) / (
+        np.bincount(found.splits["test"].labels) + np.bincount(found.splits["train"].labels)
+    )
     assert (np.abs(shares - 0.2) < 0.01).all()
-    train, test = ({image.tobytes() for image in images} for images in (found.train_images, found.test_images))
+    train, test = (
+        {image.tobytes() for image in images} for images in (found.splits["train"].images, found.splits["test"].images)
+    )
     assert not train & test
-    assert 0.10 < (found.train_images > 128).mean() < 0.18  # MNIST: 0.13
-    assert not found.train_images[:, :3].any()  # a frame stays black
+    assert 0.10 < (found.splits["train"].images > 128).mean() < 0.18  # MNIST: 0.13
+    assert not found.splits["train"].images[:, :3].any()  # a frame stays black
     assert "not MNIST" in str(found.stand_in)
-    assert np.array_equal(found.train_images, sources.digits("embedded", Path("nowhere")).train_images)
+    assert np.array_equal(
+        found.splits["train"].images, sources.digits("embedded", Path("nowhere")).splits["train"].images
+    )
 
 
 @pytest.mark.realdata
@@ -248,5 +254,5 @@ def test_the_real_mnist_is_recognised(request):
     found = sources.digits("mnist", Path(os.environ["MMVAE_TEST_DATA"]))
     assert found.stand_in is None
     assert found.provenance["source"] == "MNIST"
-    assert list(found.train_labels[:8]) == [5, 0, 4, 1, 9, 2, 1, 3]
-    assert np.bincount(found.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert list(found.splits["train"].labels[:8]) == [5, 0, 4, 1, 9, 2, 1, 3]
+    assert np.bincount(found.splits["test"].labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

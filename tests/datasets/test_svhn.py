@@ -45,8 +45,8 @@ def test_images_and_labels_keep_their_places(tmp_path):
 
 def test_a_folder_of_other_files_is_a_stand_in_with_its_counts(folder):
     read = svhn.svhn(str(folder), folder)
-    assert len(read.train_labels) == 30
-    assert len(read.split("test")[0]) == 20
+    assert len(read.splits["train"].labels) == 30
+    assert len(read.splits["test"].images) == 20
     assert read.stand_in == "SVHN files are not the complete official ones (30 train / 20 test images)"
     assert read.provenance["test"]["images"] == 20
     assert read.provenance["train"]["md5"] == hashlib.md5((folder / "train_32x32.mat").read_bytes()).hexdigest()
@@ -71,7 +71,7 @@ def test_files_under_the_data_folder_are_found(folder, place, tmp_path_factory):
     (data / place).mkdir(exist_ok=True)
     for name in svhn.FILES.values():
         (folder / name).rename(data / place / name)
-    assert len(svhn.svhn("auto", data).train_labels) == 30
+    assert len(svhn.svhn("auto", data).splits["train"].labels) == 30
 
 
 def empty(shape, dtype=np.uint8):
@@ -205,9 +205,9 @@ def test_without_any_files_auto_downloads(tmp_path, monkeypatch):
         write_mat(folder / svhn.FILES[split])
 
     monkeypatch.setattr(svhn, "_fetch", fetch)
-    assert len(svhn.svhn("auto", tmp_path).train_labels) == 30
+    assert len(svhn.svhn("auto", tmp_path).splits["train"].labels) == 30
     assert asked == ["train", "test"]
-    assert len(svhn.svhn("auto", tmp_path).train_labels) == 30
+    assert len(svhn.svhn("auto", tmp_path).splits["train"].labels) == 30
     assert asked == ["train", "test"]
 
 
@@ -222,24 +222,24 @@ def drawn():
 
 
 def test_drawn_house_numbers_are_balanced_pictures_and_labelled_as_a_stand_in(drawn):
-    assert drawn.train_images.shape == (60, 3, 32, 32)
-    assert drawn.train_images.dtype == np.uint8
-    assert np.bincount(drawn.train_labels).tolist() == [6] * 10
-    assert np.bincount(drawn.test_labels).tolist() == [2] * 10
+    assert drawn.splits["train"].images.shape == (60, 3, 32, 32)
+    assert drawn.splits["train"].images.dtype == np.uint8
+    assert np.bincount(drawn.splits["train"].labels).tolist() == [6] * 10
+    assert np.bincount(drawn.splits["test"].labels).tolist() == [2] * 10
     assert drawn.stand_in == "house numbers drawn by the program, not SVHN"
-    assert drawn.train_images.std(axis=(2, 3)).mean() > 15  # something is on every picture
-    assert len({image.tobytes() for image in [*drawn.train_images, *drawn.test_images]}) == 80
+    assert drawn.splits["train"].images.std(axis=(2, 3)).mean() > 15  # something is on every picture
+    assert len({image.tobytes() for image in [*drawn.splits["train"].images, *drawn.splits["test"].images]}) == 80
 
 
 def test_drawing_is_a_function_of_seed_split_and_item(drawn):
     again = house_numbers.draw(Path("unused"), 0, SMALL)
     fewer = house_numbers.draw(Path("unused"), 0, {"train": 30, "test": 20})
     other = house_numbers.draw(Path("unused"), 1, SMALL)
-    assert np.array_equal(again.train_images, drawn.train_images)
-    assert np.array_equal(again.test_images, drawn.test_images)
-    assert np.array_equal(fewer.train_images, drawn.train_images[:30])
-    assert not np.array_equal(other.train_images, drawn.train_images)
-    assert not np.array_equal(drawn.test_images, drawn.train_images[:20])
+    assert np.array_equal(again.splits["train"].images, drawn.splits["train"].images)
+    assert np.array_equal(again.splits["test"].images, drawn.splits["test"].images)
+    assert np.array_equal(fewer.splits["train"].images, drawn.splits["train"].images[:30])
+    assert not np.array_equal(other.splits["train"].images, drawn.splits["train"].images)
+    assert not np.array_equal(drawn.splits["test"].images, drawn.splits["train"].images[:20])
 
 
 def test_handwriting_of_the_two_splits_is_disjoint(monkeypatch):
@@ -275,7 +275,7 @@ def test_the_task_is_learnable_but_not_by_a_linear_model():
     from sklearn.linear_model import RidgeClassifier
 
     drawn = house_numbers.draw(Path("unused"), 0)
-    (images, labels), (others, truth) = (drawn.split(split) for split in ("train", "test"))
+    (images, labels), (others, truth) = (drawn.splits[split] for split in ("train", "test"))
     linear = RidgeClassifier(alpha=100.0).fit(images.reshape(len(images), -1) / 255.0, labels)
     assert linear.score(others.reshape(len(others), -1) / 255.0, truth) < 0.5
 

@@ -12,6 +12,7 @@ import numpy as np
 from mmvae_cli import store
 from mmvae_cli.datasets import building, placing, sources
 from mmvae_cli.datasets.mnist_svhn_text import house_numbers, svhn
+from mmvae_cli.datasets.sources import Pictures
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, text
@@ -48,8 +49,8 @@ def build(
         numbers = house_numbers.draw(data_dir, seed) if drawn else svhn.svhn(svhn_source, data_dir)
         pair = [source.hold_out(validation, seed) for source in (handwritten, numbers)]
         counts, complete = {}, True
-        for number, split in enumerate(sources.splits(validation)):
-            images = {"mnist": pair[0].split(split), "svhn": pair[1].split(split)}
+        for number, split in enumerate(pair[0].splits):
+            images = {"mnist": pair[0].splits[split], "svhn": pair[1].splits[split]}
             counts[split], all_of_them = _write_split(new, split, images, multiplier, limit, [seed, number])
             complete &= all_of_them
         notes = [pair[0].stand_in, pair[1].stand_in, _fewer(counts, complete, multiplier),
@@ -105,7 +106,7 @@ def permutations(count: int, length: int, key: list[int]) -> np.ndarray:
 
 
 def _write_split(
-    folder: Path, split: str, images: dict[str, tuple[np.ndarray, np.ndarray]], multiplier: int, limit: int | None,
+    folder: Path, split: str, images: dict[str, Pictures], multiplier: int, limit: int | None,
     key: list[int],
 ) -> tuple[list[int], bool]:  # fmt: skip
     """Write all arrays of one split; returns the tuples per digit, and whether these are all that there are."""

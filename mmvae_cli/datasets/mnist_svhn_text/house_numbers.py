@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmvae_cli.datasets import sources
-from mmvae_cli.datasets.sources import Digits
+from mmvae_cli.datasets.sources import Digits, Pictures
 from mmvae_cli.process import console, signals
 
 if TYPE_CHECKING:
@@ -32,15 +32,15 @@ def draw(data_dir: Path, seed: int, counts: dict[str, int] | None = None) -> Dig
     """Both splits, the ten digits equally often. Deterministic by ``seed``."""
     counts = counts or COUNTS
     handwriting, printed = sources.digits("embedded", data_dir), _printed()
-    drawn = [
-        draw_split([seed, number], count, [_handwritten(*handwriting.split(split)), printed], split)
+    drawn = {
+        split: draw_split([seed, number], count, [_handwritten(*handwriting.splits[split]), printed], split)
         for number, (split, count) in enumerate(counts.items())
-    ]
+    }
     provenance = {"source": "drawn by the program", "seed": seed, **{s: {"images": n} for s, n in counts.items()}}
-    return Digits(*drawn[0], *drawn[1], stand_in=STAND_IN, provenance=provenance)
+    return Digits(drawn, STAND_IN, provenance)
 
 
-def draw_split(key: Sequence[int], count: int, styles: list[Glyphs], title: str) -> tuple[np.ndarray, np.ndarray]:
+def draw_split(key: Sequence[int], count: int, styles: list[Glyphs], title: str) -> Pictures:
     """Images uint8 (count, 3, 32, 32) and labels int64 (count,); picture i is a function of ``key`` and i."""
     images = np.empty((count, 3, SIDE, SIDE), np.uint8)
     labels = np.arange(count, dtype=np.int64) % 10
@@ -49,7 +49,7 @@ def draw_split(key: Sequence[int], count: int, styles: list[Glyphs], title: str)
             signals.leave_if_requested("nothing was written")
             images[item] = _picture(np.random.default_rng([*key, item]), int(labels[item]), styles)
             shown.advance()
-    return images, labels
+    return Pictures(images, labels)
 
 
 def _handwritten(images: np.ndarray, labels: np.ndarray) -> Glyphs:

@@ -1,28 +1,15 @@
 """The headers of a MATLAB 5 file, looked at before anything is unpacked: scipy believes what they say."""
 
-import math
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 _PACKED, _MATRIX = 15, 14
-_UINT8 = 9
 _HEAD, _LONGEST_NAME = 512, 64
 """Bytes of each array that are looked at: its flags, sides, name and the size of its data lie in the first hundred."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-
-
-@dataclass(frozen=True)
-class Header:
-    """One array: its name, MATLAB's number for its class, its sides, and how many bytes its data say they have."""
-
-    name: str
-    kind: int
-    sides: tuple[int, ...]
-    data_bytes: int
 
 
 def is_hdf5(path: Path) -> bool:
@@ -32,13 +19,14 @@ def is_hdf5(path: Path) -> bool:
     return start.startswith(_HDF5) or start[_HEAD:] == _HDF5
 
 
-def read(path: Path) -> list[Header]:
-    """The headers of all arrays. Raises ValueError for what is none, or says impossible things about itself."""
+def data_bytes(path: Path) -> dict[str, int]:
+    """The name of each array, and how many bytes of data its header tells. Raises ValueError for what is no MATLAB 5
+    file, or says impossible things about itself."""
     with open(path, "rb") as file:
         start = file.read(128)
         if len(start) < 128 or start[126:] != b"IM":
             raise ValueError("no little-endian MATLAB 5 file")
-        return [_header(head) for head in _heads(file, path.stat().st_size)]
+        return dict(_header(head) for head in _heads(file, path.stat().st_size))
 
 
 def _heads(file: BinaryIO, end: int) -> Iterator[bytes]:
@@ -59,7 +47,7 @@ def _heads(file: BinaryIO, end: int) -> Iterator[bytes]:
         file.seek(after)
 
 
-def _header(head: bytes) -> Header:
+def _header(head: bytes) -> tuple[str, int]:
     if len(head) < 8 or struct.unpack_from("<I", head)[0] != _MATRIX:
         raise ValueError("an element that is no array")
     flags, at = _part(head, 8)
@@ -67,7 +55,7 @@ def _header(head: bytes) -> Header:
     name, at = _part(head, at)
     if len(name) > _LONGEST_NAME or len(sides) % 4 or not flags:
         raise ValueError("an array with an impossible name or shape")
-    return Header(name.decode("ascii"), flags[0], struct.unpack(f"<{len(sides) // 4}i", sides), _size(head, at)[0])
+    return name.decode("ascii"), _size(head, at)[0]
 
 
 def _size(head: bytes, at: int) -> tuple[int, int]:
@@ -84,10 +72,3 @@ def _part(head: bytes, at: int) -> tuple[bytes, int]:
     if begin + size > len(head):
         raise ValueError("an array whose header has no end")
     return head[begin : begin + size], at + 8 if begin == at + 4 else begin + size + -size % 8
-
-
-def check_bytes(path: Path, names: tuple[str, ...]) -> None:
-    """Raise ValueError unless the uint8 arrays among ``names`` have one byte of data for every number."""
-    for header in read(path):
-        if header.name in names and header.kind == _UINT8 and header.data_bytes != math.prod(header.sides):
-            raise ValueError(f"{header.name} has {header.data_bytes:,} bytes for the shape {header.sides}")

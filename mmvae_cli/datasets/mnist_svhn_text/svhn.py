@@ -4,6 +4,7 @@ A .mat file can hold anything; only two plain uint8 arrays are read from it, aft
 """
 
 import hashlib
+import math
 import os
 import warnings
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import numpy as np
 
 from mmvae_cli.datasets.fetching import downloading
 from mmvae_cli.datasets.mnist_svhn_text import mat_headers
-from mmvae_cli.datasets.sources import Digits
+from mmvae_cli.datasets.sources import Digits, Pictures
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, cannot_read
 
@@ -52,44 +53,47 @@ def _with_mat(places: list[Path]) -> Path | None:
 
 def read_folder(folder: Path) -> Digits:
     """Both files of ``folder``. Files that are not the complete official ones make a stand-in of it."""
-    arrays, facts, official = {}, {}, True
+    splits, facts, official = {}, {}, True
     for split, name in FILES.items():
         path = folder / name
         signals.leave_if_requested("nothing was written")
-        arrays[split] = read_mat(path)
-        facts[split] = {"file": name, "images": len(arrays[split][1]), "md5": md5(path)}
+        splits[split] = read_mat(path)
+        facts[split] = {"file": name, "images": len(splits[split].labels), "md5": md5(path)}
         official &= facts[split]["md5"] == OFFICIAL_MD5[split]
     stand_in = None
     if not official:
         counts = " / ".join(f"{facts[split]['images']:,} {split}" for split in FILES)
         stand_in = f"SVHN files are not the complete official ones ({counts} images)"
-    return Digits(*arrays["train"], *arrays["test"], stand_in=stand_in, provenance={"source": "SVHN format 2", **facts})
+    return Digits(splits, stand_in, provenance={"source": "SVHN format 2", **facts})
 
 
-def read_mat(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_mat(path: Path) -> Pictures:
     """One .mat file: images uint8 (N, 3, 32, 32), labels int64 (N,), the file's 10 turned into 0."""
     from scipy.io import loadmat, whosmat
 
     if not path.is_file():
         raise DataProblem(f"{path} is missing", _ELSEWHERE)
-    if _careful(path, lambda name: mat_headers.is_hdf5(path)):
+    if _careful(path, mat_headers.is_hdf5):
         raise DataProblem(
             f"{path} is a file of MATLAB 7.3 (HDF5), which is not read",
             "save it again as the official files are: load it in MATLAB or Octave, then save(FILE, 'X', 'y', '-v7')",
         )
-    _careful(path, lambda name: mat_headers.read(path))  # scipy believes whatever they say
+    sizes = _careful(path, mat_headers.data_bytes)
     headers = {name: (shape, kind) for name, shape, kind in _careful(path, whosmat)}
     _check_headers(path, headers)
-    _careful(path, lambda name: mat_headers.check_bytes(path, ("X", "y")))
-    content = _careful(path, lambda name: loadmat(name, variable_names=["X", "y"]))
+    shapes = {name: headers[name][0] for name in ("X", "y")}
+    for name, shape in shapes.items():
+        if sizes[name] != math.prod(shape):
+            raise _unread(path, f"{name} has {sizes[name]:,} bytes for the shape {shape}")
+    content = _careful(path, lambda path: loadmat(path, variable_names=["X", "y"]))
     images, labels = content["X"], content["y"]
-    for name, array in (("X", images), ("y", labels)):
-        if type(array) is not np.ndarray or array.dtype != np.uint8 or array.shape != headers[name][0]:
+    for name, shape in shapes.items():
+        if type(content[name]) is not np.ndarray or content[name].dtype != np.uint8 or content[name].shape != shape:
             raise _damaged(path, f"{name} is not what its header says")
     if labels.min() < 1 or labels.max() > 10:
         wrong = int(labels[(labels < 1) | (labels > 10)][0])
         raise _damaged(path, f"has the label {wrong}; SVHN's labels are 1..10 (10 is the digit 0)")
-    return images.transpose(3, 2, 0, 1), labels[:, 0].astype(np.int64) % 10
+    return Pictures(images.transpose(3, 2, 0, 1), labels[:, 0].astype(np.int64) % 10)
 
 
 def _check_headers(path: Path, headers: dict[str, tuple[tuple[int, ...], str]]) -> None:
@@ -107,16 +111,20 @@ def _check_headers(path: Path, headers: dict[str, tuple[tuple[int, ...], str]]) 
         raise _damaged(path, f"promises {images[3]:,} images, more than its bytes can hold")
 
 
-def _careful(path: Path, read: Callable[[str], Any]) -> Any:
-    """Run one of scipy's readers. A damaged file makes it raise nearly anything, so everything means: damaged."""
+def _careful(path: Path, read: Callable[[Path], Any]) -> Any:
+    """Run a reader. A damaged file makes it raise nearly anything, so everything means: damaged."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            return read(str(path))
+            return read(path)
     except PermissionError as error:
         raise cannot_read(path, error) from error
     except Exception as error:
-        raise _damaged(path, f"cannot be read: truncated or no .mat file ({str(error)[:80]})") from error
+        raise _unread(path, str(error)) from error
+
+
+def _unread(path: Path, why: str) -> DataProblem:
+    return _damaged(path, f"cannot be read: truncated or no .mat file ({why[:80]})")
 
 
 def _damaged(path: Path, what: str) -> DataProblem:

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from mmvae_cli.datasets import building, official, placing, repeats, sources
-from mmvae_cli.datasets.polymnist import backgrounds, tensors, trees
+from mmvae_cli.datasets import building, placing, repeats, sources
+from mmvae_cli.datasets.polymnist import backgrounds, official, tensors, trees
 from mmvae_cli.datasets.polymnist.moving import Mover, mover
-from mmvae_cli.datasets.sources import SIDE, Digits, digits
+from mmvae_cli.datasets.sources import SIDE, Pictures
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem
@@ -21,6 +21,7 @@ from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, new_a
 
 PAPER_VIEWS, MOST_VIEWS = 5, 64
 SHAPE = (3, SIDE, SIDE)
+_SPLITS = ("train", "test", "validation")
 OFFICIAL_COUNTS = {  # tuples per label 0..9 (equations 7.1), those of MNIST
     "train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
     "test": (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
@@ -52,18 +53,19 @@ def build(options: PolymnistOptions, out: Path, data_dir: Path, *, png: bool = F
     """Build PolyMNIST into the folder ``out``. Raises UsageProblem, DataProblem or Failure; then nothing is written."""
     with building.dataset_folder(out, force=force) as folder:
         pictures, about, note = _backgrounds(options)
-        source, splits = digits(options.digits, data_dir), sources.splits(options.validation)
-        source = source.hold_out(options.validation, options.seed)
-        repeated = repeats.count(source.train_images, source.test_images)  # later they stand before other crops
-        twice = repeats.tell(repeated, len(source.test_images), "test digits")
-        pairings = {split: pairing(source.split(split)[1], len(pictures), options, split) for split in splits}
+        source = sources.digits(options.digits, data_dir).hold_out(options.validation, options.seed)
+        train, test = source.splits["train"], source.splits["test"]
+        repeated = repeats.count(train.images, test.images)  # later they stand before other crops
+        twice = repeats.tell(repeated, len(test.images), "test digits")
+        full = options.repeat * max(len(train.labels), len(test.labels))
+        fewer = options.limit is not None and options.limit < full
+        pairings = {s: pairing(known.labels, len(pictures), options, s) for s, known in source.splits.items()}
         counts = {split: len(rows[0]) for split, rows in pairings.items()}
         with console.progress("polymnist", sum(counts.values()) * len(pictures), "images") as bar:
-            for split in splits:
-                images, labels = source.split(split)
-                _write_split(folder, split, images, labels, pairings[split], pictures, options, bar)
+            for split, known in source.splits.items():
+                _write_split(folder, split, known, pairings[split], pictures, options, bar)
         moved = f"digits scaled by {options.scale:g} and turned by up to {options.rotate:g} degrees"
-        notes = [source.stand_in, note, twice, _subset_note(options.limit, source, options.repeat, counts),
+        notes = [source.stand_in, note, twice, _of_them(counts) if fewer else None,
                  sources.held_out(options.validation), moved if options.moved else None]  # fmt: skip
         _finish(folder, len(pictures), counts, notes, options.seed, png, {
             "construction": "Generalized Multimodal ELBO, section 4.2 and appendix D", "options": _portable(options),
@@ -133,15 +135,15 @@ def fuse(images: np.ndarray, background: np.ndarray, top: np.ndarray, left: np.n
 
 
 def _write_split(
-    folder: Path, split: str, images: np.ndarray, labels: np.ndarray, rows: np.ndarray, pictures: list[np.ndarray],
+    folder: Path, split: str, digits: Pictures, rows: np.ndarray, pictures: list[np.ndarray],
     options: PolymnistOptions, bar: console.Progress,
 ) -> None:  # fmt: skip
-    new_array(folder, f"{split}/labels.npy", rows.shape[1:], np.int64)[:] = labels[rows[0]]
+    new_array(folder, f"{split}/labels.npy", rows.shape[1:], np.int64)[:] = digits.labels[rows[0]]
     for view, (chosen, picture) in enumerate(zip(rows, pictures, strict=True)):
         array = new_array(folder, f"{split}/m{view}.npy", (len(chosen), *SHAPE))
         draws = _stream(options.seed, split, view, 2)
         move = mover(options.scale, options.rotate, len(chosen), draws) if options.moved else None
-        views = _views(images, chosen, picture, _stream(options.seed, split, view, 1), move)
+        views = _views(digits.images, chosen, picture, _stream(options.seed, split, view, 1), move)
         building.fill(array, views, np.arange(len(chosen)), bar, f"{split} m{view}")
 
 
@@ -163,7 +165,7 @@ def _views(
 
 def _stream(seed: int, split: str, view: int, use: int) -> np.random.Generator:
     """Random numbers of their own for each split, view and use: view 1 is the same whatever the number of views."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(sources.splits(1).index(split), view, use)))
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SPLITS.index(split), view, use)))
 
 
 def _backgrounds(options: PolymnistOptions) -> tuple[list[np.ndarray], dict[str, Any], str]:
@@ -195,11 +197,6 @@ def _portable(options: PolymnistOptions) -> dict[str, Any]:
     named = {key: value if value in ("mnist", "embedded", "builtin") else Path(value).resolve().name
              for key, value in (("digits", options.digits), ("backgrounds", options.backgrounds))}  # fmt: skip
     return asdict(options) | named
-
-
-def _subset_note(limit: int | None, source: Digits, repeat: int, counts: dict[str, int]) -> str | None:
-    full = len(source.train_labels) * repeat, len(source.test_labels) * repeat
-    return None if limit is None or limit >= max(full) else _of_them(counts)
 
 
 def _of_them(counts: dict[str, int]) -> str:

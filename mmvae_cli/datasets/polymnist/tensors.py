@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli.datasets import building
-from mmvae_cli.datasets.official import Read, count_views
+from mmvae_cli.datasets.polymnist.official import Read, count_views
 from mmvae_cli.datasets.polymnist.trees import SPLITS, Tree
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.disk.files import require_readable

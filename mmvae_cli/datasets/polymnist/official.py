@@ -10,7 +10,7 @@ import numpy as np
 
 from mmvae_cli.datasets.pictures import set_upright
 from mmvae_cli.datasets.polymnist.trees import SPLITS, Tree
-from mmvae_cli.datasets.spread import spread
+from mmvae_cli.datasets.spread import ranks, spread
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import StoreInfo, new_array
@@ -113,6 +113,8 @@ def write(target: Path, folder: Path, info: StoreInfo) -> None:
 
     What is not the real thing is said in ``stand_in.txt`` beside them, so that it is not forgotten by an import.
     """
+    from PIL import Image
+
     total = sum(split.count for split in info.splits.values()) * len(info.modalities)
     with console.progress("png", total, "files") as bar:
         if info.stand_in:
@@ -120,26 +122,12 @@ def write(target: Path, folder: Path, info: StoreInfo) -> None:
             (target / STAND_IN).write_text(info.stand_in + "\n", encoding="utf-8")
         for split in SPLITS:
             labels = np.load(folder / split / "labels.npy", allow_pickle=False)
-            names = [f"{number}.{label}.png" for label, number in zip(labels, numbers(labels), strict=True)]
+            names = [f"{number}.{label}.png" for label, number in zip(labels, ranks(labels), strict=True)]
             for view in info.modalities:
                 (target / split / view).mkdir(parents=True)
                 array = np.load(folder / split / f"{view}.npy", mmap_mode="r", allow_pickle=False)
                 for image, name in zip(array, names, strict=True):
                     signals.leave_if_requested("nothing was written")
-                    _write_png(target / split / view / name, image)
+                    picture = Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0)))
+                    picture.save(target / split / view / name, format="PNG", compress_level=3)
                     bar.advance(1, f"{split} {view}")
-
-
-def numbers(labels: np.ndarray) -> np.ndarray:
-    """``i`` of each tuple: how many of its label came before. (N,) -> (N,)."""
-    counted = np.zeros(len(labels), dtype=np.int64)
-    for label in np.unique(labels):
-        places = np.flatnonzero(labels == label)
-        counted[places] = np.arange(len(places))
-    return counted
-
-
-def _write_png(path: Path, image: np.ndarray) -> None:
-    from PIL import Image
-
-    Image.fromarray(np.ascontiguousarray(image.transpose(1, 2, 0))).save(path, format="PNG", compress_level=3)
