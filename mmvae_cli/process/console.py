@@ -1,7 +1,8 @@
 """The only module that prints: the result goes to stdout, everything else to stderr.
 
-On a terminal progress is one live line; elsewhere it is a plain line every ``LINE_INTERVAL`` seconds, flushed, so that
-a cluster's log can be followed and searched. NO_COLOR and TERM=dumb are honoured; colour carries no information.
+On a terminal progress is one live line; elsewhere it is a plain line every 30 seconds (MMVAE_PROGRESS_SECONDS),
+flushed, so that a cluster's log can be followed and searched. NO_COLOR and TERM=dumb are honoured; colour carries no
+information.
 """
 
 import os
@@ -19,8 +20,6 @@ from mmvae_cli.process.environment import seconds
 from mmvae_cli.process.errors import Failure
 from mmvae_cli.process.paths import is_odd, shown
 
-LINE_INTERVAL = 30.0
-"""Seconds between two plain lines of progress; MMVAE_PROGRESS_SECONDS changes it."""
 _quiet = False
 _rank = 0
 _results: TextIO | None = None
@@ -147,7 +146,7 @@ class Progress:
         self.done = self._first = 0
         self.start = self._shown = time.monotonic()
         self._hidden = _quiet or _rank > 0
-        self._every = seconds("MMVAE_PROGRESS_SECONDS", LINE_INTERVAL)
+        self._every = seconds("MMVAE_PROGRESS_SECONDS")
         self._note = ""
         self._live: Live | None = None
         if is_live() and not self._hidden:

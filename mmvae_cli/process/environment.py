@@ -17,14 +17,15 @@ def debug() -> bool:
 
 def check(*, several: bool) -> None:
     """Raise UsageProblem for a number that is none; ``several``: also where torchrun's would be followed."""
-    for name, usual in _USUAL.items():
-        seconds(name, usual)
+    for name in _USUAL:
+        seconds(name)
     if several:
         rank_and_size()
 
 
-def seconds(name: str, usual: float) -> float:
-    """What the variable says; ``usual`` where it is not set. Raises UsageProblem."""
+def seconds(name: str, usual: float = 0.0) -> float:
+    """What the variable says; ``usual``, else its own usual value, where it is not set. Raises UsageProblem."""
+    usual = usual or _USUAL[name]
     text = os.environ.get(name, "").strip()
     try:
         given = float(text or usual)

@@ -4,7 +4,7 @@ Every setting of the science lives here and can be overridden as ``KEY=VALUE``.
 """
 
 from mmvae_cli.recipe.earlier import is_earlier
-from mmvae_cli.recipe.families import MAX_SUBSETS, Subsets, subset_list
+from mmvae_cli.recipe.families import MAX_SUBSETS
 from mmvae_cli.recipe.methods import METHODS
 from mmvae_cli.recipe.networks import NETWORKS
 from mmvae_cli.recipe.reading import (
@@ -20,7 +20,6 @@ from mmvae_cli.recipe.reading import (
     validate,
 )
 from mmvae_cli.recipe.schema import (
-    DatasetSpec,
     EvaluationSpec,
     MissingSpec,
     ModalitySpec,
@@ -28,14 +27,13 @@ from mmvae_cli.recipe.schema import (
     ObjectiveSpec,
     Recipe,
     TrainingSpec,
-    size_of,
 )
 from mmvae_cli.recipe.section import flatten
 from mmvae_cli.recipe.wording import setting
 
 __all__ = [
-    "MAX_SUBSETS", "METHODS", "NETWORKS", "DatasetSpec", "EvaluationSpec", "MissingSpec", "ModalitySpec",
-    "ModelSpec", "ObjectiveSpec", "Recipe", "Subsets", "TrainingSpec", "dataset_folder", "difference", "find",
-    "flatten", "how_to_make", "is_earlier", "load", "load_resolved", "read", "setting", "shipped", "size_of",
-    "subset_list", "that_matter", "validate",
+    "MAX_SUBSETS", "METHODS", "NETWORKS", "EvaluationSpec", "MissingSpec", "ModalitySpec",
+    "ModelSpec", "ObjectiveSpec", "Recipe", "TrainingSpec", "dataset_folder", "difference", "find",
+    "flatten", "how_to_make", "is_earlier", "load", "load_resolved", "read", "setting", "shipped",
+    "that_matter", "validate",
 ]  # fmt: skip

@@ -4,7 +4,7 @@ from contextlib import suppress
 from math import prod
 from typing import Any
 
-from mmvae_cli.recipe.families import SizeLimit, subset_list
+from mmvae_cli.recipe.families import SizeLimit, Subset, subset_list
 from mmvae_cli.recipe.kinds import SCALED
 
 UNIMODAL = "unimodal_elbos"
@@ -22,7 +22,7 @@ def translated(content: dict[str, Any]) -> dict[str, Any]:
     names = list(content["modalities"])
     model, objective = dict(content["model"]), dict(content["objective"])
     unimodal, subsets = model.pop(UNIMODAL), model["subsets"]
-    listed = subset_list(SizeLimit(**subsets) if isinstance(subsets, dict) else _tuples(subsets), names)
+    listed = _listed(subsets, names)
     if unimodal:
         if listed != [tuple(range(len(names)))] or objective["kl"] != "components":
             raise ValueError(
@@ -54,9 +54,8 @@ def without_idle(content: Any) -> Any:
         }}  # fmt: skip
         if not private:
             content["objective"] = {k: v for k, v in content["objective"].items() if k != "beta_private"}
-        names, subsets = list(content["modalities"]), model["subsets"]
-        listed = subset_list(SizeLimit(**subsets) if isinstance(subsets, dict) else _tuples(subsets), names)
-        if model["prior_expert"] == "full" and tuple(range(len(names))) not in listed:
+        names = list(content["modalities"])
+        if model["prior_expert"] == "full" and tuple(range(len(names))) not in _listed(model["subsets"], names):
             content["model"] = model | {"prior_expert": "none"}
     return content
 
@@ -65,8 +64,9 @@ def _says_nothing(key: str, spec: dict[str, Any], private: int) -> bool:
     return (key == "scale" and spec["likelihood"] not in SCALED) or (key == "private_weight" and not private)
 
 
-def _tuples(subsets: Any) -> Any:
-    return tuple(map(tuple, subsets)) if isinstance(subsets, list) else subsets
+def _listed(subsets: Any, names: list[str]) -> list[Subset]:
+    subsets = tuple(map(tuple, subsets)) if isinstance(subsets, list) else subsets
+    return subset_list(SizeLimit(**subsets) if isinstance(subsets, dict) else subsets, names)
 
 
 def _weights(given: Any, modalities: dict[str, Any]) -> Any:

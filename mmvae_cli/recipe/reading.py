@@ -70,19 +70,12 @@ def _nearest_file(name: str) -> str | None:
 def load(name: str, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe by name or path and apply ``KEY=VALUE`` overrides. Raises UsageProblem listing every error."""
     content = read(path := find(name))
-    whole = _overridden(content, overrides or [])
-    try:
-        return validate(whole, str(path))
-    except UsageProblem:
-        if not overrides or not _is_valid(content):
-            raise
-    return validate(whole, f"the command line, on {path}")
-
-
-def _is_valid(content: dict[str, Any]) -> bool:
-    with suppress(UsageProblem):
-        return bool(validate(content, ""))
-    return False
+    whole, where = _overridden(content, overrides or []), str(path)
+    if overrides:
+        with suppress(UsageProblem):
+            validate(content, where)
+            where = f"the command line, on {path}"  # the file itself is right
+    return validate(whole, where)
 
 
 def load_resolved(path: Path) -> Recipe:

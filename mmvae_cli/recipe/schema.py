@@ -19,7 +19,7 @@ from mmvae_cli.recipe.families import Subsets
 from mmvae_cli.recipe.kinds import KINDS, SCALED
 from mmvae_cli.recipe.methods import METHODS
 from mmvae_cli.recipe.networks import MLP, NETWORKS, TEXT, Network
-from mmvae_cli.recipe.section import Problems, Section, choice, flatten, one_of
+from mmvae_cli.recipe.section import Problems, Section, choice, flatten
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 Name = Annotated[str, Field(pattern=NAME)]
@@ -154,7 +154,9 @@ class ModelSpec(MethodSection):
     @field_validator("method")
     @classmethod
     def _known_method(cls, method: str) -> str:
-        return one_of(method, METHODS)
+        if method not in METHODS:
+            raise ValueError(choice(method, METHODS))
+        return method
 
 
 class ObjectiveSpec(MethodSection):
@@ -245,8 +247,9 @@ class Recipe(Section):
             raise ValueError(f"modalities.{TAKEN}: kl.{TAKEN} is the KL of the shared latent; rename the modality")
         if isinstance(weights, dict) and set(weights) != set(names):
             raise ValueError(f"objective.likelihood_weights: {_uneven(list(weights), names)}")
-        if self.training.missing is not None:
-            self._check_kept(self.training.missing)
+        kept = () if self.training.missing is None else self.training.missing.keep
+        if unknown := [name for name in kept if name not in names]:
+            raise ValueError(f"training.missing.keep: {choice(unknown[0], names)}")
         preset = METHODS[self.model.method].settings
         said = {part: getattr(self, part).model_dump(exclude_unset=True) for part in ("model", "objective")}
         given = {key: value for key, value in flatten(said).items() if value is not None}
@@ -282,11 +285,6 @@ class Recipe(Section):
         }
         return 1.0 if self.objective.beta_private is None else self.objective.beta_private, []
 
-    def _check_kept(self, missing: MissingSpec) -> None:
-        for name in missing.keep:
-            if name not in self.modalities:
-                raise ValueError(f"training.missing.keep: {choice(name, self.modalities)}")
-
     def families(self) -> list[tuple[int, ...]]:
         """The admitted subsets as tuples of modality positions, by size, then lexicographic; the full set last."""
         return families.subset_list(self.model.subsets, list(self.modalities))
@@ -319,7 +317,7 @@ class Recipe(Section):
             return dict(chosen)
         if chosen == "equal":
             return dict.fromkeys(self.modalities, 1.0)
-        sizes = {name: size_of(spec) for name, spec in self.modalities.items()}
+        sizes = {name: math.prod(spec.shape or ()) for name, spec in self.modalities.items()}
         return {name: max(sizes.values()) / size for name, size in sizes.items()}
 
     @property
@@ -342,8 +340,3 @@ def _uneven(given: list[str], wanted: list[str]) -> str:
     odd = [choice(name, wanted) for name in given if name not in wanted]
     missing = [name for name in wanted if name not in given]
     return "; ".join([*odd, *([f"no weight for {', '.join(missing)}"] if missing else [])])
-
-
-def size_of(spec: ModalitySpec) -> int:
-    """Number of data dimensions: C*H*W of an image, number of positions of a text (not positions x characters)."""
-    return math.prod(spec.shape or ())

@@ -34,12 +34,6 @@ def choice(given: str, allowed: Iterable[str]) -> str:
     return f"{given!r} is not one of {', '.join(allowed)}" + (f" (did you mean {near!r}?)" if near else "")
 
 
-def one_of(given: str, allowed: Iterable[str]) -> str:
-    if given not in (allowed := list(allowed)):
-        raise ValueError(choice(given, allowed))
-    return given
-
-
 def flatten(content: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``."""
     flat: dict[str, Any] = {}

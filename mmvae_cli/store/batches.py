@@ -32,7 +32,11 @@ class Split:
         self.info: dict[str, ModalityInfo] = {name: store.info.modalities[name] for name in names}
         arrays = {name: store.array(split, name) for name in names}
         size = sum(array.nbytes for array in arrays.values())
-        self.on_device = device.type == "cpu" or data_on == "device" or (data_on == "auto" and _fits(size, device))
+        self.on_device = (
+            device.type == "cpu"
+            or data_on == "device"
+            or (data_on == "auto" and size < DEVICE_SHARE * devices.memory_left(device))
+        )
         data_device = self.data_device = device if self.on_device else torch.device("cpu")
         self._rows = {name: _rows(array, data_device) for name, array in arrays.items()}
         indices = {name: store.index(split, name) for name in names}
@@ -87,10 +91,6 @@ class Split:
             data = text.move_words(data, self._starts[name][items])
         data = data.to(self.device, non_blocking=True)
         return KINDS[self.info[name].kind].read(data)
-
-
-def _fits(size: int, device: torch.device) -> bool:
-    return size < DEVICE_SHARE * devices.memory_left(device)
 
 
 def _rows(array: np.ndarray | Rows, device: torch.device) -> Tensor | Rows:

@@ -168,7 +168,10 @@ class Store:
                 source = path.read_bytes() if known.bytes <= IN_MEMORY else Rows(path)
                 if self._verify and _digest(source) != known.sha256:
                     raise self._damaged(name, "does not match its checksum")
-            array = source if isinstance(source, Rows) else _npy(source)
+            if isinstance(source, Rows):
+                array: np.ndarray | Rows = source
+            else:
+                array = np.lib.format.read_array(io.BytesIO(source), allow_pickle=False)
         except DataProblem:
             raise
         except Exception as error:  # a header can be wrong in more ways than numpy has names for
@@ -183,11 +186,6 @@ class Store:
 
 def _digest(source: bytes | Rows) -> str:
     return source.sha256() if isinstance(source, Rows) else hashlib.sha256(source).hexdigest()
-
-
-def _npy(content: bytes) -> np.ndarray:
-    """The array in the bytes of a .npy file; never pickled, never zipped."""
-    return np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
 
 
 def _read_info(folder: Path) -> StoreInfo:
@@ -224,31 +222,19 @@ def finish(folder: Path, info: StoreInfo, *, replace: bool = False) -> StoreInfo
     if description.exists() and not replace:
         raise UsageProblem(f"{description} exists", "write into another folder, or call finish(..., replace=True)")
     files = {path.relative_to(folder).as_posix(): _describe(path) for path in visible(folder.glob("[!.]*/*.npy"))}
-    known = {"files": {k: v.model_dump() for k, v in files.items()}, "version": _version(folder, info)}
-    complete = StoreInfo.model_validate(info.model_dump() | known)
+    known = {"files": {k: v.model_dump() for k, v in files.items()}, "version": 2}
+    complete, version = StoreInfo.model_validate(info.model_dump() | known), 1
     for split in complete.splits:
         for modality in complete.modalities:
             _check_written(folder, complete, split, modality)
         written = Store(folder, verify=False, info=complete)
         written.labels(split)
         written.keys(split)
-        written.present(split, complete.modalities)
+        if written.present(split, complete.modalities) is not None:
+            version = 2
+    complete = complete.model_copy(update={"version": version})  # the oldest that says all there is to say
     write_json(description, complete.model_dump(mode="json"))
     return complete
-
-
-def _version(folder: Path, info: StoreInfo) -> int:
-    """The oldest that says all there is to say."""
-    indices = [folder / split / f"{name}.index.npy" for split in info.splits for name in info.modalities]
-    return 2 if any(path.is_file() and _marks_absent(path) for path in indices) else 1
-
-
-def _marks_absent(path: Path) -> bool:
-    try:
-        index = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError, OSError):
-        return False  # whoever reads it next says what it is
-    return index.dtype == np.int32 and bool((index == -1).any())
 
 
 def _describe(path: Path) -> FileInfo:

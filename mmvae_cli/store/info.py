@@ -10,7 +10,6 @@ from mmvae_cli.process.paths import shown
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.wording import first_problem
 
-FORMAT, VERSION = "mmvae-dataset", 2
 REPEATED = "repeated"
 """The key of the provenance that says which test images are training images too."""
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"

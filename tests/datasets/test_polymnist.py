@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from mmvae_cli.datasets import placing, sources
-from mmvae_cli.datasets.polymnist.build import OFFICIAL_COUNTS, PolymnistOptions, build, fuse, pairing
-from mmvae_cli.datasets.polymnist.moving import mover
+from mmvae_cli.datasets.polymnist.build import OFFICIAL_COUNTS, PolymnistOptions, build, fuse, mover, pairing
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure, Stopped, UsageProblem

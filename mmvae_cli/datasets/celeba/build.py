@@ -73,6 +73,8 @@ def build(
         counts, left_out = _write_splits(new, official, faces, limit, seed, skip_damaged, columns)
         if embedded:
             shutil.rmtree(official)
+        total = sum(counts.values())
+        part = None if total == COMPLETE else f"subset of CelebA: {total:,} of {COMPLETE:,} images"
         info = StoreInfo(
             name=NAME, modalities=modalities,
             splits={split: SplitInfo(count=n) for split, n in counts.items()},
@@ -84,7 +86,7 @@ def build(
                 "versions": placing.versions(),
             },
         )  # fmt: skip
-        return placing.finish(new, info, [_stand_in(embedded, sum(counts.values()))])
+        return placing.finish(new, info, [cartoon_faces.STAND_IN if embedded else part])
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------
@@ -122,12 +124,6 @@ def _complain(source: Path, damage: list[Damage], skip: bool) -> None:
         )
     for kind in damage:
         console.warn(f"left out: {kind}")
-
-
-def _stand_in(embedded: bool, count: int) -> str | None:
-    if embedded:
-        return cartoon_faces.STAND_IN
-    return None if count == COMPLETE else f"subset of CelebA: {count:,} of {COMPLETE:,} images"
 
 
 # --- splits ----------------------------------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from mmvae_cli.datasets import building, placing, repeats, sources
 from mmvae_cli.datasets.polymnist import backgrounds, official, tensors, trees
-from mmvae_cli.datasets.polymnist.moving import Mover, mover
 from mmvae_cli.datasets.sources import SIDE, Pictures
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.process import console
@@ -22,6 +21,7 @@ from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, new_a
 PAPER_VIEWS, MOST_VIEWS = 5, 64
 SHAPE = (3, SIDE, SIDE)
 _SPLITS = ("train", "test", "validation")
+Mover = Callable[[np.ndarray, int], np.ndarray]
 OFFICIAL_COUNTS = {  # tuples per label 0..9 (equations 7.1), those of MNIST
     "train": (5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
     "test": (980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
@@ -67,9 +67,11 @@ def build(options: PolymnistOptions, out: Path, data_dir: Path, *, png: bool = F
         moved = f"digits scaled by {options.scale:g} and turned by up to {options.rotate:g} degrees"
         notes = [source.stand_in, note, twice, _of_them(counts) if fewer else None,
                  sources.held_out(options.validation), moved if options.moved else None]  # fmt: skip
+        told = {key: value if value in ("mnist", "embedded", "builtin") else Path(value).resolve().name
+                for key, value in (("digits", options.digits), ("backgrounds", options.backgrounds))}  # fmt: skip
         _finish(folder, len(pictures), counts, notes, options.seed, png, {
-            "construction": "Generalized Multimodal ELBO, section 4.2 and appendix D", "options": _portable(options),
-            "digits": source.provenance, "backgrounds": about,
+            "construction": "Generalized Multimodal ELBO, section 4.2 and appendix D",
+            "options": asdict(options) | told, "digits": source.provenance, "backgrounds": about,
         })  # fmt: skip
 
 
@@ -163,6 +165,30 @@ def _views(
     return views
 
 
+def mover(scale: float, degrees: float, count: int, rng: np.random.Generator) -> Mover:
+    """A function of a digit (28, 28) and its number below ``count``: turned by an angle uniform in [-degrees, degrees],
+    resized to ``scale`` of its side and put on black at a place uniform among all that hold it whole."""
+    from PIL import Image
+
+    side = max(1, round(scale * SIDE))
+    angles = rng.uniform(-degrees, degrees, count)
+    places = rng.integers(0, SIDE - side + 1, (count, 2))
+
+    def moved(digit: np.ndarray, number: int) -> np.ndarray:
+        picture = Image.fromarray(digit)
+        if degrees:
+            picture = picture.rotate(angles[number], Image.Resampling.BILINEAR)
+        if side == SIDE:
+            return np.asarray(picture)
+        field = np.zeros((SIDE, SIDE), np.uint8)
+        top, left = places[number]
+        small = picture.resize((side, side), Image.Resampling.BILINEAR)
+        field[top : top + side, left : left + side] = np.asarray(small)
+        return field
+
+    return moved
+
+
 def _stream(seed: int, split: str, view: int, use: int) -> np.random.Generator:
     """Random numbers of their own for each split, view and use: view 1 is the same whatever the number of views."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_SPLITS.index(split), view, use)))
@@ -191,12 +217,6 @@ def _backgrounds(options: PolymnistOptions) -> tuple[list[np.ndarray], dict[str,
     names = ", ".join(sums) if len(sums) <= 8 else f"{len(sums)} images"
     note = f"backgrounds from a folder, not known to be the paper's: {names}"
     return pictures, {"source": "folder", "sha256": sums}, note
-
-
-def _portable(options: PolymnistOptions) -> dict[str, Any]:
-    named = {key: value if value in ("mnist", "embedded", "builtin") else Path(value).resolve().name
-             for key, value in (("digits", options.digits), ("backgrounds", options.backgrounds))}  # fmt: skip
-    return asdict(options) | named
 
 
 def _of_them(counts: dict[str, int]) -> str:

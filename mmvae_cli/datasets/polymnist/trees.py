@@ -41,12 +41,9 @@ class Tree:
     def read(self, name: str, limit: int) -> bytes:
         """The bytes of a small file. Raises DataProblem where it is unreadable or has more than ``limit`` bytes."""
         try:
-            if self._archive:
-                with self._archive.open(self._members[self.root + name]) as file:
-                    content = file.read(limit + 1)
-            else:
-                with open(self.where / self.root / name, "rb") as file:
-                    content = file.read(limit + 1)
+            archive, path = self._archive, self.where / self.root / name
+            with archive.open(self._members[self.root + name]) if archive else path.open("rb") as file:
+                content = file.read(limit + 1)
         except (OSError, EOFError, zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError) as error:
             raise DataProblem(
                 f"{self.shown(name)} cannot be read ({error})", advice(error, "fetch it again")
