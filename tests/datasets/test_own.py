@@ -283,6 +283,17 @@ def test_a_modality_that_no_training_item_has_is_named(items):
         make("--modality", "note=text:note", "--modality", "numbers=vector:age,bmi")
 
 
+def test_a_row_without_its_group_is_left_out_like_one_without_its_label(items):
+    rows = [[*row, f"g{int(row[0]) % 5}"] for row in items]
+    rows[7][-1] = ""
+    write(rows, [*HEADER, "patient"])
+    with pytest.raises(DataProblem, match="line 9, column patient: is empty"):
+        make("--group", "patient")
+    said = make("--group", "patient", "--skip-damaged").stderr
+    assert "left out: 1 of 30 rows" in said
+    assert "line 9, column patient" in said
+
+
 def test_damaged_rows_are_left_out_and_named(items, tmp_path):
     whole = (tmp_path / "pics/p3.png").read_bytes()
     (tmp_path / "pics/p3.png").write_bytes(whole[: len(whole) // 2])

@@ -33,10 +33,10 @@ def make(
         source = _without_damaged(source, known)
     _check_keys(source, known.key)
     labels = splits.labels_of(source.filled(known.label)) if known.label else None
-    chosen = _splits(source, known, options, labels and labels[0], group)
+    chosen = _splits(source, known, options, labels and labels[0])
     ready = {m.name: _part(source, m, chosen["train"], options) for m in known.modalities}
     build.check_present(ready, chosen["train"], str(path), partial(_bare, source, known.key))
-    _tell(known, options, ready, group)
+    _tell(known, options, ready)
     build.build(options, ready, chosen, labels, path, source.columns[known.key] if known.key else None)
 
 
@@ -54,7 +54,7 @@ def _without_damaged(source: Table, known: Roles) -> Table:
             there = [_read(source, modality, row) for modality in known.modalities]
             if not any(there):
                 raise _bare(source, known.key, row, "has nothing")
-            for name in filter(None, (known.label, known.split, known.key)):
+            for name in filter(None, (known.label, known.split, known.key, known.group)):
                 if not source.columns[name][row]:
                     raise source.problem(row, name, "is empty")
         except DataProblem as problem:
@@ -89,13 +89,11 @@ def _check_keys(source: Table, key: str | None) -> None:
         seen[cell] = row
 
 
-def _splits(
-    source: Table, known: Roles, options: StoreOptions, codes: np.ndarray | None, group: str | None
-) -> splits.Splits:  # fmt: skip
+def _splits(source: Table, known: Roles, options: StoreOptions, codes: np.ndarray | None) -> splits.Splits:
     if known.split is None:
-        groups = source.filled(group) if group else None
+        groups = source.filled(known.group) if known.group else None
         return splits.drawn(len(source.lines), options.test, options.seed, codes, groups)
-    if options.test is not None or group:
+    if options.test is not None or known.group:
         raise UsageProblem("--test and --group have no effect: the table has a column split", "leave one of them out")
     return splits.named(source.filled(known.split), f"{source.path}, column {known.split}")
 
@@ -156,11 +154,11 @@ def _numbers_of(source: Table, columns: Sequence[str], row: int, cells: Sequence
     return values
 
 
-def _tell(known: Roles, options: StoreOptions, ready: dict[str, parts.Part], group: str | None) -> None:
+def _tell(known: Roles, options: StoreOptions, ready: dict[str, parts.Part]) -> None:
     """What the table was read as, in the flags that say the same again."""
     flags = [modality.flag() for modality in known.modalities]
-    flags += [f"--{option} {name}" for option, name in (("label", known.label), ("key", known.key), ("group", group))
-              if name]  # fmt: skip
+    roles_of = {"label": known.label, "key": known.key, "group": known.group}
+    flags += [f"--{option} {name}" for option, name in roles_of.items() if name]
     sizes = {part.info.shape[1:] for part in ready.values() if part.info.kind == "image"}
     flags += [f"--size {height}x{width}" for height, width in sizes if len(sizes) == 1]
     flags += [f"--raw {name}" for name in options.raw]

@@ -31,6 +31,7 @@ class Roles(NamedTuple):
     label: str | None
     split: str | None
     key: str | None
+    group: str | None
     rest: list[str]
 
 
@@ -61,8 +62,8 @@ def of_table(table: Table, said: list[Modality], label: str | None, group: str |
     left = [name for name in names if name not in (label, split, key, group)]
     if said:
         used = {column for modality in said for column in modality.columns}
-        return Roles(said, label, split, key, [name for name in left if name not in used])
-    return _guessed(table, left, label, split, key)
+        return Roles(said, label, split, key, group, [name for name in left if name not in used])
+    return _guessed(table, left, label, split, key, group)
 
 
 def _plain(column: str) -> str:
@@ -83,7 +84,9 @@ def _is_prose(cells: list[str]) -> bool:
     return sum(cell.count(" ") >= _BLANKS for cell in filled) > _MOSTLY * len(filled)
 
 
-def _guessed(table: Table, left: list[str], label: str | None, split: str | None, key: str | None) -> Roles:
+def _guessed(
+    table: Table, left: list[str], label: str | None, split: str | None, key: str | None, group: str | None
+) -> Roles:  # fmt: skip
     modalities, numbers, rest = [], list[str](), list[str]()
     for name in left:
         cells = table.columns[name]
@@ -102,4 +105,4 @@ def _guessed(table: Table, left: list[str], label: str | None, split: str | None
         modalities.append(Modality("numbers", "vector", tuple(numbers)))
     if not modalities:
         raise DataProblem(f"{table.path}: no column is known for data", f"say which are: --modality {_FORM}")
-    return Roles(modalities, label, split, key, rest)
+    return Roles(modalities, label, split, key, group, rest)
