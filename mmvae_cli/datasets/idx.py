@@ -27,20 +27,17 @@ def read(path: Path) -> np.ndarray:
                 raise DataProblem(
                     f"{path}: its header says {' x '.join(map(str, shape))} bytes, no set of digits", "fetch it again"
                 )
-            content, filled = np.empty(wanted, np.uint8), 0
-            while count := file.readinto(memoryview(content)[filled:]):  # type: ignore
-                filled += count  # memory is taken as bytes come, not as the header promises
-            more = file.read(1)
+            content = file.read(wanted + 1)
     except EOFError as error:
         raise DataProblem(f"{path}: is truncated", "fetch the file again") from error
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataProblem(f"{path}: cannot be read ({error})", "fetch the file again") from error
-    if filled < wanted:
+    if len(content) < wanted:
         header = 4 + 4 * len(shape)
-        raise _truncated(path, header + filled, header + wanted)
-    if more:
+        raise _truncated(path, header + len(content), header + wanted)
+    if len(content) > wanted:
         raise DataProblem(f"{path}: goes on after its {wanted} bytes of data", "fetch the file again")
-    return content.reshape(shape)
+    return np.frombuffer(content, np.uint8, wanted).reshape(shape)
 
 
 def shape_of(path: Path) -> tuple[int, ...] | None:

@@ -45,8 +45,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 def replacing(path: Path, kept: str = "") -> Iterator[Path]:
     """A path beside ``path`` to write to; what is written there takes its place, synced, when the block ends well, and
     vanishes otherwise. OSErrors become Failure, whose hint says what is ``kept``."""
-    temporary = marked(path.with_name(f".{path.name}"), "tmp")
-    try:
+    with _temporary(path, kept) as temporary:
         temporary.touch()
         mode = stat.S_IMODE(temporary.stat().st_mode)  # what the umask allows
         yield temporary
@@ -55,6 +54,14 @@ def replacing(path: Path, kept: str = "") -> Iterator[Path]:
                 os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
         os.replace(temporary, path)
+
+
+@contextmanager
+def _temporary(path: Path, kept: str = "") -> Iterator[Path]:
+    """A name beside ``path``, free again when the block ends."""
+    temporary = marked(path.with_name(f".{path.name}"), "tmp")
+    try:
+        yield temporary
     except OSError as error:
         raise cannot_write(path, error, kept) from error
     finally:
@@ -66,14 +73,8 @@ def require_writable(path: Path) -> None:
     """Raise Failure now if ``path`` could not be written later, after hours of work."""
     if path.is_dir():
         raise Failure(f"cannot write {path}: it is a folder", "remove it, or work on a copy of the run")
-    trial = marked(path.with_name(f".{path.name}"), "tmp")
-    try:
+    with _temporary(path) as trial:
         trial.write_bytes(b"a full disk takes a name, but no content")
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        with suppress(OSError):
-            trial.unlink(missing_ok=True)
 
 
 @contextmanager

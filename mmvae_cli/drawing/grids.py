@@ -163,7 +163,8 @@ def _laid(grid: Grid, m: _Measures, page: Page | None = None) -> _Sheet:
     if len(grid.row_labels or grid.rows) != len(grid.rows) or len(grid.column_labels or range(columns)) != columns:
         raise ValueError("one label per row and per column")
     rows = [[_as_picture(cell) if isinstance(cell, np.ndarray) else cell for cell in row] for row in grid.rows]
-    tall, wide = _largest(rows)
+    shapes = [cell.shape for row in rows for cell in row if isinstance(cell, np.ndarray)] or [(8, 28)]  # texts only
+    tall, wide = (max(shape[axis] for shape in shapes) for axis in (0, 1))
     sides = [_wrap(text, m.label, m.font) for text in grid.row_labels or []]
     left = m.margin + (max(block.width for block in sides) + m.pad if sides else 0)
     if page and page.width:
@@ -228,12 +229,6 @@ def _as_picture(cell: np.ndarray) -> np.ndarray:
     if cell.ndim != 3 or cell.shape[2] not in (1, 3):
         raise ValueError(f"a picture is (H, W), (H, W, 3) or (C, H, W), not {cell.shape}")
     return np.ascontiguousarray(np.broadcast_to(cell, (*cell.shape[:2], 3)))
-
-
-def _largest(pictures: list[list[Any]]) -> tuple[int, int]:
-    """Height and width of the largest picture; a small square where there are only texts."""
-    shapes = [cell.shape for row in pictures for cell in row if isinstance(cell, np.ndarray)]
-    return max((s[0] for s in shapes), default=8), max((s[1] for s in shapes), default=28)
 
 
 @cache

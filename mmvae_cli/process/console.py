@@ -148,10 +148,10 @@ class Progress:
         self._hidden = _quiet or _rank > 0
         self._every = seconds("MMVAE_PROGRESS_SECONDS")
         self._note = ""
-        self._live: Live | None = None
+        self.live: Live | None = None
         if is_live() and not self._hidden:
-            self._live = Live(console=Console(stderr=True), transient=True, auto_refresh=False)
-            self._live.start()
+            self.live = Live(console=Console(stderr=True), transient=True, auto_refresh=False)
+            self.live.start()
 
     def start_at(self, done: int) -> None:
         """Begin from ``done`` (a resumed run), so that the rate counts only this process's work."""
@@ -162,7 +162,7 @@ class Progress:
         self.done += amount
         self._note = note or self._note
         now = time.monotonic()
-        if now - self._shown >= (0.1 if self._live else self._every) and not self._hidden:
+        if now - self._shown >= (0.1 if self.live else self._every) and not self._hidden:
             self._shown = now
             self._show()
 
@@ -173,26 +173,23 @@ class Progress:
         speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
         line = f"{self.title}: {self.done:,}/{self.total:,} {self.unit}, {speed}/s, {duration(left)} left"
         line = f"{line}, {self._note}" if self._note else line
-        if self._live:
+        if self.live:
             with _for_whoever_reads():
-                self._live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
+                self.live.update(Text(line, no_wrap=True, overflow="ellipsis"), refresh=True)
         else:
             tell(line)
 
-    def finish(self) -> None:
-        if self._live:
-            with _for_whoever_reads():
-                self._live.stop()
-
 
 @contextmanager
-def progress(title: str, total: int, unit: str = "items") -> Iterator[Progress]:
+def progress(title: str, total: int, unit: str) -> Iterator[Progress]:
     """A progress display that leaves the terminal clean however the block ends."""
     shown = Progress(title, total, unit)
     try:
         yield shown
     finally:
-        shown.finish()
+        if shown.live:
+            with _for_whoever_reads():
+                shown.live.stop()
 
 
 def duration(seconds: float) -> str:

@@ -15,7 +15,9 @@ from mmvae_cli.datasets.own import build, parts, splits
 from mmvae_cli.datasets.own.build import StoreOptions
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem, needing
+from mmvae_cli.recipe.kinds import COUNTS
 from mmvae_cli.store import ModalityInfo
+from mmvae_cli.store.fitting import strange
 
 _MOST_FEATURES = 4096
 _BLOCK = 1024
@@ -147,7 +149,7 @@ def _part(path: Path, name: str, matrix: Matrix, train: np.ndarray, options: Sto
             row, column = np.argwhere(~np.isfinite(block))[0].tolist()
             raise DataProblem(f"{path}, {matrix.place}: row {start + row}, feature {matrix.features[column]} is not "
                               "finite", "mend it, or leave the cell or the feature out")  # fmt: skip
-        whole = whole and bool((block >= 0).all() and (block == np.floor(block)).all())
+        whole = whole and strange(block, COUNTS[0]) is None
     present = matrix.rows >= 0
     if whole or name in options.raw:
         info = ModalityInfo(kind="vector", shape=(features,), features=tuple(matrix.features))

@@ -10,7 +10,9 @@ import numpy as np
 from mmvae_cli.datasets.pictures import set_upright
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.recipe.kinds import COUNTS
 from mmvae_cli.store import ModalityInfo, text
+from mmvae_cli.store.fitting import strange
 
 Problem = Callable[[int, str], DataProblem]
 """(item, what) -> the error to raise, with the item's place in its source."""
@@ -114,9 +116,8 @@ def vectors(
     present = ~np.isnan(values).all(1)
     if raw:
         info = ModalityInfo(kind="vector", shape=values.shape[1:], features=tuple(features))
-        there = values[present]
-        whole = bool((there >= 0).all() and (there == np.floor(there)).all())
-        return Part(info, lambda items: values[items].astype(np.float32), present, whole)
+        counts = strange(values[present], COUNTS[0]) is None
+        return Part(info, lambda items: values[items].astype(np.float32), present, counts)
     known = values[train[present[train]]]
     if not len(known):
         raise problem(features[0], "no training item has a number")

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mmvae_cli.datasets import building
 from mmvae_cli.datasets.pictures import set_upright
 from mmvae_cli.datasets.polymnist.trees import SPLITS, Tree
 from mmvae_cli.datasets.spread import ranks, spread
@@ -38,10 +39,10 @@ def read_into(folder: Path, tree: Tree, views: int | None, limit: int | None) ->
             new_array(folder, f"{split}/labels.npy", (len(labels),), np.int64)[:] = labels
             for view in range(count):
                 array = new_array(folder, f"{split}/m{view}.npy", (len(labels), 3, 28, 28))
-                for row, (_, _, name) in enumerate(kept[split]):
-                    signals.leave_if_requested("nothing was written")
-                    array[row] = _decode(tree, f"{split}/m{view}/{name}")
-                    bar.advance(1, f"{split} m{view}")
+                names = np.array([f"{split}/m{view}/{name}" for _, _, name in kept[split]])
+                building.fill(
+                    array, lambda some: [_decode(tree, name) for name in some], names, bar, f"{split} m{view}"
+                )
     per_label = {s: tuple(int(n) for n in np.bincount([t[0] for t in tuples[s]], minlength=10)) for s in SPLITS}
     return {split: len(kept[split]) for split in SPLITS}, per_label, {"layout": "PNG folders"}
 
@@ -68,15 +69,11 @@ def _by_view(tree: Tree, split: str) -> dict[int, dict[str, tuple[int, int, str]
     """view -> file name -> (label, number, file name)."""
     views: dict[int, dict[str, tuple[int, int, str]]] = {}
     for path in tree.names:
-        parts = path.split("/")
-        if len(parts) != 3 or parts[0] != split or not (view := re.fullmatch(r"m(0|[1-9][0-9]{0,3})", parts[1])):
+        if not (found := re.fullmatch(rf"{split}/m(0|[1-9][0-9]{{0,3}})/([^/]*\.(?i:png))", path)):
             continue
-        if not parts[2].lower().endswith(".png"):
-            continue
-        match = _NAME.fullmatch(parts[2])
-        if not match:
+        if not (match := _NAME.fullmatch(found[2])):
             raise DataProblem(f"{tree.shown(path)} is not named NUMBER.LABEL.png, label 0 to 9", "rename or remove it")
-        views.setdefault(int(view[1]), {})[parts[2]] = (int(match[2]), int(match[1]), parts[2])
+        views.setdefault(int(found[1]), {})[found[2]] = (int(match[2]), int(match[1]), found[2])
     return views
 
 
