@@ -1,5 +1,6 @@
 """A step that is recorded once and replayed: on a GPU one graph of it instead of some hundred launches."""
 
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import cycle
@@ -7,7 +8,8 @@ from typing import Any
 
 import torch
 
-from mmvae_cli.process import console
+from mmvae_cli.process import console, environment
+from mmvae_cli.process.errors import in_one_line
 
 CALLED = 3
 """Steps before the recording. They compile, choose algorithms and make Adam's state, and are steps like any other."""
@@ -16,10 +18,11 @@ CALLED = 3
 class Recorded:
     """A step that is recorded as one CUDA graph and replayed. It takes no arguments and returns nothing: it reads and
     writes tensors that stay where they are, and draws from the device's generator, which is seeded between calls. It
-    may not look at a number on the host. On a CPU it is simply called."""
+    may not look at a number on the host. On a CPU it is simply called. ``lanes``: those that it opens, if any; where it
+    cannot be recorded with them, it is recorded without."""
 
-    def __init__(self, device: torch.device, *, record: bool = True) -> None:
-        self._device, self._calls = device, 0
+    def __init__(self, device: torch.device, *, record: bool = True, lanes: "Lanes | None" = None) -> None:
+        self._device, self._lanes, self._calls = device, lanes, 0
         self._stream = torch.cuda.Stream(device) if record and device.type == "cuda" else None
         self._graph: torch.cuda.CUDAGraph | None = None
 
@@ -32,22 +35,31 @@ class Recorded:
 
     def __call__(self, step: Callable[[], None]) -> None:
         if self._stream is not None and self._calls == CALLED:
-            self._graph = self._recording(step)
+            self._graph = self._recording_of(step)
         self._calls += 1
         if self._graph is None:
             step()
         else:
             self._graph.replay()
 
-    def _recording(self, step: Callable[[], None]) -> "torch.cuda.CUDAGraph | None":
-        """The step noted down without being done; None, and a warning, where that fails."""
+    def _recording_of(self, step: Callable[[], None]) -> "torch.cuda.CUDAGraph | None":
+        if self._lanes is not None:
+            if graph := self._recording(step, "the modalities are not computed side by side"):
+                return graph
+            self._lanes.close()
+        return self._recording(step, "the step is not recorded")
+
+    def _recording(self, step: Callable[[], None], lost: str) -> "torch.cuda.CUDAGraph | None":
+        """The step noted down without being done; None, and a warning of what is ``lost``, where that fails."""
         graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, stream=self._stream):
+        try:  # it ends on the stream on which it began, also where it fails in a lane
+            with torch.cuda.graph(graph, stream=self._stream), torch.cuda.stream(self._stream):
                 step()
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            console.warn(f"the step is not recorded, which is slower: {type(error).__name__}: {reason[:200]}")
+        except Exception as error:
+            reason = in_one_line(error.__context__ or error)  # the one that ends a recording says nothing of why
+            console.warn(f"{lost}, which is slower: {reason[:200]}")
+            if environment.debug():
+                traceback.print_exc()
             self._free_generator()
             return None
         return graph
@@ -65,6 +77,10 @@ class Lanes:
 
     def __init__(self, device: torch.device, count: int) -> None:
         self._streams = [torch.cuda.Stream(device) for _ in range(count)] if device.type == "cuda" else []
+
+    def close(self) -> None:
+        """From now on the parts run one after the other."""
+        self._streams = []
 
     def __call__(self, parts: range) -> Iterator[int]:
         """Each of ``parts`` with its lane open. When all are through, the lanes are joined: no lane's memory is given

@@ -1,5 +1,6 @@
 """The engine that takes the steps of a run, in the way that suits the device."""
 
+import traceback
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -13,7 +14,7 @@ from mmvae_cli.compute.ranks import ProcessGroup
 from mmvae_cli.compute.recorded import Lanes, Recorded
 from mmvae_cli.compute.seeds import derive
 from mmvae_cli.model.objective import draw_noise
-from mmvae_cli.process import console
+from mmvae_cli.process import console, environment, signals
 from mmvae_cli.recipe import TrainingSpec
 from mmvae_cli.store.batches import Split, permutation
 from mmvae_cli.training.meter import Meter
@@ -58,10 +59,18 @@ def compiler_fault(device: torch.device) -> str:
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
     except Exception as error:  # whatever stands between Python and the GPU's code: dynamo, inductor, triton, gcc
-        lines = [line.strip() for line in str(error).splitlines()]
-        told = next((line for line in lines if line and not line.endswith("raised:")), type(error).__name__)
-        return told[:160]
+        return _told(error)
     return ""
+
+
+def _told(error: Exception) -> str:
+    """What was wrong, of the many lines that a compiler says."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    return next((line for line in lines if line and not line.endswith("raised:")), type(error).__name__)[:160]
+
+
+def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
 
 
 @cache
@@ -85,12 +94,31 @@ class Engine:
         self._scale = count * group.size / settings.batch_size  # DDP averages over processes; their rows may differ
         self._items = torch.zeros(count, dtype=torch.int64, device=data.data_device)
         self._order, self._epoch, self._at = torch.empty(0), -1, start
+        self._proven = not way.compiled or group.size > 1  # the first step shows whether the compiler is up to it
         self._forward = _wrapped(step, data.device, group, way)
-        self._recorded = Recorded(data.device, record=way.recorded)
+        lanes = step.model.lanes
+        self._recorded = Recorded(
+            data.device, record=way.recorded, lanes=lanes if isinstance(lanes, Lanes) else None
+        )  # fmt: skip
         self.ordered = self._recorded.ordered
 
     def take(self, at: int) -> None:
-        """Step ``at``, from 0."""
+        """Step ``at``, from 0. Where the first one cannot be compiled, it and all others are taken without."""
+        self._prepare(at)
+        try:
+            self._recorded(self._one)
+            self._proven = True
+            return
+        except Exception as error:
+            if self._proven or signals.requested():
+                raise
+            console.warn(f"the networks are not compiled, which is slower: {_told(error)}")
+            if environment.debug():
+                traceback.print_exc()
+        self._step.model.region, self._proven = _as_it_is, True
+        self.take(at)
+
+    def _prepare(self, at: int) -> None:
         size, seed = self._settings.batch_size, self._settings.seed
         epoch, within = divmod(at, self.per_epoch)
         if epoch != self._epoch:
@@ -103,7 +131,6 @@ class Engine:
         self._step.warm_up(at, self.per_epoch)
         if self._settings.schedule != "constant":
             self._optimizer.param_groups[0]["lr"].fill_(self.rate(at))
-        self._recorded(self._one)
 
     def rate(self, at: int) -> float:
         return learning_rate(self._settings, at, self._total)
@@ -134,10 +161,10 @@ class Engine:
         return self._forward(self.data.batch(self._items[order]), noises, patterns)
 
     def _end(self, loss: torch.Tensor, terms: torch.Tensor) -> None:
+        (loss * self._scale if self._group.size > 1 else loss).backward()
         self.meter.add(terms)
         if self._device.type == "cpu":
             self.meter.check()  # before the weights are touched
-        (loss * self._scale if self._group.size > 1 else loss).backward()
         self._optimizer.step()
 
 

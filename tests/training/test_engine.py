@@ -97,14 +97,22 @@ class Cuda:
 
     @contextlib.contextmanager
     def stream(self, stream):
+        before = self.open[:]
         self.open.append(stream.name)
-        yield
-        self.open.pop()
+        try:
+            yield
+        finally:
+            self.open[:] = before
 
     @contextlib.contextmanager
     def graph(self, graph, stream):
+        """Ends, as torch's does, in an error of its own where what was recorded failed."""
         self.notes.append(f"recording on {stream.name}")
-        yield
+        try:
+            yield
+        except RuntimeError:
+            assert self.open[-1] == stream.name, "Capture must end on the same stream it began on."
+            raise RuntimeError("operation failed due to a previous error during capture") from None
 
 
 class Stream:
@@ -133,8 +141,10 @@ def test_a_step_is_called_recorded_and_replayed(monkeypatch):
     assert cuda.notes == ["stream 1 waits for main", *called, *recording, "replay", "replay"]
 
 
-def test_a_recording_that_fails_is_one_warning_and_the_step_is_called(monkeypatch, capsys):
-    cuda, seeds = Cuda(monkeypatch), []
+@pytest.fixture
+def seeds(monkeypatch):
+    """The seeds with which a generator is replaced."""
+    found = []
 
     class Generator:
         def __init__(self, device=None):
@@ -150,10 +160,15 @@ def test_a_recording_that_fails_is_one_warning_and_the_step_is_called(monkeypatc
         def graphsafe_get_state(self):
             return self.seed
 
-        graphsafe_set_state = seeds.append
+        graphsafe_set_state = found.append
 
     monkeypatch.setattr(torch.cuda, "default_generators", [Generator()])
     monkeypatch.setattr(torch, "Generator", Generator)
+    return found
+
+
+def test_a_recording_that_fails_is_one_warning_and_the_step_is_called(monkeypatch, seeds, capsys):
+    cuda = Cuda(monkeypatch)
 
     def one():
         if any(note.startswith("recording") for note in cuda.notes) and "step" not in cuda.notes[-1:]:
@@ -173,6 +188,52 @@ def test_a_recording_that_fails_is_one_warning_and_the_step_is_called(monkeypatc
         "warning: the step is not recorded, which is slower: RuntimeError: operation not permitted when stream is "
         "capturing\n"
     )
+
+
+def test_a_step_that_cannot_be_recorded_in_lanes_is_recorded_without(monkeypatch, seeds, capsys):
+    cuda = Cuda(monkeypatch)
+    lanes = Lanes(GPU, 2)
+
+    def one():
+        for part in lanes(range(2)):
+            cuda.notes.append(f"part {part} on {cuda.open[-1]}")
+            if part and "recording on stream 3" in cuda.notes and lanes._streams:
+                raise RuntimeError("dependency created on uncaptured work")
+
+    recorded = Recorded(GPU, lanes=lanes)
+    with recorded.ordered():
+        for _ in range(CALLED + 2):
+            recorded(one)
+        assert cuda.open == ["main", "stream 3"]
+    recording = ["recording on stream 3", "part 0 on stream 3", "part 1 on stream 3"]
+    assert cuda.notes[-5:] == [*recording, "replay", "replay"]
+    assert seeds == [7]
+    assert capsys.readouterr().err == (
+        "warning: the modalities are not computed side by side, which is slower: RuntimeError: dependency created on "
+        "uncaptured work\n"
+    )
+
+
+def test_a_network_that_cannot_be_compiled_is_told_and_computed_all_the_same(dataset, tmp_path, monkeypatch, capsys):
+    def backend(graph, inputs):
+        graphs.append(graph)
+        if len(graphs) == 2:  # the encoder can be compiled
+            raise RuntimeError("out of resource: shared memory")
+        return graph.forward
+
+    graphs, recipe = [], tiny(3, shape=SHAPE, training__log_every=1)
+    expected = train(recipe, Request(tmp_path / "plain", dataset, "cpu"))
+    torch._dynamo.reset()
+    monkeypatch.setattr(engine, "_compiled", lambda function: torch.compile(function, backend=backend))
+    monkeypatch.setattr(loop, "way_of", lambda *ignored, **more: Way(compiled=True))
+    found = train(recipe, Request(tmp_path / "compiled", dataset, "cpu"))
+    assert len(graphs) == 2
+    assert "warning: the networks are not compiled, which is slower: RuntimeError: out of resource: shared memory" in (
+        capsys.readouterr().err
+    )
+    losses = [[json.loads(line)["loss"] for line in Run(run).metrics_path.read_text().splitlines()]
+              for run in (expected, found)]  # fmt: skip
+    assert losses[0] == losses[1]
 
 
 def test_a_step_that_shall_not_be_recorded_is_called_where_it_stands(monkeypatch):
