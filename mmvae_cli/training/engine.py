@@ -174,6 +174,7 @@ def _wrapped(step: StepLoss, device: torch.device, group: ProcessGroup, way: Way
     which torch has no other."""
     if way.lanes:
         step.model.lanes = Lanes(device, len(step.model.names))
+        warnings.filterwarnings("ignore", "The AccumulateGrad node's stream does not match")  # of what lanes share
     if way.compiled:
         warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf")  # of a region's input
         config = torch._dynamo.config
