@@ -87,6 +87,7 @@ def loss_after(bench: Bench, steps: int) -> dict[str, float]:
             one = make()
             assert one is not None
             values = [one() for _ in range(steps)]
+            synchronise(bench.device)  # a recorded step has a stream of its own
             losses[name] = float(torch.stack(values[-max(1, steps // 5) :]).mean())
     return losses
 

@@ -72,8 +72,8 @@ class Bench:
             devices.set_precision(precision)
             with engine.ordered():
                 engine.take(next(steps))
-            loss = engine.meter._sum[0] / self.batch
-            engine.meter._sum.zero_()
+                loss = engine.meter._sum[0] / self.batch
+                engine.meter._sum.zero_()
             return loss
 
         return one
