@@ -6,7 +6,8 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from mmvae_cli.cli import app
-from mmvae_cli.recipe import listing, load, shipped
+from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.recipe import listing, load, read, shipped, validate
 from mmvae_cli.recipe.methods import METHODS
 
 HERE = Path(__file__).parent
@@ -94,15 +95,34 @@ def _method(name: str) -> str:
         "from": row.paper,
         "preset": ", ".join(f"`{key}={listing.written(value)}`" for key, value in row.preset.items()),
         "starting values": ", ".join(f"`{key}={listing.written(value)}`" for key, value in row.usual.items()),
-        "needs": listing.needs(name),
+        "needs": needs(name),
         "components": _components(name),
-        "recipes": ", ".join(f"`{recipe}`" for recipe in listing.recipes_of(name)),
+        "recipes": ", ".join(f"`{recipe}`" for recipe in _recipes_of(name)),
     }
     return f"## {_heading(name)}\n\n" + _table(["", ""], [[what, text] for what, text in said.items() if text])
 
 
+def _recipes_of(method: str) -> list[str]:
+    """The shipped recipes that train a method."""
+    return [name for name, path in shipped().items() if read(path)["model"]["method"] == method]
+
+
+def needs(method: str) -> str:
+    """What a recipe of three images has to say for this method beyond its name, as the refusal says it."""
+    content = {
+        "name": "asked", "dataset": {"name": "asked"}, "model": {"method": method, "latent_dim": 16},
+        "modalities": {f"m{i}": {"network": "image28"} for i in range(3)},
+        "training": {"epochs": 1, "batch_size": 1, "learning_rate": 1e-3},
+    }  # fmt: skip
+    try:
+        validate(content, method)
+    except UsageProblem as problem:
+        return "; ".join(line.strip() for line in str(problem).splitlines()[1:])
+    return ""
+
+
 def _components(name: str) -> str:
-    known = listing.recipes_of(name)
+    known = _recipes_of(name)
     if not known:
         return ""
     recipe = load(known[0])

@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 
 from mmvae_cli.datasets import building, placing, sources
-from mmvae_cli.datasets.sources import SIDE
+from mmvae_cli.datasets.sources import LABELS, SIDE
 from mmvae_cli.datasets.spread import spread
-from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, new_array
+from mmvae_cli.store import ModalityInfo, StoreInfo, new_array
 
 NAME = "mnist"
-CLASSES = tuple("0123456789")
 MODALITIES = {
     "image": ModalityInfo(kind="image", shape=(1, SIDE, SIDE)),
-    "label": ModalityInfo(kind="vector", shape=(len(CLASSES),), features=CLASSES),
+    "label": ModalityInfo(kind="vector", shape=(10,), features=LABELS.names),
 }
 
 
@@ -28,12 +27,8 @@ def build(
         source = sources.digits(digits, data_dir).hold_out(validation, seed)
         counts = {split: _write(folder, split, *pictures, limit) for split, pictures in source.splits.items()}
         notes = [source.stand_in, sources.held_out(validation), f"at most {limit:,} of each split" if limit else None]
-        return placing.finish(folder, StoreInfo(
-            name=NAME, modalities=MODALITIES, splits={split: SplitInfo(count=n) for split, n in counts.items()},
-            labels=LabelInfo(kind="class", names=CLASSES), seed=seed,
-            provenance={"digits": source.provenance, "limit": limit, "validation": validation,
-                        "versions": placing.versions()},
-        ), notes)  # fmt: skip
+        provenance = {"digits": source.provenance, "limit": limit, "validation": validation}
+        return placing.finish(folder, NAME, MODALITIES, counts, LABELS, provenance, notes, seed=seed)
 
 
 def _write(folder: Path, split: str, images: np.ndarray, labels: np.ndarray, limit: int | None) -> int:
@@ -42,6 +37,6 @@ def _write(folder: Path, split: str, images: np.ndarray, labels: np.ndarray, lim
     rows = rows[spread(len(rows), limit)]
     pictures = new_array(folder, f"{split}/image.npy", (len(rows), 1, SIDE, SIDE))
     building.fill(pictures, lambda some: images[some][:, None], rows)
-    new_array(folder, f"{split}/label.npy", (len(rows), len(CLASSES)), np.float32)[:] = np.eye(10)[labels[rows]]
+    new_array(folder, f"{split}/label.npy", (len(rows), 10), np.float32)[:] = np.eye(10)[labels[rows]]
     new_array(folder, f"{split}/labels.npy", (len(rows),), np.int64)[:] = labels[rows]
     return len(rows)

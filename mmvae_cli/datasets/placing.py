@@ -17,16 +17,28 @@ from mmvae_cli.drawing import grids
 from mmvae_cli.drawing.grids import Cell, Grid
 from mmvae_cli.process import console
 from mmvae_cli.process.paths import shown
-from mmvae_cli.store import ModalityInfo, StoreInfo
+from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo
 from mmvae_cli.store.info import REPEATED
 
 _COLUMNS = 10
 
 
-def finish(folder: Path, info: StoreInfo, notes: Sequence[str | None] = (), *, own: bool = False) -> StoreInfo:
-    """Write preview.png and dataset.json over the arrays in ``folder``; returns the complete info. ``notes``: what is
-    not the real thing, and so makes a stand-in of it, as do test images that are training images too. The user's
-    ``own`` data stand in for nothing: of them the repeated images are noted by themselves."""
+def finish(
+    folder: Path, name: str, modalities: dict[str, ModalityInfo], counts: dict[str, int], labels: LabelInfo | None,
+    provenance: dict[str, Any], notes: Sequence[str | None] = (), *, seed: int | None, own: bool = False,
+) -> StoreInfo:  # fmt: skip
+    """Write preview.png and dataset.json over the arrays in ``folder``; returns the complete info. ``counts``: items of
+    each split. ``notes``: what is not the real thing, and so makes a stand-in of it, as do test images that are
+    training images too. The user's ``own`` data stand in for nothing: of them the repeated images are noted by
+    themselves."""
+    import PIL
+
+    versions = {"mmvae": __version__, "numpy": np.__version__, "pillow": PIL.__version__,
+                "python": platform.python_version()}  # fmt: skip
+    info = StoreInfo(
+        name=name, modalities=modalities, splits={split: SplitInfo(count=count) for split, count in counts.items()},
+        labels=labels, seed=seed, provenance=provenance | (versions if own else {"versions": versions}),
+    )  # fmt: skip
     repeated = repeats.in_store(folder, info)
     if own and repeated:
         info = info.model_copy(update={"provenance": info.provenance | {REPEATED: "; ".join(repeated)}})
@@ -34,14 +46,6 @@ def finish(folder: Path, info: StoreInfo, notes: Sequence[str | None] = (), *, o
     info = info.model_copy(update={"stand_in": shown(stand_in) or None})
     write_atomic(folder / "preview.png", preview(folder, info).png())
     return store.finish(folder, info)
-
-
-def versions() -> dict[str, str]:
-    """What made the dataset, for its provenance."""
-    import PIL
-
-    return {"mmvae": __version__, "numpy": np.__version__, "pillow": PIL.__version__,
-            "python": platform.python_version()}  # fmt: skip
 
 
 @contextmanager

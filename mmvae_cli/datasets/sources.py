@@ -15,6 +15,7 @@ from mmvae_cli.datasets.fetching import downloading
 from mmvae_cli.datasets.spread import ranks, spread
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.store import LabelInfo
 
 SIDE = 28
 """Pixels: height and width of a digit."""
@@ -32,6 +33,9 @@ class Pictures(NamedTuple):
 
     images: np.ndarray
     labels: np.ndarray
+
+
+LABELS = LabelInfo(kind="class", names=tuple("0123456789"))
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class Digits:
             )
         parts = {"train": Pictures(images[~held], labels[~held]), "validation": Pictures(images[held], labels[held])}
         return replace(self, splits=self.splits | parts)
+
+
+def part_of(counts: dict[str, int]) -> str:
+    """What a dataset says where ``--limit`` left so many tuples of each split."""
+    return "a subset of " + " and ".join(f"{count:,} {split}" for split, count in counts.items()) + " tuples"
 
 
 def held_out(validation: int) -> str | None:

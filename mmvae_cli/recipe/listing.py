@@ -12,14 +12,13 @@ from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe.choices import CHOICES
 from mmvae_cli.recipe.families import SizeLimit
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.meanings import MEANINGS
 from mmvae_cli.recipe.methods import METHODS
 from mmvae_cli.recipe.networks import MLP, NETWORKS, TEXT
-from mmvae_cli.recipe.reading import read, shipped, validate
+from mmvae_cli.recipe.reading import shipped
 from mmvae_cli.recipe.schema import MissingSpec, ModalitySpec, Recipe
 
 OF_PRIVATE = ("modalities.*.private_weight", "objective.beta_private")
@@ -123,25 +122,6 @@ def recipes() -> dict[str, str]:
 def _first_sentence(text: str) -> str:
     comment = [line.removeprefix("#").strip() for line in text.partition("\nname:")[0].splitlines()]
     return re.split(r"(?<=\.) (?=[A-Z])", " ".join(comment), maxsplit=1)[0]
-
-
-def recipes_of(method: str) -> list[str]:
-    """The shipped recipes that train a method."""
-    return [name for name, path in shipped().items() if read(path)["model"]["method"] == method]
-
-
-def needs(method: str) -> str:
-    """What a recipe of three images has to say for this method beyond its name, as the refusal says it."""
-    content = {
-        "name": "asked", "dataset": {"name": "asked"}, "model": {"method": method, "latent_dim": 16},
-        "modalities": {f"m{i}": {"network": "image28"} for i in range(3)},
-        "training": {"epochs": 1, "batch_size": 1, "learning_rate": 1e-3},
-    }  # fmt: skip
-    try:
-        validate(content, method)
-    except UsageProblem as problem:
-        return "; ".join(line.strip() for line in str(problem).splitlines()[1:])
-    return ""
 
 
 def methods() -> dict[str, str]:

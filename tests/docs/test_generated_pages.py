@@ -66,5 +66,6 @@ def test_a_key_in_words(key, values, default):
 
 
 def test_what_a_method_needs_is_what_its_refusal_says():
-    assert listing.needs("custom") == "model.subsets: is required by method custom"
-    assert listing.needs("mopoe") == ""
+    needs = program("generate").needs
+    assert needs("custom") == "model.subsets: is required by method custom"
+    assert needs("mopoe") == ""

@@ -18,7 +18,7 @@ from mmvae_cli.datasets.celeba import files as celeba_files
 from mmvae_cli.datasets.celeba.files import SIDE, Damage, Faces
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
-from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, attribute_text, text
+from mmvae_cli.store import LabelInfo, ModalityInfo, StoreInfo, attribute_text, text
 
 NAME = "celeba"
 SPLITS = ("train", "validation", "test")
@@ -29,8 +29,7 @@ MODALITIES = {
         kind="text", shape=(attribute_text.LENGTH,), alphabet=text.ALPHABET, placement="fixed", fill="*"
     ),
 }  # fmt: skip
-
-
+LABELS = LabelInfo(kind="attributes", names=attribute_text.ATTRIBUTES)
 COLUMNS = {
     18: (4, 5, 8, 9, 11, 12, 15, 17, 18, 20, 21, 22, 26, 28, 31, 32, 33, 35),
     40: tuple(range(len(attribute_text.ATTRIBUTES))),
@@ -75,18 +74,10 @@ def build(
             shutil.rmtree(official)
         total = sum(counts.values())
         part = None if total == COMPLETE else f"subset of CelebA: {total:,} of {COMPLETE:,} images"
-        info = StoreInfo(
-            name=NAME, modalities=modalities,
-            splits={split: SplitInfo(count=n) for split, n in counts.items()},
-            labels=LabelInfo(kind="attributes", names=attribute_text.ATTRIBUTES),
-            seed=seed,
-            provenance={
-                "source": "generated" if embedded else "CelebA, aligned and cropped (Liu et al. 2015)",
-                "limit": limit, "left_out": [str(kind) for kind in [*faces.damage, *left_out]],
-                "versions": placing.versions(),
-            },
-        )  # fmt: skip
-        return placing.finish(new, info, [cartoon_faces.STAND_IN if embedded else part])
+        return placing.finish(new, NAME, modalities, counts, LABELS, {
+            "source": "generated" if embedded else "CelebA, aligned and cropped (Liu et al. 2015)",
+            "limit": limit, "left_out": [str(kind) for kind in [*faces.damage, *left_out]],
+        }, [cartoon_faces.STAND_IN if embedded else part], seed=seed)  # fmt: skip
 
 
 # --- sources ---------------------------------------------------------------------------------------------------------

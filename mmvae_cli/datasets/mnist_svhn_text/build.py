@@ -12,10 +12,10 @@ import numpy as np
 from mmvae_cli import store
 from mmvae_cli.datasets import building, placing, sources
 from mmvae_cli.datasets.mnist_svhn_text import house_numbers, svhn
-from mmvae_cli.datasets.sources import Pictures
+from mmvae_cli.datasets.sources import LABELS, Pictures
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, UsageProblem
-from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, text
+from mmvae_cli.store import ModalityInfo, StoreInfo, text
 
 NAME = "mnist-svhn-text"
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -53,26 +53,17 @@ def build(
             images = {"mnist": pair[0].splits[split], "svhn": pair[1].splits[split]}
             counts[split], all_of_them = _write_split(new, split, images, multiplier, limit, [seed, number])
             complete &= all_of_them
-        notes = [pair[0].stand_in, pair[1].stand_in, _fewer(counts, complete, multiplier),
+        items = {split: sum(tuples) for split, tuples in counts.items()}
+        other = (
+            None if multiplier == MULTIPLIER else f"{multiplier} permutations per digit, not the paper's {MULTIPLIER}"
+        )
+        notes = [pair[0].stand_in, pair[1].stand_in, other if complete else sources.part_of(items),
                  sources.held_out(validation)]  # fmt: skip
-        info = StoreInfo(
-            name=NAME, modalities=MODALITIES, seed=seed,
-            splits={split: SplitInfo(count=sum(tuples)) for split, tuples in counts.items()},
-            labels=LabelInfo(kind="class", names=tuple("0123456789")),
-            provenance={
-                "digits": pair[0].provenance, "svhn": pair[1].provenance,
-                "options": {"multiplier": multiplier, "limit": limit, "validation": validation},
-                "tuples_per_digit": counts, "versions": placing.versions(),
-            },
-        )  # fmt: skip
-        return placing.finish(new, info, notes)
-
-
-def _fewer(counts: dict[str, list[int]], complete: bool, multiplier: int) -> str | None:
-    """What to say where the tuples are not all that the sources give with the paper's multiplier."""
-    if not complete:
-        return f"a subset of {' and '.join(f'{sum(tuples):,} {split}' for split, tuples in counts.items())} tuples"
-    return None if multiplier == MULTIPLIER else f"{multiplier} permutations per digit, not the paper's {MULTIPLIER}"
+        return placing.finish(new, NAME, MODALITIES, items, LABELS, {
+            "digits": pair[0].provenance, "svhn": pair[1].provenance,
+            "options": {"multiplier": multiplier, "limit": limit, "validation": validation},
+            "tuples_per_digit": counts,
+        }, notes, seed=seed)  # fmt: skip
 
 
 def rows_per_digit(labels: dict[str, np.ndarray], split: str) -> dict[str, list[np.ndarray]]:

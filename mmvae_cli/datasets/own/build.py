@@ -19,7 +19,7 @@ from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.process.paths import shown
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.schema import NAME, TAKEN
-from mmvae_cli.store import LabelInfo, SplitInfo, StoreInfo, new_array
+from mmvae_cli.store import LabelInfo, new_array
 
 _LONGEST_KEY = 1000
 """Bytes."""
@@ -70,12 +70,6 @@ def build(
 ) -> None:  # fmt: skip
     """Write the dataset, or nothing; then the recipe. ``keys``: the user's own name of each item."""
     names = None if keys is None else _encoded(keys, source)
-    info = StoreInfo(
-        name=options.name, modalities={name: part.info for name, part in parts.items()}, seed=options.seed,
-        splits={split: SplitInfo(count=len(items)) for split, items in splits.items()},
-        labels=labels[1] if labels else None,
-        provenance={"source": shown(str(source)), **placing.versions()},
-    )  # fmt: skip
     with building.dataset_folder(options.out, force=options.force) as folder:
         _check_room(folder, parts, splits)
         with console.progress(options.name, sum(map(len, splits.values())) * len(parts), "rows") as bar:
@@ -92,7 +86,11 @@ def build(
                     new_array(folder, f"{split}/labels.npy", (len(items),), np.int64)[:] = labels[0][items]
                 if names is not None:
                     new_array(folder, f"{split}/keys.npy", (len(items),), names.dtype)[:] = names[items]
-        placing.finish(folder, info, own=True)
+        placing.finish(
+            folder, options.name, {name: part.info for name, part in parts.items()},
+            {split: len(items) for split, items in splits.items()}, labels[1] if labels else None,
+            {"source": shown(str(source))}, seed=options.seed, own=True,
+        )  # fmt: skip
     if options.offers:
         _offer(options, recipe_for(options, parts, splits))
 

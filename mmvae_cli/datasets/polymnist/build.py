@@ -12,11 +12,11 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from mmvae_cli.datasets import building, placing, repeats, sources
 from mmvae_cli.datasets.polymnist import backgrounds, official, tensors, trees
-from mmvae_cli.datasets.sources import SIDE, Pictures
+from mmvae_cli.datasets.sources import LABELS, SIDE, Pictures
 from mmvae_cli.datasets.spread import spread
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem
-from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo, new_array
+from mmvae_cli.store import ModalityInfo, new_array
 
 PAPER_VIEWS, MOST_VIEWS = 5, 64
 SHAPE = (3, SIDE, SIDE)
@@ -65,7 +65,7 @@ def build(options: PolymnistOptions, out: Path, data_dir: Path, *, png: bool = F
             for split, known in source.splits.items():
                 _write_split(folder, split, known, pairings[split], pictures, options, bar)
         moved = f"digits scaled by {options.scale:g} and turned by up to {options.rotate:g} degrees"
-        notes = [source.stand_in, note, twice, _of_them(counts) if fewer else None,
+        notes = [source.stand_in, note, twice, sources.part_of(counts) if fewer else None,
                  sources.held_out(options.validation), moved if options.moved else None]  # fmt: skip
         told = {key: value if value in ("mnist", "embedded", "builtin") else Path(value).resolve().name
                 for key, value in (("digits", options.digits), ("backgrounds", options.backgrounds))}  # fmt: skip
@@ -89,7 +89,7 @@ def import_from(
         note = said.decode("utf-8", "replace").strip()
         if not note and per_label != OFFICIAL_COUNTS:
             note = "imported tuples whose counts are not those of the official PolyMNIST"
-        notes = [note, _of_them(counts) if sum(counts.values()) < sum(map(sum, per_label.values())) else ""]
+        notes = [note, sources.part_of(counts) if sum(counts.values()) < sum(map(sum, per_label.values())) else ""]
         modalities = len(list((folder / "train").glob("m*.npy")))
         _finish(folder, modalities, counts, notes, None, png, {
             "imported": path.resolve().name, **about, "options": {"views": views, "limit": limit},
@@ -100,12 +100,8 @@ def _finish(
     folder: Path, views: int, counts: dict[str, int], notes: Sequence[str | None], seed: int | None, png: bool,
     provenance: dict[str, Any],
 ) -> None:  # fmt: skip
-    made = placing.finish(folder, StoreInfo(
-        name="polymnist", seed=seed, provenance=provenance | {"versions": placing.versions()},
-        modalities={f"m{view}": ModalityInfo(kind="image", shape=SHAPE) for view in range(views)},
-        splits={split: SplitInfo(count=count) for split, count in counts.items()},
-        labels=LabelInfo(kind="class", names=tuple("0123456789")),
-    ), notes)  # fmt: skip
+    modalities = {f"m{view}": ModalityInfo(kind="image", shape=SHAPE) for view in range(views)}
+    made = placing.finish(folder, "polymnist", modalities, counts, LABELS, provenance, notes, seed=seed)
     if png:
         official.write(folder / "png" / "PolyMNIST", folder, made)
 
@@ -217,7 +213,3 @@ def _backgrounds(options: PolymnistOptions) -> tuple[list[np.ndarray], dict[str,
     names = ", ".join(sums) if len(sums) <= 8 else f"{len(sums)} images"
     note = f"backgrounds from a folder, not known to be the paper's: {names}"
     return pictures, {"source": "folder", "sha256": sums}, note
-
-
-def _of_them(counts: dict[str, int]) -> str:
-    return "a subset of " + " and ".join(f"{count:,} {split}" for split, count in counts.items()) + " tuples"
