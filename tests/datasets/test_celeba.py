@@ -541,7 +541,7 @@ def test_real_faces_have_celebas_frequencies(real, tmp_path):
         assert abs(shares[name] - share) < 0.05
     faces = celeba_files.read(real)
     row = int(np.flatnonzero(faces.partition == 1)[0])
-    expected = celeba_files.decode(faces.images.read(faces.names[row]))
+    expected = celeba_files.decode(celeba_files.open_images(real).read(faces.names[row]))
     np.testing.assert_array_equal(store.array("validation", "image")[0], expected)
 
 

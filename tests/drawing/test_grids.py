@@ -42,22 +42,6 @@ def test_small_pictures_are_centred_and_enlarged_by_whole_factors():
     assert len(set(columns)) == 56
 
 
-@pytest.mark.parametrize(
-    "cell", [picture(4, 5, 2), picture(2, 28, 28), np.zeros((3, 8, 8)), picture(0, 5), picture(1, 1, 1, 1)]
-)
-def test_what_is_no_picture_is_refused(cell):
-    with pytest.raises(ValueError, match="a picture is"):
-        grid([[cell]])
-
-
-def test_labels_must_match_the_cells():
-    for labels in ({"row_labels": ["a", "b"]}, {"column_labels": ["a", "b"]}):
-        with pytest.raises(ValueError, match="one label"):
-            grid([[None]], **labels)
-    with pytest.raises(ValueError, match="at least one cell"):
-        grid([])
-
-
 def ink(image) -> np.ndarray:
     return np.argwhere((np.asarray(image) < 120).all(-1))
 

@@ -64,7 +64,6 @@ class Faces:
     names: list[str]
     attributes: np.ndarray
     partition: np.ndarray
-    images: Images
     damage: list[Damage]
 
 
@@ -93,7 +92,7 @@ def read(folder: Path) -> Faces:
     ]
     table = np.frombuffer(b"".join(attributes[name] for name in names), np.uint8).reshape(-1, len(ATTRIBUTES))
     splits = np.frombuffer(b"".join(partition[name] for name in names), np.uint8)
-    return Faces(names, table, splits, images, [kind for kind in damage if kind.where])
+    return Faces(names, table, splits, [kind for kind in damage if kind.where])
 
 
 # lists ---------------------------------------------------------------------------------------------------------------
