@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmvae_cli.disk import sealed
 from mmvae_cli.evaluation import classifier_training
 from mmvae_cli.evaluation.classifier_training import Score
-from mmvae_cli.evaluation.encoding import Evaluation, from_all
+from mmvae_cli.evaluation.encoding import Evaluation
 from mmvae_cli.evaluation.scores import chance
 from mmvae_cli.model.networks import build_classifier, build_coherence_classifier
 from mmvae_cli.process import console
@@ -24,20 +24,17 @@ SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
 def ready(evaluation: Evaluation, *, force: bool) -> tuple[dict[str, nn.Module], dict[str, NotMeasured]]:
     """The dataset's classifier of every modality, in eval mode; those that are not there are trained. Then those that
     are too weak to tell what samples show, with the reason; none with ``force``."""
-    own = {}
-    for m, name in evaluation.group.share(list(enumerate(evaluation.model.names))):
-        network, score = _ready(name, evaluation)
-        own[m] = {key: value.cpu() for key, value in network.state_dict().items()}, score
-    networks, weak = {}, dict[str, NotMeasured]()
-    for name, (weights, score) in zip(evaluation.model.names, from_all(evaluation, own), strict=True):
+    names, networks, weak = evaluation.model.names, {}, dict[str, NotMeasured]()
+    known = evaluation.each(names, lambda _, name: _ready(name, evaluation))
+    for name, (weights, score) in zip(names, known, strict=True):
         network = _network(name, evaluation)
         network.load_state_dict(weights)
         networks[name] = network.eval()
-        for text in _weakness(name, score.value, evaluation):
-            if force:
-                console.warn(text)
-            else:
-                weak[name] = NotMeasured(f"{text} (--force accepts it)")
+        text = _weakness(name, score.value, evaluation)
+        if text and force:
+            console.warn(text)
+        elif text:
+            weak[name] = NotMeasured(f"{text} (--force accepts it)")
     return networks, weak
 
 
@@ -50,14 +47,15 @@ def _network(name: str, evaluation: Evaluation) -> nn.Module:
     return network.to(evaluation.device).to(memory_format=torch.channels_last)
 
 
-def _ready(name: str, evaluation: Evaluation) -> tuple[nn.Module, Score]:
+def _ready(name: str, evaluation: Evaluation) -> tuple[dict[str, Tensor], Score]:
+    """Weights, on the CPU, and the score on the test split."""
     network, path = _network(name, evaluation), _path(name, evaluation)
     score = _load(path, name, network, evaluation)
     if score is None:
         score = classifier_training.train(name, network, evaluation)
         _save(path, network, evaluation, score)
         console.say(f"classifier of {name}: {_metric(evaluation)} {score.value:.3f} on the test split, saved as {path}")
-    return network, score
+    return {key: value.cpu() for key, value in network.state_dict().items()}, score
 
 
 def _path(name: str, evaluation: Evaluation) -> Path:
@@ -79,14 +77,13 @@ def _metric(evaluation: Evaluation) -> str:
     return "accuracy" if evaluation.labels.kind == "class" else "mean average precision"
 
 
-def _weakness(name: str, score: float, evaluation: Evaluation) -> list[str]:
-    """What is to be said of a classifier that is too weak; nothing of any other."""
+def _weakness(name: str, score: float, evaluation: Evaluation) -> str:
+    """What is to be said of a classifier that is too weak; "" of any other."""
     needed = SANE_ACCURACY
     if evaluation.labels.kind != "class":
-        needed = chance(evaluation, torch.from_numpy(evaluation.store.labels("test").astype("int64"))) + SANE_GAIN
-    if score >= needed:
-        return []
-    return [f"the classifier of {name} reaches {_metric(evaluation)} {score:.3f} only, less than {needed:.3f}"]
+        needed = chance(torch.from_numpy(evaluation.store.labels("test").astype("int64"))) + SANE_GAIN
+    few = f"the classifier of {name} reaches {_metric(evaluation)} {score:.3f} only, less than {needed:.3f}"
+    return few if score < needed else ""
 
 
 def _origin(network: nn.Module, evaluation: Evaluation) -> dict[str, str]:

@@ -17,13 +17,10 @@ from mmvae_cli.evaluation.encoding import (
     Experts,
     ShuffledSplit,
     blocks,
-    from_all,
-    numbered_blocks,
 )
 from mmvae_cli.evaluation.generation import Samples
 from mmvae_cli.evaluation.scores import answers, average_precisions, classified, constant, correct_by_class, mean_of
 from mmvae_cli.evaluation.seen import Seen
-from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
 from mmvae_cli.run.result import NotMeasured, Value
 
@@ -36,15 +33,16 @@ def measure(
     what the test items of ``data`` themselves score. ``seen`` sees all that is generated, too."""
     for classifier in classifiers.values():
         classifier.train(evaluation.protocol.classifier_mode == "train")
-    mine = numbered_blocks(test, BLOCK, evaluation)
-    together = joint.measure(evaluation, classifiers, seen)
-    with console.progress("coherence", len(mine) * len(evaluation.subsets), "blocks x subsets") as shown:
-        generated = from_all(evaluation, _conditional(evaluation, mine, classifiers, seen, shown))
-    real = from_all(evaluation, _real(evaluation, data, mine, classifiers))
-    tested = list(blocks(test, BLOCK, evaluation))
+    looked_at, scored, ceiling = _OF_CLASSES if evaluation.labels.kind == "class" else _OF_ATTRIBUTES
+
+    def judged(number: int, part: Experts) -> Any:
+        samples = generation.conditional(evaluation, number, part)
+        return looked_at(evaluation, part, seen.of_items(number, samples) if seen else samples, [*classifiers.values()])
+
+    together, tested = joint.measure(evaluation, classifiers, seen), blocks(test, BLOCK, evaluation)
+    generated = evaluation.each(tested, judged, "coherence")
+    real = evaluation.each(tested, lambda number, part: _real(evaluation, data, number, part, classifiers))
     labels = [block.labels.cpu() for block in tested]
-    scored = _accuracies if evaluation.labels.kind == "class" else _average_precisions
-    ceiling = _real_accuracies if evaluation.labels.kind == "class" else _real_average_precisions
     return together | scored(evaluation, generated, tested) | ceiling(evaluation, real, labels)
 
 
@@ -73,22 +71,18 @@ def _without(row: dict[str, Any], weak: dict[str, NotMeasured]) -> dict[str, Any
 
 @torch.no_grad()
 def _real(
-    evaluation: Evaluation, data: ShuffledSplit, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module]
-) -> dict[int, Tensor]:
-    """What the classifiers say of real items, (M, b, labels) for every block of ours, by its number and on the CPU; nan
-    where an item lacks a modality."""
-    own = {}
-    for number, part in mine:
-        signals.leave_if_requested("no evaluation was written")
-        torch.manual_seed(evaluation.seed(f"real data {number}"))  # train mode drops at random
-        batch, verdicts = data.batch(part.items), []
-        for m, (name, classifier) in enumerate(classifiers.items()):
-            has, said = part.has((m,)), torch.full((len(part.items), len(evaluation.labels.names)), math.nan)
-            if has.any():
-                said[has] = classifier(as_mean(batch[name], evaluation, name)).cpu()
-            verdicts.append(said)
-        own[number] = torch.stack(verdicts)
-    return own
+    evaluation: Evaluation, data: ShuffledSplit, number: int, part: Experts, classifiers: dict[str, nn.Module]
+) -> Tensor:
+    """What the classifiers say of the real items of a block, (M, b, labels) on the CPU; nan where an item lacks a
+    modality."""
+    torch.manual_seed(evaluation.seed(f"real data {number}"))  # train mode drops at random
+    batch, verdicts = data.batch(part.items), []
+    for m, (name, classifier) in enumerate(classifiers.items()):
+        has, said = part.has((m,)), torch.full((len(part.items), len(evaluation.labels.names)), math.nan)
+        if has.any():
+            said[has] = classifier(as_mean(batch[name], evaluation, name)).cpu()
+        verdicts.append(said)
+    return torch.stack(verdicts)
 
 
 def _real_accuracies(evaluation: Evaluation, real: list[Tensor], labels: list[Tensor]) -> dict[str, Any]:
@@ -170,20 +164,6 @@ def _average_precisions(evaluation: Evaluation, scores: list[Tensor], tested: li
 
 
 @torch.no_grad()
-def _conditional(
-    evaluation: Evaluation, mine: list[tuple[int, Experts]], classifiers: dict[str, nn.Module], seen: Seen | None,
-    shown: console.Progress,
-) -> dict[int, Any]:  # fmt: skip
-    """For every block of ours, by its number and on the CPU: counts of classes, or scores (M, S, b, A)."""
-    own, looked_at = {}, _counts if evaluation.labels.kind == "class" else _scores
-    for number, part in mine:
-        samples = generation.conditional(evaluation, number, part)
-        handed = seen.of_items(number, samples) if seen else samples
-        own[number] = looked_at(evaluation, part, handed, [*classifiers.values()])
-        shown.advance(len(evaluation.subsets))
-    return own
-
-
 def _counts(
     evaluation: Evaluation, part: Experts, samples: Iterable[Samples], classifiers: list[nn.Module]
 ) -> _Counts:  # fmt: skip
@@ -211,6 +191,7 @@ def _agreeing(said: Tensor, correct: Tensor, subset: Subset) -> Tensor:
     return valid + (torch.stack(pairs).mean() if pairs else 0)
 
 
+@torch.no_grad()
 def _scores(
     evaluation: Evaluation, part: Experts, samples: Iterable[Samples], classifiers: list[nn.Module]
 ) -> Tensor:  # fmt: skip
@@ -219,3 +200,8 @@ def _scores(
     for m, positions, means in samples:
         scores[m, positions] = classified(classifiers[m], means).cpu()
     return scores
+
+
+_OF_CLASSES = _counts, _accuracies, _real_accuracies
+_OF_ATTRIBUTES = _scores, _average_precisions, _real_average_precisions
+"""What is kept of a block of generated samples, what it scores, and what real items score."""

@@ -85,7 +85,7 @@ def _measure(
 ) -> EvaluationResult:  # fmt: skip
     spec, store, recipe = evaluation.spec, evaluation.store, evaluation.recipe
     data = ShuffledSplit(evaluation, spec.split, "evaluated items", spec.items)
-    if data.split.present is not None and spec.protocol == "released":
+    if data.present is not None and spec.protocol == "released":
         raise UsageProblem(f"protocol released measures complete data; {store.folder} lacks modalities in {spec.split}",
                            "use the default protocol: --protocol default")  # fmt: skip
     everything = data.encode(data.order)
@@ -114,7 +114,7 @@ def _measure(
                                     count=len(test.items), stand_in=store.info.stand_in,
                                     repeated=store.info.repeated, rows=rows_having(evaluation, test)),
         base_rates=base_rates(evaluation, test.labels),
-        chance=chance(evaluation, test.labels) if store.info.labels else None, reasons=reasons, **values,
+        chance=chance(test.labels) if store.info.labels else None, reasons=reasons, **values,
     )  # fmt: skip
 
 

@@ -2,7 +2,8 @@
 
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple, TypeVar
@@ -17,8 +18,8 @@ from mmvae_cli.evaluation.protocol import Protocol, protocol_of
 from mmvae_cli.model.distributions import Distribution, at, joined, placed
 from mmvae_cli.model.mixture import Mixture
 from mmvae_cli.model.posterior import powerset
-from mmvae_cli.model.vae import Batch, Encoded, MultimodalVAE
-from mmvae_cli.process import signals
+from mmvae_cli.model.vae import Encoded, MultimodalVAE
+from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import MAX_SUBSETS, EvaluationSpec, Recipe
 from mmvae_cli.recipe.families import Subset
@@ -36,6 +37,7 @@ _MOST_AT_ONCE, _LARGEST_LAYERS = 1 << 13, 4
 """On a GPU: the number from which on more together is no faster; and how many outputs of the largest layer are held
 at the same time, in half of the memory that is left."""
 NOBODY_HAS_ALL = NotMeasured("no item has all of it")
+Thing = TypeVar("Thing")
 T = TypeVar("T")
 
 
@@ -88,6 +90,12 @@ class Evaluation:
             )
         return powerset(everyone)
 
+    @property
+    def singles_and_all(self) -> list[Subset]:
+        """Every single modality, and all of them together."""
+        everyone = tuple(range(len(self.model.names)))
+        return list(dict.fromkeys([*((m,) for m in everyone), everyone]))
+
     @cached_property
     def latents_at_once(self) -> int:
         """How many latents are decoded together."""
@@ -110,6 +118,21 @@ class Evaluation:
 
     def seed(self, purpose: str) -> int:
         return derive(self.spec.seed, "evaluation", purpose)
+
+    def each(
+        self, things: Iterable[Thing], work: Callable[[int, Thing], T], title: str = "", unit: str = "blocks"
+    ) -> list[T]:
+        """What ``work`` makes of the number of each thing and of the thing, in their order. The processes divide the
+        things, and all have the same list in the end. With a ``title`` progress is shown."""
+        mine, own = self.group.share(list(enumerate(things))), dict[int, T]()
+        with console.progress(title, len(mine), unit) if title else nullcontext() as shown:
+            for number, thing in mine:
+                signals.leave_if_requested("no evaluation was written")
+                own[number] = work(number, thing)
+                if shown:
+                    shown.advance()
+        values = {number: value for part in ranks.gather(self.group, own) for number, value in part.items()}
+        return [values[number] for number in sorted(values)]
 
 
 def sampled_subsets(modalities: int, most: int, seed: int) -> list[Subset]:
@@ -143,6 +166,11 @@ class Experts(NamedTuple):
         return Experts(at(self.shared, (every, rows)), private, self.labels[rows], self.items[rows],
                        None if has is None else has[rows])  # fmt: skip
 
+    def blocks(self, size: int) -> Iterator["Experts"]:
+        """Consecutive items, ``size`` at a time."""
+        for start in range(0, len(self.items), size):
+            yield self.block(slice(start, start + size))
+
     def has(self, subset: Subset) -> Tensor:
         """bool (N,): whether an item has all of the subset."""
         if self.present is None:
@@ -154,40 +182,35 @@ class Experts(NamedTuple):
         return self if self.present is None else self.block(self.has(subset))
 
 
-class ShuffledSplit:
+class ShuffledSplit(batches.Split):
     """A split in the evaluation's own shuffled order, so that the block rule of mixtures sees mixed labels."""
 
     def __init__(self, evaluation: Evaluation, split: str, purpose: str, limit: int | None = None) -> None:
-        self.evaluation = evaluation
-        self.split = batches.Split(
-            evaluation.store, split, evaluation.model.names, evaluation.device, evaluation.spec.seed
-        )
+        self.model = evaluation.model
+        super().__init__(evaluation.store, split, self.model.names, evaluation.device, evaluation.spec.seed)
         generator = torch.Generator().manual_seed(evaluation.seed(f"order of {purpose}"))
-        able = self.split.having(all_of_them=False)
+        able = self.having(all_of_them=False)
         self.order = able[torch.randperm(len(able), generator=generator)][:limit]
         self.labels = torch.from_numpy(evaluation.store.labels(split).astype("int64"))
-
-    def batch(self, items: Tensor) -> Batch:
-        return self.split.batch(items)
 
     @torch.no_grad()
     def encode(self, items: Tensor) -> Experts:
         """Every modality of ``items`` through its encoder, once."""
-        shared, private, has = [], [], self.split.present
+        shared, private, has = [], [], self.present
         for part in items.split(1024):
             signals.leave_if_requested("no evaluation was written")
-            encoded = self.evaluation.model.encode(self.batch(part)) if has is None else self._encode_rows(part)
+            encoded = self.model.encode(self.batch(part)) if has is None else self._encode_rows(part)
             shared.append(encoded.shared)
             private.append(encoded.private)
         own = None if private[0] is None else joined([p for p in private if p is not None], 1)
         present = None if has is None else torch.from_numpy(has[items.numpy()])
-        return Experts(joined(shared, 1), own, self.labels[items].to(self.evaluation.device), items, present)
+        return Experts(joined(shared, 1), own, self.labels[items].to(self.device), items, present)
 
     def _encode_rows(self, items: Tensor) -> Encoded:
         """Rows that differ in what they have: zeros stand for what is not there."""
-        order, patterns = self.split.by_pattern(items)
-        encoded = self.evaluation.model.encode_patterns(self.batch(items[order]), patterns)
-        back, everyone = order.argsort().to(self.evaluation.device), range(len(self.evaluation.model.names))
+        order, patterns = self.by_pattern(items)
+        encoded = self.model.encode_patterns(self.batch(items[order]), patterns)
+        back, everyone = order.argsort().to(self.device), range(len(self.model.names))
         shared, private = (
             None if parts[0] is None
             else at(joined([placed(q, one.present, len(everyone)) for q, one in zip(parts, encoded, strict=True)], 1),
@@ -204,18 +227,6 @@ def rows_having(evaluation: Evaluation, experts: Experts) -> dict[str, int]:
     return {evaluation.name_of(subset): int(experts.has(subset).sum()) for subset in evaluation.subsets}
 
 
-def numbered_blocks(experts: Experts, size: int, evaluation: Evaluation) -> list[tuple[int, Experts]]:
-    """This process's share of the blocks, each with its number among all of them."""
-    numbered = enumerate(blocks(experts, size, evaluation))
-    return [(number, block) for number, block in numbered if number % evaluation.group.size == evaluation.group.rank]
-
-
-def from_all(evaluation: Evaluation, own: dict[int, T]) -> list[T]:
-    """What all processes computed, ordered by number: the same list on every process, and for any number of them."""
-    values = {number: value for part in ranks.gather(evaluation.group, own) for number, value in part.items()}
-    return [values[number] for number in sorted(values)]
-
-
 def subset_chunks(evaluation: Evaluation) -> list[range]:
     """Positions of the subsets, SUBSETS_AT_ONCE at a time, so that 4,095 subsets cost time, not memory."""
     count = len(evaluation.subsets)
@@ -229,8 +240,6 @@ def measured_rows(experts: Experts, size: int, evaluation: Evaluation) -> Expert
     return experts.block(slice(0, count - count % size)) if dropped else experts
 
 
-def blocks(experts: Experts, size: int, evaluation: Evaluation) -> Iterator[Experts]:
+def blocks(experts: Experts, size: int, evaluation: Evaluation) -> list[Experts]:
     """Consecutive blocks of the rows that the protocol measures."""
-    kept = measured_rows(experts, size, evaluation)
-    for start in range(0, len(kept.items), size):
-        yield kept.block(slice(start, start + size))
+    return list(measured_rows(experts, size, evaluation).blocks(size))

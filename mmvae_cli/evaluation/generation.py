@@ -53,11 +53,6 @@ def joint_sizes(evaluation: Evaluation) -> list[int]:
     return [min(BLOCK, samples - start) for start in range(0, samples, BLOCK)]
 
 
-def joint_blocks(evaluation: Evaluation) -> list[tuple[int, int]]:
-    """This process's share of them: number and size of each."""
-    return list(evaluation.group.share(list(enumerate(joint_sizes(evaluation)))))
-
-
 @torch.no_grad()
 def joint(evaluation: Evaluation, number: int, count: int) -> Iterator[Samples]:
     """Samples of every modality in turn, (1, b, *shape), decoded from the z of block ``number``; private latents come

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from mmvae_cli.evaluation import generation
-from mmvae_cli.evaluation.encoding import Evaluation, from_all
+from mmvae_cli.evaluation.encoding import Evaluation
 from mmvae_cli.evaluation.generation import Samples
 from mmvae_cli.evaluation.scores import answers, classified, constant
 from mmvae_cli.evaluation.seen import Seen
-from mmvae_cli.process import console
 from mmvae_cli.run.result import NotMeasured
 
 
@@ -39,13 +38,12 @@ def measure(evaluation: Evaluation, classifiers: dict[str, nn.Module], seen: See
         return {"joint": why, "joint_samples": evaluation.protocol.joint_samples, "joint_chance": why}
     if why := evaluation.undrawn:
         return {"joint": why, "joint_samples": generation.joint_count(evaluation), "joint_chance": why}
-    mine, own = generation.joint_blocks(evaluation), dict[int, _Block]()
-    with console.progress("joint coherence", len(mine), "blocks") as shown:
-        for number, count in mine:
-            samples = generation.joint(evaluation, number, count)
-            own[number] = _block(count, seen.of_none(number, samples) if seen else samples, [*classifiers.values()])
-            shown.advance()
-    return _fields(evaluation, from_all(evaluation, own))
+
+    def judged(number: int, count: int) -> _Block:
+        samples = generation.joint(evaluation, number, count)
+        return _block(count, seen.of_none(number, samples) if seen else samples, [*classifiers.values()])
+
+    return _fields(evaluation, evaluation.each(generation.joint_sizes(evaluation), judged, "joint coherence"))
 
 
 @torch.no_grad()

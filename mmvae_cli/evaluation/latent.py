@@ -18,7 +18,6 @@ from mmvae_cli.evaluation.encoding import (
     Experts,
     ShuffledSplit,
     blocks,
-    from_all,
     measured_rows,
     rows_having,
 )
@@ -37,16 +36,13 @@ def measure(evaluation: Evaluation, test: Experts) -> dict[str, Any]:
     encoded training items and tested on every item of ``test``, whose features are the means of the subset posteriors;
     the same of private latents; and clusters."""
     pool = training_pool(evaluation)
-    tested = list(blocks(test, BLOCK, evaluation))
+    tested = blocks(test, BLOCK, evaluation)
     _warn_of_unseen(evaluation, pool.labels, test.labels)
-    own: dict[int, _Tested] = {}
-    mine = evaluation.group.share(list(enumerate(evaluation.subsets)))
-    with console.progress("latent classifiers", len(mine), "subsets") as shown:
-        for s, subset in mine:
-            signals.leave_if_requested("no evaluation was written")
-            own[s] = _test_subset(evaluation, subset, pool, tested)
-            shown.advance()
-    fitted = from_all(evaluation, own)
+
+    def of_subset(_: int, subset: Subset) -> _Tested:
+        return _probe(evaluation, subset, pool, tested, lambda block: means(evaluation, block, subset))
+
+    fitted = evaluation.each(evaluation.subsets, of_subset, "latent classifiers", "subsets")
     names = [evaluation.name_of(subset) for subset in evaluation.subsets]
     values, samples = {name: one.value for name, one in zip(names, fitted, strict=True)}, rows_having(evaluation, pool)
     if test.present is not None and not samples:  # the training items are complete, those that are evaluated are not
@@ -73,10 +69,6 @@ class _Tested(NamedTuple):
     value: Value
     per_label: dict[str, Value]
     constant: str | None = None
-
-
-def _test_subset(evaluation: Evaluation, subset: Subset, pool: Experts, tested: list[Experts]) -> _Tested:
-    return _probe(evaluation, subset, pool, tested, lambda block: means(evaluation, block, subset))
 
 
 def _private(evaluation: Evaluation, pool: Experts, tested: list[Experts]) -> dict[str, Value]:
@@ -125,18 +117,13 @@ def _probe(
 def _clusters(evaluation: Evaluation, test: Experts) -> dict[str, Any]:
     """k-means of the posterior means of single modalities and of all, with as many clusters as classes, fitted to
     CLUSTERED training items at most and tested on every item of ``test``."""
-    everyone = tuple(range(len(evaluation.model.names)))
-    subsets = sorted({*((m,) for m in everyone), everyone}, key=lambda subset: (len(subset), subset))
+    subsets = evaluation.singles_and_all
     if evaluation.labels.kind != "class":
         why = NotMeasured("undefined for attributes: an item has several")
         return {"clusters": 0, "clustering": {evaluation.name_of(subset): {"accuracy": why} for subset in subsets}}
     data = ShuffledSplit(evaluation, "train", "latent training")
     pool = data.encode(data.order[:CLUSTERED])
-    own = {}
-    for s, subset in evaluation.group.share(list(enumerate(subsets))):
-        signals.leave_if_requested("no evaluation was written")
-        own[s] = _cluster(evaluation, subset, pool, test)
-    clustered = from_all(evaluation, own)
+    clustered = evaluation.each(subsets, lambda _, subset: _cluster(evaluation, subset, pool, test))
     named = {evaluation.name_of(subset): one for subset, one in zip(subsets, clustered, strict=True)}
     return {"clusters": len(evaluation.labels.names), "clustering": named}
 

@@ -18,8 +18,7 @@ from mmvae_cli.evaluation.encoding import (
     Evaluation,
     Experts,
     ShuffledSplit,
-    from_all,
-    numbered_blocks,
+    blocks,
 )
 from mmvae_cli.model.distributions import at
 from mmvae_cli.process import console, signals
@@ -35,21 +34,22 @@ def measure(evaluation: Evaluation, data: ShuffledSplit, test: Experts) -> dict[
     samples, grouping = evaluation.protocol.importance_samples, evaluation.protocol.importance_grouping
     names, subsets = evaluation.model.names, evaluation.subsets
     keys = (_JOINT, *names)
-    own: dict[int, tuple[Tensor, int]] = {}  # per block: sums of estimates and effective samples (2 + M, S), count
-    mine = numbered_blocks(test, LIKELIHOOD_BLOCK, evaluation)
-    total = sum(len(block.items) for _, block in mine)
+    parts = blocks(test, LIKELIHOOD_BLOCK, evaluation)
+
+    def sums_of(_: int, block: Experts) -> Tensor:
+        """Of estimates, and of effective samples: (2 + M, S)."""
+        x, sums = data.batch(block.items), torch.zeros(len(keys) + 1, len(subsets), dtype=torch.double)
+        for s, weights in _block_weights(evaluation, block, x, samples):
+            sums[:-1, s] = torch.stack([_estimate(weights[key], grouping) for key in keys]).sum(1).cpu()
+            sums[-1, s] = effective_samples(weights[_JOINT]).sum().cpu()
+            shown.advance(len(block.items))
+        return sums
+
+    total = sum(len(block.items) for block in evaluation.group.share(parts))
     with console.progress("log-likelihood", total * len(subsets), "items x subsets") as shown:
-        for number, block in mine:
-            x, sums, count = data.batch(block.items), torch.zeros(len(keys) + 1, len(subsets), dtype=torch.double), 0
-            for s, weights in _block_weights(evaluation, block, x, samples):
-                estimates = torch.stack([_estimate(weights[key], grouping) for key in keys])  # (1 + M, B)
-                sums[:-1, s], count = estimates.sum(1).cpu(), estimates.shape[1]
-                sums[-1, s] = effective_samples(weights[_JOINT]).sum().cpu()
-                shown.advance(len(block.items))
-            own[number] = sums, count
-    blocks = from_all(evaluation, own)
-    count = sum(part for _, part in blocks)
-    values = (torch.stack([sums for sums, _ in blocks]).sum(0) / count).tolist()
+        sums = evaluation.each(parts, sums_of)
+    count = sum(len(block.items) for block in parts)
+    values = (torch.stack(sums).sum(0) / count).tolist()
     label = [evaluation.name_of(subset) for subset in subsets]
     return {
         "importance_samples": samples, "grouping": grouping, "count": count,

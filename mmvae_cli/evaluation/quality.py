@@ -22,8 +22,7 @@ from mmvae_cli.evaluation.encoding import (
     Evaluation,
     Experts,
     ShuffledSplit,
-    from_all,
-    numbered_blocks,
+    blocks,
 )
 from mmvae_cli.evaluation.seen import Seen, joined
 from mmvae_cli.model.distributions import at
@@ -126,45 +125,45 @@ def _reference(evaluation: Evaluation, data: ShuffledSplit, seen: Seen) -> tuple
     split, items = str(evaluation.spec.split), seen.items.items
     if seen.rule.reference == "train":
         data, split = ShuffledSplit(evaluation, "train", "reference items"), "train"
-        has = data.split.present
+        has = data.present
         items = data.order if has is None else data.order[torch.from_numpy(has.all(1))[data.order]]  # labels mixed
-    own: dict[int, dict[int, Tensor]] = {}
-    for number, part in evaluation.group.share(list(enumerate(items.split(BLOCK) if len(items) else ()))):
-        signals.leave_if_requested("no evaluation was written")
-        batch = data.batch(part)
-        own[number] = {m: of(as_mean(batch[evaluation.model.names[m]], evaluation, evaluation.model.names[m]))
-                       for m, of in seen.usable.items()}  # fmt: skip
-    return joined(from_all(evaluation, own)), split
+
+    def features_of(_: int, part: Tensor) -> dict[int, Tensor]:
+        batch, names = data.batch(part), evaluation.model.names
+        return {m: of(as_mean(batch[names[m]], evaluation, names[m])) for m, of in seen.usable.items()}
+
+    return joined(evaluation.each(items.split(BLOCK) if len(items) else (), features_of)), split
+
+
+def _reconstruction(evaluation: Evaluation, data: ShuffledSplit, some: Experts) -> dict[str, Any]:
+    """Source -> modality of it -> score -> mean over the items."""
+    parts = blocks(some, BLOCK, evaluation)
+    sums = evaluation.each(parts, lambda number, part: _likeness(evaluation, number, part, data.batch(part.items)))
+    result: dict[str, dict[str, dict[str, Value]]] = {}
+    for source, name, score in sums[0]:
+        total = sum(own[source, name, score] for own in sums)
+        result.setdefault(source, {}).setdefault(name, {})[score] = total / len(some.items)
+    return result
 
 
 @torch.no_grad()
-def _reconstruction(evaluation: Evaluation, data: ShuffledSplit, some: Experts) -> dict[str, Any]:
-    """Source -> modality of it -> score -> mean over the items. z is one sample of q(z | X_A) for every single modality
-    and for all together; private latents are one of the modality's own posterior."""
-    model, names = evaluation.model, evaluation.model.names
-    sources = sorted({*((m,) for m in range(len(names))), tuple(range(len(names)))}, key=lambda s: (len(s), s))
-    own: dict[int, dict[tuple[int, int, str], float]] = {}
-    for number, part in numbered_blocks(some, BLOCK, evaluation):
-        signals.leave_if_requested("no evaluation was written")
-        torch.manual_seed(evaluation.seed(f"reconstruction {number}"))
-        batch, sums = data.batch(part.items), dict[tuple[int, int, str], float]()
-        posteriors = evaluation.posteriors(part, sources)
-        z = posteriors.sample(model.prior.noise(*posteriors.mean.shape, device=evaluation.device))
-        for m, name in enumerate(names):
-            private = None
-            if part.private is not None:
-                q = at(part.private, slice(m, m + 1))
-                private = q.sample(model.private_prior.noise(*q.mean.shape, device=evaluation.device))
-            for s, source in enumerate(sources):
-                if m in source:
-                    mean = generation.decoded(evaluation, name, z[s : s + 1], private)[0]
-                    kind = evaluation.store.info.modalities[name].kind
-                    each = similarity.scores(kind, mean, batch[name])
-                    sums |= {(s, m, score): float(values.sum()) for score, values in each.items()}
-        own[number] = sums
-    blocks = from_all(evaluation, own)
-    result: dict[str, dict[str, dict[str, Value]]] = {}
-    for s, m, score in blocks[0]:
-        total = sum(block[s, m, score] for block in blocks)
-        result.setdefault(evaluation.name_of(sources[s]), {}).setdefault(names[m], {})[score] = total / len(some.items)
-    return result
+def _likeness(
+    evaluation: Evaluation, number: int, part: Experts, batch: dict[str, Tensor]
+) -> dict[tuple[str, str, str], float]:
+    """(source, modality of it, score) -> sum over a block's items. z is one sample of q(z | X_A) for every single
+    modality and for all together; private latents are one of the modality's own posterior."""
+    torch.manual_seed(evaluation.seed(f"reconstruction {number}"))
+    model, sources, sums = evaluation.model, evaluation.singles_and_all, dict[tuple[str, str, str], float]()
+    posteriors = evaluation.posteriors(part, sources)
+    z = posteriors.sample(model.prior.noise(*posteriors.mean.shape, device=evaluation.device))
+    for m, name in enumerate(model.names):
+        private = None
+        if part.private is not None:
+            q = at(part.private, slice(m, m + 1))
+            private = q.sample(model.private_prior.noise(*q.mean.shape, device=evaluation.device))
+        for s, source in enumerate(sources):
+            if m in source:
+                mean = generation.decoded(evaluation, name, z[s : s + 1], private)[0]
+                each = similarity.scores(evaluation.store.info.modalities[name].kind, mean, batch[name])
+                sums |= {(evaluation.name_of(source), name, score): float(v.sum()) for score, v in each.items()}
+    return sums

@@ -47,7 +47,7 @@ def base_rates(evaluation: Evaluation, labels: Tensor) -> dict[str, float]:
     return dict(zip(evaluation.labels.names, labels.double().mean(0).tolist(), strict=True))
 
 
-def chance(evaluation: Evaluation, labels: Tensor) -> float:
+def chance(labels: Tensor) -> float:
     """What a guess scores on ``labels``: (b,) the share of the most frequent class, which an answer that is always the
     same can reach; (b, A) the mean base rate, of the attributes that occur."""
     if labels.ndim == 1:

@@ -1,6 +1,7 @@
 """The features of generated samples, taken while coherence classifies them, so that quality needs no second decoding
 (equations 6.6)."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -8,11 +9,10 @@ import torch
 from torch import Tensor
 
 from mmvae_cli.evaluation import generation
-from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts, from_all, measured_rows, numbered_blocks
+from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts, blocks, measured_rows
 from mmvae_cli.evaluation.features import Features
 from mmvae_cli.evaluation.generation import NO_ITEM, Samples
 from mmvae_cli.evaluation.pairs import RULES
-from mmvae_cli.process import console
 from mmvae_cli.run.result import NotMeasured
 
 ITEMS = 10_000
@@ -66,24 +66,23 @@ class Seen:
 
     def features(self) -> _Block:
         """The features (n, F) of all blocks, those of other processes among them."""
-        mine, drawn = numbered_blocks(self._test, BLOCK, self.evaluation), generation.joint_blocks(self.evaluation)
-        missing = [(number, part) for number, part in mine if number not in self._given and self._rows[number].any()]
-        undrawn = [(number, count) for number, count in drawn if number not in self._free]
-        with console.progress("generated samples", len(missing) + len(undrawn), "blocks") as shown:
-            for number, part in missing:
-                _exhaust(self.of_items(number, generation.conditional(self.evaluation, number, part, self.pairs)))
-                shown.advance()
-            for number, count in undrawn:
-                _exhaust(self.of_none(number, generation.joint(self.evaluation, number, count)))
-                shown.advance()
-        return joined(from_all(self.evaluation, self._given)) | joined(from_all(self.evaluation, self._free))
+
+        def given(number: int, part: Experts) -> _Block:
+            if number not in self._given and self._rows[number].any():
+                deque(self.of_items(number, generation.conditional(self.evaluation, number, part, self.pairs)), 0)
+            return self._given.get(number, {})
+
+        def free(number: int, count: int) -> _Block:
+            if number not in self._free:
+                deque(self.of_none(number, generation.joint(self.evaluation, number, count)), 0)
+            return self._free[number]
+
+        of_items = self.evaluation.each(blocks(self._test, BLOCK, self.evaluation), given, "generated samples")
+        of_none = self.evaluation.each(generation.joint_sizes(self.evaluation), free, "samples of no item")
+        return joined(of_items) | joined(of_none)
 
 
-def _exhaust(samples: Iterator[Samples]) -> None:
-    for _ in samples:
-        pass
-
-
-def joined(blocks: list[dict[Any, Tensor]]) -> dict[Any, Tensor]:
-    """Blocks of features one after the other, by key."""
-    return {key: torch.cat([block[key] for block in blocks]) for key in (blocks[0] if blocks else ())}
+def joined(parts: list[dict[Any, Tensor]]) -> dict[Any, Tensor]:
+    """Blocks of features one after the other, by key; a block may have none."""
+    parts = [part for part in parts if part]
+    return {key: torch.cat([part[key] for part in parts]) for key in (parts[0] if parts else ())}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mmvae_cli.compute.seeds import derive
 from mmvae_cli.evaluation import latent
-from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts, ShuffledSplit
+from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, ShuffledSplit
 from mmvae_cli.model.distributions import Distribution, Gaussian, at, joined
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem, UsageProblem, in_our_words
@@ -143,7 +143,7 @@ class OpenedRun:
         data = ShuffledSplit(evaluation, split, "evaluated items")
         subset = tuple(self.modalities.index(name) for name in names)
         everything = data.encode(data.order)
-        experts, blocks = everything.having(subset), [block.having(subset) for block in _blocks(everything)]
+        experts, blocks = everything.having(subset), [block.having(subset) for block in everything.blocks(BLOCK)]
         if not len(experts.items):
             raise DataProblem(f"no item of {split} has all of {', '.join(names)}", "give fewer modalities")
         with _drawn(evaluation.spec.seed):
@@ -298,12 +298,6 @@ def _drawn(seed: int) -> Iterator[None]:
         torch.manual_seed(seed)
         with in_our_words():
             yield
-
-
-def _blocks(experts: Experts) -> Iterator[Experts]:
-    """The blocks in which evaluation deals out the components of a mixture."""
-    for start in range(0, len(experts.items), BLOCK):
-        yield experts.block(slice(start, start + BLOCK))
 
 
 def _pair(q: Distribution) -> tuple[np.ndarray, np.ndarray]:

@@ -166,7 +166,7 @@ def test_coherence_is_high_where_the_generated_face_shows_the_attribute(dataset,
     monkeypatch.setattr(evaluation.model, "decode", lambda name, z, private: z)
     monkeypatch.setattr(evaluation.model, "likelihoods", {n: Plain() for n in evaluation.model.names})
     classifiers = {name: Reader() for name in evaluation.model.names}
-    monkeypatch.setattr(coherence, "_real", lambda *_: {0: labels.float().expand(2, -1, -1)})
+    monkeypatch.setattr(coherence, "_real", lambda *given: given[3].labels.float().expand(2, -1, -1))
     found = coherence.measure(evaluation, None, experts(labels, [1]), classifiers)
     base = labels[:, 0].float().mean().item()
     assert found["per_label"]["text"]["image"]["bright"] > 0.99

@@ -62,7 +62,7 @@ def test_a_modality_may_be_called_joint(linear_store):
     data = ShuffledSplit(evaluation, "test", "evaluated items")
     test = data.encode(data.order)
     usual = likelihood.measure(evaluation, data, test)
-    for parts in (model.likelihoods, data.split.info, data.split._rows):
+    for parts in (model.likelihoods, data.info, data._rows):
         parts["joint"] = parts.pop("m2")
     model.encoders["joint"], model.decoders["joint"] = model.encoders.pop("m2"), model.decoders.pop("m2")
     model.names[2] = "joint"

@@ -86,8 +86,11 @@ def test_scores_are_those_of_the_rows_that_have_the_source(world):
     alone = model.encode({"m1": data.batch(own.items)["m1"]})
     torch.testing.assert_close(own.shared.mean[1], alone.shared.mean[0], rtol=1e-5, atol=1e-5)
     assert torch.equal(own.labels, data.labels[own.items])
-    whole = latent._test_subset(evaluation, (1,), own, [own])
-    assert latent._test_subset(evaluation, (1,), experts, [experts]) == whole
+
+    def scored(items):
+        return latent._probe(evaluation, (1,), items, [items], lambda block: latent.means(evaluation, block, (1,)))
+
+    assert scored(experts) == scored(own)
     assert encoding.rows_having(evaluation, experts)["m1"] == len(own.items) < 80
 
 

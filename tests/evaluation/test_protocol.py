@@ -93,7 +93,7 @@ def test_a_representation_without_the_label_gives_a_constant_classifier(evaluati
     found = latent.measure(evaluation, test)
     assert set(found["constant"]) == set(found["values"])
     assert len(set(found["constant"].values())) == 1
-    assert max(found["values"].values()) <= chance(evaluation, test.labels) == 0.25
+    assert max(found["values"].values()) <= chance(test.labels) == 0.25
 
 
 class Blind(nn.Module):
@@ -105,11 +105,9 @@ class Blind(nn.Module):
 
 
 def test_a_guess_has_the_most_frequent_class_or_the_mean_base_rate(evaluation):
-    assert chance(evaluation, torch.tensor([2, 2, 1, 0, 2])) == 0.6
-    assert chance(evaluation, torch.tensor([[1, 0, 1], [1, 0, 0]])) == 0.75, (
-        "an attribute that nobody has is not scored"
-    )
-    assert chance(evaluation, torch.zeros(3, 2)) == 0.0
+    assert chance(torch.tensor([2, 2, 1, 0, 2])) == 0.6
+    assert chance(torch.tensor([[1, 0, 1], [1, 0, 0]])) == 0.75, "an attribute that nobody has is not scored"
+    assert chance(torch.zeros(3, 2)) == 0.0
 
 
 def test_one_class_in_the_training_samples_is_not_measured(evaluation, monkeypatch):

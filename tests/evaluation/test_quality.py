@@ -149,7 +149,7 @@ def test_training_items_are_the_real_ones_where_the_rule_says_so(evaluation):
     assert (found.reference_split, found.reference_count) == ("train", 40)
     data = ShuffledSplit(evaluation, "test", "evaluated items")
     real, _ = quality._reference(evaluation, data, seen(evaluation, data.encode(data.order)))
-    stored = ShuffledSplit(evaluation, "train", "reference items").split.batch(torch.arange(40))["m0"]
+    stored = ShuffledSplit(evaluation, "train", "reference items").batch(torch.arange(40))["m0"]
     assert not torch.equal(real[0], CORNERS(stored)), "labels are mixed, as neighbours are looked for among the first"
 
 

@@ -109,7 +109,7 @@ def test_items_that_lack_a_modality_are_judged_but_not_looked_at(tmp_path):
     has = torch.from_numpy(np.random.default_rng(0).random((COUNT, 3)) > 0.1)
     one.test = one.test._replace(present=has)
     both = one.seen()
-    for number, part in encoding.numbered_blocks(one.test, encoding.BLOCK, evaluation):
+    for number, part in enumerate(encoding.blocks(one.test, encoding.BLOCK, evaluation)):
         handed = both.of_items(number, generation.conditional(evaluation, number, part))
         assert sum(len(positions) for _, positions, _ in handed) == 3 * 7
     shared, alone = both.features(), one.seen().features()
