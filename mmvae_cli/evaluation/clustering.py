@@ -45,7 +45,7 @@ def by_majority(given: np.ndarray, given_labels: np.ndarray, assigned: np.ndarra
 def one_to_one(assigned: np.ndarray, labels: np.ndarray) -> float:
     """Clustering accuracy: the best share of right items under a matching of clusters with classes."""
     from scipy.optimize import linear_sum_assignment
+    from sklearn.metrics.cluster import contingency_matrix
 
-    table = np.zeros((assigned.max() + 1, labels.max() + 1), np.int64)
-    np.add.at(table, (assigned, labels), 1)
+    table = contingency_matrix(assigned, labels)
     return float(table[linear_sum_assignment(table, maximize=True)].sum() / len(labels))

@@ -10,14 +10,7 @@ from torch import Tensor, nn
 
 from mmvae_cli.evaluation import generation, joint
 from mmvae_cli.evaluation.classifier_training import as_mean
-from mmvae_cli.evaluation.encoding import (
-    BLOCK,
-    NOBODY_HAS_ALL,
-    Evaluation,
-    Experts,
-    ShuffledSplit,
-    blocks,
-)
+from mmvae_cli.evaluation.encoding import NOBODY_HAS_ALL, Evaluation, Experts, ShuffledSplit
 from mmvae_cli.evaluation.generation import Samples
 from mmvae_cli.evaluation.scores import answers, average_precisions, classified, constant, correct_by_class, mean_of
 from mmvae_cli.evaluation.seen import Seen
@@ -39,7 +32,7 @@ def measure(
         samples = generation.conditional(evaluation, number, part)
         return looked_at(evaluation, part, seen.of_items(number, samples) if seen else samples, [*classifiers.values()])
 
-    together, tested = joint.measure(evaluation, classifiers, seen), blocks(test, BLOCK, evaluation)
+    together, tested = joint.measure(evaluation, classifiers, seen), evaluation.blocks(test)
     generated = evaluation.each(tested, judged, "coherence")
     real = evaluation.each(tested, lambda number, part: _real(evaluation, data, number, part, classifiers))
     labels = [block.labels.cpu() for block in tested]

@@ -9,16 +9,8 @@ from mmvae_cli import recipe as recipes
 from mmvae_cli.compute import ranks
 from mmvae_cli.disk.files import require_readable, require_writable, sha256, write_atomic
 from mmvae_cli.disk.sealed import write_json
-from mmvae_cli.evaluation import alignment, classifiers, coherence, features, guessing, latent, likelihood, quality
-from mmvae_cli.evaluation.encoding import (
-    BLOCK,
-    LIKELIHOOD_BLOCK,
-    Evaluation,
-    Experts,
-    ShuffledSplit,
-    measured_rows,
-    rows_having,
-)
+from mmvae_cli.evaluation import alignment, classifiers, coherence, features, latent, likelihood, quality, report
+from mmvae_cli.evaluation.encoding import BLOCK, LIKELIHOOD_BLOCK, Evaluation, Experts, ShuffledSplit
 from mmvae_cli.evaluation.scores import base_rates, chance
 from mmvae_cli.evaluation.seen import Seen
 from mmvae_cli.process import console
@@ -59,7 +51,7 @@ def run(
                 complete.run.folder = os.path.realpath(folder)
             complete = _merged(path, complete, opened.checkpoint.path)
             write_json(path, complete.model_dump(mode="json"))
-            if text := guessing.warning(complete):
+            if text := report.warning(complete):
                 console.warn(text)
     return path, complete
 
@@ -89,7 +81,7 @@ def _measure(
         raise UsageProblem(f"protocol released measures complete data; {store.folder} lacks modalities in {spec.split}",
                            "use the default protocol: --protocol default")  # fmt: skip
     everything = data.encode(data.order)
-    test = measured_rows(everything, BLOCK, evaluation)
+    test = evaluation.measured(everything)
     complete = everything.having(tuple(range(len(evaluation.model.names))))
     looks = "quality" in wanted and not _undefined("quality", evaluation, complete)
     seen = Seen(evaluation, test, features.ready(evaluation, data_dir, force=force)) if looks else None
@@ -112,7 +104,7 @@ def _measure(
                             weights=loaded.digest),
         dataset=result.DatasetFacts(name=store.name, fingerprint=store.fingerprint, split=spec.split,
                                     count=len(test.items), stand_in=store.info.stand_in,
-                                    repeated=store.info.repeated, rows=rows_having(evaluation, test)),
+                                    repeated=store.info.repeated, rows=evaluation.rows_having(test)),
         base_rates=base_rates(evaluation, test.labels),
         chance=chance(test.labels) if store.info.labels else None, reasons=reasons, **values,
     )  # fmt: skip

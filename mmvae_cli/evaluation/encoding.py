@@ -30,7 +30,6 @@ from mmvae_cli.store import UNLABELLED, LabelInfo, Store, batches
 BLOCK = 256
 """Rows among which the block rule of mixture posteriors is applied, and the released code's batch (equations 6)."""
 LIKELIHOOD_BLOCK = 64
-SUBSETS_AT_ONCE = 64
 _LATENTS_AT_ONCE = 1024
 """How many latents are decoded together on a CPU: the fastest number."""
 _MOST_AT_ONCE, _LARGEST_LAYERS = 1 << 13, 4
@@ -112,6 +111,22 @@ class Evaluation:
     def posteriors(self, experts: "Experts", subsets: list[Subset]) -> Distribution:
         """q(z | X_A) for every subset A: (S, N, D), mixtures by the protocol's block rule."""
         return self.model.posteriors(experts.shared, subsets, spread=self.protocol.mixture_remainder == "spread")
+
+    def measured(self, experts: "Experts", size: int = BLOCK) -> "Experts":
+        """All rows, or those of complete blocks where the protocol drops incomplete ones; a single short block
+        stays."""
+        count = len(experts.items)
+        dropped = self.protocol.incomplete_batches == "dropped" and count > size
+        return experts.block(slice(0, count - count % size)) if dropped else experts
+
+    def blocks(self, experts: "Experts", size: int = BLOCK) -> list["Experts"]:
+        """Consecutive blocks of the rows that the protocol measures."""
+        return list(self.measured(experts, size).blocks(size))
+
+    def rows_having(self, experts: "Experts") -> dict[str, int]:
+        """How many items have all of each subset; empty for complete data."""
+        subsets = self.subsets if experts.present is not None else []
+        return {self.name_of(subset): int(experts.has(subset).sum()) for subset in subsets}
 
     def name_of(self, subset: Subset) -> str:
         return "+".join(self.model.names[m] for m in subset)
@@ -218,28 +233,3 @@ class ShuffledSplit(batches.Split):
             for parts in zip(*((one.shared, one.private) for one in encoded), strict=True)
         )  # fmt: skip
         return Encoded(tuple(everyone), shared, private)
-
-
-def rows_having(evaluation: Evaluation, experts: Experts) -> dict[str, int]:
-    """How many items have all of each subset; empty for complete data."""
-    if experts.present is None:
-        return {}
-    return {evaluation.name_of(subset): int(experts.has(subset).sum()) for subset in evaluation.subsets}
-
-
-def subset_chunks(evaluation: Evaluation) -> list[range]:
-    """Positions of the subsets, SUBSETS_AT_ONCE at a time, so that 4,095 subsets cost time, not memory."""
-    count = len(evaluation.subsets)
-    return [range(start, min(start + SUBSETS_AT_ONCE, count)) for start in range(0, count, SUBSETS_AT_ONCE)]
-
-
-def measured_rows(experts: Experts, size: int, evaluation: Evaluation) -> Experts:
-    """All rows, or those of complete blocks where the protocol drops incomplete ones; a single short block stays."""
-    count = len(experts.items)
-    dropped = evaluation.protocol.incomplete_batches == "dropped" and count > size
-    return experts.block(slice(0, count - count % size)) if dropped else experts
-
-
-def blocks(experts: Experts, size: int, evaluation: Evaluation) -> list[Experts]:
-    """Consecutive blocks of the rows that the protocol measures."""
-    return list(measured_rows(experts, size, evaluation).blocks(size))

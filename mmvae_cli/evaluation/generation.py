@@ -6,11 +6,13 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts, subset_chunks
+from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts
 from mmvae_cli.process import signals
 
 NO_ITEM = -1
 """Stands for the position of a subset where z comes from no item."""
+SUBSETS_AT_ONCE = 64
+"""So that 4,095 subsets cost time, not memory."""
 Samples = tuple[int, list[int], Tensor]
 """(target's position, positions of subsets, means (s, b, *shape))."""
 
@@ -25,19 +27,19 @@ def conditional(
     torch.manual_seed(evaluation.seed(f"coherence {number}"))
     model, count = evaluation.model, len(part.items)
     private = {name: _prior_private(evaluation, count) for name in model.names}
-    for chunk in subset_chunks(evaluation):
-        if chunk.start:  # whoever looks at the samples may draw at random, too, as dropout does
-            torch.manual_seed(evaluation.seed(f"coherence {number} from {chunk.start}"))
+    for start in range(0, len(evaluation.subsets), SUBSETS_AT_ONCE):
+        if start:  # whoever looks at the samples may draw at random, too, as dropout does
+            torch.manual_seed(evaluation.seed(f"coherence {number} from {start}"))
         signals.leave_if_requested("no evaluation was written")
-        subsets = [evaluation.subsets[s] for s in chunk]
+        subsets = evaluation.subsets[start : start + SUBSETS_AT_ONCE]
         posteriors = evaluation.posteriors(part, subsets)
         z = posteriors.sample(model.prior.noise(len(subsets), count, model.latent_dim, device=evaluation.device))
         for m, name in enumerate(model.names):
-            wanted = [s for s in chunk if pairs is None or (m, s) in pairs]
+            wanted = [s for s in range(start, start + len(subsets)) if pairs is None or (m, s) in pairs]
             at_once = evaluation.subsets_at_once(count)
             for first in range(0, len(wanted), at_once):
                 some = wanted[first : first + at_once]
-                yield m, some, decoded(evaluation, name, z[[s - chunk.start for s in some]], private[name])
+                yield m, some, decoded(evaluation, name, z[[s - start for s in some]], private[name])
 
 
 def joint_count(evaluation: Evaluation) -> int:

@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,16 +10,7 @@ import torch
 from torch import Tensor
 
 from mmvae_cli.evaluation.clustering import clustering
-from mmvae_cli.evaluation.encoding import (
-    BLOCK,
-    NOBODY_HAS_ALL,
-    Evaluation,
-    Experts,
-    ShuffledSplit,
-    blocks,
-    measured_rows,
-    rows_having,
-)
+from mmvae_cli.evaluation.encoding import BLOCK, NOBODY_HAS_ALL, Evaluation, Experts, ShuffledSplit
 from mmvae_cli.evaluation.scores import answers, average_precisions, constant, correct_by_class, mean_of
 from mmvae_cli.model.distributions import Distribution, at
 from mmvae_cli.process import console, signals
@@ -36,7 +26,7 @@ def measure(evaluation: Evaluation, test: Experts) -> dict[str, Any]:
     encoded training items and tested on every item of ``test``, whose features are the means of the subset posteriors;
     the same of private latents; and clusters."""
     pool = training_pool(evaluation)
-    tested = blocks(test, BLOCK, evaluation)
+    tested = evaluation.blocks(test)
     _warn_of_unseen(evaluation, pool.labels, test.labels)
 
     def of_subset(_: int, subset: Subset) -> _Tested:
@@ -44,7 +34,7 @@ def measure(evaluation: Evaluation, test: Experts) -> dict[str, Any]:
 
     fitted = evaluation.each(evaluation.subsets, of_subset, "latent classifiers", "subsets")
     names = [evaluation.name_of(subset) for subset in evaluation.subsets]
-    values, samples = {name: one.value for name, one in zip(names, fitted, strict=True)}, rows_having(evaluation, pool)
+    values, samples = {name: one.value for name, one in zip(names, fitted, strict=True)}, evaluation.rows_having(pool)
     if test.present is not None and not samples:  # the training items are complete, those that are evaluated are not
         samples = dict.fromkeys(names, len(pool.items))
     more = {"samples": samples, "private": _private(evaluation, pool, tested), **_clusters(evaluation, test)}
@@ -73,16 +63,13 @@ class _Tested(NamedTuple):
 
 def _private(evaluation: Evaluation, pool: Experts, tested: list[Experts]) -> dict[str, Value]:
     """The same of each modality's private latent, which should know no more of the labels than a guess."""
-    scores = {}
-    for m, name in enumerate(evaluation.model.names if pool.private is not None else ()):
-        signals.leave_if_requested("no evaluation was written")
-        scores[name] = _probe(evaluation, (m,), pool, tested, partial(_private_mean, m)).value
-    return scores
+    if pool.private is None:
+        return {}
 
+    def score(m: int, _: str) -> Value:
+        return _probe(evaluation, (m,), pool, tested, lambda block: block.private.mean[m]).value  # type: ignore[union-attr]
 
-def _private_mean(m: int, block: Experts) -> Tensor:
-    assert block.private is not None
-    return block.private.mean[m]
+    return dict(zip(evaluation.model.names, evaluation.each(evaluation.model.names, score), strict=True))
 
 
 def _probe(
@@ -129,7 +116,7 @@ def _clusters(evaluation: Evaluation, test: Experts) -> dict[str, Any]:
 
 
 def _cluster(evaluation: Evaluation, subset: Subset, pool: Experts, test: Experts) -> dict[str, Value]:
-    pool, test = (measured_rows(part.having(subset), BLOCK, evaluation) for part in (pool, test))
+    pool, test = (evaluation.measured(part.having(subset)) for part in (pool, test))
     if not len(pool.items) or not len(test.items):
         return {"accuracy": NOBODY_HAS_ALL}
     x, y = (_all_means(evaluation, subset, part) for part in (pool, test))
@@ -140,7 +127,7 @@ def _cluster(evaluation: Evaluation, subset: Subset, pool: Experts, test: Expert
 
 
 def _all_means(evaluation: Evaluation, subset: Subset, experts: Experts) -> np.ndarray:
-    parts = [means(evaluation, block, subset) for block in blocks(experts, BLOCK, evaluation)]
+    parts = [means(evaluation, block, subset) for block in evaluation.blocks(experts)]
     return torch.cat(parts).cpu().double().numpy()
 
 

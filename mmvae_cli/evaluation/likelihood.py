@@ -13,13 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmvae_cli.evaluation.encoding import (
-    LIKELIHOOD_BLOCK,
-    Evaluation,
-    Experts,
-    ShuffledSplit,
-    blocks,
-)
+from mmvae_cli.evaluation.encoding import LIKELIHOOD_BLOCK, Evaluation, Experts, ShuffledSplit
 from mmvae_cli.model.distributions import at
 from mmvae_cli.process import console, signals
 from mmvae_cli.recipe.families import Subset
@@ -34,7 +28,7 @@ def measure(evaluation: Evaluation, data: ShuffledSplit, test: Experts) -> dict[
     samples, grouping = evaluation.protocol.importance_samples, evaluation.protocol.importance_grouping
     names, subsets = evaluation.model.names, evaluation.subsets
     keys = (_JOINT, *names)
-    parts = blocks(test, LIKELIHOOD_BLOCK, evaluation)
+    parts = evaluation.blocks(test, LIKELIHOOD_BLOCK)
 
     def sums_of(_: int, block: Experts) -> Tensor:
         """Of estimates, and of effective samples: (2 + M, S)."""

@@ -6,24 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmvae_cli.evaluation import generation, similarity
+from mmvae_cli.evaluation import distances, generation, similarity
 from mmvae_cli.evaluation.classifier_training import as_mean
-from mmvae_cli.evaluation.distances import (
-    NEAREST_OF_DENSITY,
-    Moments,
-    Neighbours,
-    fidelity,
-    frechet,
-    moments,
-    neighbours,
-)
-from mmvae_cli.evaluation.encoding import (
-    BLOCK,
-    Evaluation,
-    Experts,
-    ShuffledSplit,
-    blocks,
-)
+from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts, ShuffledSplit
 from mmvae_cli.evaluation.seen import Seen, joined
 from mmvae_cli.model.distributions import at
 from mmvae_cli.process import console, signals
@@ -68,9 +53,9 @@ class _Real:
 
     def __init__(self, truth: Tensor) -> None:
         self.finite = bool(truth.isfinite().all())
-        self.moments: Moments | None = moments(truth) if len(truth) > 1 else None
+        self.moments = distances.moments(truth) if len(truth) > 1 else None
         self.near = truth[:NEAR_ITEMS]
-        self.around: Neighbours | None = neighbours(self.near) if len(self.near) > NEAREST_OF_DENSITY else None
+        self.around = distances.neighbours(self.near) if len(self.near) > distances.NEAREST_OF_DENSITY else None
         length = self.near.double().norm(dim=1).mean()
         self.repeated = self.around is not None and bool(self.around.of_precision.median() <= _EQUAL * length)
 
@@ -78,13 +63,13 @@ class _Real:
         """Every measure of generated points (n, F) by its name."""
         if not (self.finite and points.isfinite().all()):
             return dict.fromkeys(_MEASURES, NOT_FINITE)
-        few = NotMeasured(f"needs more than {NEAREST_OF_DENSITY} items")
+        few = NotMeasured(f"needs more than {distances.NEAREST_OF_DENSITY} items")
         near: dict[str, Value] = dict.fromkeys(_MEASURES[1:], REPEATED if self.repeated else few)
-        if self.around is not None and len(points) > NEAREST_OF_DENSITY and not self.repeated:
-            near = dict(fidelity(points[:NEAR_ITEMS], self.near, self.around)._asdict())
-        known = self.moments is not None and len(points) > 1
-        value: Value = frechet(moments(points), self.moments) if known else NotMeasured("needs two items")  # type: ignore[arg-type]
-        return {"frechet": value} | near
+        if self.around is not None and len(points) > distances.NEAREST_OF_DENSITY and not self.repeated:
+            near = dict(distances.fidelity(points[:NEAR_ITEMS], self.near, self.around)._asdict())
+        if self.moments is None or len(points) < 2:
+            return {"frechet": NotMeasured("needs two items")} | near
+        return {"frechet": distances.frechet(distances.moments(points), self.moments)} | near
 
 
 _MEASURES = ("frechet", "precision", "recall", "density", "coverage")
@@ -137,7 +122,7 @@ def _reference(evaluation: Evaluation, data: ShuffledSplit, seen: Seen) -> tuple
 
 def _reconstruction(evaluation: Evaluation, data: ShuffledSplit, some: Experts) -> dict[str, Any]:
     """Source -> modality of it -> score -> mean over the items."""
-    parts = blocks(some, BLOCK, evaluation)
+    parts = evaluation.blocks(some)
     sums = evaluation.each(parts, lambda number, part: _likeness(evaluation, number, part, data.batch(part.items)))
     result: dict[str, dict[str, dict[str, Value]]] = {}
     for source, name, score in sums[0]:

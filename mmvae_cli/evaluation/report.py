@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from mmvae_cli.evaluation import guessing
 from mmvae_cli.process import console
 from mmvae_cli.run import result
-from mmvae_cli.run.result import EvaluationResult, Score
+from mmvae_cli.run.result import CHANCE, EvaluationResult, Score, at_chance
 
 _OF_DISTANCES = "by distances in which nothing is standardised: a linear classifier may find far more"
 _NEAR = ("precision", "recall", "density", "coverage")
@@ -25,7 +24,7 @@ def text(outcome: EvaluationResult) -> str:
         parts.append(console.table("incomplete data: how many items have a source",
                                    ["source", f"{about.split} items", "labelled samples"], rows))  # fmt: skip
     parts += [*_latent(outcome), *_alignment(outcome), *_coherence(outcome)]
-    if remarks := guessing.remarks(outcome, parts[1:]):
+    if remarks := _remarks(outcome, parts[1:]):
         parts.append("\n".join(remarks))
     parts += [*_attributes(outcome), *_likelihood(outcome), *_quality(outcome)]
     if outcome.reasons:
@@ -49,11 +48,11 @@ def _latent(outcome: EvaluationResult) -> list[str]:
     latent = outcome.latent
     if not latent:
         return []
-    rows = [[subset, guessing.score(outcome, value, subset)] for subset, value in latent.values.items()]
+    rows = [[subset, _score(outcome, value, subset)] for subset, value in latent.values.items()]
     tables = [console.table(f"latent representation ({latent.metric})", ["subset", "score"], rows)]
     if latent.private:
         chance = "" if outcome.chance is None else f"; should be at chance, {outcome.chance:.3f}"
-        rows = [[name, guessing.score(outcome, value, name)] for name, value in latent.private.items()]
+        rows = [[name, _score(outcome, value, name)] for name, value in latent.private.items()]
         tables.append(console.table(f"private latents ({latent.metric}{chance})", ["modality", "score"], rows))
     if latent.clusters:
         found = _table(f"k-means of the latent space, {latent.clusters} clusters", "subset", latent.clustering.items())
@@ -76,8 +75,8 @@ def _coherence(outcome: EvaluationResult) -> list[str]:
     if not part:
         return []
     sources = {**part.conditional, "real data": part.classifiers}
-    rows = [[s, *(guessing.score(outcome, targets.get(n), s) for n in names)] for s, targets in sources.items()]
-    return [console.table(f"coherence ({part.metric}): joint {guessing.joint(outcome)}", ["source", *names], rows)]
+    rows = [[s, *(_score(outcome, targets.get(n), s) for n in names)] for s, targets in sources.items()]
+    return [console.table(f"coherence ({part.metric}): joint {_joint(outcome)}", ["source", *names], rows)]
 
 
 def _attributes(outcome: EvaluationResult) -> list[str]:
@@ -138,3 +137,53 @@ def _quality(outcome: EvaluationResult) -> list[str]:
     wide = max(map(len, likeness))
     rows = [row + [""] * (wide - len(row)) for row in likeness]
     return [*tables, console.table("reconstruction", ["source", "modality", *[""] * (wide - 2)], rows)]
+
+
+# what a guess reaches, too --------------------------------------------------------------------------------------------
+
+
+def _score(outcome: EvaluationResult, value: float | None, source: str) -> str:
+    """A latent or conditional score given ``source`` with three decimals; marked where a guess is as good."""
+    return _marked(value, outcome.chance, outcome.trials_of(source))
+
+
+def _joint(outcome: EvaluationResult) -> str:
+    """The joint coherence, what it would be if the modalities had nothing in common, and what real data have."""
+    part = outcome.coherence
+    if part is None or part.joint is None:
+        return "-"
+    beside = {"by chance": part.joint_chance, "real data": part.joint_ceiling}
+    known = ", ".join(f"{what} {value:.3f}" for what, value in beside.items() if value is not None)
+    return _marked(part.joint, part.joint_chance, part.joint_samples) + (f" ({known})" if known else "")
+
+
+def _marked(value: float | None, chance: float | None, trials: float) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}{CHANCE if chance is not None and at_chance(value, chance, trials) else ''}"
+
+
+def _remarks(outcome: EvaluationResult, tables: list[str]) -> list[str]:
+    """What the mark means, where ``tables`` have it, and which answers are always the same."""
+    if outcome.chance is None or not any(CHANCE in table for table in tables):
+        return outcome.constants()
+    guess = f"a guess, which has {outcome.chance:.3f} (of the joint coherence: its own chance)"
+    return [f"{CHANCE} at chance: no better than {guess}", *outcome.constants()]
+
+
+def warning(outcome: EvaluationResult) -> str:
+    """One line where nothing of a kind is better than a guess (three standard errors, for they are many); or empty."""
+    if (chance := outcome.chance) is None:
+        return ""
+    latent = outcome.latent.values.values() if outcome.latent else ()
+    rows = outcome.coherence.conditional.items() if outcome.coherence else ()
+    generated = [value for source, row in rows for name, value in row.items() if name not in source.split("+")]
+    kinds = {"the latent representation": latent, "what is generated from other modalities": generated}
+    known = {what: [v for v in values if v is not None] for what, values in kinds.items()}
+    what = [what for what, values in known.items()
+            if values and all(at_chance(value, chance, outcome.trials, errors=3) for value in values)]  # fmt: skip
+    if not what:
+        return ""
+    joint = "; the joint coherence then says nothing either" if outcome.coherence and outcome.coherence.joint else ""
+    return (f"{' and '.join(what)}: every score is at chance, no better than a guess ({chance:.3f}){joint}. The model "
+            "may need more epochs, more data or another objective.beta")  # fmt: skip

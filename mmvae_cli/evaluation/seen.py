@@ -1,24 +1,52 @@
-"""The features of generated samples, taken while coherence classifies them, so that quality needs no second decoding
-(equations 6.6)."""
+"""Which generated samples quality compares (equations 6.6), and their features: taken while coherence classifies them,
+so that nothing is decoded twice."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mmvae_cli.evaluation import generation
-from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts, blocks, measured_rows
+from mmvae_cli.evaluation.encoding import BLOCK, Evaluation, Experts
 from mmvae_cli.evaluation.features import Features
 from mmvae_cli.evaluation.generation import NO_ITEM, Samples
-from mmvae_cli.evaluation.pairs import RULES
+from mmvae_cli.recipe.families import Subset
 from mmvae_cli.run.result import NotMeasured
 
 ITEMS = 10_000
 """How many evaluated items are looked at, at most."""
 _Block = dict[tuple[int, int], Tensor]
 """(target's position, position of the subset or NO_ITEM) -> features (b, F)."""
+
+
+class Rule(NamedTuple):
+    """``wanted``: whether a target's position is generated from a subset of M modalities. ``reference``: the real
+    samples, the evaluated items or all training items. ``rounded``: whether images are clipped to [0, 1] and rounded to
+    8 bits, as a picture in a file is."""
+
+    wanted: Callable[[int, Subset, int], bool]
+    reference: Literal["evaluated", "train"] = "evaluated"
+    rounded: bool = True
+
+
+def _growing(target: int, subset: Subset, count: int) -> bool:
+    """The first two modalities, each from the first others, one more at a time."""
+    others = [m for m in range(count) if m != target]
+    return target < 2 and subset == tuple(others[: len(subset)])
+
+
+RULES = {
+    "default": Rule(lambda target, subset, count: target not in subset and len(subset) in (1, count - 1)),
+    "all": Rule(lambda target, subset, count: target not in subset),
+    "mmvaeplus": Rule(lambda target, subset, count: len(subset) == 1),
+    "mvtcae": Rule(_growing, "train"),
+    "multivae": Rule(lambda target, subset, count: target == 0 and target not in subset, rounded=False),
+}
+"""``default``: every modality from each other one and from all others. ``all``: from every subset without it.
+``mmvaeplus``: every modality from every one, itself included. ``mvtcae``: the first two from growing subsets, against
+training items. ``multivae``: the first one from every subset of the others, raw decoder outputs."""
 
 
 class Seen:
@@ -34,10 +62,10 @@ class Seen:
         self.usable = {m: own for m, name in enumerate(names) if isinstance(own := features[name], Features)}
         self.pairs = {(m, s) for m in self.usable for s, subset in enumerate(subsets)
                       if self.rule.wanted(m, subset, len(names))}  # fmt: skip
-        self._test = measured_rows(test, BLOCK, evaluation)
+        self._test = evaluation.measured(test)
         has = self._test.has(tuple(range(len(names))))
         place = has.cumsum(0)
-        self.items = measured_rows(self._test.block(has & (place <= ITEMS)), BLOCK, evaluation)
+        self.items = evaluation.measured(self._test.block(has & (place <= ITEMS)))
         self._rows = (has & (place <= len(self.items.items))).split(BLOCK)
         self._given: dict[int, _Block] = {}
         self._free: dict[int, _Block] = {}
@@ -77,7 +105,7 @@ class Seen:
                 deque(self.of_none(number, generation.joint(self.evaluation, number, count)), 0)
             return self._free[number]
 
-        of_items = self.evaluation.each(blocks(self._test, BLOCK, self.evaluation), given, "generated samples")
+        of_items = self.evaluation.each(self.evaluation.blocks(self._test), given, "generated samples")
         of_none = self.evaluation.each(generation.joint_sizes(self.evaluation), free, "samples of no item")
         return joined(of_items) | joined(of_none)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmvae_cli.evaluation import guessing, report
+from mmvae_cli.evaluation import report
 from mmvae_cli.run.result import EvaluationResult, at_chance
 
 NAMES = ["a", "b"]
@@ -32,9 +32,9 @@ def test_a_score_is_at_chance_within_two_standard_errors_of_a_guess(value, chanc
 
 def test_of_incomplete_data_a_score_rests_on_the_items_that_have_the_source():
     found = made(latent=0.3)
-    assert guessing.score(found, 0.3, "a") == "0.300"
+    assert report._score(found, 0.3, "a") == "0.300"
     found.dataset.rows = {"a": 4, "b": 1000}
-    assert [guessing.score(found, 0.3, source) for source in "ab"] == ["0.300°", "0.300"]
+    assert [report._score(found, 0.3, source) for source in "ab"] == ["0.300°", "0.300"]
 
 
 def test_the_report_marks_what_is_at_chance_and_says_what_that_means():
@@ -75,7 +75,7 @@ def test_answers_that_are_always_the_same_are_named():
     ],
 )
 def test_nothing_but_chance_is_warned_about(found, said):
-    text = guessing.warning(found)
+    text = report.warning(found)
     assert text.startswith(said)
     assert bool(text) == bool(said)
     assert "\n" not in text
@@ -86,7 +86,7 @@ def test_scores_of_what_is_given_are_no_sign_of_life():
     found = made(latent=0.5)
     for source, row in found.coherence.conditional.items():
         row |= dict.fromkeys(source.split("+"), 0.9)
-    assert guessing.warning(found).startswith("what is generated from other modalities")
+    assert report.warning(found).startswith("what is generated from other modalities")
 
 
 def test_an_average_precision_rests_on_the_items_that_have_the_attribute():

@@ -6,7 +6,7 @@ import torch
 from tiny_recipes import tiny
 
 from mmvae_cli.compute import devices
-from mmvae_cli.evaluation import classifier_training, command, encoding, latent, report
+from mmvae_cli.evaluation import classifier_training, command, latent, report
 from mmvae_cli.evaluation.encoding import Evaluation, ShuffledSplit
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
@@ -91,7 +91,7 @@ def test_scores_are_those_of_the_rows_that_have_the_source(world):
         return latent._probe(evaluation, (1,), items, [items], lambda block: latent.means(evaluation, block, (1,)))
 
     assert scored(experts) == scored(own)
-    assert encoding.rows_having(evaluation, experts)["m1"] == len(own.items) < 80
+    assert evaluation.rows_having(experts)["m1"] == len(own.items) < 80
 
 
 def trained(data):

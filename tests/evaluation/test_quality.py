@@ -9,8 +9,7 @@ from mmvae_cli.evaluation import coherence, features, joint, quality
 from mmvae_cli.evaluation.distances import frechet, moments
 from mmvae_cli.evaluation.encoding import ShuffledSplit
 from mmvae_cli.evaluation.features import Features
-from mmvae_cli.evaluation.pairs import RULES
-from mmvae_cli.evaluation.seen import Seen
+from mmvae_cli.evaluation.seen import RULES, Seen
 from mmvae_cli.model.networks.inception import Inception
 from mmvae_cli.model.posterior import powerset
 from mmvae_cli.process.errors import DataProblem

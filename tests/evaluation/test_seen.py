@@ -5,7 +5,7 @@ import pytest
 import torch
 from tiny_recipes import tiny
 
-from mmvae_cli.evaluation import coherence, encoding, generation, quality, seen
+from mmvae_cli.evaluation import coherence, generation, quality, seen
 from mmvae_cli.evaluation.encoding import Evaluation, ShuffledSplit
 from mmvae_cli.evaluation.features import Features
 from mmvae_cli.evaluation.seen import Seen
@@ -80,7 +80,7 @@ def rows_decoded(evaluation, measure, *arguments):
 def test_each_finds_alone_what_both_find_together(tmp_path, monkeypatch, changes):
     """Of seven subsets four are drawn at first, then three: in between the released code's dropout draws, too."""
     monkeypatch.setattr(seen, "ITEMS", LOOKED_AT)
-    monkeypatch.setattr(encoding, "SUBSETS_AT_ONCE", 4)
+    monkeypatch.setattr(generation, "SUBSETS_AT_ONCE", 4)
     one = Measures(evaluation_of(tmp_path / "s", **changes))
     judged_alone, looked_alone = one.coherence(), one.quality(one.seen())
     both = one.seen()
@@ -109,7 +109,7 @@ def test_items_that_lack_a_modality_are_judged_but_not_looked_at(tmp_path):
     has = torch.from_numpy(np.random.default_rng(0).random((COUNT, 3)) > 0.1)
     one.test = one.test._replace(present=has)
     both = one.seen()
-    for number, part in enumerate(encoding.blocks(one.test, encoding.BLOCK, evaluation)):
+    for number, part in enumerate(evaluation.blocks(one.test)):
         handed = both.of_items(number, generation.conditional(evaluation, number, part))
         assert sum(len(positions) for _, positions, _ in handed) == 3 * 7
     shared, alone = both.features(), one.seen().features()
