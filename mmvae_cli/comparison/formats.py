@@ -5,8 +5,8 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import asdict, astuple
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from mmvae_cli.comparison import progress
@@ -161,40 +161,40 @@ def _md(text: Any) -> str:
 def tidy_csv(comparison: Comparison) -> str:
     """Long form, one number a line: ours and the published ones (``source``), full precision, empty std for n < 2.
     ``differing``: the recipe keys in which groups differ, or what a published number's setting has otherwise."""
+    rows = [{"dataset": content.name} | row for content in comparison.contents for row in _csv_rows(content)]
+    return as_csv(rows, ("group", "source", "metric", "subset", "target", "label", "mean", "std", "ddof", "n",
+                         "protocol", "dataset", "stand_in", "differing", "chance", "ceiling"))  # fmt: skip
+
+
+def _csv_rows(content: Content) -> Iterator[dict[str, Any]]:
+    for group, stats in zip(content.collection.groups, content.stats, strict=True):
+        about = {"group": group.label, "source": "this comparison", "ddof": DDOF, "protocol": content.protocol,
+                 "stand_in": content.warning,
+                 "differing": "; ".join(f"{name}={value}" for name, value in group.differing.items())}  # fmt: skip
+        yield from (about | _csv_number(key, stat) for key, stat in stats.items())
+    for one in content.published:
+        about = {"group": one.group.label, "source": one.source, "differing": "; ".join(one.differences)}
+        yield from (about | _csv_number(key, stat) for key, stat in one.values.items())
+
+
+def _csv_number(key: Key, stat: Stat) -> dict[str, Any]:
+    return asdict(key) | {"mean": stat.mean, "std": stat.std, "n": stat.n or None, "chance": stat.chance,
+                          "ceiling": stat.ceiling}  # fmt: skip
+
+
+def as_csv(rows: list[dict[str, Any]], columns: Sequence[str]) -> str:
+    """Rows as CSV, numbers at full precision; a row may lack a column."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(
-        ["group", "source", "metric", "subset", "target", "label", "mean", "std", "ddof", "n", "protocol", "dataset",
-         "stand_in", "differing", "chance", "ceiling"]
-    )  # fmt: skip
-    for content in comparison.contents:
-        writer.writerows([csv_cell(value) for value in row] for row in _csv_rows(content))
+    writer.writerow(map(_csv_cell, columns))
+    writer.writerows([_csv_cell(row.get(column)) for column in columns] for row in rows)
     return out.getvalue()
 
 
-def _csv_rows(content: Content) -> Iterator[list[Any]]:
-    for group, stats in zip(content.collection.groups, content.stats, strict=True):
-        about = [content.protocol, content.name, content.warning,
-                 "; ".join(f"{name}={value}" for name, value in group.differing.items())]  # fmt: skip
-        for key, stat in stats.items():
-            yield [group.label, "this comparison", *astuple(key), *_csv_stat(stat, DDOF), *about, _exact(stat.chance),
-                   _exact(stat.ceiling)]  # fmt: skip
-    for one in content.published:
-        about = ["", content.name, "", "; ".join(one.differences)]
-        for key, stat in one.values.items():
-            yield [one.group.label, one.source, *astuple(key), *_csv_stat(stat, ""), *about, "", ""]
-
-
-def _csv_stat(stat: Stat, ddof: int | str) -> list[Any]:
-    return [_exact(stat.mean), _exact(stat.std), ddof, stat.n or ""]
-
-
-def _exact(value: float | None) -> str:
-    return "" if value is None else repr(value)
-
-
-def csv_cell(value: Any) -> str:
+def _csv_cell(value: Any) -> str:
     """A name that a spreadsheet would take for a formula gets a quote in front; numbers stay numbers."""
+    if value is None or isinstance(value, float):
+        return "" if value is None else repr(value)
     text = plain(value)
     number = re.fullmatch(r"-?[0-9.]+(e[-+]?[0-9]+)?", text)
     return f"'{text}" if text[:1] in ("=", "+", "-", "@") and not number else text
@@ -220,7 +220,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         ],
         "unfinished": [{"run": str(run.folder), "state": run.status.get("state"), "last": run.last,
                         "seconds_left": run.seconds_left} for run in comparison.unfinished],
-        "left_out": [{"run": folder, "reason": why} for folder, why in comparison.left_out],
+        "left_out": [{"run": str(folder), "reason": why} for folder, why in comparison.left_out],
     }  # fmt: skip
 
 

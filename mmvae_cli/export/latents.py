@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from mmvae_cli.comparison.formats import as_csv
 from mmvae_cli.disk.files import replacing, write_atomic
 from mmvae_cli.export.opened import Latents, OpenedRun
-from mmvae_cli.export.table import as_csv
 from mmvae_cli.process.errors import needing
 from mmvae_cli.sampling.making import npz
 
@@ -19,7 +19,8 @@ def write(run: OpenedRun, latents: Latents, path: Path) -> None:
     if path.suffix == ".npz":
         write_atomic(path, npz(_arrays(latents) | {"about": np.array(about)}))
     elif path.suffix == ".csv":
-        write_atomic(path, as_csv(_rows(latents)).encode())
+        rows = _rows(latents)
+        write_atomic(path, as_csv(rows, list(rows[0])).encode())
     else:
         _write_h5ad(latents, about, path)
 

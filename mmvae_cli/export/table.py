@@ -1,12 +1,10 @@
 """One row for each run: where it is, what it was trained with, how it scored. No torch."""
 
-import csv
-import io
 from pathlib import Path
 from typing import Any
 
 from mmvae_cli.comparison.collect import find_runs
-from mmvae_cli.comparison.formats import csv_cell
+from mmvae_cli.comparison.formats import as_csv
 from mmvae_cli.comparison.groups import IGNORED
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure
@@ -28,14 +26,15 @@ def table(paths: list[Path]) -> str:
         except Failure as failure:
             console.warn(f"left out: {folder}: {failure}")
             continue
-        rows.append(row)
+        rows.append(setting | row)
         settings.append(setting)
     if not rows:
         raise DataProblem("no run can be read", "give run folders, or folders of runs")
-    keys = dict.fromkeys(key for setting in settings for key in setting)
-    differing = [key for key in keys if len({repr(setting.get(key)) for setting in settings}) > 1]
-    complete = [row | {key: setting.get(key) for key in differing} for row, setting in zip(rows, settings, strict=True)]
-    return as_csv([_ordered(row, differing) for row in complete])
+    known = dict.fromkeys(key for setting in settings for key in setting)
+    differing = [key for key in known if len({repr(setting.get(key)) for setting in settings}) > 1]
+    every = dict.fromkeys(key for row in rows for key in row if key not in known)
+    first = [key for key in every if "." not in key]  # what identifies a run, then its settings, then the numbers
+    return as_csv(rows, list(dict.fromkeys([*first, *differing, *every])))
 
 
 def _row(folder: Path) -> Row:
@@ -60,23 +59,3 @@ def scores(outcome: EvaluationResult) -> dict[str, float]:
 def _settings(run: Run) -> Row:
     flat = flatten(run.recipe().model_dump(mode="json"))
     return {key: value for key, value in flat.items() if key not in (*IGNORED, "model.method")}
-
-
-def _ordered(row: Row, differing: list[str]) -> Row:
-    """What identifies a run first, then the settings that differ, then the numbers."""
-    first = [key for key in row if "." not in key]
-    return {key: row[key] for key in (*first, *differing)} | row
-
-
-def as_csv(rows: list[Row]) -> str:
-    """Rows as CSV; a column for every key that any of them has, in the order in which they come."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(map(csv_cell, columns))
-    writer.writerows([_cell(row.get(column)) for column in columns] for row in rows)
-    return out.getvalue()
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else repr(value) if isinstance(value, float) else csv_cell(value)
