@@ -7,6 +7,7 @@ from mmvae_cli import __version__
 from mmvae_cli.comparison import progress, sample_images, tables
 from mmvae_cli.comparison.content import RUN_HEADER, Comparison, Content, plain
 from mmvae_cli.comparison.plots import Plot
+from mmvae_cli.comparison.sample_images import Image
 from mmvae_cli.recipe import METHODS
 
 MAX_PAGE = 14 << 20
@@ -21,9 +22,10 @@ def html(comparison: Comparison, plots: list[list[Plot]], unfinished: list[Plot]
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["plain"] = plain
+    environment.globals |= {"cell_text": tables.cell_text, "headings": tables.headings, "spans": tables.spans}
     source = (resources.files("mmvae_cli.comparison") / "report.html.j2").read_text(encoding="utf-8")
     shown = [[_figure(plot) for plot in own] for own in plots]
-    room = MAX_PAGE - sum(len(figure.image.uri) for own in shown for figure in own)
+    room = MAX_PAGE - sum(len(figure.uri) for own in shown for figure in own)
     count, running = len(comparison.contents), [_figure(plot) for plot in unfinished or []]
     sections = [
         _section(content, own, room // count, f"data-{number}-" if count > 1 else "")
@@ -35,20 +37,19 @@ def html(comparison: Comparison, plots: list[list[Plot]], unfinished: list[Plot]
     )  # fmt: skip
 
 
-def _figure(plot: Plot) -> sample_images.Shown:
+def _figure(plot: Plot) -> Image:
     """A plot as the template wants it: the SVG, or a grid of pictures."""
     drawn = plot.files["svg"] if plot.width else plot.files["png"]
     image = sample_images.of_svg(drawn, plot.width) if plot.width else sample_images.encoded(drawn)
-    return sample_images.Shown(image._replace(title=plot.title, about=plot.about))
+    return image._replace(title=plot.title, about=plot.about)
 
 
-def _section(content: Content, figures: list[sample_images.Shown], room: int, prefix: str) -> dict[str, Any]:
+def _section(content: Content, figures: list[Image], room: int, prefix: str) -> dict[str, Any]:
     """One data set as the template wants it. ``parts``: anchor -> heading of what there is, for the index."""
     about = _methods(content)
-    shown = [_shown(table, about) for table in content.tables]
     images = sample_images.of(content.collection.groups, room)
-    details = [table for table in shown if table["detail"]]
-    main = [table for table in shown if not table["detail"]]
+    details = [table for table in content.tables if table.detail]
+    main = [table for table in content.tables if not table.detail]
     there = {
         "summary": ("Summary", main[:1]), "figures": ("Figures", figures), "tables": ("Tables", main[1:]),
         "samples": ("Samples", images.rows or images.skipped), "methods": ("Methods", about),
@@ -58,7 +59,8 @@ def _section(content: Content, figures: list[sample_images.Shown], room: int, pr
     return {
         "content": content, "prefix": prefix, "parts": {key: name for key, (name, found) in there.items() if found},
         "summary": main[:1], "figures": figures, "tables": main[1:], "details": details, "samples": images,
-        "methods": list(dict.fromkeys(about.values())), "labels": [group.label for group in content.collection.groups],
+        "methods": list(dict.fromkeys(about.values())), "labels": list(about),
+        "papers": {label: paper for label, (_, paper, _) in about.items()},
     }  # fmt: skip
 
 
@@ -70,26 +72,3 @@ def _methods(content: Content) -> dict[str, tuple[str, str, str]]:
         keys = [f"{key.rpartition('.')[2]}={value}" for key, value in method.preset.items()]
         described[group.label] = method.title, method.paper, ", ".join(keys)
     return described
-
-
-def _shown(table: tables.Table, about: dict[str, tuple[str, str, str]]) -> dict[str, Any]:
-    """A table as the template wants it: heading rows and cells as text; long ones turned, modalities going down."""
-    labels = [(row.label, row.n, row.published, row.marks, about.get(row.label, ("", ""))[1]) for row in table.rows]
-    cells = [[(tables.cell_text(c), _css(c)) for c in row.cells] for row in table.rows]
-    turned = table.turned
-    return {
-        "title": table.title, "notes": table.notes, "remarks": table.remarks, "labels": labels, "detail": table.detail,
-        "turned": turned, "dense": "" if turned else _density(len(table.columns)),
-        "columns": tables.headings(table) if turned else [column.header for column in table.columns],
-        "spans": [] if turned or not any(c.span for c in table.columns) else tables.spans(table),
-        "cells": [list(line) for line in zip(*cells, strict=True)] if turned else cells,
-    }  # fmt: skip
-
-
-def _css(cell: tables.Cell) -> str:
-    return "best" if cell.best else "chance" if cell.at_chance else ""
-
-
-def _density(columns: int) -> str:
-    """The page is 1,060 pixels wide: the more columns, the smaller the type."""
-    return "denser" if columns > 8 else "dense" if columns > 6 else ""

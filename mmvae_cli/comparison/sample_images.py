@@ -27,11 +27,11 @@ class Image(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """An image on the page, and whose it is where it is of one run."""
+    """An image on the page, and the group and run whose it is."""
 
     image: Image
-    label: str = ""
-    seed: int = 0
+    label: str
+    seed: int
 
 
 @dataclass
