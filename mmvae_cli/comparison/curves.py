@@ -1,7 +1,7 @@
 """Learning curves from metrics.jsonl: the terms of the bound, the KL of each component and the speed, over steps."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mmvae_cli.comparison import looks
@@ -43,38 +43,32 @@ class Curves:
 
 def wanted(content: Content) -> list[Wanted]:
     """The figures of the runs that are compared."""
-    return _figures(lambda: _compared(content), "Each line is one run; a colour is a group.")
+    groups = content.collection.groups
+    read = [_read(member, group.label, look) for group, look in zip(groups, looks.looks(groups), strict=True)
+            for member in group.members]  # fmt: skip
+    return _figures(read, "Each line is one run; a colour is a group.")
 
 
 def unfinished(runs: list[Unfinished]) -> list[Wanted]:
     """The figures of runs that are still being trained, or were stopped."""
+    chosen = [Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], "-", "") for i in range(len(runs))]
+    read = [_read(run, run.name, look) for run, look in zip(runs, chosen, strict=True)]
     return [
         one._replace(name=f"unfinished-{one.name}", title=f"{one.title}, of unfinished runs")
-        for one in _figures(lambda: _of_unfinished(runs), "Each line is one run. They are in no average.")
+        for one in _figures(read, "Each line is one run. They are in no average.")
     ]
 
 
-def _figures(curves: Callable[[], list[Curves]], about: str) -> list[Wanted]:
+def _figures(read: list[Curves | None], about: str) -> list[Wanted]:
+    curves = [one for one in read if one]
     return [
         Wanted("learning-curves", "How training went", f"Means since the record before, over steps. {about}",
-               lambda _, page: _terms(curves(), page)),
+               partial(_terms, curves=curves)),
         Wanted("kl-by-component", "The KL of each component",
                "KL(q(z | X_A) || p(z)) of the components A over steps, of the first run of each group. The darker, the "
                "more modalities has A; colours say nothing of the method here.",
-               lambda _, page: _components(curves(), page)),
+               partial(_components, curves=curves)),
     ]  # fmt: skip
-
-
-def _compared(content: Content) -> list[Curves]:
-    groups = content.collection.groups
-    chosen = looks.looks(groups)
-    return [curves for group, look in zip(groups, chosen, strict=True) for member in group.members
-            if (curves := _read(member, group.label, look))]  # fmt: skip
-
-
-def _of_unfinished(runs: list[Unfinished]) -> list[Curves]:
-    chosen = [Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], "-", "") for i in range(len(runs))]
-    return [curves for run, look in zip(runs, chosen, strict=True) if (curves := _read(run, run.name, look))]
 
 
 def _read(run: Member | Unfinished, label: str, look: Look) -> Curves | None:
@@ -93,7 +87,7 @@ def _read(run: Member | Unfinished, label: str, look: Look) -> Curves | None:
     return Curves(label, look, known, kls) if known else None
 
 
-def _terms(curves: list[Curves], page: Page) -> Any:
+def _terms(_: Any, page: Page, curves: list[Curves]) -> Any:
     """A panel for each term that any of the runs logged: the loss first, the speed last."""
     components = {name for one in curves for name in one.kls.values()}
     names = dict.fromkeys(name for one in curves for name in one.known)
@@ -122,7 +116,7 @@ def _is_complete(name: str, curves: list[Curves]) -> bool:
     return name.startswith("present.") and all(set(one.known.get(name, ([], []))[1]) <= {1.0} for one in curves)
 
 
-def _components(curves: list[Curves], page: Page) -> Any:
+def _components(_: Any, page: Page, curves: list[Curves]) -> Any:
     """A panel for each group on one axis of nats, a line for each component; the more modalities it has, the darker."""
     firsts = {one.label: one for one in reversed(curves) if one.kls}
     chosen = [firsts[label] for label in dict.fromkeys(one.label for one in curves) if label in firsts][:_PANELS]
