@@ -9,11 +9,13 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from mmvae_cli.comparison import groups as remarks
-from mmvae_cli.comparison.groups import Group, Member, group
+from pydantic import BaseModel
+
+from mmvae_cli.comparison.groups import Group, Member, group, remarks
 from mmvae_cli.comparison.progress import Unfinished, unfinished
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure
@@ -21,14 +23,13 @@ from mmvae_cli.process.paths import look, refuse_dangling
 from mmvae_cli.recipe import Recipe, flatten
 from mmvae_cli.run import result
 from mmvae_cli.run.layout import WAYS, Run, Way
-from mmvae_cli.run.result import EvaluationResult
+from mmvae_cli.run.result import EvaluationResult, Quality
 
 _DEPTH = 4
 _RUN_FILES = ("recipe.yaml", "status.json", "checkpoints", *(Run(Path()).evaluation_path(*way).name for way in WAYS))
 
 
-@dataclass(frozen=True)
-class LeftOut:
+class LeftOut(NamedTuple):
     """A run (or one metric of it) that is in no average, and why."""
 
     folder: Path
@@ -37,12 +38,10 @@ class LeftOut:
 
 @dataclass
 class Collection:
-    """The groups on one data set. ``name``: what tells it from the others; ``notes``: remarks about the whole, such as
-    seeds that one group lacks."""
+    """The groups on one data set. ``name``: what tells it from the others."""
 
     name: str
     groups: list[Group]
-    notes: list[str] = field(default_factory=list)
 
     @property
     def reference(self) -> EvaluationResult:
@@ -52,6 +51,11 @@ class Collection:
     @property
     def members(self) -> list[Member]:
         return [member for group in self.groups for member in group.members]
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks about the whole, such as seeds that one group lacks."""
+        return remarks(self.groups)
 
 
 @dataclass
@@ -92,13 +96,8 @@ def collect(
     if not kept and not running:
         lines = "\n".join(f"  {item.folder}: {item.reason}" for item in left_out)
         raise DataProblem(f"no run can be compared\n{lines}", "train and evaluate first: mmvae evaluate --ckpt RUN")
-    return Collected([_collection(_name(data, list(kept)), own) for data, own in kept.items()], left_out, running)
-
-
-def _collection(name: str, members: list[Member]) -> Collection:
-    groups = group(members)
-    told = (remarks.missing_seeds, remarks.not_at_the_end, remarks.different_classifiers, remarks.older_classifiers)
-    return Collection(name, groups, [note for notes in told for note in notes(groups)])
+    found = [Collection(_name(data, list(kept)), group(own)) for data, own in kept.items()]
+    return Collected(found, left_out, running)
 
 
 _Data = tuple[str, str, str]
@@ -275,50 +274,45 @@ def _check_values(evaluation: EvaluationResult) -> None:
 # what may stand side by side -----------------------------------------------------------------------------------------
 
 
-def conditions(evaluation: EvaluationResult) -> dict[str, Any]:
+def _conditions(member: Member) -> dict[str, Any]:
     """What must be equal in two evaluations on the same data before their numbers are averaged."""
-    data = evaluation.dataset
+    evaluation, data = member.evaluation, member.evaluation.dataset
     known: dict[str, Any] = {"split": data.split, "items": data.count, "protocol": evaluation.protocol}
     told = {"items", "likelihood_items", "joint_samples"}  # limits: the counts say what they came to
     return known | {f"setting {key}": value for key, value in flatten(evaluation.settings).items() if key not in told}
 
 
-def metric_conditions(evaluation: EvaluationResult) -> dict[str, dict[str, Any]]:
-    """The same for each metric by itself; a run that lacks one agrees with everybody."""
-    known: dict[str, dict[str, Any]] = {}
-    if latent := evaluation.latent:
-        known["latent"] = {"metric": latent.metric}
-    if coherence := evaluation.coherence:
-        known["coherence"] = {"metric": coherence.metric, "joint_samples": coherence.joint_samples}
-    if likelihood := evaluation.likelihood:
-        known["likelihood"] = likelihood.model_dump(include={"importance_samples", "grouping", "count"})
-    if quality := evaluation.quality:
-        known["quality"] = quality.model_dump(exclude={"unconditional", "conditional", "reconstruction"})
-    return known
+_DECISIVE: dict[str, set[str]] = {
+    "latent": {"metric"}, "coherence": {"metric", "joint_samples"},
+    "likelihood": {"importance_samples", "grouping", "count"},
+    "quality": {*Quality.model_fields} - {"unconditional", "conditional", "reconstruction"},
+}  # fmt: skip
+"""Metric -> what must be equal before its own numbers are averaged."""
+
+
+def _metric_conditions(member: Member, metric: str) -> dict[str, Any]:
+    part: BaseModel = getattr(member.evaluation, metric)
+    return part.model_dump(include=_DECISIVE[metric])
 
 
 def _keep_way(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
-    ways = [_way(member.evaluation) for member in members]
-    first = min(ways, key=WAYS.index)
-    left_out += [
-        LeftOut(m.folder, _other_way(way, first)) for m, way in zip(members, ways, strict=True) if way != first
-    ]
-    return [member for member, way in zip(members, ways, strict=True) if way == first]
+    ways = {id(member): _way(member.evaluation) for member in members}
+    first = min(ways.values(), key=WAYS.index)
+    left_out += [LeftOut(m.folder, _other_way(ways[id(m)], first)) for m in members if ways[id(m)] != first]
+    return [member for member in members if ways[id(member)] == first]
 
 
 def _keep_majority(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
-    """Keep the runs measured like most (the first given, when tied); of the rest say in what they differ."""
-    kept = _majority(members, lambda member: conditions(member.evaluation), left_out, "")
+    """Keep the runs measured like most (the first given, when tied); of the rest say in what they differ. A run that
+    lacks a metric agrees with everybody."""
+    kept = _majority(members, _conditions, left_out, "")
     for metric in result.METRICS:
-        having = [member for member in kept if metric in metric_conditions(member.evaluation)]
-        agreeing = _majority(having, lambda m, k=metric: metric_conditions(m.evaluation)[k], left_out, f"{metric}: ")  # type: ignore[misc]
+        having = [member for member in kept if getattr(member.evaluation, metric)]
+        agreeing = _majority(having, partial(_metric_conditions, metric=metric), left_out, f"{metric}: ")
         drop = {id(member) for member in having} - {id(member) for member in agreeing}
-        kept = [_without(member, metric) if id(member) in drop else member for member in kept]
+        kept = [replace(m, evaluation=m.evaluation.model_copy(update={metric: None})) if id(m) in drop else m
+                for m in kept]  # fmt: skip
     return kept
-
-
-def _without(member: Member, metric: str) -> Member:
-    return replace(member, evaluation=member.evaluation.model_copy(update={metric: None}))
 
 
 def _majority(
@@ -333,9 +327,8 @@ def _majority(
         if key != chosen:
             own = facts(member)
             names = [name for name in {**reference, **own} if reference.get(name) != own.get(name)]
-            told = [f"{name} {own.get(name, 'none')} (the others: {reference.get(name, 'none')})" for name in names[:3]]
-            text, more = ", ".join(told), f" and {len(names) - 3} more" if len(names) > 3 else ""
-            left_out.append(LeftOut(member.folder, f"{prefix}measured differently: {text}{more}"))
+            told = [f"{name} {own.get(name, 'none')} (the others: {reference.get(name, 'none')})" for name in names]
+            left_out.append(LeftOut(member.folder, f"{prefix}measured differently: {result.first(told, 3)}"))
     return [member for member, key in zip(members, keys, strict=True) if key == chosen]
 
 

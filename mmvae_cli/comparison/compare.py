@@ -37,7 +37,8 @@ def compare(
     collected = collect.collect(runs, protocol, sampler, any_epoch=any_epoch)
     for why, folders in result.by_reason({str(item.folder): item.reason for item in collected.left_out}).items():
         console.warn(f"left out: {content.plain(folders)}: {content.plain(why)}")
-    comparison = content.build_all(collected)
+    contents = [content.build(collection) for collection in collected.collections]
+    comparison = content.Comparison(contents, collected.left_out, collected.unfinished)
     if out is None:
         return formats.json_line(comparison) if kind == "json" else formats.write(comparison, kind).rstrip("\n")
     return str(_write(comparison, kind, out, force, paper))

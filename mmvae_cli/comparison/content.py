@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmvae_cli.comparison import layouts, published
-from mmvae_cli.comparison.collect import Collected, Collection
+from mmvae_cli.comparison.collect import Collection, LeftOut
+from mmvae_cli.comparison.groups import short
 from mmvae_cli.comparison.marking import RULE
 from mmvae_cli.comparison.measures import DDOF_NOTE, of_group
 from mmvae_cli.comparison.progress import Unfinished
@@ -66,7 +67,7 @@ class Comparison:
     """What is written: each data set by itself, and the runs that are in no average, with the reasons."""
 
     contents: list[Content]
-    left_out: list[tuple[str, str]]
+    left_out: list[LeftOut]
     unfinished: list[Unfinished]
 
     @property
@@ -76,11 +77,6 @@ class Comparison:
         if len(self.contents) == 1:
             return self.contents[0].title
         return f"{len(self.contents)} data sets: {', '.join(content.name for content in self.contents)}"
-
-
-def build_all(collected: Collected) -> Comparison:
-    left_out = [(str(item.folder), item.reason) for item in collected.left_out]
-    return Comparison([build(collection) for collection in collected.collections], left_out, collected.unfinished)
 
 
 def build(collection: Collection) -> Content:
@@ -138,11 +134,9 @@ def _differences(collection: Collection) -> list[tuple[str, list[str]]]:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
     if isinstance(value, list):
         return " ".join("+".join(map(str, v)) if isinstance(v, list) else str(v) for v in value)[:80]
-    return "-" if value is None else str(value)
+    return "-" if value is None else short(value)
 
 
 def _notes(collection: Collection) -> list[str]:

@@ -103,7 +103,7 @@ def _order(one: Group) -> tuple[Any, ...]:
 def _label(groups: list[Group]) -> None:
     """Method, then the keys that separate its groups; short keys, and a number where that is not enough."""
     for one in groups:
-        parts = [f"{key.rpartition('.')[2]}={_short(one.differing[key])}" for key in separating(one, groups)]
+        parts = [f"{key.rpartition('.')[2]}={short(one.differing[key])}" for key in separating(one, groups)]
         tail = " " + ", ".join(parts) if parts else ""
         one.label = one.name + (tail if len(tail) <= 40 else " ...")
     counts = Counter(one.label for one in groups)
@@ -136,12 +136,19 @@ def sweep_of(one: Group, groups: list[Group]) -> str:
     """What groups have in common that differ in the swept key alone: the method, and what else separates it from its
     kin."""
     sweep = swept(groups)
-    told = [f"{k.rpartition('.')[2]}={_short(one.differing[k])}" for k in separating(one, groups) if k != sweep]
+    told = [f"{k.rpartition('.')[2]}={short(one.differing[k])}" for k in separating(one, groups) if k != sweep]
     return " ".join([one.name, ", ".join(told)]).strip()
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """The value of a recipe key, as it stands in a label."""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def remarks(groups: list[Group]) -> list[str]:
+    """What a reader has to know of the groups as a whole."""
+    told = missing_seeds, not_at_the_end, different_classifiers, older_classifiers
+    return [note for notes in told for note in notes(groups)]
 
 
 def missing_seeds(groups: list[Group]) -> list[str]:

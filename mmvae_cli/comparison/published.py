@@ -10,7 +10,7 @@ import yaml
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.comparison.collect import Collection
-from mmvae_cli.comparison.groups import Group
+from mmvae_cli.comparison.groups import Group, short
 from mmvae_cli.comparison.measures import Key, Stat
 from mmvae_cli.recipe import flatten
 from mmvae_cli.run.result import FID, EvaluationResult
@@ -202,6 +202,4 @@ def _protocol_remark(metric: str, entry: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
-    if value is None:
-        return "the default"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return "the default" if value is None else short(value)

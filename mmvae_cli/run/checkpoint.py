@@ -19,6 +19,7 @@ from mmvae_cli.disk.sealed import Tensors
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Unreadable
 from mmvae_cli.run.layout import Run
+from mmvae_cli.run.result import first
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,9 @@ def _check_fit(path: Path, given: Tensors, wanted: Tensors) -> None:
     theirs, ours = ({name: (own.shape, own.dtype) for name, own in some.items()} for some in (given, wanted))
     odd = sorted(given.keys() ^ wanted.keys()) or sorted(name for name in ours if theirs[name] != ours[name])
     if odd:
-        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
+        names = first([name[:80] for name in odd], 1)
         raise DataProblem(
-            f"{path} does not fit the run's recipe.yaml ({odd[0][:80]}{more})",
-            "one of the two files is from another run",
+            f"{path} does not fit the run's recipe.yaml ({names})", "one of the two files is from another run"
         )
 
 

@@ -6,6 +6,7 @@ from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.recipe import Recipe, dataset_folder, flatten
 from mmvae_cli.run import shared
 from mmvae_cli.run.layout import Run
+from mmvae_cli.run.result import first
 from mmvae_cli.store import Store, of_recipe
 from mmvae_cli.store.fitting import check_modalities
 from mmvae_cli.store.presence import of_training
@@ -46,10 +47,8 @@ def _other_data(run: Run, described: Store, store: Store) -> DataProblem:
                            "it was changed: fetch the run again, or ask who shared it")  # fmt: skip
     theirs, ours = (flatten(one.info.model_dump(exclude={"provenance"})) for one in (described, store))
     keys = [key for key in sorted({*theirs, *ours}) if theirs.get(key) != ours.get(key)]
-    more = f" and {len(keys) - 3} more" if len(keys) > 3 else ""
     return DataProblem(
-        f"{run.folder} was trained on other data than {store.folder} now holds; they differ in "
-        f"{', '.join(keys[:3])}{more}",
+        f"{run.folder} was trained on other data than {store.folder} now holds; they differ in {first(keys, 3)}",
         f"build the dataset as {described.folder / 'dataset.json'} says, or give --data-dir",
     )
 

@@ -282,9 +282,9 @@ def by_reason(reasons: dict[str, str]) -> dict[str, str]:
     return {why: first(these) for why, these in paths.items()}
 
 
-def first(names: list[str]) -> str:
+def first(names: list[str], most: int = 4) -> str:
     """``a, b, c, d and 29 more``."""
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def load(path: Path) -> EvaluationResult:

@@ -16,6 +16,7 @@ from mmvae_cli.disk.files import hidden_folder, sha256
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem, in_one_line, needing
 from mmvae_cli.run.layout import Run
+from mmvae_cli.run.result import first
 
 PREFIX = "hf://"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
@@ -53,9 +54,9 @@ def refuse_strange(names: Iterable[str], where: str) -> None:
     strange = [name for name in names if name != _CODE
                and not any(fnmatch.fnmatch(name.rpartition("/")[2], known) for known in _PLAIN)]  # fmt: skip
     if strange:
-        more = f" and {len(strange) - 1} more" if len(strange) > 1 else ""
+        shown = first([repr(name[:80]) for name in strange], 1)
         raise DataProblem(
-            f"{where} holds {strange[0][:80]!r}{more}: a shared run is plain data, nothing that could be executed",
+            f"{where} holds {shown}: a shared run is plain data, nothing that could be executed",
             "do not use it as it is: ask who shared it, or remove these files",
         )
 

@@ -205,8 +205,7 @@ def _raise_any(problems: list[Problem]) -> None:
     lines = []
     for message, where in places.items():
         distinct = [place for place in dict.fromkeys(where) if place and place not in message]
-        more = f" and {len(distinct) - 1} more" if len(distinct) > 1 else ""
-        lines.append(message + (f"\n  in {distinct[0]}{more}" if distinct else ""))
+        lines.append(message + (f"\n  in {result.first(distinct, 1)}" if distinct else ""))
     if lines:
         hint = next((problem.hint for problem in problems if problem.hint), "")
         raise UsageProblem("\n".join(lines), f"{hint}; nothing was started" if hint else "nothing was started")
