@@ -93,6 +93,15 @@ def test_exif_of_nonsense_says_nothing(tmp_path):
     assert backgrounds.read(tmp_path / "a.jpg").shape == (3, 60, 40)
 
 
+def test_one_number_written_in_several_ways_has_one_order_whatever_the_folder_s(tmp_path, monkeypatch):
+    for name in ("2.png", "02.png", "002.png"):
+        Image.new("RGB", (40, 40)).save(tmp_path / name)
+    for turn in (list, lambda paths: [*paths][::-1]):
+        listed = turn(sorted(tmp_path.glob("*.png")))
+        monkeypatch.setattr(type(tmp_path), "iterdir", lambda self, listed=listed: iter(listed))
+        assert [path.name for path in backgrounds.picture_paths(tmp_path)] == ["002.png", "02.png", "2.png"]
+
+
 def test_too_few_none_and_nowhere(tmp_path):
     with pytest.raises(DataProblem, match="no images"):
         backgrounds.picture_paths(tmp_path)

@@ -188,6 +188,10 @@ def test_groups_stay_whole(items, tmp_path):
     assert store.count("test") in (5, 10)
 
 
+def test_labels_of_one_number_written_in_several_ways_have_one_order():
+    assert splits.labels_of(["1", "0001", "2", "01", "001"])[1].names == ("0001", "001", "01", "1", "2")
+
+
 def test_splits_are_drawn_alike_for_a_seed_and_evenly_over_labels():
     codes = np.arange(1000) % 4
     first, again = (splits.drawn(1000, 0.1, 3, codes, None) for _ in range(2))

@@ -56,6 +56,6 @@ def drawn(
 
 def labels_of(cells: Sequence[str]) -> tuple[np.ndarray, LabelInfo]:
     """int64 (items,) classes and their names, sorted: numbers by their size."""
-    names = sorted(set(cells), key=lambda name: (0, int(name), "") if name.isdecimal() else (1, 0, name))
+    names = sorted(set(cells), key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
     position = {name: number for number, name in enumerate(names)}
     return np.array([position[cell] for cell in cells], np.int64), LabelInfo(kind="class", names=tuple(names))

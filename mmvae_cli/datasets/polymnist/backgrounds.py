@@ -128,7 +128,7 @@ def _is_picture(path: Path) -> bool:
 
 def natural(name: str) -> list[tuple[int, int, str]]:
     """A sort key that counts: ``m2`` before ``m10``."""
-    return [(0, int(part), "") if part.isdecimal() and part.isascii() else (1, 0, part)
+    return [(0, int(part), part) if part.isdecimal() and part.isascii() else (1, 0, part)
             for part in re.split(r"([0-9]+)", name)]  # fmt: skip
 
 
