@@ -60,10 +60,9 @@ def of_table(table: Table, said: list[Modality], label: str | None, group: str |
     split = "split" if "split" in names else None
     key = key or next((name for name in _KEYS if name in names), None)
     left = [name for name in names if name not in (label, split, key, group)]
-    if said:
-        used = {column for modality in said for column in modality.columns}
-        return Roles(said, label, split, key, group, [name for name in left if name not in used])
-    return _guessed(table, left, label, split, key, group)
+    used = {column for modality in said for column in modality.columns}
+    known = Roles(said, label, split, key, group, [name for name in left if name not in used])
+    return known if said else _guessed(table, known)
 
 
 def _plain(column: str) -> str:
@@ -84,11 +83,10 @@ def _is_prose(cells: list[str]) -> bool:
     return sum(cell.count(" ") >= _BLANKS for cell in filled) > _MOSTLY * len(filled)
 
 
-def _guessed(
-    table: Table, left: list[str], label: str | None, split: str | None, key: str | None, group: str | None
-) -> Roles:  # fmt: skip
-    modalities, numbers, rest = [], list[str](), list[str]()
-    for name in left:
+def _guessed(table: Table, known: Roles) -> Roles:
+    """What the columns at ``rest`` may be."""
+    modalities, numbers, rest, label = [], list[str](), list[str](), known.label
+    for name in known.rest:
         cells = table.columns[name]
         if _are_pictures(name, cells):
             named = "image" if name == "file_name" else _plain(name.removesuffix(PATH_SUFFIX))
@@ -105,4 +103,4 @@ def _guessed(
         modalities.append(Modality("numbers", "vector", tuple(numbers)))
     if not modalities:
         raise DataProblem(f"{table.path}: no column is known for data", f"say which are: --modality {_FORM}")
-    return Roles(modalities, label, split, key, group, rest)
+    return known._replace(modalities=modalities, label=label, rest=rest)

@@ -85,7 +85,7 @@ def import_from(
     with trees.opened(path) as tree, building.dataset_folder(out, force=force) as folder:
         room = tensors if tensors.found(tree) else official
         counts, per_label, about = room.read_into(folder, tree, views, limit)
-        said = tree.read(official.STAND_IN, 4096) if tree.has(official.STAND_IN) else b""
+        said = tree.read(trees.STAND_IN, 4096) if trees.STAND_IN in tree.names else b""
         note = said.decode("utf-8", "replace").strip()
         if not note and per_label != OFFICIAL_COUNTS:
             note = "imported tuples whose counts are not those of the official PolyMNIST"

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmvae_cli.datasets import building
 from mmvae_cli.datasets.pictures import set_upright
-from mmvae_cli.datasets.polymnist.trees import SPLITS, Tree
+from mmvae_cli.datasets.polymnist.trees import SPLITS, STAND_IN, Tree
 from mmvae_cli.datasets.spread import ranks, spread
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, UsageProblem
@@ -18,7 +18,6 @@ from mmvae_cli.store import StoreInfo, new_array
 
 _NAME = re.compile(r"([0-9]{1,9})\.([0-9])\.png")
 _LARGEST_PNG = 1 << 20  # bytes; 28x28 pixels need three thousand
-STAND_IN = "stand_in.txt"
 Read = tuple[dict[str, int], dict[str, tuple[int, ...]], dict[str, Any]]
 """Tuples per split; tuples per label 0..9 of each split before any limit; what provenance says."""
 

@@ -13,6 +13,8 @@ from mmvae_cli.process.errors import DataProblem, advice
 
 ROOTS = ("PolyMNIST", "MMNIST")
 SPLITS = ("train", "test")
+STAND_IN = "stand_in.txt"
+"""Says, beside train and test, what is not the real thing."""
 _LONGEST_NAME = 200
 _LARGEST_FILE = 4 << 30  # bytes; the largest official tensor has 0.6 GB
 
@@ -31,12 +33,6 @@ class Tree:
         if len(name) > _LONGEST_NAME:
             name = f"{name[:_LONGEST_NAME]}..."
         return f"{self.where}: {self.root}{name}" if self._archive else str(self.where / self.root / name)
-
-    def has(self, name: str) -> bool:
-        """Whether ``name`` is there, also one beside train and test, which ``names`` leaves out."""
-        if self._archive:
-            return self.root + name in self._members
-        return (self.where / self.root / name).is_file()
 
     def read(self, name: str, limit: int) -> bytes:
         """The bytes of a small file. Raises DataProblem where it is unreadable or has more than ``limit`` bytes."""
@@ -104,6 +100,7 @@ def _folder(path: Path) -> Tree:
     with reading(path):
         names = [f"{s}/{p.relative_to(base / s).as_posix()}" for s in SPLITS for d in ("*", "*/*")
                  for p in (base / s).glob(d)]  # fmt: skip
+        names += [STAND_IN] if (base / STAND_IN).is_file() else []
     return Tree(path, root, [name for name in names if not zips.is_hidden(name)])
 
 
@@ -118,7 +115,8 @@ def _zip(path: Path, archive: zipfile.ZipFile) -> Tree:
     if len(named) > 1:
         raise DataProblem(f"--from {path}: the zip holds several datasets ({', '.join(sorted(named))})", _LAYOUT)
     root = named[0]
-    names = [name.removeprefix(root) for name in listed if name.startswith(tuple(f"{root}{s}/" for s in SPLITS))]
+    ours = tuple(f"{root}{name}" for name in ("train/", "test/", STAND_IN))
+    names = [name.removeprefix(root) for name in listed if name.startswith(ours)]
     if len(set(names)) != len(names):
         raise DataProblem(f"--from {path}: a file is in the zip twice", "pack it again")
     return Tree(path, root, names, archive, dict(members))
