@@ -124,15 +124,15 @@ def train(
     mmvae train my.yaml objective.beta=5 --run runs/mine
     mmvae train polymnist_mopoe polymnist_mvae --seeds 0-4 --grid objective.beta=1,2.5 --launch slurm
     """
-    from mmvae_cli.study.plan import split_words
+    from mmvae_cli.study import plan as study
 
-    names, changes = split_words([recipe, *(overrides or [])])
+    names, changes = study.split_words([recipe, *(overrides or [])])
     if len(names) > 1 or seeds is not None or grid or launch or slurm or evaluate_too or jobs:
         from mmvae_cli.study import launch as launcher
 
         options = launcher.RunOptions(data_dir, device, resume.value, verify, quiet, evaluate_too, code)
-        request = launcher.StudyRequest(names, changes, grid or [], seeds, seed, run)
-        return launcher.run(request, options, (launch or Launch.local).value, slurm or [], dry_run=dry_run, jobs=jobs)
+        planned = study.plan(names, changes, grid or [], seeds, run, seed)
+        return launcher.run(planned, options, (launch or Launch.local).value, slurm or [], dry_run=dry_run, jobs=jobs)
     from mmvae_cli.training import command
 
     console.result(command.run(

@@ -37,32 +37,6 @@ def of_recipe(recipe: Recipe, path: Path | None, run: Run) -> Code | None:
     """Run the file that ``recipe`` needs; None where it needs none. Where ``run`` was begun already, it is the code
     that it keeps a copy of, and no other. Raises UsageProblem where recipe or file is there without the other, and for
     code that does not run."""
-    if (code := _needed(recipe, path)) is not None:
-        if run.code_path.is_file():
-            run.check_code(code.content, str(code.path))
-        _run(code)
-    return code
-
-
-def of_run(run: Run, recipe: Recipe, path: Path | None) -> None:
-    """The same for a run that was trained."""
-    if path is None and (own := _own(recipe)):
-        raise UsageProblem(f"{run.folder} has networks of its own ({own[0]}): their code is run only when asked, never "
-                           "because a folder holds it", _where(run))  # fmt: skip
-    of_recipe(recipe, path, run)
-
-
-def _where(run: Run) -> str:
-    if run.code_path.is_file():
-        return f"look at it, then give --code {shlex.quote(str(run.code_path))}"
-    return "it is not in the folder: ask who shared the run for the file, and give it with --code"
-
-
-def _own(recipe: Recipe) -> list[str]:
-    return [spec.network for spec in recipe.modalities.values() if spec.is_own]
-
-
-def _needed(recipe: Recipe, path: Path | None) -> Code | None:
     own = _own(recipe)
     if path is None:
         if own:
@@ -74,7 +48,26 @@ def _needed(recipe: Recipe, path: Path | None) -> Code | None:
     if not path.is_file():
         raise DataProblem(f"{path} is not there, or is no file", "--code names a Python file")
     with reading(path):
-        return Code(path, path.read_bytes())
+        code = Code(path, path.read_bytes())
+    if run.code_path.is_file():
+        run.check_code(code.content, str(code.path))
+    _run(code)
+    return code
+
+
+def of_run(run: Run, recipe: Recipe, path: Path | None) -> None:
+    """The same for a run that was trained."""
+    if path is None and (own := _own(recipe)):
+        hint = "it is not in the folder: ask who shared the run for the file, and give it with --code"
+        if run.code_path.is_file():
+            hint = f"look at it, then give --code {shlex.quote(str(run.code_path))}"
+        raise UsageProblem(f"{run.folder} has networks of its own ({own[0]}): their code is run only when asked, never "
+                           "because a folder holds it", hint)  # fmt: skip
+    of_recipe(recipe, path, run)
+
+
+def _own(recipe: Recipe) -> list[str]:
+    return [spec.network for spec in recipe.modalities.values() if spec.is_own]
 
 
 def _run(code: Code) -> None:

@@ -1,7 +1,6 @@
 """Starting a study: run after run on this machine, or as one Slurm job array. No torch."""
 
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmvae_cli import recipe as recipes
@@ -16,30 +15,11 @@ from mmvae_cli.study.commands import RunOptions
 from mmvae_cli.study.plan import PlannedRun
 
 
-@dataclass(frozen=True)
-class StudyRequest:
-    """The study as it was asked for; ``folder`` is the option of a study of one run."""
-
-    names: list[str]
-    overrides: list[str]
-    grid: list[str]
-    seeds: str | None
-    seed: int | None = None
-    folder: Path | None = None
-
-    def plan(self) -> list[PlannedRun]:
-        """Every run, checked. Raises UsageProblem."""
-        if self.seed is not None and self.seeds is not None:
-            raise UsageProblem("--seed and --seeds contradict each other", "give one of them")
-        seeds = str(self.seed) if self.seed is not None else self.seeds
-        return study.plan(self.names, self.overrides, self.grid, seeds, self.folder)
-
-
 def run(
-    request: StudyRequest, options: RunOptions, launcher: str, directives: list[str], *, dry_run: bool,
+    planned: list[PlannedRun], options: RunOptions, launcher: str, directives: list[str], *, dry_run: bool,
     jobs: int | None = None,
 ) -> None:  # fmt: skip
-    """Plan the study and start what is not done: ``launcher`` is local or slurm, ``directives`` are sbatch's, ``jobs``
+    """Start what is not done of the study: ``launcher`` is local or slurm, ``directives`` are sbatch's, ``jobs``
     runs at a time.
 
     Raises UsageProblem or DataProblem before anything is started; Failure with the worst exit code of the runs
@@ -51,8 +31,7 @@ def run(
         raise UsageProblem("--slurm has no effect without --launch slurm", "leave it out, or give --launch slurm")
     if jobs is not None and launcher == "slurm":
         raise UsageProblem("--jobs has no effect with --launch slurm", f"give --slurm array=%{jobs}")
-    wanted = slurm.parse_directives(directives)
-    planned, todo = request.plan(), []
+    wanted, todo = slurm.parse_directives(directives), []
     if launcher == "slurm" and options.resume == "never":
         raise UsageProblem("--resume never ends a preempted task that comes back", "leave it out with --launch slurm")
     _check_data(planned, options.data_dir)

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
@@ -44,12 +43,8 @@ class PlannedRun:
         return False
 
 
-class Problem(NamedTuple):
-    """Why one run cannot be done: the message, the hint, and where in the study it came up."""
-
-    message: str
-    hint: str
-    place: str = ""
+Problems = list[tuple[Failure, str]]
+"""Why runs cannot be done, and where in the study it came up."""
 
 
 def split_words(words: list[str]) -> tuple[list[str], list[str]]:
@@ -109,11 +104,14 @@ def split_values(text: str) -> list[str]:
 
 
 def plan(
-    names: list[str], overrides: list[str], grid: list[str], seeds: str | None, folder: Path | None = None
-) -> list[PlannedRun]:
+    names: list[str], overrides: list[str], grid: list[str], seeds: str | None, folder: Path | None = None,
+    seed: int | None = None,
+) -> list[PlannedRun]:  # fmt: skip
     """Every run of the study in the order recipe, grid point, seed; ``folder`` is for the run of a study of one. Raises
     one UsageProblem with everything that is wrong with any of them, and nothing has begun then."""
-    axes = parse_grid(grid, overrides)
+    if seed is not None and seeds is not None:
+        raise UsageProblem("--seed and --seeds contradict each other", "give one of them")
+    axes, seeds = parse_grid(grid, overrides), seeds if seed is None else str(seed)
     chosen: list[int | None] = [None] if seeds is None else [*parse_seeds(seeds)]
     if seeds is not None and any(o.partition("=")[0] == "training.seed" for o in overrides):
         raise UsageProblem("training.seed and --seeds contradict each other", "leave one of the two out")
@@ -122,8 +120,7 @@ def plan(
         raise UsageProblem(f"this study has {count:,} runs, more than {MAX_RUNS:,}", "make it smaller")
     if folder is not None and count > 1:
         raise UsageProblem(f"--run names one folder, and this study has {count:,} runs", "leave --run out")
-    problems: list[Problem] = []
-    runs = []
+    problems, runs = Problems(), []
     for name, point in itertools.product(names, points):
         with _noted(problems, " ".join([name, *point])):
             changes = [*overrides, *point]
@@ -143,7 +140,7 @@ def _planned(name: str, overrides: list[str], seed: int | None, folder: Path | N
     return PlannedRun(name, tuple(overrides), seed, recipe, folder or default_folder(recipe, telling))
 
 
-def _check_distinct(runs: list[PlannedRun], problems: list[Problem]) -> None:
+def _check_distinct(runs: list[PlannedRun], problems: Problems) -> None:
     """Two runs in one folder would refuse each other; the same recipe twice would count one measurement as two."""
     folders: dict[Path, PlannedRun] = {}
     contents: dict[str, PlannedRun] = {}
@@ -151,10 +148,11 @@ def _check_distinct(runs: list[PlannedRun], problems: list[Problem]) -> None:
         content = run.recipe.model_dump_json()
         if content in contents:
             message = f"{_shown(contents[content])} and {_shown(run)} are the same run"
-            problems.append(Problem(message, "name each once"))
+            problems.append((UsageProblem(message, "name each once"), ""))
         elif run.folder in folders:
             message = f"{_shown(folders[run.folder])} and {_shown(run)} would share the folder {run.folder}"
-            problems.append(Problem(message, "give the recipes different names, or train these runs one by one"))
+            hint = "give the recipes different names, or train these runs one by one"
+            problems.append((UsageProblem(message, hint), ""))
         folders.setdefault(run.folder, run)
         contents.setdefault(content, run)
 
@@ -190,22 +188,22 @@ def _is_evaluated(known: Run, recipe: Recipe, epochs: int) -> bool:
 
 
 @contextmanager
-def _noted(problems: list[Problem], place: str) -> Iterator[None]:
+def _noted(problems: Problems, place: str) -> Iterator[None]:
     try:
         yield
     except (UsageProblem, DataProblem) as problem:
-        problems.append(Problem(str(problem), problem.hint, place))
+        problems.append((problem, place))
 
 
-def _raise_any(problems: list[Problem]) -> None:
+def _raise_any(problems: Problems) -> None:
     """One UsageProblem with every message once, and the first place where it came up."""
     places: dict[str, list[str]] = {}
-    for problem in problems:
-        places.setdefault(problem.message, []).append(problem.place)
+    for problem, place in problems:
+        places.setdefault(str(problem), []).append(place)
     lines = []
     for message, where in places.items():
         distinct = [place for place in dict.fromkeys(where) if place and place not in message]
         lines.append(message + (f"\n  in {result.first(distinct, 1)}" if distinct else ""))
     if lines:
-        hint = next((problem.hint for problem in problems if problem.hint), "")
+        hint = next((problem.hint for problem, _ in problems if problem.hint), "")
         raise UsageProblem("\n".join(lines), f"{hint}; nothing was started" if hint else "nothing was started")

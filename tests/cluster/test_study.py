@@ -544,12 +544,12 @@ def fake_runs(place, monkeypatch):
     monkeypatch.setattr(here, "PROGRAM", ["bash", str(place / "fake")])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
-    def study(seeds, jobs=1, **options):
-        asked = launch.StudyRequest(["mopoe.yaml"], [], [], seeds)
-        launch.run(asked, commands.RunOptions(Path("data"), **options), "local", [], dry_run=False, jobs=jobs)
+    def started(seeds, jobs=1, **options):
+        planned = study.plan(["mopoe.yaml"], [], [], seeds)
+        launch.run(planned, commands.RunOptions(Path("data"), **options), "local", [], dry_run=False, jobs=jobs)
         return [line.split() for line in Path("calls").read_text().splitlines()]
 
-    return study
+    return started
 
 
 def test_the_worst_exit_code_is_the_studys(fake_runs, monkeypatch):
