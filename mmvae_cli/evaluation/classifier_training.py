@@ -61,7 +61,7 @@ def train(name: str, network: nn.Module, evaluation: Evaluation) -> Score:
     labels = torch.from_numpy(evaluation.store.labels("train").astype("int64")).to(evaluation.device)
     learned, held_out = _divided(name, evaluation, seed)
     network.load_state_dict(_best(name, network, data, labels, learned.to(data.data_device), held_out, evaluation))
-    return score(name, network, evaluation, "test")
+    return score(name, network, evaluation)
 
 
 def _best(
@@ -177,10 +177,10 @@ def as_mean(x: Tensor, evaluation: Evaluation, name: str) -> Tensor:
     return KINDS[info.kind].as_mean(x, len(info.alphabet or ""))
 
 
-def score(name: str, network: nn.Module, evaluation: Evaluation, split: str) -> Score:
-    """The score on all items of a split; leaves the network in eval mode."""
-    data = batches.Split(evaluation.store, split, [name], evaluation.device, evaluation.spec.seed)
-    labels = torch.from_numpy(evaluation.store.labels(split).astype("int64"))
+def score(name: str, network: nn.Module, evaluation: Evaluation) -> Score:
+    """The score on all items of the test split; leaves the network in eval mode."""
+    data = batches.Split(evaluation.store, "test", [name], evaluation.device, evaluation.spec.seed)
+    labels = torch.from_numpy(evaluation.store.labels("test").astype("int64"))
     return _score(name, network, data, data.having(all_of_them=True), labels, evaluation)
 
 

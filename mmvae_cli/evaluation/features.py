@@ -23,7 +23,6 @@ from mmvae_cli.store import ModalityInfo
 SHA256, BYTES = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2", 95_628_359
 """Of the file pt_inception-2015-12-05, under whatever name."""
 VARIABLE = "MMVAE_INCEPTION"
-_AT_ONCE = {"classifier": 1024, "inception": 64}
 
 
 class Features(NamedTuple):
@@ -48,8 +47,7 @@ def ready(evaluation: Evaluation, data_dir: Path, *, force: bool) -> dict[str, F
         why = NotMeasured("no labels, so no classifier to take features of; --features inception needs none")
         return dict.fromkeys(evaluation.model.names, why)
     networks, weak = classifiers.ready(_by_default_classifiers(evaluation), force=force)
-    return {name: weak.get(name)
-            or Features(network.features, _digest(network.state_dict()), _AT_ONCE["classifier"])  # type: ignore[arg-type]
+    return {name: weak.get(name) or Features(network.features, _digest(network.state_dict()), 1024)  # type: ignore[arg-type]
             for name, network in networks.items()}  # fmt: skip
 
 
@@ -72,7 +70,7 @@ def _inception(evaluation: Evaluation, data_dir: Path, *, force: bool) -> dict[s
     except ValueError as problem:
         raise DataProblem(f"{path} is not the Inception of FID: {problem}", _WANTED) from problem
     network.to(evaluation.device)
-    made = Features(lambda x: network(x.expand(-1, 3, -1, -1)), known[:16], _AT_ONCE["inception"])
+    made = Features(lambda x: network(x.expand(-1, 3, -1, -1)), known[:16], 64)
     return {name: _unfit(info) or made for name, info in evaluation.store.info.modalities.items()
             if name in evaluation.model.names}  # fmt: skip
 

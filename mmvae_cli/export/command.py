@@ -6,6 +6,7 @@ from pathlib import Path
 from mmvae_cli.comparison.collect import find_runs
 from mmvae_cli.disk.files import require_writable, short_name, write_atomic
 from mmvae_cli.export import table
+from mmvae_cli.export.trackers import TRACKERS
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.paths import is_odd, make_folder
@@ -29,11 +30,10 @@ class ExportRequest:
     code: Path | None = None
 
 
-TRACKERS = ("tensorboard", "wandb", "mlflow")
 OPTIONS = {
     "given": ("latents",), "split": ("latents",), "checkpoint": ("latents", "hub", "onnx"),
     "code": ("latents", "hub", "onnx"),
-    "push": ("hub",), "follow": TRACKERS,
+    "push": ("hub",), "follow": tuple(TRACKERS),
 }  # fmt: skip
 """Options that mean something to some targets only."""
 
@@ -131,7 +131,6 @@ def _tracked(runs: list[Path], request: ExportRequest) -> str:
     """Runs, and the runs in folders. TensorBoard: each run's folder tensorboard, or OUT/NAME. W&B and MLflow: below the
     current folder, or OUT."""
     from mmvae_cli.export.tracked import Source, export
-    from mmvae_cli.export.trackers import TRACKERS as KNOWN
 
     sources = [Source(Run(folder)) for folder in find_runs(runs)]
     for source in sources:
@@ -149,7 +148,7 @@ def _tracked(runs: list[Path], request: ExportRequest) -> str:
                 f"{request.to} cannot take {odd[0]}, a name that is not UTF-8", "rename it; or another --out"
             )
         make_folder(place(source))
-    export(sources, lambda source: KNOWN[request.to](source, place(source)), follow=request.follow)
+    export(sources, lambda source: TRACKERS[request.to](source, place(source)), follow=request.follow)
     return "\n".join(dict.fromkeys(str(place(source)) for source in sources))
 
 

@@ -128,7 +128,7 @@ def card(run: Run, opened: Trained, evaluations: list[EvaluationResult], address
         *([_own_code(run)] if code else []),
         "## What it is\n\n" + _table(["", ""], _facts(run, opened)),
         *(_measured(one, f"{address}{flag}") for one in evaluations),
-        "## Train it again\n\n```sh\n" + "\n".join(_commands(run, opened)) + "\n```\n\n"
+        "## Train it again\n\n```sh\n" + "\n".join(_commands(run)) + "\n```\n\n"
         "`recipe.yaml` holds every setting. The weights are in `checkpoints/` without the optimiser's state; "
         "`dataset.json` describes the data, SHA-256 of each file included. Nothing is pickled.",
         *_pictures(run),
@@ -195,7 +195,7 @@ def _measured(one: EvaluationResult, run: str) -> str:
     ])  # fmt: skip
 
 
-def _commands(run: Run, opened: Trained) -> list[str]:
+def _commands(run: Run) -> list[str]:
     how = recipes.how_to_make(run.recipe(), Path("data"))
     code = f" --code {run.code_path.name}" if run.code_path.is_file() else ""
     return [how, f"mmvae train recipe.yaml{code} --data-dir data --run runs/again"]

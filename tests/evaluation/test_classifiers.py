@@ -178,7 +178,7 @@ def test_digits_on_builtin_backgrounds_are_known_also_blurred_and_pale_as_models
         with monkeypatch.context() as patch:
             sharp = classifier_training.as_mean
             patch.setattr(classifier_training, "as_mean", lambda *a, sharp=sharp, made=generated: made(sharp(*a)))
-            assert classifier_training.score("m1", network, evaluation, "test").value >= 0.92
+            assert classifier_training.score("m1", network, evaluation).value >= 0.92
 
 
 # --- kept with the dataset -------------------------------------------------------------------------------------------
