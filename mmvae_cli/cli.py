@@ -22,6 +22,7 @@ from mmvae_cli.process.options import (
     Device,
     FeaturesOption,
     FigureKind,
+    Format,
     LatentSamples,
     Launch,
     PairsOption,
@@ -264,9 +265,10 @@ def compare(
         Path | None, path_option(help="Write into this folder, with the plots as PNG and SVG [reports with html or "
                                  "--paper].")
     ] = None,
-    format: Annotated[str | None, typer.Option(help="table (default), md, csv, tex, json or html.")] = None,
+    format: Annotated[Format | None, typer.Option(help="Default: table.", show_default=False)] = None,
     protocol: Annotated[
-        str | None, typer.Option(help="default or released evaluations [default, where there are any].")
+        Protocol | None, typer.Option(show_default=False, help="Evaluations by this protocol [default, where there are "
+                                      "any].")
     ] = None,
     sampler: Annotated[
         Sampler | None, typer.Option(show_default=False, help="Evaluations with samples of the prior or of gmm [prior, "
@@ -288,9 +290,11 @@ def compare(
     """
     from mmvae_cli.comparison import compare as comparison
 
-    kind = comparison.known_format(format, as_json)
-    way = protocol, sampler and sampler.value
-    console.result(comparison.compare(runs, kind, out, force, *way, paper, any_epoch=any_epoch))
+    if as_json and format not in (None, Format.json):
+        raise UsageProblem(f"--json and --format {format} contradict each other", "give one of them")
+    kind = Format.json if as_json else format or Format.table
+    way = protocol and protocol.value, sampler and sampler.value
+    console.result(comparison.compare(runs, kind.value, out, force, *way, paper, any_epoch=any_epoch))
 
 
 @app.command("export")

@@ -7,12 +7,9 @@ from mmvae_cli.comparison import collect, content, formats, plots, report
 from mmvae_cli.disk.files import reading, write_atomic
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import UsageProblem
-from mmvae_cli.process.nearest import did_you_mean, nearest
 from mmvae_cli.process.paths import make_folder, require_folder
 from mmvae_cli.run import result
-from mmvae_cli.run.layout import PROTOCOLS
 
-FORMATS = ("table", "md", "csv", "tex", "json", "html")
 DEFAULT_OUT = Path("reports")
 _SUFFIX = {"table": "txt"}
 
@@ -28,8 +25,6 @@ def compare(
     DataProblem (exit 3) where no run can be used, and UsageProblem (exit 2) where a file to be written exists and
     ``force`` is not given; nothing is written then.
     """
-    if protocol not in (None, *PROTOCOLS):
-        raise UsageProblem(f"--protocol {content.plain(protocol)[:40]!r} is unknown", "default or released")
     if (kind == "html" or paper) and out is None:
         out = DEFAULT_OUT
     if out is not None:
@@ -42,17 +37,6 @@ def compare(
     if out is None:
         return formats.json_line(comparison) if kind == "json" else formats.write(comparison, kind).rstrip("\n")
     return str(_write(comparison, kind, out, force, paper))
-
-
-def known_format(name: str | None, as_json: bool = False) -> str:
-    """The format asked for; ``--json`` is short for json. Raises UsageProblem for an unknown or contradictory one."""
-    if as_json and name not in (None, "json"):
-        raise UsageProblem(f"--json and --format {name} contradict each other", "give one of them")
-    chosen = "json" if as_json else name or "table"
-    if chosen in FORMATS:
-        return chosen
-    meant = did_you_mean(nearest(chosen, FORMATS))
-    raise UsageProblem(f"--format {content.plain(chosen)[:40]!r} is unknown", f"{meant}one of {', '.join(FORMATS)}")
 
 
 def _target(out: Path, kind: str) -> Path:

@@ -65,6 +65,7 @@ Target = StrEnum("Target", ["latents", "csv", "tensorboard", "wandb", "mlflow", 
 Protocol = StrEnum("Protocol", ["default", "released"])
 FigureKind = StrEnum("FigureKind", ["prior", "conditional", "reconstruction", "swap", "latent"])
 Sampler = StrEnum("Sampler", ["prior", "gmm"])
+Format = StrEnum("Format", ["table", "md", "csv", "tex", "json", "html"])
 Features = StrEnum("Features", ["classifier", "inception"])
 Pairs = StrEnum("Pairs", ["default", "all", "mmvaeplus", "mvtcae", "multivae"])
 

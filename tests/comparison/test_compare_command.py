@@ -14,10 +14,10 @@ import pytest
 from driving import completed
 
 from mmvae_cli.comparison import content, plots, report, sample_images
-from mmvae_cli.comparison.compare import compare, known_format
+from mmvae_cli.comparison.compare import compare
 from mmvae_cli.comparison.groups import sweep_of
 from mmvae_cli.evaluation import report as measured
-from mmvae_cli.process.errors import Stopped, UsageProblem
+from mmvae_cli.process.errors import Stopped
 
 from made_runs import MST, VIEWS, collection, evaluation, make_run, png, recipe, study
 
@@ -200,7 +200,8 @@ def test_nothing_usable_is_exit_3_without_a_traceback_or_a_file(tmp_path: Path) 
     [
         (["--format", "htm"], "did you mean html?"),
         (["--json", "--format", "csv"], "contradict"),
-        (["--protocol", "mine"], "default or released"),
+        (["--format", "nonsense"], "is not one of 'table', 'md'"),
+        (["--protocol", "mine"], "is not one of 'default', 'released'"),
         (["--out", "file", "--format", "md"], "file is a file"),
         (["--out", "new/table.txt"], "new/table.txt is a file's name"),
     ],
@@ -213,10 +214,9 @@ def test_wrong_commands_are_exit_2(runs: Path, tmp_path: Path, arguments: list[s
     assert "Traceback" not in done.stderr
 
 
-def test_known_format_is_table_by_default() -> None:
-    assert (known_format(None), known_format(None, True), known_format("json", True)) == ("table", "json", "json")
-    with pytest.raises(UsageProblem):
-        known_format("nonsense")
+def test_json_is_short_for_the_format_json(runs: Path, tmp_path: Path) -> None:
+    short, long = (mmvae(runs, *words, cwd=tmp_path).stdout for words in (["--json"], ["--format", "json"]))
+    assert short == long != ""
 
 
 def test_a_signal_leaves_nothing_behind(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
