@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,6 @@ from mmvae_cli.process.errors import Failure, Unreadable
 
 _BATCH = 128
 _WORTH_A_PROCESS = 1024  # images; starting one takes as long as decoding some 500
-_images: Images | None = None
-"""The source, opened once in each process."""
 
 
 def decode_all(folder: Path, source: Path, wanted: dict[str, list[str]]) -> dict[str, dict[int, str]]:
@@ -58,15 +57,17 @@ def _results(source: Path, tasks: list[_Task], total: int) -> Iterator[Iterator[
     """The results of all tasks in any order; by processes where that is worth it."""
     workers = min(cores.usable(), total // _WORTH_A_PROCESS)
     if workers < 2:
-        _open(source)
-        yield (_decode(*task) for task in tasks)
+        try:
+            yield (_decode(source, *task) for task in tasks)
+        finally:
+            _opened.cache_clear()
         return
     # spawn: a fork would copy the locks of whatever threads the caller has
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(source,))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_watch_parent)
     try:
         with _signals_held():
-            futures = [pool.submit(_decode, *task) for task in tasks]
+            futures = [pool.submit(_decode, source, *task) for task in tasks]
         yield (future.result() for future in as_completed(futures))
     except BrokenProcessPool as error:
         raise Failure("a decoding process was killed", "free some memory and run the same command again") from error
@@ -87,14 +88,8 @@ def _signals_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _open(source: Path) -> None:
-    global _images
-    _images = celeba_files.open_images(source)
-
-
-def _start_worker(source: Path) -> None:
+def _watch_parent() -> None:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _open(source)
 
 
 def _leave_with_parent() -> None:
@@ -104,14 +99,19 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _decode(folder: Path, array: str, first: int, names: list[str]) -> _Result:
+@cache
+def _opened(source: Path) -> Images:
+    """The source, opened once in each process."""
+    return celeba_files.open_images(source)
+
+
+def _decode(source: Path, folder: Path, array: str, first: int, names: list[str]) -> _Result:
     """Write rows ``first``.. of an array. It is mapped anew each time, so that its pages do not stay in memory."""
     rows: Any = np.load(folder / array, mmap_mode="r+")
-    damaged = {}
-    assert _images is not None
+    damaged, images = {}, _opened(source)
     for row, name in enumerate(names, first):
         try:
-            rows[row] = celeba_files.decode(_images.read(name))
+            rows[row] = celeba_files.decode(images.read(name))
         except Unreadable:
             raise
         except Exception as error:  # a decoder fails in its own ways; each of them means this image
