@@ -20,7 +20,7 @@ from mmvae_cli.process.paths import shown
 from mmvae_cli.store import LabelInfo, ModalityInfo, SplitInfo, StoreInfo
 from mmvae_cli.store.info import REPEATED
 
-_COLUMNS = 10
+_COLUMNS, _LONGEST_HEAD = 10, 100
 
 
 def finish(
@@ -79,7 +79,7 @@ def preview(folder: Path, info: StoreInfo) -> Grid:
     items = _items(np.zeros(count) if labels is None else np.asarray(labels), _held(folder, info, count))
     rows = [[_cell(folder, name, known, item) for item in items] for name, known in info.modalities.items()]
     names = info.labels.names if info.labels else ()
-    heads = None if labels is None else [names[labels[item]] for item in items]
+    heads = None if labels is None else [names[labels[item]][:_LONGEST_HEAD] for item in items]
     pixels = max((cell.shape[-1] for row in rows for cell in row if isinstance(cell, np.ndarray)), default=28)
     return Grid(rows, list(info.modalities), heads, title=f"{info.name}: {len(items)} items of the test split",
                 about="Each column is one item, each row one modality.", origin=info.stand_in or "",

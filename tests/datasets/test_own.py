@@ -192,6 +192,16 @@ def test_labels_of_one_number_written_in_several_ways_have_one_order():
     assert splits.labels_of(["1", "0001", "2", "01", "001"])[1].names == ("0001", "001", "01", "1", "2")
 
 
+def test_a_label_of_any_length_is_a_label(items, tmp_path):
+    for number, row in enumerate(items):
+        row[6] = ("9" * 5000, "word" * 5000)[number % 2]
+    write(items)
+    make()
+    store = Store(tmp_path / "data" / "items")
+    assert store.info.labels.names == ("9" * 5000, "word" * 5000)
+    assert max(placing.preview(store.folder, store.info).image().size) < 5000
+
+
 def test_splits_are_drawn_alike_for_a_seed_and_evenly_over_labels():
     codes = np.arange(1000) % 4
     first, again = (splits.drawn(1000, 0.1, 3, codes, None) for _ in range(2))
