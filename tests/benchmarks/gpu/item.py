@@ -77,7 +77,7 @@ class Context:
             except subprocess.TimeoutExpired:
                 process.kill()
                 said, _ = process.communicate()
-        return process.returncode, "\n".join(said.splitlines()[-8:])[-1500:], round(time.monotonic() - began, 2)
+        return process.returncode, "\n".join(said.splitlines()[-30:])[-4000:], round(time.monotonic() - began, 2)
 
 
 def card() -> str:

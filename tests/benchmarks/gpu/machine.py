@@ -8,6 +8,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -89,17 +90,20 @@ def synchronise(device: torch.device) -> None:
 
 def tests(context: Context) -> None:
     """Outcome and message of every test that is marked ``gpu``; other versions' warnings are no failures here."""
-    report = context.work / "gpu-tests.xml"
+    report, said = context.work / "gpu-tests.xml", context.out / f"{context.name}.txt"
+    marked = [str(path) for path in sorted((ROOT / "tests").rglob("test_*.py")) if "mark.gpu" in path.read_text()]
     command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-W", "default", "-p", "no:cacheprovider",
-               "--continue-on-collection-errors", f"--junitxml={report}", str(ROOT / "tests")]  # fmt: skip
+               "--continue-on-collection-errors", f"--junitxml={report}", *marked]  # fmt: skip
     began, device = time.monotonic(), "cpu" if context.rehearse else "cuda"
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-                               env=os.environ | {"MMVAE_TEST_DEVICE": device})  # fmt: skip
-    try:
-        said, _ = process.communicate(timeout=max(5.0, context.left() - 15))
-    except subprocess.TimeoutExpired:
-        process.send_signal(signal.SIGINT)  # pytest reports what it has
-        said, _ = process.communicate(timeout=10)
+    with open(said, "w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, cwd=ROOT,
+                                   env=os.environ | {"MMVAE_TEST_DEVICE": device, "MMVAE_DEBUG": ""})  # fmt: skip
+        for sign, patience in ((None, max(5.0, context.left() - 15)), (signal.SIGINT, 10.0), (signal.SIGKILL, 5.0)):
+            if sign is not None:
+                process.send_signal(sign)  # pytest reports what it has, unless it hangs in the GPU's driver
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+                break
     outcomes = {}
     for case in ElementTree.parse(report).iter("testcase") if report.exists() else ():
         told = [child for child in case if child.tag in ("failure", "error", "skipped")]
@@ -109,4 +113,4 @@ def tests(context: Context) -> None:
               for tag in ("passed", "failure", "error", "skipped")}  # fmt: skip
     context.note("counts", counts | {"seconds": round(time.monotonic() - began, 1)})
     context.note("outcomes", outcomes)
-    context.note("said", said[-6000:])
+    context.note("said", said.read_text()[-6000:])

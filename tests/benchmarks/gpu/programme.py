@@ -30,11 +30,11 @@ ITEMS = (
     Item("01-facts", "machine.facts", 45, 5),
     Item("02-tests", "machine.tests", 90, 20),
     Item("03-steps", "steps.table", 130, 30),
-    Item("04-polymnist", "runs.polymnist", 180, 60, "polymnist"),
+    Item("04-polymnist", "runs.polymnist", 220, 90, "polymnist"),
     Item("05-others", "steps.others", 45, 20),
     Item("06-profile", "steps.profile", 30, 15),
-    Item("07-methods", "runs.other_methods", 240, 60, "polymnist"),
-    Item("08-bf16", "runs.bf16", 90, 50, "polymnist"),
+    Item("07-methods", "runs.other_methods", 300, 90, "polymnist"),
+    Item("08-bf16", "runs.bf16", 150, 90, "polymnist"),
     Item("09-mst", "runs.mst", 180, 60, "mst"),
     Item("10-celeba", "runs.celeba", 240, 80, "celeba"),
     Item("11-five-seeds", "together.five_seeds", 90, 30),
@@ -130,7 +130,8 @@ def do(asked: argparse.Namespace, item: Item, seconds: float) -> None:
     print(f"{item.name}: at most {seconds:.0f} s", flush=True)
     log = asked.out / f"{item.name}.log"
     with open(log, "w") as file:
-        process = subprocess.Popen(list(map(str, command)), stdout=file, stderr=file, start_new_session=True)
+        process = subprocess.Popen(list(map(str, command)), stdout=file, stderr=file, start_new_session=True,
+                                   env=os.environ | {"MMVAE_DEBUG": "1"})  # fmt: skip
         for sign, patience in ((None, seconds), (signal.SIGTERM, GRACE), (signal.SIGKILL, GRACE)):
             if sign is not None:
                 os.killpg(process.pid, sign)

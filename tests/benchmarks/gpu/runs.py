@@ -81,7 +81,7 @@ def train_and_evaluate(
     settings = [*more, *(REHEARSED[dataset] if context.rehearse else ())]
     name = "-".join([recipe, *(setting.replace("training.", "") for setting in more), f"seed{seed}"])
     run, device = context.work / "runs" / name, f"--device={device_of(context).type}"
-    evaluating = 10.0 if context.rehearse else 30.0
+    evaluating = 10.0 if context.rehearse else 60.0
     data, until = f"dataset.name={context.work / 'data' / dataset}", share * (context.left() - evaluating)
     arguments = ["train", recipe, data, *settings, f"--seed={seed}", f"--run={run}", device, "--quiet"]
 
@@ -103,7 +103,9 @@ def told(ended: tuple[int, str, float]) -> dict[str, Any]:
 
 
 def progress(run: Path) -> dict[str, Any]:
-    """How far a run got, and how fast it was."""
+    """How far a run got, and how fast it was; nothing of one that ended before it could say so."""
+    if not (run / "metrics.jsonl").exists():
+        return {}
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     status = json.loads((run / "status.json").read_text())
     return {

@@ -15,6 +15,7 @@ import torch
 from mmvae_cli import recipe as recipes
 from mmvae_cli import store
 from mmvae_cli.compute import devices
+from mmvae_cli.compute.recorded import Lanes
 from mmvae_cli.compute.seeds import derive
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.training import engine
@@ -132,7 +133,19 @@ def timed(context: Context, made: Engine, device: torch.device) -> dict[str, Any
         kernels = counted(lambda: made.take(next(steps)), device)
         made.meter.check()
     return {"us": round(statistics.median(speed), 1), "least": round(min(speed), 1), "most": round(max(speed), 1),
-            "first 6 steps s": round(first, 2), "peak MiB": round(devices.memory_mib(device)), **kernels}  # fmt: skip
+            "first 6 steps s": round(first, 2), "peak MiB": round(devices.memory_mib(device)), **kernels,
+            "not as asked": fallen_back(made)}  # fmt: skip
+
+
+def fallen_back(made: Engine) -> list[str]:
+    """What did not work and was done without; the item's log says why."""
+    model, recorded = made._step.model, made._recorded
+    done = {
+        "compiled": model.region is not engine._as_it_is,
+        "recorded": recorded._stream is None or recorded._graph is not None,
+        "lanes": not isinstance(model.lanes, Lanes) or bool(model.lanes._streams) or recorded._stream is None,
+    }
+    return [what for what, well in done.items() if not well]
 
 
 def microseconds(action: Callable[[], object], device: torch.device, steps: int) -> list[float]:
