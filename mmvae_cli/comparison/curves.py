@@ -1,7 +1,8 @@
 """Learning curves from metrics.jsonl: the terms of the bound, the KL of each component and the speed, over steps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
 from typing import Any
 
 from mmvae_cli.comparison import looks
@@ -44,30 +45,33 @@ class Curves:
 def wanted(content: Content) -> list[Wanted]:
     """The figures of the runs that are compared."""
     groups = content.collection.groups
-    read = [_read(member, group.label, look) for group, look in zip(groups, looks.looks(groups), strict=True)
-            for member in group.members]  # fmt: skip
-    return _figures(read, "Each line is one run; a colour is a group.")
+    return _figures(lambda: [_read(member, group.label, look)
+                             for group, look in zip(groups, looks.looks(groups), strict=True)
+                             for member in group.members], "Each line is one run; a colour is a group.")  # fmt: skip
 
 
 def unfinished(runs: list[Unfinished]) -> list[Wanted]:
     """The figures of runs that are still being trained, or were stopped."""
     chosen = [Look(COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], "-", "") for i in range(len(runs))]
-    read = [_read(run, run.name, look) for run, look in zip(runs, chosen, strict=True)]
-    return [
-        one._replace(name=f"unfinished-{one.name}", title=f"{one.title}, of unfinished runs")
-        for one in _figures(read, "Each line is one run. They are in no average.")
-    ]
+    figures = _figures(lambda: [_read(run, run.name, look) for run, look in zip(runs, chosen, strict=True)],
+                       "Each line is one run. They are in no average.")  # fmt: skip
+    return [one._replace(name=f"unfinished-{one.name}", title=f"{one.title}, of unfinished runs") for one in figures]
 
 
-def _figures(read: list[Curves | None], about: str) -> list[Wanted]:
-    curves = [one for one in read if one]
+def _figures(read: Callable[[], list[Curves | None]], about: str) -> list[Wanted]:
+    """``read`` is called once, while figures are drawn: not before, for colours need matplotlib in our own style."""
+
+    @cache
+    def curves() -> list[Curves]:
+        return [one for one in read() if one]
+
     return [
         Wanted("learning-curves", "How training went", f"Means since the record before, over steps. {about}",
-               partial(_terms, curves=curves)),
+               lambda _, page: _terms(curves(), page)),
         Wanted("kl-by-component", "The KL of each component",
                "KL(q(z | X_A) || p(z)) of the components A over steps, of the first run of each group. The darker, the "
                "more modalities has A; colours say nothing of the method here.",
-               partial(_components, curves=curves)),
+               lambda _, page: _components(curves(), page)),
     ]  # fmt: skip
 
 
@@ -87,7 +91,7 @@ def _read(run: Member | Unfinished, label: str, look: Look) -> Curves | None:
     return Curves(label, look, known, kls) if known else None
 
 
-def _terms(_: Any, page: Page, curves: list[Curves]) -> Any:
+def _terms(curves: list[Curves], page: Page) -> Any:
     """A panel for each term that any of the runs logged: the loss first, the speed last."""
     components = {name for one in curves for name in one.kls.values()}
     names = dict.fromkeys(name for one in curves for name in one.known)
@@ -116,7 +120,7 @@ def _is_complete(name: str, curves: list[Curves]) -> bool:
     return name.startswith("present.") and all(set(one.known.get(name, ([], []))[1]) <= {1.0} for one in curves)
 
 
-def _components(_: Any, page: Page, curves: list[Curves]) -> Any:
+def _components(curves: list[Curves], page: Page) -> Any:
     """A panel for each group on one axis of nats, a line for each component; the more modalities it has, the darker."""
     firsts = {one.label: one for one in reversed(curves) if one.kls}
     chosen = [firsts[label] for label in dict.fromkeys(one.label for one in curves) if label in firsts][:_PANELS]
@@ -125,7 +129,7 @@ def _components(_: Any, page: Page, curves: list[Curves]) -> Any:
     figure, axes = plots.panels(page, len(chosen), _COLUMNS, 2.6, 2.1)
     names = sorted({part for one in chosen for part in one.kls}, key=lambda part: (part.count("+"), part))
     dashes = _dashes(names) if len(names) <= _NAMED else {}
-    words = {part: part if dashes else _of_size(part) for part in names}
+    words = {part: part if dashes else f"{size(part)} modalit{'y' if size(part) == 1 else 'ies'}" for part in names}
     shades = looks.shades(max(map(size, names)), "bone", LIGHTEST)
     styles = {part: {"color": shades[size(part) - 1], "linestyle": dashes.get(part, "-"), "label": words[part]}
               for part in names}  # fmt: skip
@@ -149,7 +153,3 @@ def _dashes(names: list[str]) -> dict[str, Any]:
         at = places[size(part)] = places.get(size(part), -1) + 1
         dashes[part] = looks.DASHES[at % len(looks.DASHES)]
     return dashes
-
-
-def _of_size(part: str) -> str:
-    return f"{size(part)} modalit{'y' if size(part) == 1 else 'ies'}"
