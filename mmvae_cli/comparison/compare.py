@@ -1,5 +1,6 @@
 """The verb: read runs, and print the comparison or write it into a folder with its plots."""
 
+import json
 import re
 from pathlib import Path
 
@@ -34,8 +35,10 @@ def compare(
         console.warn(f"left out: {content.plain(folders)}: {content.plain(why)}")
     contents = [content.build(collection) for collection in collected.collections]
     comparison = content.Comparison(contents, collected.left_out, collected.unfinished)
+    if out is None and kind == "json":  # on one line: the last line of stdout is then the whole document
+        return json.dumps(formats.as_json(comparison), allow_nan=False)
     if out is None:
-        return formats.json_line(comparison) if kind == "json" else formats.write(comparison, kind).rstrip("\n")
+        return formats.write(comparison, kind).rstrip("\n")
     return str(_write(comparison, kind, out, force, paper))
 
 

@@ -90,7 +90,8 @@ def build(collection: Collection) -> Content:
         title=f"{collection.name}: {groups} group{'s' * (groups > 1)}, {count} run{'s' * (count > 1)}",
         facts=_facts(collection),
         warning=evaluation.dataset.stand_in or "",
-        differences=_differences(collection),
+        differences=[(key, [_value(one.differing[key]) for one in collection.groups])
+                     for key in collection.groups[0].differing],
         notes=_notes(collection),
         runs=_runs(collection),
     )  # fmt: skip
@@ -126,11 +127,6 @@ def _measured(collection: Collection) -> str:
         grouping = "grouped per item" if likelihood.grouping == "per_item" else "grouped across items as released"
         parts.append(f"{likelihood.importance_samples} importance samples {grouping} over {likelihood.count:,} items")
     return "; " + ", ".join(parts) if parts else ""
-
-
-def _differences(collection: Collection) -> list[tuple[str, list[str]]]:
-    groups = collection.groups
-    return [(key, [_value(group.differing[key]) for group in groups]) for key in groups[0].differing]
 
 
 def _value(value: Any) -> str:

@@ -248,11 +248,6 @@ def _value_json(key: Key, stat: Stat | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def json_line(comparison: Comparison) -> str:
-    """On one line: the last line of stdout is then the whole document."""
-    return json.dumps(as_json(comparison), allow_nan=False)
-
-
 def write(
     comparison: Comparison, kind: str, plots: list[list[Plot]] | None = None, unfinished: list[Plot] | None = None
 ) -> str:

@@ -70,14 +70,11 @@ def _by_number(content: Content) -> list[Wanted]:
         return []
     title = "How each method does with more and more input modalities"
     title += " (the paper's Figure 3)" if content.experiment == "polymnist" else ""
-    about = (f"A point is the mean over {_averaged(content)} of so many modalities, a band the standard deviation over "
+    most = content.collection.reference.settings.get("subsets_per_size")
+    averaged = f"at most {most} drawn subsets" if most else "all subsets"
+    about = (f"A point is the mean over {averaged} of so many modalities, a band the standard deviation over "
              f"seeds.{_faint(content)}")  # fmt: skip
     return [Wanted("by-number-of-inputs", title, about, _by_size)]
-
-
-def _averaged(content: Content) -> str:
-    most = content.collection.reference.settings.get("subsets_per_size")
-    return f"at most {most} drawn subsets" if most else "all subsets"
 
 
 def _faint(content: Content) -> str:
@@ -86,11 +83,8 @@ def _faint(content: Content) -> str:
     known = [one for one in content.published if one.key_metrics & metrics]
     drawn = dict.fromkeys(text for one in known if not one.otherwise for text in one.differences)
     left = dict.fromkeys(f"{one.label}: {one.otherwise}" for one in known if one.otherwise)
-    words = (
-        " Faint lines are published values: dashed the paper's, dotted those of others."
-        if len(left) < len(known)
-        else ""
-    )
+    faint = " Faint lines are published values: dashed the paper's, dotted those of others."
+    words = faint if len(left) < len(known) else ""
     words += f" Not the same: {'; '.join(drawn)}." if drawn else ""
     return words + (f" Not drawn, because measured otherwise: {'; '.join(left)}." if left else "")
 

@@ -21,8 +21,6 @@ from mmvae_cli.run import checkpoint, result, samplers, trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import EvaluationResult, NotMeasured
 
-_OF_LABELS = ("latent", "coherence")
-"""Metrics that compare with labels."""
 _DRAWING = {"coherence", "quality"}
 """Metrics that look at samples of no item."""
 
@@ -121,7 +119,7 @@ def _coherence(
 
 def _undefined(metric: str, evaluation: Evaluation, complete: Experts) -> NotMeasured | None:
     """Why a metric has no meaning for these data or this recipe, if so; ``complete``: the items with all modalities."""
-    if metric in _OF_LABELS:
+    if metric in ("latent", "coherence"):  # which compare with labels
         return NotMeasured("no labels") if evaluation.store.info.labels is None else None
     if metric == "alignment":
         return NotMeasured("needs two modalities") if len(evaluation.model.names) < 2 else None

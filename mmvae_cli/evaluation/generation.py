@@ -26,7 +26,9 @@ def conditional(
     for observed modalities too (equations 3.4, 6.2)."""
     torch.manual_seed(evaluation.seed(f"coherence {number}"))
     model, count = evaluation.model, len(part.items)
-    private = {name: _prior_private(evaluation, count) for name in model.names}
+    size, prior = model.private_dim, model.private_prior
+    private = {name: prior.sample(prior.noise(1, count, size, device=evaluation.device)) if size else None
+               for name in model.names}  # fmt: skip
     for start in range(0, len(evaluation.subsets), SUBSETS_AT_ONCE):
         if start:  # whoever looks at the samples may draw at random, too, as dropout does
             torch.manual_seed(evaluation.seed(f"coherence {number} from {start}"))
@@ -72,8 +74,3 @@ def decoded(evaluation: Evaluation, name: str, z: Tensor, private: Tensor | None
     """The means (S, b, *shape) of z (S, b, D) with one set of private latents (1, b, P)."""
     own = None if private is None else private.expand(len(z), -1, -1)
     return evaluation.model.likelihoods[name].mean(evaluation.model.decode(name, z, own))
-
-
-def _prior_private(evaluation: Evaluation, count: int) -> Tensor | None:
-    size, prior = evaluation.model.private_dim, evaluation.model.private_prior
-    return prior.sample(prior.noise(1, count, size, device=evaluation.device)) if size else None

@@ -19,7 +19,6 @@ class _Block(NamedTuple):
     """``agree``: in how many samples the largest group of modalities with the same answer has 1, 2, ... M members (M,),
     nan where a logit is no number; ``given``: how often each class is the answer (M, classes)."""
 
-    samples: int
     agree: Tensor
     given: Tensor
 
@@ -41,26 +40,25 @@ def measure(evaluation: Evaluation, classifiers: dict[str, nn.Module], seen: See
 
     def judged(number: int, count: int) -> _Block:
         samples = generation.joint(evaluation, number, count)
-        return _block(count, seen.of_none(number, samples) if seen else samples, [*classifiers.values()])
+        return _block(seen.of_none(number, samples) if seen else samples, [*classifiers.values()])
 
     return _fields(evaluation, evaluation.each(generation.joint_sizes(evaluation), judged, "joint coherence"))
 
 
 @torch.no_grad()
-def _block(count: int, samples: Iterable[Samples], classifiers: list[nn.Module]) -> _Block:
+def _block(samples: Iterable[Samples], classifiers: list[nn.Module]) -> _Block:
     logits = torch.cat([classified(classifiers[m], means).cpu() for m, _, means in samples])  # (M, b, classes)
     given = nn.functional.one_hot(logits.argmax(-1), logits.shape[-1])  # (M, b, classes)
     largest = given.sum(0).max(-1).values  # (b,)
     agree = largest.bincount(minlength=len(logits) + 1)[1:].double()
-    return _Block(count, agree if logits.isfinite().all() else agree * math.nan, answers(logits))
+    return _Block(agree if logits.isfinite().all() else agree * math.nan, answers(logits))
 
 
 def _fields(evaluation: Evaluation, blocks: list[_Block]) -> dict[str, Any]:
-    samples, names = sum(block.samples for block in blocks), evaluation.model.names
-    shares = (
-        torch.stack([block.agree for block in blocks]).sum(0).flip(0).cumsum(0).flip(0) / samples
-    )  # at least 1 ... M
-    share, given = float(shares[-1]), torch.stack([block.given for block in blocks]).sum(0)  # (M, classes)
+    samples, names = generation.joint_count(evaluation), evaluation.model.names
+    agree, given = (torch.stack(parts).sum(0) for parts in zip(*blocks, strict=True))  # (M,), (M, classes)
+    shares = agree.flip(0).cumsum(0).flip(0) / samples  # at least 1 ... M
+    share = float(shares[-1])
     if not math.isfinite(share):
         return {"joint": share, "joint_samples": samples, "joint_chance": share}
     always = {name: constant(row, evaluation) for name, row in zip(names, given, strict=True)}

@@ -180,8 +180,9 @@ def warning(outcome: EvaluationResult) -> str:
     generated = [value for source, row in rows for name, value in row.items() if name not in source.split("+")]
     kinds = {"the latent representation": latent, "what is generated from other modalities": generated}
     known = {what: [v for v in values if v is not None] for what, values in kinds.items()}
+    trials = outcome.trials_of("")
     what = [what for what, values in known.items()
-            if values and all(at_chance(value, chance, outcome.trials, errors=3) for value in values)]  # fmt: skip
+            if values and all(at_chance(value, chance, trials, errors=3) for value in values)]  # fmt: skip
     if not what:
         return ""
     joint = "; the joint coherence then says nothing either" if outcome.coherence and outcome.coherence.joint else ""

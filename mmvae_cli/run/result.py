@@ -214,14 +214,10 @@ class EvaluationResult(_Part):
         """What z was drawn from when nothing was given: prior or gmm."""
         return str(self.settings.get("sampler", "prior")).split()[0]
 
-    @property
-    def trials(self) -> float:
-        """The number of answers that a score rests on: the items for an accuracy, the items that have an attribute for
-        a mean average precision, which takes a precision at each of those."""
-        return self.trials_of("")
-
     def trials_of(self, source: str) -> float:
-        """The same of a score given ``source``, which of incomplete data only some of the items have."""
+        """The number of answers that a score given ``source`` rests on: for an accuracy the items, of incomplete data
+        those that have the source; for a mean average precision, which takes a precision at each of those, the items
+        that have an attribute."""
         count = self.dataset.rows.get(source, self.dataset.count)
         return count * (self.chance or 0.0 if self.base_rates else 1.0)
 

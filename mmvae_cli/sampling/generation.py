@@ -118,13 +118,9 @@ def remark(sampler: Sampler, figure: Figure) -> str:
 def prior(sampler: Sampler, figure: Figure, count: int) -> Arrays:
     """z from the prior, or from the mixture in its place, decoded by every modality (Figures 7, 9 and 14); private
     latents likewise."""
-
-    def seed(of: str) -> int:
-        return derive(sampler.seed, "sample", of)
-
-    z = sampler.latents.shared(count, seed("prior"))
-    private = {name: sampler.latents.private(name, count, seed(f"private {name}")) for name in figure.target}
-    return decoded(sampler, z, private)
+    latents, seeds = sampler.latents, {n: derive(sampler.seed, "sample", f"private {n}") for n in figure.target}
+    z = latents.shared(count, derive(sampler.seed, "sample", "prior"))
+    return decoded(sampler, z, {name: latents.private(name, count, seed) for name, seed in seeds.items()})
 
 
 def reconstruction(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:

@@ -90,8 +90,8 @@ def test_scores_of_what_is_given_are_no_sign_of_life():
 
 
 def test_an_average_precision_rests_on_the_items_that_have_the_attribute():
-    assert made().trials == 1000
-    assert made(base_rates={"bald": 0.1}).trials == pytest.approx(100)
+    assert made().trials_of("") == 1000
+    assert made(base_rates={"bald": 0.1}).trials_of("") == pytest.approx(100)
 
 
 def test_below_the_clusters_stands_why_they_may_be_far_from_the_linear_classifier():
