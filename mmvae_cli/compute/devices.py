@@ -35,7 +35,12 @@ def pick_device(name: str) -> torch.device:
         raise UsageProblem(
             f"--device {name}: this machine has no usable CUDA device{reason}", "use --device cpu or auto"
         )
-    index = name.partition(":")[2] or os.environ.get("LOCAL_RANK", "0")
+    index, together = name.partition(":")[2], os.environ.get("LOCAL_WORLD_SIZE", "1")
+    if index and together != "1":
+        raise UsageProblem(
+            f"--device {name}: {together} processes of torchrun cannot share a GPU", "each takes its own: --device cuda"
+        )
+    index = index or os.environ.get("LOCAL_RANK", "0")
     if not index.isdigit() or int(index) >= torch.cuda.device_count():
         raise UsageProblem(f"--device cuda:{index}: this machine has {torch.cuda.device_count()} CUDA device(s)")
     device = torch.device("cuda", int(index))

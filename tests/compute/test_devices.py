@@ -61,6 +61,18 @@ def test_a_device_that_is_none_of_ours_is_refused_with_the_reason(name, why):
         devices.pick_device(name)
 
 
+def test_processes_of_one_machine_take_a_gpu_each(monkeypatch):
+    monkeypatch.setattr(devices, "_why_no_gpu", lambda: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    assert devices.pick_device("cuda:1") == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert devices.pick_device("cuda") == torch.device("cuda", 1)
+    with pytest.raises(UsageProblem, match=r"--device cuda:1: 2 processes of torchrun cannot share a GPU"):
+        devices.pick_device("cuda:1")
+
+
 def test_torch_without_cuda_beside_a_gpu_is_told(unusable, monkeypatch, capsys):
     monkeypatch.setattr(torch.version, "cuda", None)
     assert devices.pick_device("auto") == torch.device("cpu")
