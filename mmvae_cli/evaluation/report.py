@@ -175,14 +175,13 @@ def warning(outcome: EvaluationResult) -> str:
     """One line where nothing of a kind is better than a guess (three standard errors, for they are many); or empty."""
     if (chance := outcome.chance) is None:
         return ""
-    latent = outcome.latent.values.values() if outcome.latent else ()
+    latent = outcome.latent.values.items() if outcome.latent else ()
     rows = outcome.coherence.conditional.items() if outcome.coherence else ()
-    generated = [value for source, row in rows for name, value in row.items() if name not in source.split("+")]
+    generated = [(source, value) for source, row in rows for name, value in row.items() if name not in source.split("+")]
     kinds = {"the latent representation": latent, "what is generated from other modalities": generated}
-    known = {what: [v for v in values if v is not None] for what, values in kinds.items()}
-    trials = outcome.trials_of("")
-    what = [what for what, values in known.items()
-            if values and all(at_chance(value, chance, trials, errors=3) for value in values)]  # fmt: skip
+    known = {what: [(source, v) for source, v in scores if v is not None] for what, scores in kinds.items()}
+    what = [what for what, scores in known.items() if scores and
+            all(at_chance(value, chance, outcome.trials_of(source), errors=3) for source, value in scores)]  # fmt: skip
     if not what:
         return ""
     joint = "; the joint coherence then says nothing either" if outcome.coherence and outcome.coherence.joint else ""

@@ -89,6 +89,13 @@ def test_scores_of_what_is_given_are_no_sign_of_life():
     assert report.warning(found).startswith("what is generated from other modalities")
 
 
+def test_of_incomplete_data_a_score_rests_on_the_items_that_have_its_source():
+    found = made(latent=0.17, conditional=0.17)
+    assert report.warning(found) == ""
+    found.dataset.rows = dict.fromkeys(found.latent.values, 50)
+    assert report.warning(found)
+
+
 def test_an_average_precision_rests_on_the_items_that_have_the_attribute():
     assert made().trials_of("") == 1000
     assert made(base_rates={"bald": 0.1}).trials_of("") == pytest.approx(100)
