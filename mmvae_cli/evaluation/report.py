@@ -177,7 +177,9 @@ def warning(outcome: EvaluationResult) -> str:
         return ""
     latent = outcome.latent.values.items() if outcome.latent else ()
     rows = outcome.coherence.conditional.items() if outcome.coherence else ()
-    generated = [(source, value) for source, row in rows for name, value in row.items() if name not in source.split("+")]
+    generated = [
+        (source, value) for source, row in rows for name, value in row.items() if name not in source.split("+")
+    ]
     kinds = {"the latent representation": latent, "what is generated from other modalities": generated}
     known = {what: [(source, v) for source, v in scores if v is not None] for what, scores in kinds.items()}
     what = [what for what, scores in known.items() if scores and

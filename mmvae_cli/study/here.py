@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Thread
@@ -89,14 +90,16 @@ def run(planned: list[PlannedRun], todo: list[PlannedRun], options: RunOptions, 
 def _codes(todo: list[PlannedRun], options: RunOptions, places: list[dict[str, str]]) -> dict[Path, int]:
     """The exit code of every run that was begun, one at a time in each of ``places``. A signal begins no more."""
     waiting, going, codes = [*todo], dict[int, Going](), dict[Path, int]()
-    passed_on = False
+    code, passed_on = _content(options.code), False
     try:
         while going or (waiting and not signals.requested()):
             for place, environment in enumerate(places):
                 if place not in going and waiting and not signals.requested():
                     one = waiting.pop(0)
-                    if not one.is_as_planned():
-                        console.warn(f"{one.folder} is not started: {one.name} was edited after the study began")
+                    edited = [] if one.is_as_planned() else [one.name]
+                    edited += [] if _content(options.code) == code else [str(options.code)]
+                    if edited:
+                        console.warn(f"{one.folder} is not started: {edited[0]} was edited after the study began")
                         codes[one.folder] = EXIT_USAGE
                         continue
                     console.say(f"run {len(todo) - len(waiting)} of {len(todo)}: {one.folder}")
@@ -107,8 +110,8 @@ def _codes(todo: list[PlannedRun], options: RunOptions, places: list[dict[str, s
                 passed_on = True
                 _send(going, signal.SIGTERM)
             for place, run in list(going.items()):
-                if (code := run.wait(POLL_SECONDS / len(going))) is not None:
-                    codes[run.folder] = code
+                if (ended := run.wait(POLL_SECONDS / len(going))) is not None:
+                    codes[run.folder] = ended
                     del going[place]
     except KeyboardInterrupt:
         _send(going, signal.SIGINT)  # at once: where a terminal's Ctrl-C has reached them, it is the same one
@@ -116,6 +119,13 @@ def _codes(todo: list[PlannedRun], options: RunOptions, places: list[dict[str, s
             run.child.wait()
         raise
     return codes
+
+
+def _content(code: Path | None) -> bytes:
+    """Of the file of one's own networks; nothing of one that cannot be read, which each run refuses by itself."""
+    with suppress(OSError):
+        return b"" if code is None else code.read_bytes()
+    return b""
 
 
 def _send(going: dict[int, Going], number: int) -> None:

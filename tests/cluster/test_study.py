@@ -1,6 +1,7 @@
 """Studies: planned whole before anything starts, written as a job array, or run one after the other."""
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -561,15 +562,20 @@ def test_the_worst_exit_code_is_the_studys(fake_runs, monkeypatch):
     assert begun == ["train", "evaluate", "train", "train", "evaluate"], "what diverged is not evaluated"
 
 
-def test_a_recipe_that_is_edited_while_the_study_runs_trains_no_other_experiment(fake_runs, place, capfd):
-    edit = "sed -i 's/batch_size: .*/batch_size: 3/' mopoe.yaml\n"
-    (place / "fake").write_text(FAKE_RUN + edit)
+@pytest.mark.parametrize("name", ["mopoe.yaml", "nets.py"])
+def test_what_is_edited_while_the_study_runs_trains_no_other_experiment(name, fake_runs, place, capfd):
+    (place / "nets.py").write_text("def mine(spec, latents): ...\n")
+    (place / "fake").write_text(
+        FAKE_RUN + f"echo '# edited' >> {name}\nsed -i 's/batch_size: .*/batch_size: 3/' {name}\n"
+    )
     with pytest.raises(
         Failure, match=r"2 of 3 runs are not done: runs/mopoe-seed1 \(exit 2\), runs/mopoe-seed2 \(exit 2\)"
     ):
-        fake_runs("0-2")
+        fake_runs("0-2", code=place / "nets.py")
     assert sum(" begin " in line for line in Path("calls").read_text().splitlines()) == 1
-    assert "runs/mopoe-seed1 is not started: mopoe.yaml was edited after the study began" in capfd.readouterr().err
+    assert re.search(
+        f"runs/mopoe-seed1 is not started: .*{name} was edited after the study began", capfd.readouterr().err
+    )
 
 
 def test_evaluating_a_study_shows_the_scores_as_messages(fake_runs, capfd):
