@@ -82,8 +82,8 @@ def _weakness(name: str, score: float, evaluation: Evaluation) -> str:
     needed = SANE_ACCURACY
     if evaluation.labels.kind != "class":
         needed = chance(torch.from_numpy(evaluation.store.labels("test").astype("int64"))) + SANE_GAIN
-    few = f"the classifier of {name} reaches {_metric(evaluation)} {score:.3f} only, less than {needed:.3f}"
-    return few if score < needed else ""
+    said = f"the classifier of {name} reaches {_metric(evaluation)} {score:.3f} only, less than {needed:.3f}"
+    return said if score < needed else ""
 
 
 def _origin(network: nn.Module, evaluation: Evaluation) -> dict[str, str]:

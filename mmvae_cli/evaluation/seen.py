@@ -97,12 +97,14 @@ class Seen:
 
         def given(number: int, part: Experts) -> _Block:
             if number not in self._given and self._rows[number].any():
-                deque(self.of_items(number, generation.conditional(self.evaluation, number, part, self.pairs)), 0)
+                deque(
+                    self.of_items(number, generation.conditional(self.evaluation, number, part, self.pairs)), maxlen=0
+                )
             return self._given.get(number, {})
 
         def free(number: int, count: int) -> _Block:
             if number not in self._free:
-                deque(self.of_none(number, generation.joint(self.evaluation, number, count)), 0)
+                deque(self.of_none(number, generation.joint(self.evaluation, number, count)), maxlen=0)
             return self._free[number]
 
         of_items = self.evaluation.each(self.evaluation.blocks(self._test), given, "generated samples")

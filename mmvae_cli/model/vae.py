@@ -55,7 +55,8 @@ def two_at_least(network: nn.Module, x: Tensor) -> Any:
     return output[:1] if isinstance(output, Tensor) else tuple(part[:1] for part in output)
 
 
-def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+def as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The region of a model whose networks are not compiled."""
     return function
 
 
@@ -121,7 +122,7 @@ class MultimodalVAE(nn.Module):
             if self.likelihoods[name].has_parameter:
                 decoder = WithParameter(decoder, (modality.shape or ()) if modality.likelihood in COUNTS else ())
             self.decoders[name] = decoder
-        self.region: Callable[[Callable[..., Any]], Callable[..., Any]] = _as_it_is
+        self.region: Callable[[Callable[..., Any]], Callable[..., Any]] = as_it_is
         self.lanes: Callable[[range], Iterable[int]] = iter
         self.to(memory_format=torch.channels_last)  # convolutions take a fifth to nine tenths less time on a CPU
 

@@ -14,6 +14,7 @@ from mmvae_cli.compute.ranks import ProcessGroup
 from mmvae_cli.compute.recorded import Lanes, Recorded
 from mmvae_cli.compute.seeds import derive
 from mmvae_cli.model.objective import draw_noise
+from mmvae_cli.model.vae import as_it_is
 from mmvae_cli.process import console, environment, signals
 from mmvae_cli.recipe import TrainingSpec
 from mmvae_cli.store.batches import Split, permutation
@@ -69,10 +70,6 @@ def _told(error: Exception) -> str:
     return next((line for line in lines if line and not line.endswith("raised:")), type(error).__name__)[:160]
 
 
-def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function
-
-
 @cache
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return torch.compile(function, dynamic=False)
@@ -96,10 +93,8 @@ class Engine:
         self._order, self._epoch, self._at = torch.empty(0), -1, start
         self._proven = not way.compiled or group.size > 1  # the first step shows whether the compiler is up to it
         self._forward = _wrapped(step, data.device, group, way)
-        lanes = step.model.lanes
-        self._recorded = Recorded(
-            data.device, record=way.recorded, lanes=lanes if isinstance(lanes, Lanes) else None
-        )  # fmt: skip
+        lanes = step.model.lanes if isinstance(step.model.lanes, Lanes) else None
+        self._recorded = Recorded(data.device, record=way.recorded, lanes=lanes)
         self.ordered = self._recorded.ordered
 
     def take(self, at: int) -> None:
@@ -110,12 +105,12 @@ class Engine:
             self._proven = True
             return
         except Exception as error:
-            if self._proven or signals.requested():
+            if self._proven or signals.requested() or isinstance(error, torch.OutOfMemoryError):
                 raise
             console.warn(f"the networks are not compiled, which is slower: {_told(error)}")
             if environment.debug():
                 traceback.print_exc()
-        self._step.model.region, self._proven = _as_it_is, True
+        self._step.model.region, self._proven = as_it_is, True
         self.take(at)
 
     def _prepare(self, at: int) -> None:

@@ -236,6 +236,17 @@ def test_a_network_that_cannot_be_compiled_is_told_and_computed_all_the_same(dat
     assert losses[0] == losses[1]
 
 
+def test_memory_that_runs_out_in_the_first_step_is_no_fault_of_the_compiler(dataset, tmp_path, monkeypatch, capsys):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(engine, "_compiled", lambda function: full)
+    monkeypatch.setattr(loop, "way_of", lambda *ignored, **more: Way(compiled=True))
+    with pytest.raises(torch.OutOfMemoryError):
+        train(tiny(3, shape=SHAPE), Request(tmp_path / "run", dataset, "cpu"))
+    assert "not compiled" not in capsys.readouterr().err
+
+
 def test_a_step_that_shall_not_be_recorded_is_called_where_it_stands(monkeypatch):
     cuda = Cuda(monkeypatch)
     recorded = Recorded(GPU, record=False)

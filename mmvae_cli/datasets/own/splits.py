@@ -12,7 +12,7 @@ _NAMES = {"train": "train", "training": "train", "test": "test", "testing": "tes
 TEST_SHARE = 0.1
 """Of all items, where nothing is said."""
 _LONG = 4300
-"""Digits that Python reads no number of."""
+"""Python refuses to read a number of more digits."""
 Splits = dict[str, np.ndarray]
 """split -> int64 numbers of its items, in their order."""
 
@@ -59,7 +59,7 @@ def drawn(
 def labels_of(cells: Sequence[str]) -> tuple[np.ndarray, LabelInfo]:
     """int64 (items,) classes and their names, sorted: numbers by their size."""
     names = sorted(
-        set(cells), key=lambda name: (0, int(name), name) if name.isdecimal() and len(name) < _LONG else (1, 0, name)
+        set(cells), key=lambda name: (0, int(name), name) if name.isdecimal() and len(name) <= _LONG else (1, 0, name)
     )
     position = {name: number for number, name in enumerate(names)}
     return np.array([position[cell] for cell in cells], np.int64), LabelInfo(kind="class", names=tuple(names))
