@@ -23,6 +23,9 @@ def open_run(
     ``code``: the file of its own networks, which is run. Raises UsageProblem and DataProblem
     (``mmvae_cli.process.errors``) where the command line would say so.
     """
+    from mmvae_cli.process import cores
+
+    cores.limit_once()  # before torch is loaded
     from mmvae_cli.export.opened import OpenedRun
     from mmvae_cli.process.paths import of_python
     from mmvae_cli.run import shared
@@ -49,6 +52,9 @@ def train(
     Raises UsageProblem for arrays that do not fit the recipe, and where ``data_dir`` holds other data under the
     dataset's name.
     """
+    from mmvae_cli.process import cores
+
+    cores.limit_once()  # before torch is loaded
     from mmvae_cli.export import in_memory
     from mmvae_cli.process.paths import of_python
 

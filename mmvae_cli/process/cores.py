@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import MutableMapping
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 CGROUPS, STAT = Path("/sys/fs/cgroup"), Path("/proc/stat")
@@ -47,6 +48,13 @@ def limit(environment: MutableMapping[str, str] = os.environ) -> None:
     quota = allowed()
     if quota is not None and quota < usable():
         environment["OMP_NUM_THREADS"] = environment.get("OMP_NUM_THREADS") or str(max(1, int(quota)))
+
+
+@cache
+def limit_once() -> None:
+    """:func:`limit` for a notebook, which may call us many times. Where torch is loaded already, threads wait as they
+    did; how many there shall be is known all the same."""
+    limit()
 
 
 def usable() -> int:

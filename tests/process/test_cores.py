@@ -1,6 +1,8 @@
 """Threads: a container's quota is kept to, short waits are the default, and what the user says stays."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -141,3 +143,19 @@ def test_a_python_that_does_not_tell_its_cores_counts_those_of_the_machine(monke
     monkeypatch.setattr(os, "cpu_count", lambda: 12)
     assert cores.usable() == 12
     cores.limit({})
+
+
+def test_a_notebook_waits_and_counts_cores_as_the_commands_do(tmp_path):
+    """Set before torch is loaded, and once: what a cell says later stays."""
+    code = (
+        "import contextlib, os, mmvae_cli\n"
+        "from mmvae_cli.process.errors import Failure\n"
+        "for _ in range(2):\n"
+        "    with contextlib.suppress(Failure):\n"
+        "        mmvae_cli.open_run('nowhere')\n"
+        "    print(os.environ.pop('GOMP_SPINCOUNT', 'untouched'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={"PATH": os.environ["PATH"]}, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [cores.SPIN, "untouched"], done.stderr
