@@ -86,7 +86,8 @@ def ready(tmp_path_factory):
         for command in carried_out(["train", "quickstart", "--run", "RUN"]):
             mmvae(*command)
         patch_classifiers(patch)
-        mmvae(*carried_out(["evaluate", "--ckpt", "RUN"])[0])
+        for protocol in ("default", "released"):
+            mmvae(*carried_out(["evaluate", "--ckpt", "RUN", "--protocol", protocol])[0])
         shutil.copytree("RUN", "runs/quickstart-seed0")
     return folder
 

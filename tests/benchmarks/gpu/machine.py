@@ -9,6 +9,7 @@ import sysconfig
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -44,7 +45,7 @@ def facts(context: Context) -> None:
     size = 256 if context.rehearse else 8192
     context.tried("copy GB/s", lambda: copied(device, size))
     for precision in ("fp32", "tf32", "bf16"):
-        context.tried(f"{precision} TFLOP/s", lambda precision=precision: multiplied(device, size, precision))
+        context.tried(f"{precision} TFLOP/s", partial(multiplied, device, size, precision))
     if not context.rehearse:  # a CPU's compiler is another one, and slow
         context.tried("compiler", lambda: compiler(device))
 

@@ -196,7 +196,7 @@ def summary(out: Path) -> str:
     lines, details = ["| item | state | s |", "|---|---|---|"], []
     for item in ITEMS:
         path = out / f"{item.name}.json"
-        known = json.loads(path.read_text()) if path.exists() else {"state": "-"}
+        known: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"state": "-"}
         lines.append(f"| {item.name} | {known['state']} | {known.get('seconds', '')} |")
         found = known.get("found", {})
         details += [f"- {item.name}, {name}: {json.dumps(value, default=str)[:300]}" for name, value in found.items()]

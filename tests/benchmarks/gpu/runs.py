@@ -4,6 +4,8 @@ import json
 import shutil
 import statistics
 import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ def mst(context: Context) -> None:
     epochs = () if context.rehearse else ("training.epochs=150", "evaluation.likelihood_items=5000")
     for part, method in ((1 / 3, "mopoe"), (1 / 2, "mmvae"), (1.0, "mvae")):
         name = train_and_evaluate(context, f"mst_{method}", "mst", share=part, more=epochs)
-        context.tried(f"{name}, released protocol", lambda name=name: released(context, name))
+        context.tried(f"{name}, released protocol", partial(released, context, name))
     compare(context)
 
 
@@ -92,13 +94,13 @@ def train_and_evaluate(
     context.tried(f"{name}, training", trained)
     for metric in metrics or (("latent",) if context.rehearse else (",".join(METRICS),)):
         asked = ["evaluate", f"--ckpt={run}", f"--metrics={metric}", device, "--force", "--quiet"]
-        context.tried(f"{name}, {metric}", lambda asked=asked: told(context.mmvae(*asked)))
+        context.tried(f"{name}, {metric}", partial(told, context, asked))
         keep(context, run)
     return name
 
 
-def told(ended: tuple[int, str, float]) -> dict[str, Any]:
-    code, said, seconds = ended
+def told(context: Context, asked: Sequence[object], seconds: float | None = None) -> dict[str, Any]:
+    code, said, seconds = context.mmvae(*asked, seconds=seconds)
     return {"seconds": seconds} if code == 0 else {"exit code": code, "said": said, "seconds": seconds}
 
 
@@ -120,7 +122,7 @@ def released(context: Context, name: str) -> dict[str, Any]:
     run = context.work / "runs" / name
     metric = "latent" if context.rehearse else "likelihood"
     asked = ["evaluate", f"--ckpt={run}", f"--metrics={metric}", "--protocol=released", "--force", "--quiet"]
-    ended = told(context.mmvae(*asked, f"--device={device_of(context).type}"))
+    ended = told(context, [*asked, f"--device={device_of(context).type}"])
     keep(context, run)
     return ended
 
@@ -136,9 +138,8 @@ def keep(context: Context, run: Path) -> None:
 
 def compare(context: Context) -> None:
     """All runs so far beside one another and the published numbers."""
-
     arguments = ["compare", context.out / "runs", "--format=md", "--out", context.out / "comparison", "--force"]
-    context.tried("comparison", lambda: told(context.mmvae(*arguments, seconds=60.0)), least=0.0)
+    context.tried("comparison", partial(told, context, arguments, seconds=60.0), least=0.0)
 
 
 def resume(context: Context) -> None:
@@ -150,7 +151,7 @@ def resume(context: Context) -> None:
     for deterministic in (True, False):
         torch.backends.cudnn.deterministic = deterministic
         name = "cudnn.deterministic" if deterministic else "as it is"
-        context.tried(name, lambda name=name: halves_and_whole(context, small, data, name))
+        context.tried(name, partial(halves_and_whole, context, small, data, name))
 
 
 def halves_and_whole(context: Context, small: list[str], data: Path, name: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from mmvae_cli import store
 from mmvae_cli.compute import devices
 from mmvae_cli.compute.recorded import Lanes
 from mmvae_cli.compute.seeds import derive
-from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.model.vae import MultimodalVAE, as_it_is
 from mmvae_cli.training import engine
 from mmvae_cli.training.engine import Engine, Way
 
@@ -73,7 +73,7 @@ def table(context: Context) -> None:
     """Every variant by itself, the most valuable first."""
     prepare(context)
     for variant in VARIANTS:
-        context.tried(str(variant), lambda variant=variant: step_of(context, variant), least=15.0)
+        context.tried(str(variant), partial(step_of, context, variant), least=15.0)
         free()
 
 
@@ -141,7 +141,7 @@ def fallen_back(made: Engine) -> list[str]:
     """What did not work and was done without; the item's log says why."""
     model, recorded = made._step.model, made._recorded
     done = {
-        "compiled": model.region is not engine._as_it_is,
+        "compiled": model.region is not as_it_is,
         "recorded": recorded._stream is None or recorded._graph is not None,
         "lanes": not isinstance(model.lanes, Lanes) or bool(model.lanes._streams) or recorded._stream is None,
     }
@@ -206,7 +206,7 @@ def others(context: Context) -> None:
         return "ready"
 
     for name in makers:
-        context.tried(f"made: {name}", lambda name=name: ready(name))
+        context.tried(f"made: {name}", partial(ready, name))
     steps = 1 if context.rehearse else 100
     context.tried("items/s", lambda: measure(bench, variants, 2 if context.rehearse else 4, steps, steps))
 
@@ -216,12 +216,12 @@ def profile(context: Context) -> None:
     prepare(context)
     device = device_of(context)
     for precision in ("tf32", "bf16"):
-        context.tried(f"longest kernels, {precision}", lambda precision=precision: longest(context, precision))
+        context.tried(f"longest kernels, {precision}", partial(longest, context, precision))
         free()
     bench = Bench(device, context.work / "profile", batch=8 if context.rehearse else 256)
     context.tried("parts alone, called, ms", lambda: stages(bench, 3))
     for format in (torch.channels_last, torch.contiguous_format):
-        context.tried(f"decoding 8,192 latents in fp32, {format}, us", lambda format=format: decoding(context, format))
+        context.tried(f"decoding 8,192 latents in fp32, {format}, us", partial(decoding, context, format))
 
 
 def longest(context: Context, precision: str) -> list[tuple[str, float, float]]:
