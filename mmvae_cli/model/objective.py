@@ -98,7 +98,8 @@ class Objective:
         return float(own) if self.spec.component_weights == "sum" else own / sum(counts)
 
     def private_share(self, parts: list[Family], modality: int) -> float:
-        """The weight of the components that decode a modality from its own private posterior, together."""
+        """The weight of the components that decode a modality from its own private posterior, together, where the
+        components' weights are not learned."""
         if self.recipe.model.private != "auxiliary":
             return sum(self.share(part, parts, modality) for part in parts)
         containing = sum(modality in subset for part in parts for subset in part.subsets)
@@ -115,7 +116,7 @@ class Objective:
             return 1 - (1 / (count + 1) if alpha is None else alpha / count)
         size = part.inside.sum(1)
         left = 1 - part.inside[:, modality] * (1 / (size + 1) if alpha is None else alpha / size)
-        return left[:, None] if choice is None else left[choice][None]
+        return left[:, None] if choice is None or self.holds(part) else left[choice][None]
 
 
 def draw_noise(

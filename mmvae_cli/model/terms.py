@@ -127,6 +127,8 @@ def _log_likelihood(p: Pass, part: Family, m: int, name: str, rows: Tensor) -> T
 
 def _private(p: Pass, m: int, name: str, kl: Tensor) -> Term:
     share: Weight = p.objective.private_share(p.parts, m)
+    if p.log_weights is not None and p.model.auxiliary is not None:
+        share = (p.log_weights.exp() * p.parts[0].inside[:, m]).sum()
     shown = -1.0 if len(p.parts) > 1 else -share
     if p.noise.random is not None:
         share = share + p.noise.random[:, m].sum()

@@ -204,21 +204,34 @@ def test_total_correlation_over_a_family_is_the_mean_of_its_components():
     recipe, model = of("custom", model__subsets="all", model__prior_expert="none", objective__kl="total_correlation",
                        objective__component_choice="all")  # fmt: skip
     noise = noise_for(recipe, model, batch)
-    experts = model.encode(batch).shared
-    components = model.family.components(experts)
-    expected = 0.0
-    for s, subset in enumerate(model.family.subsets):
-        q, size = at(components, s), len(subset)
-        a, z = size / (size + 1), q.sample(noise.shared[0][s])
-        for m, name in enumerate(batch):
-            nll = -model.log_likelihood(name, z[None], None, batch[name])[0]
-            expected = expected + (1 - a / size * (m in subset)) * nll / 7
-        among = sum(kl(q, at(experts, m)) for m in subset)
-        expected = expected + ((1 - a) * q.kl_to_prior() + a / size * among) / 7
+    expected = sum_of_total_correlations(model, model.family.subsets, batch, noise.shared[0]) / 7
     torch.testing.assert_close(loss_of(recipe, model, batch, noise=noise), expected, rtol=1e-4, atol=1e-3)
     one, twin = of("custom", model__subsets="all", model__prior_expert="none", objective__kl="total_correlation")
     rows = mean_loss(one, twin, batch).mean().item()
     assert rows == pytest.approx(mean_loss(recipe, model, batch).mean().item(), rel=0.02)
+
+
+def test_total_correlation_is_of_every_component_where_those_of_one_modality_are_bounds_of_their_own():
+    batch = data(7)
+    recipe, model = of("dmvae", model__prior_expert="none", objective__kl="total_correlation")
+    noise = noise_for(recipe, model, batch)
+    expected = sum_of_total_correlations(model, [(0, 1, 2), (0,), (1,), (2,)], batch, torch.cat(noise.shared))
+    torch.testing.assert_close(loss_of(recipe, model, batch, noise=noise), expected, rtol=1e-4, atol=1e-3)
+
+
+def sum_of_total_correlations(model, subsets, batch, noise):
+    """Of equations 4.4 with beta 1, every component decoding everything from its own row of ``noise`` (S, B, D)."""
+    experts, total = model.encode(batch).shared, 0.0
+    for subset, eps in zip(subsets, noise, strict=True):
+        inside = torch.tensor([[float(m in subset) for m in range(3)]])
+        q, size = at(fusion.product(experts, fusion.Members(inside, torch.zeros(1))), 0), len(subset)
+        a, z = size / (size + 1), q.sample(eps)
+        for m, name in enumerate(batch):
+            nll = -model.log_likelihood(name, z[None], None, batch[name])[0]
+            total = total + (1 - a / size * (m in subset)) * nll
+        among = sum(kl(q, at(experts, m)) for m in subset)
+        total = total + (1 - a) * q.kl_to_prior() + a / size * among
+    return total
 
 
 def test_crmvae_with_the_joint_z_for_every_modality_is_mvtcae():
@@ -366,6 +379,20 @@ def test_auxiliary_priors_learn_from_other_components_only():
     model.zero_grad()
     loss_of(recipe, model, {"m0": data(6)["m0"]}).mean().backward()
     assert model.auxiliary.raw.grad is None or model.auxiliary.raw.grad.abs().max() == 0
+
+
+def test_with_learned_weights_a_private_kl_counts_as_the_component_that_draws_from_it():
+    """Component m alone decodes x_m from q(s_m | x_m): its private KL has the weight omega_m, not 1/M."""
+    recipe, model = of("mmvaeplus", objective__component_weights="learned", objective__beta_private=0.5)
+    with torch.no_grad():
+        model.component_logits.copy_(torch.tensor([2.0, 0.0, -1.0]))
+    terms, omega = terms_of(recipe, model, data(4)), model.component_logits.softmax(0)
+    for m, weight in enumerate(omega):
+        torch.testing.assert_close(torch.as_tensor(terms[f"kl.private.m{m}"].weight), 0.5 * weight)
+    shown = {name: term.shown() for name, term in terms.items()}
+    likelihood = sum(value for name, value in shown.items() if name.startswith("log_likelihood."))
+    cost = shown["kl.shared"] + sum(weight * shown[f"kl.private.m{m}"] for m, weight in enumerate(omega))
+    torch.testing.assert_close(likelihood - cost, elbo(terms))
 
 
 def test_dmvae_counts_the_private_kls_once_for_every_posterior():
