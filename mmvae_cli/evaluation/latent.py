@@ -192,9 +192,8 @@ def _fit_attributes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarra
 
 
 def _logistic(x: np.ndarray, y: np.ndarray) -> Any:
-    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # 1000 iterations are the protocol, converged or not
+    with warnings.catch_warnings():  # 1000 iterations are the protocol, converged or not; classes may be many
+        warnings.simplefilter("ignore", UserWarning)
         return LogisticRegression(max_iter=1000, random_state=0).fit(x, y)

@@ -127,7 +127,7 @@ def _place(made: Store, folder: Path) -> None:
 
 def _plain(specs: dict[str, Any], arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """The recipe's modalities, labels, split and masks as ``make-dataset arrays`` reads them. Raises UsageProblem for a
-    modality that is missing or unknown, and for a mask that is none."""
+    modality that is missing or unknown."""
     if not isinstance(arrays, Mapping):
         raise UsageProblem(f"{type(arrays).__name__} is no mapping of modalities to data", "as {'m0': images}")
     if own := [name for name in _BESIDE if name in specs]:
@@ -138,8 +138,6 @@ def _plain(specs: dict[str, Any], arrays: Mapping[str, Any]) -> dict[str, np.nda
     for name in arrays:
         if name not in specs and name not in _BESIDE and name not in masks:
             raise UsageProblem(f"arrays: {choice(str(name), [*specs, *_BESIDE])}")
-        if name in masks - set(specs) and not from_arrays.is_mask(as_array(name, arrays[name])):
-            raise UsageProblem(f"{name}: is no mask", "true and false (N,): whether item i has the modality")
     if missing := [name for name in specs if name not in arrays]:
         raise UsageProblem(f"arrays: no data of {', '.join(missing)}", "the recipe has these modalities")
     return {name: _array(name, given, specs.get(name)) for name, given in arrays.items()}

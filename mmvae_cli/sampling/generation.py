@@ -14,6 +14,7 @@ What a figure needs and what its .npz holds are the same arrays. Keys, for a mod
     share                   of the variance of all means, what lies along each of the two directions (2,)
 """
 
+import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
@@ -300,7 +301,7 @@ def _typed(sampler: Sampler, figure: Figure) -> tuple[Batch, Arrays]:
     (name,), labels = figure.given, sampler.trained.store.info.labels or UNLABELLED
     info, arrays = sampler.info(name), Arrays()
     alphabet = info.alphabet or text.ALPHABET
-    strings = [one if {*one} <= {*alphabet} else one.lower() for one in figure.texts]
+    strings = [one if {*one} <= {*alphabet} else unicodedata.normalize("NFC", one).lower() for one in figure.texts]
     if labels.names == attribute_text.ATTRIBUTES and info.shape == (attribute_text.LENGTH,):
         arrays["labels"] = rows = np.array([_attributes(one) for one in figure.texts])
         strings = [attribute_text.render(row, attribute_text.phrase(row), sampler.seed) for row in rows]

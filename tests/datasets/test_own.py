@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -386,6 +387,33 @@ def test_constant_columns_are_named(items):
     make("--raw", "numbers")
 
 
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_tables_as_spreadsheets_write_them(between, suffix, tmp_path, monkeypatch):
+    """With semicolons decimals have a comma; empty rows stand at the end; byte order mark and line ends of Windows."""
+    monkeypatch.chdir(tmp_path)
+    comma = "," if between == ";" else "."
+    rows = [["id", "a", "b"], *([f"s{item}", f"-{item}{comma}5", f"{item}e1"] for item in range(20)), [" ", "", ""]]
+    text = "".join(between.join(row) + "\r\n" for row in rows)
+    (tmp_path / f"items.{suffix}").write_bytes(text.encode("utf-8-sig"))
+    make(source=f"items.{suffix}")
+    store = Store(tmp_path / "data" / "items")
+    assert store.info.modalities["numbers"].features == ("a", "b")
+    assert sum(store.count(split) for split in store.info.splits) == 20
+
+
+def test_labels_and_texts_that_read_alike_are_alike(items, tmp_path):
+    """An accent is a character of its own, or part of its letter: a Mac writes names in the first way."""
+    for number, row in enumerate(items):
+        row[6] = ("né", "ne\u0301")[number % 2]
+        row[3] = f"{row[6]} {number}"
+    write(items)
+    make()
+    info = Store(tmp_path / "data" / "items").info
+    assert info.labels.names == ("né",)
+    assert set(info.modalities["note"].alphabet) == set(" né0123456789")
+
+
 @pytest.mark.parametrize(("content", "message"), [
     ("", "header has no names"), ("a,b\n", "has no rows"), ("a,a\n1,2\n", "header has the same name twice"),
     ("a,\n1,2\n", "header has an empty name"), ("1,2\n3,4\n", "header has numbers only"),
@@ -568,7 +596,8 @@ def test_an_array_says_the_splits(arrays, tmp_path):
     ({"labels": np.ones((40, 2))}, "array labels: .* are no classes"),
     ({"split": np.array(["train"] * 40)}, "no item is in split test"),
     ({"split": np.array(["train", "half"] * 20)}, r"'half' \(item 2\) is no split"),
-    ({"rna": np.array([None] * 40)}, "something else than arrays of numbers"),
+    ({"rna": np.array(["x"] * 40, object)}, "array rna cannot be read .it holds something else.*\nhint: .*astype.str"),
+    ({"rna_present": np.arange(40) % 2}, "rna_present: is no mask"),
 ])  # fmt: skip
 def test_arrays_that_are_refused(arrays, tmp_path, change, message):
     np.savez("data.npz", **(arrays | change))
@@ -581,8 +610,18 @@ def test_what_are_no_arrays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data.npz").write_bytes(b"nothing of numpy")
     (tmp_path / "folder").mkdir()
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    endless = b"{'descr': '<f8', 'fortran_order': False, 'shape': (99999999999, 9)}".ljust(117) + b"\n"
+    for name, content in (("text", b"hello"), ("cut", b"{'descr': "), ("endless", endless)):
+        with zipfile.ZipFile(tmp_path / f"{name}.npz", "w") as archive:
+            head = b"\x93NUMPY\1\0" + len(content).to_bytes(2, "little") if name != "text" else b""
+            archive.writestr("a.npy", head + content)
     for source, message in (
-        ("data.npz", r"cannot be read \(it holds something else than arrays of numbers\)"),
+        ("one.npy", "is no .npz file; a folder of .npy files is read, too"),
+        ("text.npz", "text.npz, array a cannot be read .it is no array"),
+        ("cut.npz", "cut.npz, array a cannot be read"),
+        ("endless.npz", "endless.npz, array a cannot be read"),
+        ("data.npz", r"cannot be read \(it holds something else than arrays of numbers or strings\)"),
         ("folder", "has no .npy file"),
         ("none", "is not there"),
     ):

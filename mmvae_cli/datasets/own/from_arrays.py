@@ -3,7 +3,6 @@
 An item lacks a modality where ``NAME_present`` (N,) is false, a row of numbers is all nan, or a string is empty.
 """
 
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -15,7 +14,7 @@ from mmvae_cli.datasets.own import build, parts, splits
 from mmvae_cli.datasets.own.build import StoreOptions
 from mmvae_cli.disk.files import reading
 from mmvae_cli.process import console
-from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
 from mmvae_cli.store import ModalityInfo
 
 PRESENT = "_present"
@@ -32,7 +31,7 @@ def build_from(arrays: dict[str, np.ndarray], options: StoreOptions, path: Path)
     """The same for arrays that were read; ``path`` names their source in messages."""
     arrays = {name: _strings(path, name, array) if array.dtype.kind == "S" else array for name, array in arrays.items()}
     _check_rows(path, arrays)
-    masks = {name: arrays.pop(f"{name}{PRESENT}") for name in [*arrays] if is_mask(arrays.get(f"{name}{PRESENT}"))}
+    masks = {name: _mask(f"{name}{PRESENT}", arrays) for name in [*arrays] if f"{name}{PRESENT}" in arrays}
     labels, said, keys = (arrays.pop(name, None) for name in (_LABELS, _SPLIT, _KEYS))
     if not arrays:
         raise DataProblem(f"{path} has no array of data", _FORMS)
@@ -61,8 +60,12 @@ def _bare(path: Path, row: int, what: str) -> DataProblem:
     return DataProblem(f"{path}, row {row}: {what}", "leave the row out of every array")
 
 
-def is_mask(array: np.ndarray | None) -> bool:
-    return array is not None and array.ndim == 1 and array.dtype == bool
+def _mask(name: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Taken out of ``arrays``. Raises UsageProblem for what is none."""
+    mask = arrays.pop(name)
+    if mask.ndim != 1 or mask.dtype != bool:
+        raise UsageProblem(f"{name}: is no mask", "true and false (N,): whether item i has the modality")
+    return mask
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
@@ -73,27 +76,39 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return {file.stem: _array(file) for file in files}
     if not path.is_file():
         raise DataProblem(f"{path} is not there", "give an .npz file or a folder of .npy files")
-    with _loading(path, "save plain arrays: numpy.savez"), np.load(path, allow_pickle=False) as archive:
+    arrays = {}
+    with _loading(path):
+        archive = np.load(path, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it is no .npz file")
-        return {name: archive[name] for name in archive.files}
+            raise ValueError("it is no .npz file; a folder of .npy files is read, too")
+    with archive:
+        for name in archive.files:
+            with _loading(path, f", array {name}"):
+                arrays[name] = archive[name]
+                if not isinstance(arrays[name], np.ndarray):
+                    raise ValueError("it is no array of numpy")
+    return arrays
 
 
 def _array(file: Path) -> np.ndarray:
-    with _loading(file, "save a plain array: numpy.save"):
+    with _loading(file):
         array: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
     return array
 
 
 @contextmanager
-def _loading(path: Path, hint: str) -> Iterator[None]:
+def _loading(path: Path, inside: str = "") -> Iterator[None]:
     """A block in which numpy reads ``path``. It would advise to load unsafely whatever it does not know."""
-    with reading(path):
-        try:
+    try:
+        with reading(path):
             yield
-        except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as error:
-            why = "it holds something else than arrays of numbers" if "pickle" in str(error) else str(error)[:100]
-            raise DataProblem(f"{path} cannot be read ({why})", hint) from error
+    except Failure:
+        raise
+    except Exception as error:  # a damaged file fails in more ways than numpy has names for
+        odd = "pickle" in str(error)
+        why = "it holds something else than arrays of numbers or strings" if odd else str(error)[:100]
+        hint = "save plain arrays; strings in an array of objects become plain by .astype(str)"
+        raise DataProblem(f"{path}{inside} cannot be read ({why})", hint) from error
 
 
 def _check_rows(path: Path, arrays: dict[str, np.ndarray]) -> None:

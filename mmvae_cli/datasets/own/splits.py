@@ -1,5 +1,6 @@
 """Which items are for training and which for testing, and what their labels are."""
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,7 +58,9 @@ def drawn(
 
 
 def labels_of(cells: Sequence[str]) -> tuple[np.ndarray, LabelInfo]:
-    """int64 (items,) classes and their names, sorted: numbers by their size."""
+    """int64 (items,) classes and their names, sorted: numbers by their size. What reads alike is one class, however its
+    accents are written."""
+    cells = [unicodedata.normalize("NFC", cell) for cell in cells]
     names = sorted(
         set(cells), key=lambda name: (0, int(name), name) if name.isdecimal() and len(name) <= _LONG else (1, 0, name)
     )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,21 +64,29 @@ def read(path: Path) -> Table:
 
 Rows = tuple[list[str], list[list[str]], list[int]]
 
+_DECIMAL = re.compile(r"^(\s*[-+]?\d+),(\d+([eE][-+]?\d+)?\s*)$")
+
 
 def _csv(path: Path) -> Rows:
+    """A header without the sign of its suffix may have another between its names. Where that is a semicolon, decimals
+    have a comma: spreadsheets write so in many languages. Rows of empty cells are none."""
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",", strict=True)
+        first = file.readline()
+        between = next((sign for sign in (usual, ";", "\t", ",") if sign in first), usual)
+        file.seek(0)
+        reader = csv.reader(file, delimiter=between, strict=True)
         rows, lines = [], []
         try:
             header = [name.strip() for name in next(reader, [])]
             _check_header(path, header)
             for row in reader:
-                if not row:
+                if not any(map(str.strip, row)):
                     continue
                 if len(row) != len(header):
-                    raise DataProblem(f"{path} line {reader.line_num} has {len(row)} cells, the header {len(header)}",
-                                      "correct the line; a comma inside of a cell needs quotes around it")  # fmt: skip
-                rows.append(row)
+                    what = f"{path} line {reader.line_num} has {len(row)} cells, the header {len(header)}"
+                    raise DataProblem(what, f"correct the line; {between!r} inside of a cell needs quotes around it")
+                rows.append([_DECIMAL.sub(r"\1.\2", cell) for cell in row] if between == ";" else row)
                 lines.append(reader.line_num)
         except csv.Error as error:
             raise DataProblem(f"{path} line {reader.line_num}: {error}", "correct the line") from error
