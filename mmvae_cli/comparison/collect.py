@@ -161,7 +161,9 @@ def read_member(path: Path, way: Way = WAYS[0], *, any_epoch: bool = False) -> M
     if _way(evaluation) != way:
         raise DataProblem(f"{_evaluation(path, way).name} was measured by {_named(_way(evaluation))}")
     _check_belongs(evaluation, recipe)
-    return _at(evaluation.run.epoch, Member(run.folder, recipe, evaluation, status), any_epoch=any_epoch)
+    code = run.code_sha256()
+    member = Member(run.folder, recipe, evaluation, status, code=code and code[:16])
+    return _at(evaluation.run.epoch, member, any_epoch=any_epoch)
 
 
 def _at(epoch: int, member: Member, *, any_epoch: bool) -> Member:

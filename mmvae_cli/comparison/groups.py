@@ -16,21 +16,24 @@ IGNORED = ("name", "dataset.name", "training.seed")
 
 @dataclass(frozen=True)
 class Member:
-    """An evaluated run. ``planned``: the epochs it was to have, where ``recipe`` ends at the one that was evaluated."""
+    """An evaluated run. ``planned``: the epochs it was to have, where ``recipe`` ends at the one that was evaluated;
+    ``code``: the beginning of the SHA-256 of the user's own networks, where it has any."""
 
     folder: Path
     recipe: Recipe
     evaluation: EvaluationResult
     status: dict[str, Any]
     planned: int | None = None
+    code: str | None = None
 
     @property
     def seed(self) -> int:
         return self.recipe.training.seed
 
     def settings(self) -> dict[str, Any]:
-        """The recipe, flat, without what is ignored when grouping."""
-        return {k: v for k, v in flatten(self.recipe.model_dump(mode="json")).items() if k not in IGNORED}
+        """The recipe, flat, without what is ignored when grouping, and the code, which it names and does not hold."""
+        flat = flatten(self.recipe.model_dump(mode="json")) | {"code": self.code}
+        return {k: v for k, v in flat.items() if k not in IGNORED}
 
 
 @dataclass

@@ -38,6 +38,18 @@ def test_groups_are_everything_but_seed_name_and_place(tmp_path: Path) -> None:
     assert found.notes == ["MoPoE-VAE beta=2.5: no usable run for seed 9"]
 
 
+def test_runs_of_different_code_of_ones_own_are_different_groups(tmp_path: Path) -> None:
+    """A recipe names own.NET and does not hold it: the same name may stand for another network."""
+    for seed, code in ((0, "a" * 64), (1, "a" * 64), (1, "b" * 64)):
+        made = recipe("polymnist", VIEWS, training__seed=seed)
+        folder = make_run(tmp_path, made, "polymnist", folder=f"{code[0]}{seed}")
+        write_json(folder / "environment.json", {"code": {"file": "nets.py", "sha256": code}})
+    found = collection(tmp_path)
+    assert [(g.label, g.seeds) for g in found.groups] == [
+        (f"MoPoE-VAE code={'a' * 16}", [0, 1]), (f"MoPoE-VAE code={'b' * 16}", [1]),
+    ]  # fmt: skip
+
+
 def test_methods_are_named_and_bent_presets_are_not_the_method(tmp_path: Path) -> None:
     study(tmp_path, "polymnist", VIEWS, seeds=1)
     bent = recipe("polymnist", VIEWS, "mopoe", model__prior_expert="none", name="bent")
