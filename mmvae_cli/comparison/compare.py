@@ -7,8 +7,7 @@ from pathlib import Path
 from mmvae_cli.comparison import collect, content, formats, plots, report
 from mmvae_cli.disk.files import reading, write_atomic
 from mmvae_cli.process import console, signals
-from mmvae_cli.process.errors import UsageProblem
-from mmvae_cli.process.paths import make_folder, require_folder
+from mmvae_cli.process.paths import make_folder, refuse_existing, require_folder
 from mmvae_cli.run import result
 
 DEFAULT_OUT = Path("reports")
@@ -29,7 +28,8 @@ def compare(
     if (kind == "html" or paper) and out is None:
         out = DEFAULT_OUT
     if out is not None:
-        _refuse(_target(out, kind), out, force)
+        require_folder(out)
+        refuse_existing(_target(out, kind), force)
     collected = collect.collect(runs, protocol, sampler, any_epoch=any_epoch)
     for why, folders in result.by_reason({str(item.folder): item.reason for item in collected.left_out}).items():
         console.warn(f"left out: {content.plain(folders)}: {content.plain(why)}")
@@ -44,12 +44,6 @@ def compare(
 
 def _target(out: Path, kind: str) -> Path:
     return out / f"comparison.{_SUFFIX.get(kind, kind)}"
-
-
-def _refuse(path: Path, out: Path, force: bool) -> None:
-    require_folder(out)
-    if path.exists() and not force:
-        raise UsageProblem(f"{path} exists", "give --force to replace it, or --out for another folder")
 
 
 def _draw(comparison: content.Comparison, paper: int | None) -> list[list[plots.Plot]]:
@@ -72,7 +66,7 @@ def _write(comparison: content.Comparison, kind: str, out: Path, force: bool, pa
         with reading(out / name):
             other = (out / name).is_file() and (out / name).read_bytes() != data  # the same picture again is no loss
         if other:
-            _refuse(out / name, out, force)
+            refuse_existing(out / name, force)
     if kind == "html":
         text = report.html(comparison, drawn, running)
     else:

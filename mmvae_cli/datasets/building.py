@@ -14,7 +14,7 @@ import numpy as np
 from mmvae_cli.disk.files import hidden_folder, is_abandoned, leftovers, marked, short_name
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import UsageProblem, cannot_read, cannot_write
-from mmvae_cli.process.paths import refuse_dangling
+from mmvae_cli.process.paths import refuse_dangling, refuse_existing
 
 MOUNTS = Path("/proc/self/mountinfo")
 _AT_ONCE = 512
@@ -79,8 +79,7 @@ def _refuse_to_replace(folder: Path, place: Path, force: bool) -> None:
         raise UsageProblem(f"{folder} is a link; it is left alone", f"give --out {os.path.realpath(place)}")
     if not (place / "dataset.json").is_file():
         raise UsageProblem(f"{folder} exists and is no dataset; it is left alone", "choose another --out")
-    if not force:
-        raise _exists(folder)
+    refuse_existing(folder, force)
     if _is_mount(place):
         raise UsageProblem(f"{folder} is a mount point and not empty", "remove what is in it: it can only be filled")
     if Path.cwd().is_relative_to(os.path.realpath(place)):
@@ -94,10 +93,6 @@ def _is_mount(place: Path) -> bool:
         known = {point.decode("unicode_escape").encode("latin-1") for point in points}  # a space is written \\040
         return os.fsencode(os.path.realpath(place)) in known
     return place.is_mount()
-
-
-def _exists(folder: Path) -> UsageProblem:
-    return UsageProblem(f"{folder} exists", "give --force to replace it, or --out for another folder")
 
 
 def _restore_old(folder: Path, beside: Path) -> None:
@@ -115,7 +110,7 @@ def _fill(folder: Path, new: Path) -> None:
     """Move what is in ``new``, which is inside ``folder``, up: dataset.json last, as without it nothing is a dataset.
     Another process may have filled ``folder`` meanwhile."""
     if (folder / "dataset.json").exists():
-        raise _exists(folder)
+        refuse_existing(folder, force=False)
     moved = []
     try:
         for entry in sorted(new.iterdir(), key=lambda entry: entry.name == "dataset.json"):
@@ -131,9 +126,8 @@ def _take_place(new: Path, folder: Path, hidden: Path, force: bool) -> None:
     """Put ``new`` where ``folder`` is. Another process may have finished a ``folder`` meanwhile: only ``force``
     replaces it. If the second rename fails, the old folder is put back."""
     old = marked(hidden, "old")
+    refuse_existing(folder, force)
     if folder.exists():
-        if not force:
-            raise _exists(folder)
         os.replace(folder, old)
     try:
         os.rename(new, folder)

@@ -9,7 +9,7 @@ from mmvae_cli.export import table
 from mmvae_cli.export.trackers import TRACKERS
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem
-from mmvae_cli.process.paths import is_odd, make_folder
+from mmvae_cli.process.paths import is_odd, make_folder, refuse_existing
 from mmvae_cli.run import shared
 from mmvae_cli.run.layout import Run
 from mmvae_cli.sampling.figures import chosen
@@ -36,6 +36,7 @@ OPTIONS = {
     "push": ("hub",), "follow": tuple(TRACKERS),
 }  # fmt: skip
 """Options that mean something to some targets only."""
+_ANOTHER = "another --out"
 
 
 def run(runs: list[Path], request: ExportRequest, *, data_dir: Path, device: str) -> str:
@@ -55,7 +56,7 @@ def run(runs: list[Path], request: ExportRequest, *, data_dir: Path, device: str
 
 def _csv(runs: list[Path], request: ExportRequest) -> str:
     if request.out is not None:
-        refuse_existing(request.out, request.force)
+        refuse_existing(request.out, request.force, _ANOTHER)
     text = table.table(runs)
     if request.out is None:
         return text.rstrip("\n")
@@ -64,19 +65,13 @@ def _csv(runs: list[Path], request: ExportRequest) -> str:
     return str(request.out)
 
 
-def refuse_existing(path: Path, force: bool) -> None:
-    """Raise UsageProblem where ``path`` is there and ``force`` is not given."""
-    if path.exists() and not force:
-        raise UsageProblem(f"{path} exists", "give --force to replace it, or another --out")
-
-
 def _latents(runs: list[Path], request: ExportRequest, data_dir: Path, device: str) -> list[Path]:
     """A file for each run: RUN/latents.SPLIT[.GIVEN].npz unless --out says another."""
     places = {folder: request.out or _usual(Run(folder), request) for folder in _single(runs, request)}
     for path in places.values():
         if path.suffix not in (".npz", ".csv", ".h5ad"):
             raise UsageProblem(f"--out {path}: latents are written as .npz, .csv or .h5ad", "end it so")
-        refuse_existing(path, request.force)
+        refuse_existing(path, request.force, _ANOTHER)
     from mmvae_cli.export import latents
     from mmvae_cli.export.opened import OpenedRun
 
@@ -94,7 +89,7 @@ def _onnx(runs: list[Path], request: ExportRequest, data_dir: Path, device: str)
     """A folder for each run, RUN/onnx unless --out says another."""
     places = {folder: request.out or folder / "onnx" for folder in _single(runs, request)}
     for place in places.values():
-        refuse_existing(place, request.force)
+        refuse_existing(place, request.force, _ANOTHER)
     from mmvae_cli.export import networks
     from mmvae_cli.export.opened import OpenedRun
 

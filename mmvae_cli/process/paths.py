@@ -73,6 +73,13 @@ def require_folder(out: Path) -> None:
         raise UsageProblem(f"{out} is a file's name", "give --out a folder: more than one file is written into it")
 
 
+def refuse_existing(path: Path, force: bool, otherwise: str = "--out for another folder", more: str = "") -> None:
+    """Raise UsageProblem where ``path`` is there and ``force`` is not given. ``otherwise``: what else can be done;
+    ``more``: what else is there."""
+    if path.exists() and not force:
+        raise UsageProblem(f"{path} exists{more}", f"give --force to replace it, or {otherwise}")
+
+
 def make_folder(path: Path) -> None:
     """Make a folder and those above it. Raises UsageProblem for a link to nowhere, Failure where it cannot be made."""
     refuse_dangling(path)

@@ -11,7 +11,7 @@ from mmvae_cli.disk.files import hidden_folder
 from mmvae_cli.drawing.plots import PAPER
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import UsageProblem, cannot_write
-from mmvae_cli.process.paths import refuse_dangling, require_folder
+from mmvae_cli.process.paths import refuse_dangling, refuse_existing, require_folder
 from mmvae_cli.run import prepare
 from mmvae_cli.run.layout import Run
 from mmvae_cli.sampling import layout
@@ -88,13 +88,10 @@ def _staging(target: Path) -> Iterator[Path]:
 
 def _refuse_existing(target: Path, figures: list[Figure], endings: tuple[str, ...], force: bool) -> None:
     require_folder(target)
-    wanted = [name for figure in figures for name in _files(figure, endings)]
-    there = [name for name in wanted if (target / name).exists()]
-    if there and not force:
+    wanted = [target / name for figure in figures for name in _files(figure, endings)]
+    if there := [path for path in wanted if path.exists()]:
         more = f" (and {len(there) - 1} more of the files to be made)" if len(there) > 1 else ""
-        raise UsageProblem(
-            f"{target / there[0]} exists{more}", "give --force to replace it, or --out for another folder"
-        )
+        refuse_existing(there[0], force, more=more)
 
 
 def _files(figure: Figure, endings: tuple[str, ...]) -> list[str]:

@@ -16,7 +16,7 @@ from mmvae_cli.datasets.own.splits import Splits
 from mmvae_cli.disk.files import write_atomic
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
-from mmvae_cli.process.paths import shown
+from mmvae_cli.process.paths import refuse_existing, shown
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.schema import NAME, TAKEN
 from mmvae_cli.store import LabelInfo, new_array
@@ -51,8 +51,8 @@ def options(source: Path, name: str | None, out: Path | None, data_dir: Path, **
 
 def check(options: StoreOptions, names: list[str], vectors: list[str]) -> None:
     """Raise UsageProblem for options that fit nothing, before anything is read in full."""
-    if options.recipe is not None and options.recipe.exists() and not options.force:
-        raise UsageProblem(f"{options.recipe} exists", "give --force to replace it, or another --recipe")
+    if options.recipe is not None:
+        refuse_existing(options.recipe, options.force, "another --recipe")
     if len(set(names)) < len(names):
         raise UsageProblem("two modalities have the same name", "give each --modality a name of its own")
     for name in names:
