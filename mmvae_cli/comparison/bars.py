@@ -19,7 +19,7 @@ Panel = tuple[str, str, str]
 
 def wanted(content: Content) -> list[Wanted]:
     """Generation and representation by attribute; none where labels are classes."""
-    names = content.collection.reference.modalities
+    names = content.reference.modalities
     full = "+".join(names)
     others = {target: "+".join(name for name in names if name != target) for target in reversed(names)}
     given = [(source, target) for target, source in others.items() if source] + [(full, target) for target in names]
@@ -46,7 +46,8 @@ def wanted(content: Content) -> list[Wanted]:
 
 
 def _labels(content: Content, panel: Panel) -> list[str]:
-    return list(dict.fromkeys(k.label for s in content.stats for k in s if (k.metric, k.subset, k.target) == panel))
+    keys = [key for one in content.groups for key in one.stats if (key.metric, key.subset, key.target) == panel]
+    return list(dict.fromkeys(key.label for key in keys))
 
 
 def _draw(content: Content, page: Page, panels: list[Panel], labels: list[str]) -> Any:
@@ -70,16 +71,16 @@ def _draw(content: Content, page: Page, panels: list[Panel], labels: list[str]) 
 
 
 def _bars(axis: Any, content: Content, panel: Panel, labels: list[str]) -> None:
-    groups = content.collection.groups
+    groups = content.groups
     width = 0.82 / len(groups)
-    for i, (one, stats, look) in enumerate(zip(groups, content.stats, looks.looks(groups), strict=True)):
-        known = {k: s for k, label in enumerate(labels) if (s := stats.get(Key(*panel, label)))}
+    for i, (one, look) in enumerate(zip(groups, looks.looks(groups), strict=True)):
+        known = {k: s for k, label in enumerate(labels) if (s := one.stats.get(Key(*panel, label)))}
         axis.bar([k - 0.41 + width * (i + 0.5) for k in known], [s.mean for s in known.values()], width,
                  yerr=looks.bars(list(known.values())), label=one.label, color=look.colour, hatch=look.hatch,
                  edgecolor="#ffffff", linewidth=0, error_kw={"elinewidth": 0.6, "ecolor": "#374151"})  # fmt: skip
-    rates = content.collection.reference.base_rates  # the average precision of a guess: what a bar has to rise above
+    rates = content.reference.base_rates  # the average precision of a guess: what a bar has to rise above
     _marks(axis, [rates.get(label) for label in labels], "-", "chance: base rate")
-    real = [ceiling(stats.get(Key(*panel, label)) for stats in content.stats) for label in labels]
+    real = [ceiling(one.stats.get(Key(*panel, label)) for one in groups) for label in labels]
     _marks(axis, real, (0, (2, 1)), CEILING)
 
 

@@ -8,15 +8,16 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import BaseModel
 
-from mmvae_cli.comparison.groups import Group, Member, group, remarks
-from mmvae_cli.comparison.progress import Unfinished, unfinished
+from mmvae_cli.comparison.content import Comparison, Content, LeftOut
+from mmvae_cli.comparison.groups import Member, group
+from mmvae_cli.comparison.progress import unfinished
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure
 from mmvae_cli.process.paths import look, refuse_dangling
@@ -29,47 +30,9 @@ _DEPTH = 4
 _RUN_FILES = ("recipe.yaml", "status.json", "checkpoints", *(Run(Path()).evaluation_path(*way).name for way in WAYS))
 
 
-class LeftOut(NamedTuple):
-    """A run (or one metric of it) that is in no average, and why."""
-
-    folder: Path
-    reason: str
-
-
-@dataclass
-class Collection:
-    """The groups on one data set. ``name``: what tells it from the others."""
-
-    name: str
-    groups: list[Group]
-
-    @property
-    def reference(self) -> EvaluationResult:
-        """The evaluation of the first run: dataset, protocol, modalities and settings are the same in all."""
-        return self.groups[0].members[0].evaluation
-
-    @property
-    def members(self) -> list[Member]:
-        return [member for group in self.groups for member in group.members]
-
-    @property
-    def notes(self) -> list[str]:
-        """Remarks about the whole, such as seeds that one group lacks."""
-        return remarks(self.groups)
-
-
-@dataclass
-class Collected:
-    """A collection for each data set, and the runs that are in none; ``unfinished``: those with learning curves."""
-
-    collections: list[Collection]
-    left_out: list[LeftOut]
-    unfinished: list[Unfinished] = field(default_factory=list)
-
-
 def collect(
     paths: list[Path], protocol: str | None = None, sampler: str | None = None, *, any_epoch: bool = False
-) -> Collected:
+) -> Comparison:
     """Read every run under ``paths``. Raises DataProblem naming each run's reason where none can be used, not even its
     learning curves.
 
@@ -96,8 +59,8 @@ def collect(
     if not kept and not running:
         lines = "\n".join(f"  {item.folder}: {item.reason}" for item in left_out)
         raise DataProblem(f"no run can be compared\n{lines}", "train and evaluate first: mmvae evaluate --ckpt RUN")
-    found = [Collection(_name(data, list(kept)), group(own)) for data, own in kept.items()]
-    return Collected(found, left_out, running)
+    found = [Content(_name(data, list(kept)), group(own)) for data, own in kept.items()]
+    return Comparison(found, left_out, running)
 
 
 _Data = tuple[str, str, str]

@@ -30,11 +30,9 @@ def compare(
     if out is not None:
         require_folder(out)
         refuse_existing(_target(out, kind), force)
-    collected = collect.collect(runs, protocol, sampler, any_epoch=any_epoch)
-    for why, folders in result.by_reason({str(item.folder): item.reason for item in collected.left_out}).items():
+    comparison = collect.collect(runs, protocol, sampler, any_epoch=any_epoch)
+    for why, folders in result.by_reason({str(item.folder): item.reason for item in comparison.left_out}).items():
         console.warn(f"left out: {content.plain(folders)}: {content.plain(why)}")
-    contents = [content.build(collection) for collection in collected.collections]
-    comparison = content.Comparison(contents, collected.left_out, collected.unfinished)
     if out is None and kind == "json":  # on one line: the last line of stdout is then the whole document
         return json.dumps(formats.as_json(comparison), allow_nan=False)
     if out is None:

@@ -3,16 +3,17 @@
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from mmvae_cli.comparison import layouts, published
-from mmvae_cli.comparison.collect import Collection, LeftOut
-from mmvae_cli.comparison.groups import short
+from mmvae_cli.comparison.groups import Collection, remarks, short
 from mmvae_cli.comparison.marking import RULE
-from mmvae_cli.comparison.measures import DDOF_NOTE, of_group
+from mmvae_cli.comparison.measures import DDOF_NOTE
 from mmvae_cli.comparison.progress import Unfinished
 from mmvae_cli.comparison.published import Published
-from mmvae_cli.comparison.tables import Stats, Table
+from mmvae_cli.comparison.tables import Table
 from mmvae_cli.process.console import duration
 from mmvae_cli.process.paths import shown
 from mmvae_cli.run import result
@@ -27,33 +28,41 @@ def plain(text: Any) -> str:
     return _CONTROL.sub(" ", shown(str(text)))
 
 
-@dataclass
-class Content:
-    """Of one data set. ``stats``: one mapping per group. ``differences``: recipe key -> its value in each group.
-    ``warning``: what is not the real thing about the data. ``runs``: rows under RUN_HEADER."""
+class LeftOut(NamedTuple):
+    """A run (or one metric of it) that is in no average, and why."""
 
-    collection: Collection
-    stats: Stats
-    published: list[Published]
-    tables: list[Table]
-    title: str
-    facts: list[tuple[str, str]]
-    warning: str
-    differences: list[tuple[str, list[str]]]
-    notes: list[str]
-    runs: list[list[str]]
+    folder: Path
+    reason: str
+
+
+class Content(Collection):
+    """What is said of one data set."""
+
+    @property
+    def title(self) -> str:
+        count, groups = len(self.members), len(self.groups)
+        return f"{self.name}: {groups} group{'s' * (groups > 1)}, {count} run{'s' * (count > 1)}"
 
     @property
     def protocol(self) -> str:
-        return self.collection.reference.protocol
+        return self.reference.protocol
 
     @property
-    def name(self) -> str:
-        return self.collection.name
+    def warning(self) -> str:
+        """What is not the real thing about the data."""
+        return self.reference.dataset.stand_in or ""
 
     @property
     def experiment(self) -> str:
-        return published.experiment(self.collection)
+        return published.experiment(self)
+
+    @cached_property
+    def published(self) -> list[Published]:
+        return published.beside(self)
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        return layouts.build(self, self.published)
 
     @property
     def header(self) -> list[str]:
@@ -61,10 +70,62 @@ class Content:
         warning = [f"WARNING, stand-in data: {self.warning}"] if self.warning else []
         return [self.title, *warning, *(f"{name}: {value}" for name, value in self.facts)]
 
+    @property
+    def facts(self) -> list[tuple[str, str]]:
+        evaluation = self.reference
+        data = evaluation.dataset
+        facts = [
+            ("dataset", f"{data.name}, split {data.split}, {data.count:,} items, fingerprint {data.fingerprint}"),
+            ("protocol", f"{evaluation.protocol}{_measured(self)}"),
+            ("numbers", f"mean ± {DDOF_NOTE}"),
+        ]
+        if len(self.groups) > 1:
+            facts.append(("marked", RULE))
+        if evaluation.chance is not None:
+            what = "mean base rate of the attributes" if evaluation.base_rates else "share of the most frequent class"
+            facts.append(("chance", f"a guess has {evaluation.chance:.3f}, the {what}"))
+        elif evaluation.latent or evaluation.coherence:
+            unknown = "not known of evaluations by an earlier version, so no score is marked: evaluate again"
+            facts.append(("chance", unknown))
+        return facts
+
+    @property
+    def differences(self) -> list[tuple[str, list[str]]]:
+        """Recipe key -> its value in each group."""
+        return [(key, [_value(one.differing[key]) for one in self.groups]) for key in self.groups[0].differing]
+
+    @property
+    def notes(self) -> list[str]:
+        """Remarks on the whole, and what evaluations say about values they could not measure."""
+        notes, members = remarks(self.groups), self.members
+        if repeated := self.reference.dataset.repeated:
+            notes.insert(0, f"{repeated}: what is measured on them says nothing about new ones")
+        reasons = Counter(
+            f"{what}: {why}" for m in members for why, what in result.by_reason(m.evaluation.reasons).items()
+        )
+        for text, n in reasons.most_common(_REASONS):
+            notes.append(f"not measured in {n} of {len(members)} runs: {text[:480]}")
+        if len(reasons) > _REASONS:
+            notes.append(f"{len(reasons) - _REASONS} more reasons of this kind in the evaluation.json files")
+        return notes + [
+            f"{group.label}, seed {member.seed}: {text}"
+            for group in self.groups for member in group.members for text in member.evaluation.constants()
+        ]  # fmt: skip
+
+    @property
+    def runs(self) -> list[list[str]]:
+        """Rows under RUN_HEADER."""
+        return [
+            [str(m.folder), group.label, str(m.seed), str(m.evaluation.run.epoch), str(m.evaluation.run.step),
+             m.evaluation.run.checkpoint, _seconds(m.status.get("seconds"))]
+            for group in self.groups for m in group.members
+        ]  # fmt: skip
+
 
 @dataclass
 class Comparison:
-    """What is written: each data set by itself, and the runs that are in no average, with the reasons."""
+    """What is written: each data set by itself, and the runs that are in no average, with the reasons; ``unfinished``:
+    those of them with learning curves."""
 
     contents: list[Content]
     left_out: list[LeftOut]
@@ -77,43 +138,6 @@ class Comparison:
         if len(self.contents) == 1:
             return self.contents[0].title
         return f"{len(self.contents)} data sets: {', '.join(content.name for content in self.contents)}"
-
-
-def build(collection: Collection) -> Content:
-    """Average over seeds, lay out the tables, collect the remarks."""
-    stats = [of_group(group) for group in collection.groups]
-    beside = published.beside(collection)
-    evaluation = collection.reference
-    count, groups = len(collection.members), len(collection.groups)
-    return Content(
-        collection, stats, beside, layouts.build(collection, stats, beside),
-        title=f"{collection.name}: {groups} group{'s' * (groups > 1)}, {count} run{'s' * (count > 1)}",
-        facts=_facts(collection),
-        warning=evaluation.dataset.stand_in or "",
-        differences=[(key, [_value(one.differing[key]) for one in collection.groups])
-                     for key in collection.groups[0].differing],
-        notes=_notes(collection),
-        runs=_runs(collection),
-    )  # fmt: skip
-
-
-def _facts(collection: Collection) -> list[tuple[str, str]]:
-    evaluation = collection.reference
-    data = evaluation.dataset
-    facts = [
-        ("dataset", f"{data.name}, split {data.split}, {data.count:,} items, fingerprint {data.fingerprint}"),
-        ("protocol", f"{evaluation.protocol}{_measured(collection)}"),
-        ("numbers", f"mean ± {DDOF_NOTE}"),
-    ]
-    if len(collection.groups) > 1:
-        facts.append(("marked", RULE))
-    if evaluation.chance is not None:
-        what = "mean base rate of the attributes" if evaluation.base_rates else "share of the most frequent class"
-        facts.append(("chance", f"a guess has {evaluation.chance:.3f}, the {what}"))
-    elif evaluation.latent or evaluation.coherence:
-        unknown = "not known of evaluations by an earlier version, so no score is marked: evaluate again"
-        facts.append(("chance", unknown))
-    return facts
 
 
 def _measured(collection: Collection) -> str:
@@ -133,29 +157,6 @@ def _value(value: Any) -> str:
     if isinstance(value, list):
         return " ".join("+".join(map(str, v)) if isinstance(v, list) else str(v) for v in value)[:80]
     return "-" if value is None else short(value)
-
-
-def _notes(collection: Collection) -> list[str]:
-    """Remarks on the whole, and what evaluations say about values they could not measure."""
-    notes, members = list(collection.notes), collection.members
-    if repeated := collection.reference.dataset.repeated:
-        notes.insert(0, f"{repeated}: what is measured on them says nothing about new ones")
-    reasons = Counter(f"{what}: {why}" for m in members for why, what in result.by_reason(m.evaluation.reasons).items())
-    notes += [f"not measured in {n} of {len(members)} runs: {text[:480]}" for text, n in reasons.most_common(_REASONS)]
-    if len(reasons) > _REASONS:
-        notes.append(f"{len(reasons) - _REASONS} more reasons of this kind in the evaluation.json files")
-    return notes + [
-        f"{group.label}, seed {member.seed}: {text}"
-        for group in collection.groups for member in group.members for text in member.evaluation.constants()
-    ]  # fmt: skip
-
-
-def _runs(collection: Collection) -> list[list[str]]:
-    return [
-        [str(m.folder), group.label, str(m.seed), str(m.evaluation.run.epoch), str(m.evaluation.run.step),
-         m.evaluation.run.checkpoint, _seconds(m.status.get("seconds"))]
-        for group in collection.groups for m in group.members
-    ]  # fmt: skip
 
 
 def _seconds(value: Any) -> str:

@@ -44,7 +44,7 @@ class Curves:
 
 def wanted(content: Content) -> list[Wanted]:
     """The figures of the runs that are compared."""
-    groups = content.collection.groups
+    groups = content.groups
     return _figures(lambda: [_read(member, group.label, look)
                              for group, look in zip(groups, looks.looks(groups), strict=True)
                              for member in group.members], "Each line is one run; a colour is a group.")  # fmt: skip

@@ -11,8 +11,9 @@ from typing import Any
 
 from mmvae_cli.comparison import progress
 from mmvae_cli.comparison.content import RUN_HEADER, Comparison, Content, plain
+from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.latex import latex
-from mmvae_cli.comparison.measures import DDOF, METRICS, Key, Stat, unmeasured
+from mmvae_cli.comparison.measures import DDOF, METRICS, Key, Stat
 from mmvae_cli.comparison.plots import Plot
 from mmvae_cli.comparison.tables import Row, Table, cell_text, headings
 from mmvae_cli.process import console
@@ -44,7 +45,7 @@ def terminal(comparison: Comparison) -> str:
 def _terminal(content: Content, width: int) -> list[str]:
     blocks = [_terminal_table(table, width) for table in content.tables if not table.detail]
     if content.differences:
-        labels = [group.label for group in content.collection.groups]
+        labels = [group.label for group in content.groups]
         rows = [[key, *values] for key, values in content.differences]
         blocks.append(_aligned("Recipe keys that differ", ["key", *labels], rows, width))
     if content.notes:
@@ -125,7 +126,7 @@ def _markdown(content: Content, plots: list[Plot]) -> list[str]:
     for table in content.tables:
         lines += ["", f"## {_md(table.title)}", "", *_md_table(table)]
     if content.differences:
-        labels = [_md(group.label) for group in content.collection.groups]
+        labels = [_md(group.label) for group in content.groups]
         rows = [[_md(key), *map(_md, values)] for key, values in content.differences]
         lines += ["", "## Recipe keys that differ", "", *_md_rows(["key", *labels], rows)]
     lines += ["", "## Runs", "", *_md_rows(RUN_HEADER, [[_md(c) for c in row] for row in content.runs])]
@@ -167,11 +168,11 @@ def tidy_csv(comparison: Comparison) -> str:
 
 
 def _csv_rows(content: Content) -> Iterator[dict[str, Any]]:
-    for group, stats in zip(content.collection.groups, content.stats, strict=True):
+    for group in content.groups:
         about = {"group": group.label, "source": "this comparison", "ddof": DDOF, "protocol": content.protocol,
                  "stand_in": content.warning,
                  "differing": "; ".join(f"{name}={value}" for name, value in group.differing.items())}  # fmt: skip
-        yield from (about | _csv_number(key, stat) for key, stat in stats.items())
+        yield from (about | _csv_number(key, stat) for key, stat in group.stats.items())
     for one in content.published:
         about = {"group": one.group.label, "source": one.source, "differing": "; ".join(one.differences)}
         yield from (about | _csv_number(key, stat) for key, stat in one.values.items())
@@ -211,7 +212,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "format": "mmvae-comparison", "version": 2, "ddof": DDOF,
         "metrics": {name: {"title": t, "unit": u, "larger_is_better": b} for name, (t, u, b) in METRICS.items()},
         "datasets": {content.name: _dataset_json(content) for content in contents},
-        "groups": [_group_json(content, i) for content in contents for i in range(len(content.stats))],
+        "groups": [_group_json(content, group) for content in contents for group in content.groups],
         "published": [
             {"dataset": content.name, "group": one.group.label, "source": one.source, "external": one.external,
              "differences": list(one.differences),
@@ -225,18 +226,17 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _dataset_json(content: Content) -> dict[str, Any]:
-    measured = content.collection.reference
+    measured = content.reference
     return {**measured.dataset.model_dump(mode="json"), "modalities": measured.modalities, "chance": measured.chance,
             "protocol": content.protocol, "settings": measured.settings, "notes": content.notes}  # fmt: skip
 
 
-def _group_json(content: Content, i: int) -> dict[str, Any]:
-    group = content.collection.groups[i]
+def _group_json(content: Content, group: Group) -> dict[str, Any]:
     runs = [{"folder": str(m.folder), "seed": m.seed, "checkpoint": m.evaluation.run.checkpoint,
              "step": m.evaluation.run.step, "epoch": m.evaluation.run.epoch, "seconds": m.status.get("seconds")}
             for m in group.members]  # fmt: skip
-    values = [_value_json(key, stat) for key, stat in content.stats[i].items()]
-    values += [_value_json(key, None) for key in unmeasured(group.members)]
+    values = [_value_json(key, stat) for key, stat in group.stats.items()]
+    values += [_value_json(key, None) for key in group.dashes]
     return {"dataset": content.name, "label": group.label, "method": group.recipe.model.method, "n": len(runs),
             "seeds": group.seeds, "differing": group.differing, "runs": runs, "values": values}  # fmt: skip
 

@@ -3,9 +3,12 @@
 import json
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mmvae_cli.comparison import measures
+from mmvae_cli.comparison.measures import Key, Stat
 from mmvae_cli.recipe import METHODS, Recipe, flatten
 from mmvae_cli.run.result import CLASSIFIER_VERSION, EvaluationResult
 
@@ -53,6 +56,20 @@ class Group:
         return [member.seed for member in self.members]
 
     @property
+    def evaluations(self) -> list[EvaluationResult]:
+        return [member.evaluation for member in self.members]
+
+    @cached_property
+    def stats(self) -> dict[Key, Stat]:
+        """Means over the seeds."""
+        return measures.of_seeds(self.evaluations)
+
+    @cached_property
+    def dashes(self) -> list[Key]:
+        """What none of its runs could measure."""
+        return measures.unmeasured(self.evaluations)
+
+    @property
     def method(self) -> str:
         """The recipe's method; ``custom`` where what the method presets was set otherwise."""
         name, keys = self.recipe.model.method, flatten(self.recipe.model_dump(mode="json"))
@@ -80,6 +97,23 @@ class Group:
     def kind(self) -> str:
         """Groups of one kind are told apart by the recipe keys in which they differ."""
         return self.name if self.method == "custom" else self.method
+
+
+@dataclass
+class Collection:
+    """The groups on one data set. ``name``: what tells it from the others."""
+
+    name: str
+    groups: list[Group]
+
+    @property
+    def reference(self) -> EvaluationResult:
+        """The evaluation of the first run: dataset, protocol, modalities and settings are the same in all."""
+        return self.groups[0].members[0].evaluation
+
+    @property
+    def members(self) -> list[Member]:
+        return [member for group in self.groups for member in group.members]
 
 
 def group(members: list[Member]) -> list[Group]:

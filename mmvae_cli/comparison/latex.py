@@ -29,7 +29,7 @@ def _latex(content: Content, name: str) -> list[str]:
         lines += ["", *_tex_table(table, about, _label(name, table.title))]
     if content.differences:
         lines += ["", *_tex_differences(content, _label(name, "settings"))]
-    rules = [f"Marked: {RULE}"] if len(content.collection.groups) > 1 else []
+    rules = [f"Marked: {RULE}"] if len(content.groups) > 1 else []
     rules += [FEW_EFFECTIVE] if any(FEW_EFFECTIVE in table.remarks for table in content.tables) else []
     return [*lines, "", *_below([_tex(rule) + "." for rule in rules])]
 
@@ -46,7 +46,7 @@ def _below(notes: list[str]) -> list[str]:
 
 def _tex_differences(content: Content, label: str) -> list[str]:
     """The recipe keys in which the groups differ: what the labels of the rows leave out."""
-    labels = [_tex(group.label) for group in content.collection.groups]
+    labels = [_tex(group.label) for group in content.groups]
     rows = [" & ".join(map(_tex, [key, *values])) + r" \\" for key, values in content.differences]
     caption = f"\\caption{{Recipe keys that differ. Data: {_tex(content.name)}.}}{label}"
     return [r"\begin{table}", r"\centering", caption,

@@ -1,9 +1,9 @@
 """Which tables a data set has: the paper's, with its columns in its order, or one for every measure."""
 
-from mmvae_cli.comparison.collect import Collection
+from mmvae_cli.comparison.groups import Collection
 from mmvae_cli.comparison.measures import Key, outside
 from mmvae_cli.comparison.published import Published, experiment
-from mmvae_cli.comparison.tables import Column, Maker, Stats, Table
+from mmvae_cli.comparison.tables import Column, Maker, Table
 from mmvae_cli.run.result import FID
 
 LETTERS = {"mnist": "M", "svhn": "S", "text": "T"}
@@ -11,10 +11,10 @@ CELEBA_LETTERS = {"image": "I", "text": "T"}
 _WIDE = 15
 
 
-def build(collection: Collection, stats: Stats, published: list[Published]) -> list[Table]:
+def build(collection: Collection, published: list[Published]) -> list[Table]:
     """The tables for this dataset, most important first."""
     layouts = {"polymnist": _polymnist, "mnist-svhn-text": _trimodal, "celeba": _celeba}
-    known, maker = experiment(collection), Maker(collection, stats, published)
+    known, maker = experiment(collection), Maker(collection, published)
     short = {"mnist-svhn-text": LETTERS, "celeba": CELEBA_LETTERS}.get(known, {})
     own = [table for table in layouts.get(known, _generic)(maker) if table]
     for table in own:
@@ -142,7 +142,8 @@ def _likelihood_columns(maker: Maker) -> list[Column]:
 
 
 def _keys(maker: Maker, metric: str) -> list[Key]:
-    every = [key for keys in (*maker.stats, *maker.dashes) for key in keys]
+    measured = [key for one in maker.groups for key in one.stats]
+    every = measured + [key for one in maker.groups for key in one.dashes]
     return list(dict.fromkeys(key for key in every if key.metric == metric))
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import NamedTuple
 
-from mmvae_cli.comparison.groups import Group, Member
 from mmvae_cli.run.result import EvaluationResult, at_chance
 
 DDOF = 1
@@ -88,9 +87,9 @@ def of_run(evaluation: EvaluationResult) -> dict[Key, float]:
     return {key: value for key, value in _numbers(evaluation).items() if value is not None}
 
 
-def unmeasured(members: Iterable[Member]) -> list[Key]:
+def unmeasured(evaluations: list[EvaluationResult]) -> list[Key]:
     """What no run could measure although it tried: shown as a dash, its reason in the notes."""
-    runs = [_numbers(member.evaluation) for member in members]
+    runs = [_numbers(evaluation) for evaluation in evaluations]
     tried = dict.fromkeys(key for run in runs for key in run)
     return [key for key in tried if all(run.get(key) is None for run in runs)]
 
@@ -144,9 +143,9 @@ def _mean(values: list[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def of_group(group: Group) -> dict[Key, Stat]:
-    """Mean and sample standard deviation over the group's seeds, for every number any of its runs has."""
-    runs = [_Run(of_run(m.evaluation), of_run(_real(m.evaluation)), m.evaluation) for m in group.members]
+def of_seeds(evaluations: list[EvaluationResult]) -> dict[Key, Stat]:
+    """Mean and sample standard deviation over runs that differ in the seed, for every number any of them has."""
+    runs = [_Run(of_run(one), of_run(_real(one)), one) for one in evaluations]
     keys = {key: None for run in runs for key in run.numbers}
     return {key: _stat(key, [run for run in runs if key in run.numbers]) for key in keys}
 

@@ -70,7 +70,7 @@ def _by_number(content: Content) -> list[Wanted]:
         return []
     title = "How each method does with more and more input modalities"
     title += " (the paper's Figure 3)" if content.experiment == "polymnist" else ""
-    most = content.collection.reference.settings.get("subsets_per_size")
+    most = content.reference.settings.get("subsets_per_size")
     averaged = f"at most {most} drawn subsets" if most else "all subsets"
     about = (f"A point is the mean over {averaged} of so many modalities, a band the standard deviation over "
              f"seeds.{_faint(content)}")  # fmt: skip
@@ -90,17 +90,18 @@ def _faint(content: Content) -> str:
 
 
 def _by_size(content: Content, page: Page) -> Any:
-    count = len(content.collection.reference.modalities)
+    count = len(content.reference.modalities)
     panels = [
         ("Linear classification", "latent_by_size", count, _score_name(content, "latent")),
         ("Conditional coherence", "coherence_by_size", count - 1, _score_name(content, "coherence")),
         ("Log-likelihood", "log_likelihood_by_size", count, "log p(X | A), nats"),
     ]
-    panels = [p for p in panels if any(Key(p[1], str(k)) in s for s in content.stats for k in range(1, p[2] + 1))]
+    drawn = [one.stats for one in content.groups]
+    panels = [p for p in panels if any(Key(p[1], str(k)) in s for s in drawn for k in range(1, p[2] + 1))]
     if not panels or count < 2:
         return None
     figure, axes = plots.panels(page, len(panels), 3, 3.4, 3.4)
-    chosen = looks.looks(content.collection.groups)
+    chosen = looks.looks(content.groups)
     for axis, (title, metric, top, label) in zip(axes, panels, strict=True):
         _panel(axis, content, chosen, metric, range(1, top + 1))
         axis.set(title=title, xlabel="number of input modalities |A|", ylabel=label, xticks=range(1, count + 1))
@@ -113,8 +114,8 @@ def _panel(axis: Any, content: Content, chosen: list[Look], metric: str, sizes: 
     """One metric of all groups, published values of the same method beside them."""
     every, scores = [], METRICS[metric][1] not in UNBOUNDED
     few = len(chosen) <= _FEW
-    for i, (one, stats, look) in enumerate(zip(content.collection.groups, content.stats, chosen, strict=True), 1):
-        known = {k: stats[key] for k in sizes if (key := Key(metric, str(k))) in stats}
+    for i, (one, look) in enumerate(zip(content.groups, chosen, strict=True), 1):
+        known = {k: one.stats[key] for k in sizes if (key := Key(metric, str(k))) in one.stats}
         wider = 1 + 0.25 * (len(chosen) - i) * few  # where lines coincide, the lower one shows
         _line(axis, known, look, one.label, scores, wider)
         every += [*known.values(), *_published_lines(axis, content, one, metric, look)]
@@ -127,7 +128,7 @@ def _panel(axis: Any, content: Content, chosen: list[Look], metric: str, sizes: 
 
 
 def _score_name(content: Content, metric: str) -> str:
-    measured = [getattr(member.evaluation, metric) for member in content.collection.members]
+    measured = [getattr(member.evaluation, metric) for member in content.members]
     return next((part.metric.replace("_", " ") for part in measured if part), "score")
 
 

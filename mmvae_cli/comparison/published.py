@@ -9,8 +9,7 @@ from typing import Any
 import yaml
 
 from mmvae_cli import recipe as recipes
-from mmvae_cli.comparison.collect import Collection
-from mmvae_cli.comparison.groups import Group, short
+from mmvae_cli.comparison.groups import Collection, Group, short
 from mmvae_cli.comparison.measures import Key, Stat
 from mmvae_cli.recipe import flatten
 from mmvae_cli.run.result import FID, EvaluationResult

@@ -47,7 +47,7 @@ def _figure(plot: Plot) -> Image:
 def _section(content: Content, figures: list[Image], room: int, prefix: str) -> dict[str, Any]:
     """One data set as the template wants it. ``parts``: anchor -> heading of what there is, for the index."""
     about = _methods(content)
-    images = sample_images.of(content.collection.groups, room)
+    images = sample_images.of(content.groups, room)
     details = [table for table in content.tables if table.detail]
     main = [table for table in content.tables if not table.detail]
     there = {
@@ -67,7 +67,7 @@ def _section(content: Content, figures: list[Image], room: int, prefix: str) -> 
 def _methods(content: Content) -> dict[str, tuple[str, str, str]]:
     """Group -> its method: title, paper, and the choices that make it this method."""
     described = {}
-    for group in content.collection.groups:
+    for group in content.groups:
         method = METHODS[group.method]
         keys = [f"{key.rpartition('.')[2]}={value}" for key, value in method.preset.items()]
         described[group.label] = method.title, method.paper, ", ".join(keys)

@@ -23,7 +23,7 @@ Arrays = dict[str, np.ndarray]
 def grids(content: Content) -> list[tuple[str, Grid]]:
     """Name of the file and grid of every conditional figure that two groups at least have drawn for the same items."""
     by_stem: dict[str, list[tuple[str, Arrays]]] = {}
-    for group in content.collection.groups:
+    for group in content.groups:
         for stem, arrays in _conditional(group).items():
             by_stem.setdefault(stem, []).append((group.label, arrays))
     shortest = sorted(by_stem.items(), key=lambda item: len(item[0]))

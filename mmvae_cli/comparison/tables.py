@@ -7,14 +7,11 @@ of coherence end with what real data score.
 from dataclasses import dataclass, field
 
 from mmvae_cli.comparison import marking
-from mmvae_cli.comparison.collect import Collection
-from mmvae_cli.comparison.groups import Group
-from mmvae_cli.comparison.measures import METRICS, Key, Stat, ceiling, subsets, unmeasured
+from mmvae_cli.comparison.groups import Collection, Group
+from mmvae_cli.comparison.measures import METRICS, Key, Stat, ceiling, subsets
 from mmvae_cli.comparison.published import Published
 from mmvae_cli.run.result import CHANCE, FEW_EFFECTIVE
 
-Stats = list[dict[Key, Stat]]
-"""One mapping per group, in the groups' order."""
 CEILING = "real data: the ceiling"
 """The row of what the classifiers make of real data: no coherence can be higher but by luck."""
 
@@ -86,12 +83,11 @@ class Table:
 class Maker:
     """What every layout needs at hand; :meth:`table` is the one place where rows, bests and notes are made."""
 
-    def __init__(self, collection: Collection, stats: Stats, published: list[Published]) -> None:
-        self.groups, self.stats, self.published = collection.groups, stats, published
+    def __init__(self, collection: Collection, published: list[Published]) -> None:
+        self.groups, self.published = collection.groups, published
         self.modalities = collection.reference.modalities
         self.subsets = subsets(self.modalities)
         self.full = self.subsets[-1]
-        self.dashes = [unmeasured(group.members) for group in self.groups]
         rates = [rate for rate in collection.reference.base_rates.values() if rate]  # others have no precision
         measured = [member.evaluation.quality for member in collection.members]
         self.quality = next((quality for quality in measured if quality), None)
@@ -102,21 +98,20 @@ class Maker:
         beside: bool = True, sources: str = "",
     ) -> Table | None:  # fmt: skip
         """``sources``: only published numbers whose source contains it. None where nobody measured anything."""
-        chosen = [i for i, g in enumerate(self.groups) if groups is None or g in groups]
-        columns = [c for c in columns if any(c.key in self.stats[i] or c.key in self.dashes[i] for i in chosen)]
+        chosen = self.groups if groups is None else groups
+        columns = [c for c in columns if any(c.key in one.stats or c.key in one.dashes for one in chosen)]
         if not columns:
             return None
         table = Table(title, columns, [], detail=detail)
-        best = {c.key: marking.best([self.stats[i].get(c.key) for i in chosen], c.key, decimals(c.key))
+        best = {c.key: marking.best([one.stats.get(c.key) for one in chosen], c.key, decimals(c.key))
                 for c in columns}  # fmt: skip
-        for place, i in enumerate(chosen):
-            one, known = self.groups[i], self.stats[i]
-            cells = [_cell(known.get(c.key), c.key, best[c.key] == place, len(one.members)) for c in columns]
+        for place, one in enumerate(chosen):
+            cells = [_cell(one.stats.get(c.key), c.key, best[c.key] == place, len(one.members)) for c in columns]
             table.rows.append(Row(one.label, cells, n=len(one.members)))
             if beside:
-                _add_effective(table, known)
+                _add_effective(table, one.stats)
                 self._add_published(table, one, sources)
-        real = [ceiling(self.stats[i].get(c.key) for i in chosen) for c in columns]
+        real = [ceiling(one.stats.get(c.key) for one in chosen) for c in columns]
         if any(value is not None for value in real):
             stats = [None if value is None else Stat(value, None, len(chosen)) for value in real]
             cells = [Cell(one, (decimals(c.key),) * 2) for one, c in zip(stats, columns, strict=True)]

@@ -41,7 +41,7 @@ class Panel(NamedTuple):
 
 def wanted(content: Content) -> list[Wanted]:
     """The figures of a sweep; where no two groups differ in one number alone, one figure with a mark for each group."""
-    groups, names = content.collection.groups, content.collection.reference.modalities
+    groups, names = content.groups, content.reference.modalities
     sweep = swept(groups)
     if sweep is None:
         return [_of_groups(names)] if len(groups) > 1 else []
@@ -55,7 +55,7 @@ def wanted(content: Content) -> list[Wanted]:
 
     joint = Panel(Key("log_likelihood", "+".join(names)), Key("joint_coherence"), "X")
     plots = [figure("joint-tradeoff", "Samples that agree across modalities, against log-likelihood",
-                    f"Joint coherence is the share of samples from the {content.collection.reference.sampler} that all "
+                    f"Joint coherence is the share of samples from the {content.reference.sampler} that all "
                     "modalities show alike.", 1,
                     [joint], 1)]  # fmt: skip
     for count in range(len(names) - 1, 0, -1) if len(names) <= 3 else ():
@@ -75,7 +75,7 @@ def wanted(content: Content) -> list[Wanted]:
 
 
 def _score(content: Content) -> str:
-    parts = [member.evaluation.coherence for member in content.collection.members]
+    parts = [member.evaluation.coherence for member in content.members]
     if any(part.metric == "average_precision" for part in parts if part):
         return "the average precision of what is generated, mean over the attributes"
     return "the share of generated samples that have the label of what was given"
@@ -107,7 +107,7 @@ def _by_size(modalities: int) -> list[Panel]:
 
 
 def _draw(content: Content, page: Page, panels: list[Panel], columns: int, symbol: str) -> Any:
-    shown = [panel for panel in panels if any(panel.x in s and panel.y in s for s in content.stats)]
+    shown = [panel for panel in panels if any(panel.x in one.stats and panel.y in one.stats for one in content.groups)]
     if not shown:
         return None
     figure, axes = plots.panels(page, len(shown), columns, 3.4, 2.9)
@@ -120,12 +120,12 @@ def _draw(content: Content, page: Page, panels: list[Panel], columns: int, symbo
 
 def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
     """Points of all groups that have both numbers, joined along the swept key where nothing else differs."""
-    groups, sweep = content.collection.groups, swept(content.collection.groups)
+    groups, sweep = content.groups, swept(content.groups)
     sweeps: dict[str, list[tuple[float, Stat, Stat]]] = {sweep_of(one, groups): [] for one in groups}
-    for one, stats in zip(groups, content.stats, strict=True):
-        if panel.x in stats and panel.y in stats:
+    for one in groups:
+        if panel.x in one.stats and panel.y in one.stats:
             value = one.differing[sweep] if sweep else 0.0
-            sweeps[sweep_of(one, groups)].append((value, stats[panel.x], stats[panel.y]))
+            sweeps[sweep_of(one, groups)].append((value, one.stats[panel.x], one.stats[panel.y]))
     for i, (name, unsorted) in enumerate(sweeps.items()):
         if not unsorted:
             continue

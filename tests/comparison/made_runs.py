@@ -9,7 +9,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from mmvae_cli.comparison.collect import Collection, collect
+from mmvae_cli.comparison.collect import collect
+from mmvae_cli.comparison.content import Content
 from mmvae_cli.comparison.measures import subsets
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.recipe import Recipe, validate
@@ -125,9 +126,9 @@ def study(
     return parent
 
 
-def collection(*paths: Path) -> Collection:
+def collection(*paths: Path) -> Content:
     """What is found under ``paths`` where all runs are on one data set."""
-    (only,) = collect(list(paths)).collections
+    (only,) = collect(list(paths)).contents
     return only
 
 

@@ -74,7 +74,7 @@ def test_runs_measured_differently_are_named_not_mixed(
     odd = make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=7), "polymnist", **changes)
     found = collect([tmp_path])
     assert [(item.folder, item.reason) for item in found.left_out] == [(odd, f"measured differently: {expected}")]
-    assert 7 not in found.collections[0].groups[-1].seeds
+    assert 7 not in found.contents[0].groups[-1].seeds
 
 
 def test_a_limit_above_the_number_of_items_is_no_difference(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_one_metric_measured_differently_leaves_only_that_metric(tmp_path: Path)
     make_run(tmp_path, made, "polymnist", likelihood=fewer)
     found = collect([tmp_path])
     assert found.left_out[0].reason == "likelihood: measured differently: importance_samples 12 (the others: 15)"
-    member = found.collections[0].groups[-1].members[-1]
+    member = found.contents[0].groups[-1].members[-1]
     assert member.seed == 7
     assert member.evaluation.likelihood is None
     assert member.evaluation.latent is not None
@@ -150,7 +150,7 @@ def test_evaluations_of_any_epoch_are_groups_of_their_own(tmp_path: Path) -> Non
     make_run(tmp_path, made, "polymnist", folder="whole")
     make_run(tmp_path, made, "polymnist", folder="unevaluated", state="stopped", evaluated=False)
     found = collect([tmp_path, tmp_path / "early.json"], any_epoch=True)
-    (only,) = found.collections
+    (only,) = found.contents
     assert [(one.label, one.differing) for one in only.groups] == [
         (f"MoPoE-VAE epochs={epoch}", {"training.epochs": epoch}) for epoch in (1, 3, 300)
     ]
@@ -182,10 +182,10 @@ def test_released_evaluations_are_taken_only_where_asked_or_alone(tmp_path: Path
     folder = next(path for path in sorted(tmp_path.iterdir()) if path.name.endswith("seed0"))
     write_json(folder / "evaluation.json", evaluation(recipe("mnist-svhn-text", MST), "mnist-svhn-text"))
     default = collect([tmp_path])
-    (own,) = default.collections
+    (own,) = default.contents
     assert (own.reference.protocol, own.groups[0].seeds) == ("default", [0])
     assert default.left_out[0].reason == "finished, but evaluated by protocol released only, not by default"
-    (both,) = collect([tmp_path], "released").collections
+    (both,) = collect([tmp_path], "released").contents
     assert both.groups[0].seeds == [0, 1]
 
 
@@ -196,7 +196,7 @@ def test_every_data_set_has_a_collection_of_its_own(tmp_path: Path) -> None:
     make_run(tmp_path, recipe("polymnist", VIEWS[:2]), "polymnist", folder="two", dataset=other_data())
     found = collect([tmp_path])
     assert found.left_out == []
-    assert {one.name: len(one.members) for one in found.collections} == {
+    assert {one.name: len(one.members) for one in found.contents} == {
         "mnist-svhn-text": 3, "polymnist 01234567 m0+m1+m2+m3+m4": 6, "polymnist ffffffff m0+m1+m2+m3+m4": 1,
         "polymnist ffffffff m0+m1": 1,
     }  # fmt: skip
@@ -209,11 +209,11 @@ def test_samplers_are_never_mixed(tmp_path: Path) -> None:
     folder = next(path for path in sorted(tmp_path.iterdir()) if path.name.endswith("seed0"))
     write_json(folder / "evaluation.json", evaluation(recipe("polymnist", VIEWS), "polymnist"))
     default = collect([tmp_path])
-    (own,) = default.collections
+    (own,) = default.contents
     assert (own.reference.sampler, own.groups[0].seeds) == ("prior", [0])
     reason = "finished, but evaluated by protocol default with samples of gmm only, not by default"
     assert default.left_out[0].reason == reason
-    (both,) = collect([tmp_path], sampler="gmm").collections
+    (both,) = collect([tmp_path], sampler="gmm").contents
     assert both.groups[0].seeds == [0, 1]
     write_json(folder / "evaluation.gmm.json", evaluation(recipe("polymnist", VIEWS), "polymnist"))
     wrong = collect([tmp_path], sampler="gmm")
@@ -224,7 +224,7 @@ def test_each_data_set_has_its_own_protocol_and_its_own_twins(tmp_path: Path) ->
     make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", folder="a", protocol="released")
     make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", folder="b", dataset=other_data())
     found = collect([tmp_path])
-    assert {one.name: one.reference.protocol for one in found.collections} == {
+    assert {one.name: one.reference.protocol for one in found.contents} == {
         "polymnist 01234567": "released", "polymnist ffffffff": "default",
     }  # fmt: skip
     assert found.left_out == []
@@ -245,7 +245,7 @@ def test_a_run_evaluated_elsewhere_is_compared_by_the_file_or_the_folder_of_that
     folder = measured_elsewhere(runs[1], tmp_path / "mine" / "evaluation.json").parent
     for paths in ([mine, folder], [tmp_path, mine], [tmp_path / "theirs", mine, folder]):
         found = collect(paths)
-        assert [m.folder for m in found.collections[0].members] == runs if mine in paths else runs[1:]
+        assert [m.folder for m in found.contents[0].members] == runs if mine in paths else runs[1:]
         assert found.left_out == [], "a run that is compared is not told to be evaluated"
     released = measured_elsewhere(runs[0], tmp_path / "b.json", protocol="released")
     assert collection(released).reference.protocol == "released"

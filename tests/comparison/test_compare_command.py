@@ -13,7 +13,7 @@ import matplotlib.backends.backend_agg  # noqa: F401 - loaded once: the children
 import pytest
 from driving import completed
 
-from mmvae_cli.comparison import content, plots, report, sample_images
+from mmvae_cli.comparison import plots, report, sample_images
 from mmvae_cli.comparison.compare import compare
 from mmvae_cli.comparison.groups import sweep_of
 from mmvae_cli.evaluation import report as measured
@@ -238,8 +238,8 @@ def test_only_what_differs_in_beta_alone_is_joined(tmp_path: Path) -> None:
     for beta, latent in ((1.0, 20), (5.0, 20), (1.0, 64), (5.0, 64)):
         made = recipe("mnist-svhn-text", MST, objective__beta=beta, model__latent_dim=latent)
         make_run(tmp_path / "runs", made, "mnist-svhn-text", folder=f"{beta}-{latent}")
-    found = content.build(collection(tmp_path / "runs"))
-    names = {sweep_of(group, found.collection.groups) for group in found.collection.groups}
+    found = collection(tmp_path / "runs")
+    names = {sweep_of(group, found.groups) for group in found.groups}
     assert names == {"MoPoE-VAE latent_dim=20", "MoPoE-VAE latent_dim=64"}
 
 
@@ -250,7 +250,7 @@ def test_plots_of_stand_ins_say_so(tmp_path: Path) -> None:
         made = recipe("polymnist", VIEWS)
         data = evaluation(made, "polymnist")["dataset"] | {"stand_in": stand_in, "name": "mine"}  # no published numbers
         make_run(tmp_path / str(stand_in), made, "mine", dataset=data)
-        drawn.append(plots.draw(content.build(collection(tmp_path / str(stand_in))))[0])
+        drawn.append(plots.draw(collection(tmp_path / str(stand_in)))[0])
     assert drawn[0].files["svg"].count(b'<g id="text_') + 1 == drawn[1].files["svg"].count(b'<g id="text_')
 
 
@@ -258,10 +258,10 @@ def test_repeated_images_are_a_note_and_no_warning(tmp_path: Path) -> None:
     """Own data stand in for nothing."""
     made, said = recipe("own", ["a", "b"]), "3 of 60 test images are training images too (a)"
     make_run(tmp_path, made, "own", dataset=evaluation(made, "own")["dataset"] | {"repeated": said})
-    found = content.build(collection(tmp_path))
+    found = collection(tmp_path)
     assert found.notes[0].startswith(said)
     assert "stand-in" not in "\n".join(found.header)
-    assert f"note: {said}" in measured.text(found.collection.reference)
+    assert f"note: {said}" in measured.text(found.reference)
 
 
 def test_latex_and_csv_say_what_the_other_formats_say(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmvae_cli.comparison import collect, compare, content, curves, plots
+from mmvae_cli.comparison import collect, compare, curves, plots
 from mmvae_cli.comparison.measures import subsets
 from mmvae_cli.drawing.plots import COLOURS, SCREEN
 from mmvae_cli.process.errors import DataProblem
@@ -45,7 +45,7 @@ def lines(axis) -> list[str]:
 
 
 def test_a_panel_for_each_term_and_a_line_for_each_run(study):
-    made = content.build(collection(study))
+    made = collection(study)
     terms, components = curves.wanted(made)
     figure = terms.drawing(made, SCREEN)
     titles = [axis.get_title() for axis in figure.axes]
@@ -69,7 +69,7 @@ def test_that_every_row_has_a_modality_is_no_curve(study):
     """As it is logged of complete data; a share below one is shown."""
     folder = next(study.iterdir())
     Run(folder).log([{"step": 300 + i, "loss": 2.0, "present.mnist": 1.0, "present.svhn": 0.5 + i / 2} for i in (0, 1)])
-    made = content.build(collection(study))
+    made = collection(study)
     titles = {axis.get_title() for axis in curves.wanted(made)[0].drawing(made, SCREEN).axes}
     assert {title for title in titles if "present" in title} == {"present svhn"}
 
@@ -77,7 +77,7 @@ def test_that_every_row_has_a_modality_is_no_curve(study):
 def test_many_components_are_told_apart_by_their_size(tmp_path):
     folder = make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist")
     Run(folder).log([{"step": 1, "loss": 2.0, **{f"kl.{subset}": 1.0 for subset in subsets(VIEWS)}}])
-    made = content.build(collection(tmp_path))
+    made = collection(tmp_path)
     (axis,) = curves.wanted(made)[1].drawing(made, SCREEN).axes
     assert len(axis.lines) == 31
     assert list(dict.fromkeys(lines(axis))) == ["1 modality", *(f"{size} modalities" for size in range(2, 6))]
@@ -88,7 +88,7 @@ def test_components_of_single_modalities_bounds_are_drawn_on_one_axis_for_all(st
     """MVAE adds the bounds of single modalities: theirs are components too."""
     for folder in study.glob("*mvae*"):
         Run(folder).log([{"step": 300 + i, "loss": 2.0, "unimodal.kl.mnist": 500.0} for i in (0, 1)])
-    made = content.build(collection(study))
+    made = collection(study)
     terms, components = curves.wanted(made)
     axes = components.drawing(made, SCREEN).axes
     assert "mnist" in lines(axes[0])
@@ -102,14 +102,14 @@ def test_long_curves_are_thinned_and_a_change_of_the_terms_is_no_trouble(study):
     folder = next(study.iterdir())
     log(folder, steps=2000)
     Run(folder).log([{"step": 20000, "new": 1.0}])
-    made = content.build(collection(study))
+    made = collection(study)
     found = curves.wanted(made)[0].drawing(made, SCREEN)
     assert max(len(line.get_xdata()) for axis in found.axes for line in axis.lines) <= 200
 
 
 def test_runs_without_records_have_no_curves(tmp_path):
     make_run(tmp_path, recipe("polymnist", MST), "polymnist")
-    assert not [plot for plot in plots.draw(content.build(collection(tmp_path))) if "curves" in plot.name]
+    assert not [plot for plot in plots.draw(collection(tmp_path)) if "curves" in plot.name]
 
 
 def test_curves_are_files_beside_the_comparison(study, tmp_path):
@@ -142,7 +142,7 @@ def test_unfinished_runs_stand_beside_finished_ones_in_no_average(study, tmp_pat
     young_run(study, "stopped", "a <b>young run")
     found = collect.collect([study])
     assert [run.name for run in found.unfinished] == ["a <b>young run"]
-    assert len(found.collections[0].members) == 4
+    assert len(found.contents[0].members) == 4
     path = compare.compare([study], "html", tmp_path / "out")
     page = Path(path).read_text(encoding="utf-8")
     assert "How training went, of unfinished runs." in page

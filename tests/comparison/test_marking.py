@@ -8,8 +8,8 @@ from scipy import stats as scipy_stats
 
 from mmvae_cli.comparison import marking
 from mmvae_cli.comparison.compare import compare
-from mmvae_cli.comparison.content import Content, build
-from mmvae_cli.comparison.measures import Key, Stat, of_group, stat
+from mmvae_cli.comparison.content import Content
+from mmvae_cli.comparison.measures import Key, Stat, stat
 from mmvae_cli.comparison.tables import cell_text
 
 from made_runs import collection, evaluation, make_run, recipe
@@ -103,7 +103,7 @@ def study(folder: Path, *, latent: dict[str, list[float]], **changes: Any) -> Co
             made = recipe("own", ["a", "b"], method, training__seed=seed)
             scores = {"metric": "accuracy", "values": dict.fromkeys(["a", "b", "a+b"], value)}
             make_run(folder, made, "own", latent=scores, **changes)
-    return build(collection(folder))
+    return collection(folder)
 
 
 def test_scores_at_chance_say_so_in_every_format(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_the_joint_coherence_of_a_collapsed_model_is_at_chance(tmp_path: Path) -
     make_run(tmp_path, made, "own", coherence=collapsed)
     honest = recipe("own", ["a", "b"], "mvae")
     make_run(tmp_path, honest, "own", coherence=coherence | {"joint": 0.5, "joint_chance": 0.1})
-    content = build(collection(tmp_path))
+    content = collection(tmp_path)
     joint = [row.cells[2] for row in content.tables[0].rows]
     assert [(cell_text(cell), cell.best) for cell in joint] == [
         ("0.500", False), ("0.980°", False), ("0.920", False)]  # fmt: skip
@@ -157,7 +157,7 @@ def test_the_joint_coherence_of_a_collapsed_model_is_at_chance(tmp_path: Path) -
 def test_chance_of_an_attribute_is_its_base_rate(tmp_path: Path) -> None:
     made = recipe("celeba", ["image", "text"])
     make_run(tmp_path, made, "celeba", base_rates={"Bald": 0.02, "Young": 0.78}, chance=0.4)
-    known = of_group(collection(tmp_path).groups[0])
+    known = collection(tmp_path).groups[0].stats
     bald = known[Key("latent_per_label", "image", "", "Bald")]
     assert (bald.chance, bald.trials) == (0.02, pytest.approx(0.02 * 19867))
     assert known[Key("latent", "image")].trials == pytest.approx(0.4 * 19867)

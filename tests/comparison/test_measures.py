@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmvae_cli.comparison.groups import Group, Member, different_classifiers
-from mmvae_cli.comparison.measures import Key, Stat, ceiling, of_group, of_run, stat, subsets
+from mmvae_cli.comparison.measures import Key, Stat, ceiling, of_run, stat, subsets
 from mmvae_cli.run.result import CLASSIFIER_VERSION, EvaluationResult
 
 from made_runs import VIEWS, collection, evaluation, make_run, quality, recipe
@@ -26,7 +26,7 @@ def test_a_score_of_an_attribute_rests_on_the_items_that_have_its_source(tmp_pat
     """Of 1,000 items 200 have the source, and a tenth of those the attribute."""
     data = {"name": "celeba", "fingerprint": "0", "split": "test", "count": 1000, "rows": {"image": 200, "text": 900}}
     make_run(tmp_path, recipe("celeba", ["image", "text"]), "celeba", dataset=data, base_rates={"Bald": 0.1})
-    stats = of_group(collection(tmp_path).groups[0])
+    stats = collection(tmp_path).groups[0].stats
     assert stats[Key("latent_per_label", "image", "", "Bald")].trials == pytest.approx(20)
     assert stats[Key("coherence_per_label", "text", "image", "Bald")].trials == pytest.approx(90)
 
@@ -35,7 +35,7 @@ def test_a_mean_over_sources_rests_on_no_more_items_than_the_scarcest_of_them_ha
     data = {"name": "own", "fingerprint": "0", "split": "test", "count": 1000, "rows": {"a": 900, "b": 200, "a+b": 100}}
     make_run(tmp_path / "holes", recipe("own", ["a", "b"]), "own", dataset=data)
     make_run(tmp_path / "whole", recipe("own", ["a", "b"]), "own", dataset=data | {"rows": {}})
-    holes, whole = (of_group(collection(tmp_path / name).groups[0]) for name in ("holes", "whole"))
+    holes, whole = (collection(tmp_path / name).groups[0].stats for name in ("holes", "whole"))
     assert [holes[Key("latent_by_size", k)].trials for k in ("1", "2")] == [200, 100]
     assert holes[Key("coherence_by_size", "1")].trials == 200
     assert whole[Key("latent_by_size", "1")].trials == 1000
@@ -89,7 +89,7 @@ def test_a_distance_that_is_no_number_takes_its_mean_along_and_a_modality_withou
 def test_n_counts_the_runs_that_have_the_value(tmp_path: Path) -> None:
     make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist")
     make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=1), "polymnist", likelihood=None)
-    stats = of_group(collection(tmp_path).groups[0])
+    stats = collection(tmp_path).groups[0].stats
     assert stats[Key("joint_coherence")].n == 2
     assert stats[Key("log_likelihood", "m0")].n == 1
 
@@ -98,7 +98,7 @@ def test_ceilings_are_what_real_data_score_averaged_as_the_coherence_is(tmp_path
     made = EvaluationResult.model_validate(evaluation(recipe("polymnist", VIEWS), "polymnist"))
     assert made.coherence is not None
     real = made.coherence.classifiers
-    found = of_group(Group("", [Member(tmp_path, recipe("polymnist", VIEWS), made, {})]))
+    found = Group("", [Member(tmp_path, recipe("polymnist", VIEWS), made, {})]).stats
     assert found[Key("coherence", "m0+m1", "m3")].ceiling == real["m3"]
     given = found[Key("coherence_given", "m0+m1")].ceiling
     assert given == pytest.approx(statistics.fmean(real[name] or 0 for name in VIEWS[2:]))

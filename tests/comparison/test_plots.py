@@ -11,7 +11,7 @@ import pytest
 
 from mmvae_cli.comparison import groups as grouping
 from mmvae_cli.comparison import looks, plots
-from mmvae_cli.comparison.content import Content, build
+from mmvae_cli.comparison.content import Content
 from mmvae_cli.comparison.groups import Group, Member, group
 from mmvae_cli.comparison.measures import Key, Stat
 from mmvae_cli.comparison.tables import CEILING
@@ -24,7 +24,7 @@ from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, stud
 
 
 def content(folder: Path) -> Content:
-    return build(collection(folder))
+    return collection(folder)
 
 
 def drawn(found: Content, name: str) -> Any:
@@ -67,9 +67,7 @@ def test_many_groups_have_looks_of_their_own(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_sweep_has_a_colour_for_each_beta_and_a_marker_for_each_method(tmp_path: Path) -> None:
     found = content(study(tmp_path, "own", VIEWS, betas=(0.5, 1.0, 5.0), seeds=1))
-    chosen = dict(
-        zip([one.label for one in found.collection.groups], looks.looks(found.collection.groups), strict=True)
-    )
+    chosen = dict(zip([one.label for one in found.groups], looks.looks(found.groups), strict=True))
     for beta in ("0.5", "1", "5"):
         assert len({look.colour for label, look in chosen.items() if label.endswith(f"={beta}")}) == 1
     assert len({look.colour for look in chosen.values()}) == 3
@@ -165,7 +163,7 @@ def test_without_a_sweep_each_method_is_a_mark(tmp_path: Path) -> None:
     figure = drawn(found, "tradeoffs")
     labels = [[one.get_label() for one in axis.containers] for axis in figure.axes]
     assert labels == [["MVAE", "MoPoE-VAE"], ["MVAE", "MoPoE-VAE"], ["MVAE", "MoPoE-VAE", "MMVM-VAE"]]
-    stats = found.stats[0]
+    stats = found.groups[0].stats
     (x,), (y,) = figure.axes[2].containers[0].lines[0].get_data()
     assert (x, y) == (stats[Key("coherence_by_size", "1")].mean, stats[Key("joint_coherence")].mean)
     assert figure.axes[2].get_xlim() == (0, 1)

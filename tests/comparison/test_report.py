@@ -13,7 +13,6 @@ import pytest
 
 from mmvae_cli.comparison import curves, looks, report
 from mmvae_cli.comparison.compare import compare
-from mmvae_cli.comparison.content import build
 from mmvae_cli.comparison.same_items import grids
 from mmvae_cli.drawing.grids import Grid
 from mmvae_cli.drawing.plots import COLOURS, style
@@ -164,7 +163,7 @@ def three_runs(folder: Path) -> list[Path]:
 def test_the_same_items_stand_in_one_grid(tmp_path: Path) -> None:
     for number, run in enumerate(three_runs(tmp_path)):
         drawn(run, list(range(12)), value=10 + number)
-    ((name, grid),) = grids(build(collection(tmp_path)))
+    ((name, grid),) = grids(collection(tmp_path))
     assert name == "same-items-b_given_a"
     assert grid.row_labels == ["a input", "true b", "MVAE", "MMVAE", "MoPoE-VAE"]
     assert [{int(cell.max()) for cell in row} for row in grid.rows] == [{1}, {2}, {10}, {11}, {12}]
@@ -181,12 +180,12 @@ def test_other_items_other_data_and_damage_are_not_in_the_grid(tmp_path: Path) -
     drawn(mvae, [1, 2, 3])
     drawn(mmvae, [1, 2, 4])
     drawn(mopoe, [1, 2, 3], fingerprint="other")
-    assert grids(build(collection(tmp_path))) == []
+    assert grids(collection(tmp_path)) == []
     drawn(mopoe, [1, 2, 3], step=300)
-    assert grids(build(collection(tmp_path))) == [], "drawn before the training ended"
+    assert grids(collection(tmp_path)) == [], "drawn before the training ended"
     drawn(mopoe, [1, 2, 3], step=1000)
     (mmvae / "figures/b_given_a.npz").write_bytes(b"no arrays")
-    ((_, grid),) = grids(build(collection(tmp_path)))
+    ((_, grid),) = grids(collection(tmp_path))
     assert grid.row_labels[2:] == ["MVAE", "MoPoE-VAE"]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from mmvae_cli.comparison import published
 from mmvae_cli.comparison.collect import collect
-from mmvae_cli.comparison.content import Content, build
+from mmvae_cli.comparison.content import Content
 from mmvae_cli.comparison.measures import METRICS, Key, subsets
 from mmvae_cli.comparison.tables import CEILING, EFFECTIVE, Table, cell_text
 from mmvae_cli.disk.sealed import write_json
@@ -25,7 +25,7 @@ def row(found: Table, label: str) -> list[str]:
 
 def test_trimodal_tables_carry_the_papers_numbers_in_its_order(tmp_path: Path) -> None:
     study(tmp_path, "mnist-svhn-text", MST)
-    content = build(collection(tmp_path))
+    content = collection(tmp_path)
     latent = table(content, "Table 2")
     assert [column.header for column in latent.columns] == ["M", "S", "T", "M,S", "M,T", "S,T", "M,S,T"]
     assert row(latent, "MVAE (the paper)")[:3] == ["0.90 ± 0.01", "0.44 ± 0.01", "0.85 ± 0.10"]
@@ -45,7 +45,7 @@ def test_table_7_appears_with_the_objective_of_equation_5(tmp_path: Path) -> Non
     for choice in ("stratified", "all"):
         made = recipe("mnist-svhn-text", MST, objective__beta=2.5, objective__component_choice=choice, name=choice)
         make_run(tmp_path, made, "mnist-svhn-text")
-    seven = table(build(collection(tmp_path)), "Table 7")
+    seven = table(collection(tmp_path), "Table 7")
     labels = ["MoPoE-VAE Eq. (5)", "MoPoE-VAE Eq. (5) (the paper)", "MoPoE-VAE", "MoPoE-VAE (the paper)"]
     assert [known.label for known in seven.rows] == labels
     assert row(seven, "MoPoE-VAE Eq. (5) (the paper)")[0] == "-1810"
@@ -54,7 +54,7 @@ def test_table_7_appears_with_the_objective_of_equation_5(tmp_path: Path) -> Non
 
 def test_polymnist_shows_figure_3_and_its_caption(tmp_path: Path) -> None:
     study(tmp_path, "polymnist", VIEWS)
-    content = build(collection(tmp_path))
+    content = collection(tmp_path)
     joint = table(content, "Joint coherence")
     assert [row(joint, f"{m} (the paper)")[0] for m in ("MVAE", "MMVAE", "MoPoE-VAE")] == [
         "0.036 ± 0.015", "0.200 ± 0.019", "0.121 ± 0.016",
@@ -68,7 +68,7 @@ def test_polymnist_shows_figure_3_and_its_caption(tmp_path: Path) -> None:
 
 def test_celeba_shows_table_5(tmp_path: Path) -> None:
     study(tmp_path, "celeba", ["image", "text"], seeds=2)
-    five = table(build(collection(tmp_path)), "Table 5")
+    five = table(collection(tmp_path), "Table 5")
     assert [column.header for column in five.columns] == ["I", "T", "Joint", "I → T", "T → I"]
     assert row(five, "MoPoE-VAE (the paper)") == ["0.40", "0.39", "0.39", "0.15", "0.43"]
 
@@ -80,14 +80,14 @@ def test_coherence_judged_by_other_networks_than_the_papers_says_so(
 ) -> None:
     settings = {"latent_samples": 500} | ({"classifiers": classifiers} if classifiers else {})
     make_run(tmp_path, recipe("celeba", ["image", "text"]), "celeba", settings=settings)
-    five = table(build(collection(tmp_path)), "Table 5")
+    five = table(collection(tmp_path), "Table 5")
     assert ("measured by other classifiers than the paper's" in " ".join(five.notes)) == told
 
 
 def test_celeba_tells_the_base_rate_and_every_difference_to_the_papers_setting(tmp_path: Path) -> None:
     made = recipe("celeba", ["image", "text"], objective__beta=1.0)
     make_run(tmp_path, made, "celeba", base_rates={"bald": 0.02, "young": 0.78, "never": 0.0})
-    five = table(build(collection(tmp_path)), "Table 5")
+    five = table(collection(tmp_path), "Table 5")
     assert five.title.endswith("a guess has 0.400, the mean base rate")
     assert row(five, "MoPoE-VAE (the paper)")[0] == "0.40"
     assert "objective.beta 1 here, 2.5 there" in " ".join(five.notes)
@@ -109,7 +109,7 @@ def test_published_numbers_stand_only_beside_the_same_method(
 
 def test_latents_of_a_fitted_mixture_are_not_the_papers(tmp_path: Path) -> None:
     make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", sampler="gmm")
-    content = build(collection(tmp_path))
+    content = collection(tmp_path)
     assert "latents drawn from gmm here, from the prior there" in " ".join(table(content, "Joint coherence").notes)
     assert "drawn from gmm" not in " ".join(table(content, "Figure 3, centre").notes)
 
@@ -118,7 +118,7 @@ def test_differences_to_the_paper_are_told(tmp_path: Path) -> None:
     made = recipe("polymnist", VIEWS, training__epochs=20, model__latent_dim=64)
     data = evaluation(made, "polymnist")["dataset"] | {"stand_in": "embedded digits"}
     make_run(tmp_path, made, "polymnist", dataset=data)
-    content = build(collection(tmp_path))
+    content = collection(tmp_path)
     note = " ".join(table(content, "Joint coherence").notes)
     for part in ("stand-in data", "model.latent_dim 64 here, 512 there", "training.epochs 20 here", "eval mode"):
         assert part in note
@@ -170,7 +170,7 @@ def test_numbers_of_other_papers_stand_beside_their_methods_with_what_differs(
     items = {remark for remark in one.differences if "items evaluated" in remark}
     classifiers = {"measured by other classifiers than the paper's"}
     assert set(one.differences) - items == told | classifiers | (train if by == "MVTCAE paper" else set())
-    centre = table(build(found), "centre")
+    centre = table(found, "centre")
     assert row(centre, one.label)[0] == coherence
 
 
@@ -190,7 +190,7 @@ def test_what_differs_in_all_modalities_is_told_once_and_the_evaluations_setting
     assert "modalities.*.network conv here, image28 there" in notes
     assert "at most 2 subsets of each size here" in notes
     assert "5,000 items to fit the classifiers here, 500 there" in notes
-    assert "means by size over at most 2 drawn subsets of each" in " ".join(build(found).header)
+    assert "means by size over at most 2 drawn subsets of each" in " ".join(found.header)
 
 
 @pytest.mark.parametrize("views", [VIEWS[:3], [*VIEWS[1:], "m5"]])
@@ -222,24 +222,24 @@ def test_published_file_names_known_metrics_and_modalities() -> None:
 
 def test_best_is_the_largest_mean_by_far_and_none_for_one_group(tmp_path: Path) -> None:
     study(tmp_path / "three", "polymnist", VIEWS)
-    summary = build(collection(tmp_path / "three")).tables[0]
+    summary = collection(tmp_path / "three").tables[0]
     best = [*[[False] * 6] * 2, [True] * 6, [False] * 6]
     assert [[cell.best for cell in known.cells] for known in summary.rows] == best
     study(tmp_path / "one", "polymnist", VIEWS)
-    alone = build(collection(*(tmp_path / "one").glob("*mopoe*"))).tables[0]
+    alone = collection(*(tmp_path / "one").glob("*mopoe*")).tables[0]
     assert not any(cell.best for cell in alone.rows[0].cells)
 
 
 def test_tables_of_coherence_end_with_what_real_data_score(tmp_path: Path) -> None:
     study(tmp_path / "mst", "mnist-svhn-text", MST)
-    content = build(collection(tmp_path / "mst"))
+    content = collection(tmp_path / "mst")
     coherence, rows = table(content, "Tables 3 and 6"), {t.title: [r.label for r in t.rows] for t in content.tables}
     assert coherence.rows[-1].label == CEILING
     assert row(coherence, CEILING) == ["0.920", *["0.950"] * 3, *["0.960"] * 3, *["0.970"] * 3]
     assert row(table(content, "Summary"), CEILING) == ["-", "-", "0.920", "0.960", "0.960", "-"]
     assert not any(CEILING in labels for title, labels in rows.items() if "Table 2" in title or "Table 4" in title)
     study(tmp_path / "celeba", "celeba", ["image", "text"], seeds=1)
-    content = build(collection(tmp_path / "celeba"))
+    content = collection(tmp_path / "celeba")
     assert row(table(content, "Table 5"), CEILING)[-2:] == ["0.960", "0.950"], "of the target"
     assert set(row(table(content, "Figure 12"), CEILING)) == {"0.970"}
 
@@ -247,12 +247,12 @@ def test_tables_of_coherence_end_with_what_real_data_score(tmp_path: Path) -> No
 def test_an_evaluation_without_ceilings_of_the_joint_has_a_dash(tmp_path: Path) -> None:
     made = recipe("own", ["a", "b"])
     make_run(tmp_path, made, "own", coherence=evaluation(made, "own")["coherence"] | {"joint_ceiling": None})
-    assert row(build(collection(tmp_path)).tables[0], CEILING)[2:4] == ["-", "0.955"]
+    assert row(collection(tmp_path).tables[0], CEILING)[2:4] == ["-", "0.955"]
 
 
 def test_unknown_data_get_every_subset(tmp_path: Path) -> None:
     study(tmp_path, "own", ["a", "b", "c"], seeds=2)
-    content = build(collection(tmp_path))
+    content = collection(tmp_path)
     assert [c.key for c in table(content, "per subset").columns] == [Key("latent", s) for s in subsets(["a", "b", "c"])]
     assert len(table(content, "source → target").columns) == 9
     assert content.published == []
@@ -264,13 +264,13 @@ def test_effective_samples_stand_below_the_log_likelihoods_with_what_they_mean(t
         content = evaluation(made, "mnist-svhn-text")["likelihood"]
         counts = {s: few * (s.count("+") + 1) for s in subsets(MST)}
         make_run(tmp_path, made, "mnist-svhn-text", likelihood=content | {"effective_samples": counts})
-    likelihood = table(build(collection(tmp_path)), "Table 4")
+    likelihood = table(collection(tmp_path), "Table 4")
     assert [known.label for known in likelihood.rows] == ["MoPoE-VAE", EFFECTIVE, "MoPoE-VAE (the paper)"]
     assert row(likelihood, EFFECTIVE)[:2] == ["3.9 ± 0.8", "1.3 ± 0.3"]
     assert "near 1, one sample outweighs all others" in likelihood.remarks[-1]
     assert not likelihood.rows[1].cells[0].best
     study(tmp_path / "earlier", "mnist-svhn-text", MST, seeds=1)
-    earlier = table(build(collection(tmp_path / "earlier")), "Table 4")
+    earlier = table(collection(tmp_path / "earlier"), "Table 4")
     assert EFFECTIVE not in [known.label for known in earlier.rows]
     assert not any("effective" in remark for remark in earlier.remarks)
 
@@ -280,7 +280,7 @@ def test_four_numbers_of_every_method_with_the_lower_distance_marked(tmp_path: P
         for seed in range(3):
             make_run(tmp_path, recipe("polymnist", VIEWS, method, training__seed=seed), "polymnist",
                      quality=quality(VIEWS, near + seed / 100, 9.0))  # fmt: skip
-    four = table(build(collection(tmp_path)), "Coherence from one modality, and FD in the classifiers' features")
+    four = table(collection(tmp_path), "Coherence from one modality, and FD in the classifiers' features")
     assert {c.span for c in four.columns[2:]} == {"FD in the classifiers' features"}
     assert [c.header for c in four.columns[2:]] == ["conditional, mean of all pairs", "unconditional"]
     assert row(four, "MMVAE")[2:] == ["2.01 ± 0.01", "9.00 ± 0.00"]
@@ -291,7 +291,7 @@ def test_four_numbers_of_every_method_with_the_lower_distance_marked(tmp_path: P
 def test_a_papers_fid_stands_beside_with_what_is_not_the_same(tmp_path: Path) -> None:
     made = recipe("polymnist", VIEWS, "mopoe")
     path = make_run(tmp_path, made, "polymnist", quality=quality(VIEWS))
-    each = table(build(collection(tmp_path)), "features, source → target")
+    each = table(collection(tmp_path), "features, source → target")
     beside = next(known for known in each.rows if known.label == "MoPoE-VAE (MVTCAE paper)")
     column = [c.header for c in each.columns].index("m1 → m0")
     assert cell_text(beside.cells[column]) == "170"
@@ -300,11 +300,11 @@ def test_a_papers_fid_stands_beside_with_what_is_not_the_same(tmp_path: Path) ->
     assert "real samples test here, train there; distances in other features are on another scale" in note
     same = quality(VIEWS, features="inception", pairs="mvtcae", reference_split="train")
     write_json(path / "evaluation.json", evaluation(made, "polymnist", quality=same))
-    again = table(build(collection(tmp_path)), "FID, source → target")
+    again = table(collection(tmp_path), "FID, source → target")
     assert "inception there" not in " ".join(again.notes)
     assert "on another scale" not in " ".join(again.notes)
     write_json(path / "evaluation.json", evaluation(made, "polymnist", quality=same | {"weights": {"m0": "ab12"}}))
-    forced = table(build(collection(tmp_path)), "FD (Inception of other weights, ab12...), source → target")
+    forced = table(collection(tmp_path), "FD (Inception of other weights, ab12...), source → target")
     assert "on another scale" in " ".join(forced.notes), "weights taken by --force give no FID"
 
 
@@ -313,7 +313,7 @@ def test_the_fid_of_mmvaeplus_is_told_to_hold_reconstructions_of_another_kind(tm
     measured = quality(VIEWS, features="inception", pairs="mmvaeplus")
     few = {"latent_samples": 500, "subsets_per_size": 2}
     make_run(tmp_path, load("polymnist_mmvaeplus"), "polymnist", quality=measured, settings=few)
-    four = table(build(collection(tmp_path)), "Coherence from one modality, and FID")
+    four = table(collection(tmp_path), "Coherence from one modality, and FID")
     assert row(four, "MMVAE+ (MMVAE+ paper)")[2] == "92.81"
     assert "keeps its own private latent there" in " ".join(four.notes)
     assert "at most 2 subsets of each size here" in " ".join(four.notes)
@@ -324,7 +324,7 @@ def test_runs_of_other_features_or_counts_do_not_stand_in_one_column(tmp_path: P
         make_run(tmp_path, recipe("polymnist", VIEWS, training__seed=seed), "polymnist",
                  quality=quality(VIEWS, **changes))  # fmt: skip
     found = collect([tmp_path])
-    assert [m.evaluation.quality is not None for m in found.collections[0].members] == [True, True, False, False]
+    assert [m.evaluation.quality is not None for m in found.contents[0].members] == [True, True, False, False]
     assert {item.reason for item in found.left_out} == {
         "quality: measured differently: features inception (the others: classifier)",
         "quality: measured differently: generated 500 (the others: 10000)"}  # fmt: skip

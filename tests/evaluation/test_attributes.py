@@ -304,7 +304,7 @@ def test_a_run_that_may_only_be_read_is_evaluated_elsewhere(trained, dataset, mo
     assert found.likelihood
     path, _ = evaluate(trained, dataset, monkeypatch, metrics="latent", out=tmp_path / "r.json", protocol="released")
     assert path == tmp_path / "r.json"
-    assert collect([path, tmp_path / "mine"]).collections[0].members[0].folder == trained
+    assert collect([path, tmp_path / "mine"]).contents[0].members[0].folder == trained
     assert {path: path.stat().st_mtime_ns for path in [trained, *trained.rglob("*")]} == before
 
 
