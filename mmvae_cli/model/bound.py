@@ -9,10 +9,9 @@ from torch import Tensor
 
 from mmvae_cli.model.distributions import Distribution, at
 from mmvae_cli.model.estimators import Path
-from mmvae_cli.model.latents import Latents, shared_latents
+from mmvae_cli.model.latents import shared_latents
 from mmvae_cli.model.objective import Noise, Objective, draw_noise
-from mmvae_cli.model.posterior import Family
-from mmvae_cli.model.terms import Decoded, Pass, Terms, of_importance_weights, of_single_samples
+from mmvae_cli.model.terms import Decoded, Pass, Private, Terms, of_importance_weights, of_single_samples
 from mmvae_cli.model.vae import Batch, Encoded, MultimodalVAE
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.recipe.kinds import KINDS
@@ -30,15 +29,14 @@ def bound_terms(
     ``networks``: entered around encoders and decoders only (autocast); fusion, KL and densities stay in fp32."""
     with networks:
         encoded = model.encode(batch)
-    drawn = _draw(model, objective, encoded, noise)
-    decoded: dict[str, Decoded] = {}
+    p = _begun(model, objective, encoded, noise)
     for m in model.lanes(range(len(encoded.present))):
         name = model.names[encoded.present[m]]
-        asked = _asked(model, objective, drawn, m)
+        asked = _asked(p, m)
         with networks:  # one decoder pass for the latents of all parts
-            densities = model.log_likelihood(name, asked.z, asked.private, batch[name])
-        decoded[name] = asked.answered(densities)
-    return _terms(model, objective, drawn, decoded)
+            densities = model.log_likelihood(name, asked.z, asked.s, batch[name])
+        p.decoded[name] = asked.answered(densities)
+    return _terms(p)
 
 
 def terms_by_pattern(
@@ -49,93 +47,81 @@ def terms_by_pattern(
     those of a batch of its rows alone. Each network runs once, on all rows that have its modality."""
     with networks:
         encoded = model.encode_patterns(batch, patterns)
-    drawn = [_draw(model, objective, own, noise) for own, noise in zip(encoded, noises, strict=True)]
-    decoded: list[dict[str, Decoded]] = [{} for _ in patterns]
+    passes = [_begun(model, objective, own, noise) for own, noise in zip(encoded, noises, strict=True)]
     for position, name in enumerate(model.names):
-        those = [g for g, pattern in enumerate(patterns) if position in pattern.present]
+        those = [p for p in passes if position in p.encoded.present]
         if not those:
             continue
-        asked = [_asked(model, objective, drawn[g], patterns[g].present.index(position)) for g in those]
+        asked = [_asked(p, p.encoded.present.index(position)) for p in those]
         with networks:
-            outputs = model.decode_rows(name, [(one.z, one.private) for one in asked])
-            rows = batch[name].split([patterns[g].rows for g in those])
-            for g, one, output, x in zip(those, asked, outputs, rows, strict=True):
-                decoded[g][name] = one.answered(model.likelihoods[name].log_prob(output, x))
-    return [_terms(model, objective, *pair) for pair in zip(drawn, decoded, strict=True)]
+            outputs = model.decode_rows(name, [(one.z, one.s) for one in asked])
+            rows = batch[name].split([one.z.shape[1] for one in asked])
+            for p, one, output, x in zip(those, asked, outputs, rows, strict=True):
+                p.decoded[name] = one.answered(model.likelihoods[name].log_prob(output, x))
+    return [_terms(p) for p in passes]
 
 
-class _Drawn(NamedTuple):
-    """The latents of rows that have the same modalities, before anything is decoded."""
-
-    encoded: Encoded
-    parts: list[Family]
-    latents: list[Latents]
-    noise: Noise
-    log_weights: Tensor | None
-    path: Path
-
-
-def _draw(model: MultimodalVAE, objective: Objective, encoded: Encoded, noise: Noise) -> _Drawn:
+def _begun(model: MultimodalVAE, objective: Objective, encoded: Encoded, noise: Noise) -> Pass:
+    """The pass with its latents, before anything is decoded."""
     parts, path = model.parts(encoded.present), Path()
     log_weights = model.component_log_weights(parts[0])
     latents = model.region(shared_latents)(encoded.shared, parts, objective, model.prior, noise, log_weights)
     if objective.spec.estimator == "dreg":
         latents = [one._replace(z=path(one.z)) for one in latents]
-    return _Drawn(encoded, parts, latents, noise, log_weights, path)
+    return Pass(model, objective, encoded, parts, latents, noise, log_weights, path, {})
 
 
 class _Asked(NamedTuple):
     """What a modality's decoder is asked for: latents (Z_m, B, D) of all parts, ``sizes`` of them each, and private
-    ones (Z_m, B, P). ``own``, ``posterior``, ``kl``: of its private posterior."""
+    ones ``s`` (Z_m, B, P)."""
 
     z: Tensor
-    private: Tensor | None
+    s: Tensor | None
     sizes: list[int]
-    posterior: Distribution | None
-    kl: Tensor | None
-    own: list[Tensor]
+    private: Private | None
 
     def answered(self, log_likelihoods: Tensor) -> Decoded:
-        return Decoded(list(log_likelihoods.split(self.sizes)), self.posterior, self.kl, self.own)
+        return Decoded(list(log_likelihoods.split(self.sizes)), self.private)
 
 
-def _asked(model: MultimodalVAE, objective: Objective, drawn: _Drawn, m: int) -> _Asked:
+def _asked(p: Pass, m: int) -> _Asked:
     """Of the modality at position ``m`` among the present ones."""
-    rows = [objective.decoding(part, m) for part in drawn.parts] + [None] * (drawn.noise.random is not None)
-    z = [_picked(one.z, some) for one, some in zip(drawn.latents, rows, strict=True)]
-    private, kl, own, used = _private_latents(
-        model, objective, drawn.parts, drawn.noise, drawn.encoded, m, drawn.path
-    )  # fmt: skip
-    return _Asked(_joined(z), _joined(used) if used else None, [len(one) for one in z], private, kl, own)
+    rows = [p.objective.decoding(part, m) for part in p.parts] + [None] * (p.noise.random is not None)
+    z = [_picked(one.z, some) for one, some in zip(p.latents, rows, strict=True)]
+    private = _private(p, m)
+    s = None if private is None else _joined(_used(p, m, private))
+    return _Asked(_joined(z), s, [len(one) for one in z], private)
 
 
-def _terms(model: MultimodalVAE, objective: Objective, drawn: _Drawn, decoded: dict[str, Decoded]) -> Terms:
-    whole = Pass(model, objective, drawn.parts, drawn.latents, decoded, drawn.noise, drawn.log_weights)
-    return of_single_samples(whole) if objective.spec.estimator == "elbo" else of_importance_weights(whole, drawn.path)
+def _terms(p: Pass) -> Terms:
+    return of_single_samples(p) if p.objective.spec.estimator == "elbo" else of_importance_weights(p)
 
 
-def _private_latents(
-    model: MultimodalVAE, objective: Objective, parts: list[Family], noise: Noise, encoded: Encoded, m: int, path: Path
-) -> tuple[Distribution | None, Tensor | None, list[Tensor], list[Tensor]]:
-    """The private latents of a modality: its posterior (B, P), the KL of that to the prior (B,), samples for every part
-    (Z_m, B, P), and what its decoder gets. Where a component does not contain the modality, that is a sample of the
-    auxiliary prior instead."""
-    if encoded.private is None:
-        return None, None, [], []
-    q: Distribution = at(encoded.private, m)
+def _private(p: Pass, m: int) -> Private | None:
+    """The private latents of a modality, with samples for every part."""
+    if p.encoded.private is None:
+        return None
+    q: Distribution = at(p.encoded.private, m)
     kl = q.kl_to_prior()
-    own = [q.sample(drawn[m]) for drawn in noise.private]
-    if objective.spec.estimator == "dreg":
-        own = [path(one) for one in own]
-    if model.auxiliary is None:
-        return q, kl, own, own
+    own = [q.sample(drawn[m]) for drawn in p.noise.private]
+    if p.objective.spec.estimator == "dreg":
+        own = [p.path(one) for one in own]
+    return Private(q, kl, own)
+
+
+def _used(p: Pass, m: int, private: Private) -> list[Tensor]:
+    """What the modality's decoder gets of them: where a component does not contain the modality, a sample of the
+    auxiliary prior instead."""
+    if p.model.auxiliary is None:
+        return private.own
     used = []
-    for part, one, drawn in zip(parts, own, noise.private, strict=True):
+    for part, one, drawn in zip(p.parts, private.own, p.noise.private, strict=True):
         inside = part.inside[:, m]
-        rows = inside.repeat_interleave(objective.samples)[:, None] if objective.holds(part) else inside[noise.choice]
-        other = model.auxiliary.sample(encoded.present[m], drawn[m])
+        held = p.objective.holds(part)
+        rows = inside.repeat_interleave(p.objective.samples)[:, None] if held else inside[p.noise.choice]
+        other = p.model.auxiliary.sample(p.encoded.present[m], drawn[m])
         used.append(torch.where(rows[..., None] > 0, one, other))
-    return q, kl, own, used
+    return used
 
 
 def _picked(z: Tensor, rows: list[int] | None) -> Tensor:

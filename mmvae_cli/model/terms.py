@@ -10,7 +10,7 @@ from mmvae_cli.model.estimators import ESTIMATORS, FIXED, Path, Weighed
 from mmvae_cli.model.latents import Latents
 from mmvae_cli.model.objective import Noise, Objective, Weight
 from mmvae_cli.model.posterior import Family, mixture_log_prob
-from mmvae_cli.model.vae import MultimodalVAE
+from mmvae_cli.model.vae import Encoded, MultimodalVAE
 
 
 class Term(NamedTuple):
@@ -54,26 +54,35 @@ def _sum(weighed: list[tuple[Weight, Tensor]]) -> Tensor:
     return sum(flat[1:], flat[0])
 
 
-class Decoded(NamedTuple):
-    """What one modality's decoder made of the latents of every part: log-likelihoods (Z_m, B). ``own``: the private
-    latents (Z_m, B, P) that were drawn from its own posterior ``private`` (B, P)."""
+class Private(NamedTuple):
+    """One modality's private latents: their posterior (B, P), its KL to the prior (B,), and samples of it for every
+    part, (Z_m, B, P) each."""
 
-    log_likelihoods: list[Tensor]
-    private: Distribution | None
-    private_kl: Tensor | None
+    posterior: Distribution
+    kl: Tensor
     own: list[Tensor]
 
 
+class Decoded(NamedTuple):
+    """What one modality's decoder made of the latents of every part: log-likelihoods (Z_m, B)."""
+
+    log_likelihoods: list[Tensor]
+    private: Private | None
+
+
 class Pass(NamedTuple):
-    """The results of a forward pass, from which the terms are made."""
+    """A forward pass of rows that have the same modalities, from which the terms are made. Modality by modality it is
+    ``decoded``."""
 
     model: MultimodalVAE
     objective: Objective
+    encoded: Encoded
     parts: list[Family]
     latents: list[Latents]
-    decoded: dict[str, Decoded]
     noise: Noise
     log_weights: Tensor | None
+    path: Path
+    decoded: dict[str, Decoded]
 
     @property
     def names(self) -> list[str]:
@@ -95,8 +104,8 @@ def of_single_samples(p: Pass) -> Terms:
             if part.unimodal and latents.values is not None:
                 weight = p.objective.of_shared * p.objective.share(part, p.parts) / len(part)
                 terms[f"{prefix}kl.{name}"] = Term(latents.values[m], "KL", weight)
-            elif not part.unimodal and decoded.private_kl is not None:
-                terms[f"kl.private.{name}"] = _private(p, m, name, decoded.private_kl)
+            elif not part.unimodal and decoded.private is not None:
+                terms[f"kl.private.{name}"] = _private(p, m, name, decoded.private.kl)
     if p.noise.random is not None:
         terms |= _of_random_subsets(p, p.noise.random)
     return terms | _to_look_at(p) | _of_learned_weights(p)
@@ -188,7 +197,7 @@ def component_names(p: Pass) -> list[str]:
 # --- K samples: the terms of an item are weighed together, inside a logarithm ----------------------------------------
 
 
-def of_importance_weights(p: Pass, path: Path) -> Terms:
+def of_importance_weights(p: Pass) -> Terms:
     """The bound of K samples of each component (equations 4.7), and what it is made of, to be looked at."""
     objective, latents = p.objective, p.latents[0]
     shape = (-1, objective.samples)
@@ -203,13 +212,13 @@ def of_importance_weights(p: Pass, path: Path) -> Terms:
         terms[f"log_likelihood.{name}"] = Term(log_p.mean((0, 1)), "log-likelihood", share=1.0)
         if decoded.private is None:
             continue
-        s, counts = decoded.own[0].unflatten(0, shape), _from_own_posterior(p, m)
-        cost = counts * (_held(p, decoded.private).log_prob(s) - p.model.private_prior.log_prob(s))
+        q, s, counts = decoded.private.posterior, decoded.private.own[0].unflatten(0, shape), _from_own_posterior(p, m)
+        cost = counts * (_held(p, q).log_prob(s) - p.model.private_prior.log_prob(s))
         log_w = log_w - objective.of_private(name) * cost
-        rest = rest + counts * (1 - objective.of_private(name)) * decoded.private.log_prob(s.detach())
+        rest = rest + counts * (1 - objective.of_private(name)) * q.log_prob(s.detach())
         share = objective.private_share(p.parts, m)
         terms[f"kl.private.{name}"] = Term(cost.mean((0, 1)) / share, "KL", share=-share)
-    weighed = Weighed(log_w, objective.spec.bound == "tight", rest, path)
+    weighed = Weighed(log_w, objective.spec.bound == "tight", rest, p.path)
     terms["bound"] = Term(ESTIMATORS[objective.spec.estimator](weighed), "bound", -1.0)
     terms["effective_samples"] = Term(estimators.effective_samples(weighed), "look")
     return terms | _to_look_at(p)
