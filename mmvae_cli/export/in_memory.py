@@ -1,7 +1,6 @@
 """Training on arrays in memory: a dataset and a run, made by the code of ``make-dataset arrays`` and ``train``."""
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 from mmvae_cli import recipe as recipes
 from mmvae_cli.datasets.own import build, from_arrays
 from mmvae_cli.disk import plain_yaml
-from mmvae_cli.disk.files import own_mark
+from mmvae_cli.disk.files import hidden_folder
 from mmvae_cli.process.errors import Failure, UsageProblem, in_our_words
 from mmvae_cli.process.paths import make_folder
 from mmvae_cli.recipe import NETWORKS, Recipe
@@ -36,24 +35,21 @@ def train(
     content, overrides = _content(recipe), _changes(overrides)
     name, specs = _said(content)
     make_folder(data_dir)
-    workplace = data_dir / f".arrays.tmp-{own_mark()}"
-    workplace.mkdir()
-    try:
-        made = _dataset(name, specs, arrays, workplace, data_dir)
-        chosen = str(recipe)
-        if not isinstance(recipe, str | Path):
-            chosen = str(workplace / "recipe.yaml")
-            Path(chosen).write_text(plain_yaml.dump(_filled(content, specs, made.info)), encoding="utf-8")
-        wanted = recipes.load(chosen, overrides)
-        check_store(made, wanted)
-        _place(made, recipes.dataset_folder(wanted, data_dir))
-        with in_our_words():
-            return Path(command.run(chosen, overrides, run=run, seed=None, data_dir=data_dir, device=device,
-                                    resume="auto", dry_run=False, verify=True, code=code))  # fmt: skip
-    except Failure as failure:
-        raise type(failure)(_as_asked(str(failure), workplace), _as_asked(failure.hint, workplace)) from failure
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+    with hidden_folder(data_dir / ".arrays") as workplace:
+        try:
+            made = _dataset(name, specs, arrays, workplace, data_dir)
+            chosen = str(recipe)
+            if not isinstance(recipe, str | Path):
+                chosen = str(workplace / "recipe.yaml")
+                Path(chosen).write_text(plain_yaml.dump(_filled(content, specs, made.info)), encoding="utf-8")
+            wanted = recipes.load(chosen, overrides)
+            check_store(made, wanted)
+            _place(made, recipes.dataset_folder(wanted, data_dir))
+            with in_our_words():
+                return Path(command.run(chosen, overrides, run=run, seed=None, data_dir=data_dir, device=device,
+                                        resume="auto", dry_run=False, verify=True, code=code))  # fmt: skip
+        except Failure as failure:
+            raise type(failure)(_as_asked(str(failure), workplace), _as_asked(failure.hint, workplace)) from failure
 
 
 def _as_asked(message: str, workplace: Path) -> str:

@@ -10,11 +10,10 @@ from torch import Tensor, nn
 from mmvae_cli.disk.files import hidden_folder, write_atomic
 from mmvae_cli.export.opened import OpenedRun, log_variance
 from mmvae_cli.model.distributions import posterior
+from mmvae_cli.model.networks import zeros
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import Failure, in_one_line, needing
 from mmvae_cli.process.paths import make_folder
-from mmvae_cli.recipe import ModalitySpec
-from mmvae_cli.recipe.kinds import KINDS
 
 
 class Expert(nn.Module):
@@ -53,7 +52,7 @@ def write(run: OpenedRun, out: Path) -> None:
     with hidden_folder(out.parent / ".onnx") as folder:
         for name, spec in recipe.modalities.items():
             expert = Expert(model.encoders[name], model.latent_family, model.private_dim)
-            _write(expert, "x", _rows(spec), outputs, folder / f"encoder_{name}.onnx")
+            _write(expert, "x", zeros(spec), outputs, folder / f"encoder_{name}.onnx")
             _write(Generator(model.decoders[name]), "z", z, ["output"], folder / f"decoder_{name}.onnx")
             console.say(f"{name}: {out / f'encoder_{name}.onnx'}, {out / f'decoder_{name}.onnx'}")
         modalities = {
@@ -65,11 +64,6 @@ def write(run: OpenedRun, out: Path) -> None:
         make_folder(out)
         for path in sorted(folder.iterdir()):
             os.replace(path, out / path.name)
-
-
-def _rows(spec: ModalitySpec) -> Tensor:
-    kind = KINDS[spec.kind]
-    return kind.read(torch.zeros(2, *(spec.shape or ()), dtype=getattr(torch, kind.dtype)))
 
 
 def _write(network: nn.Module, name: str, rows: Tensor, outputs: list[str], path: Path) -> None:

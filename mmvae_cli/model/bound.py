@@ -10,11 +10,11 @@ from torch import Tensor
 from mmvae_cli.model.distributions import Distribution, at
 from mmvae_cli.model.estimators import Path
 from mmvae_cli.model.latents import shared_latents
+from mmvae_cli.model.networks import zeros
 from mmvae_cli.model.objective import Noise, Objective, draw_noise
 from mmvae_cli.model.terms import Decoded, Pass, Private, Terms, of_importance_weights, of_single_samples
 from mmvae_cli.model.vae import Batch, Encoded, MultimodalVAE
 from mmvae_cli.recipe import Recipe
-from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.store.presence import Pattern
 
 _AS_THEY_ARE: AbstractContextManager[Any] = nullcontext()
@@ -137,10 +137,7 @@ def outline(recipe: Recipe, model: MultimodalVAE | None = None) -> Terms:
     numbers. ``model``: one that exists already; it may have hooks."""
     with torch.device("meta"):
         model = model or MultimodalVAE(recipe)
-        batch = {}
-        for name, spec in recipe.modalities.items():
-            kind = KINDS[spec.kind]
-            batch[name] = kind.read(torch.zeros(OUTLINE_ROWS, *spec.shape or (), dtype=getattr(torch, kind.dtype)))
+        batch = {name: zeros(spec, OUTLINE_ROWS) for name, spec in recipe.modalities.items()}
         objective = Objective.of(recipe)
         noise = draw_noise(model, objective, model.names, OUTLINE_ROWS, slice(None), "meta")
         return bound_terms(model, batch, objective, noise)

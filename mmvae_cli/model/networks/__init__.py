@@ -64,12 +64,17 @@ def unknown(network: str) -> UsageProblem:
                         f"{did_you_mean(nearest(network, own))}it has {', '.join(own)}")  # fmt: skip
 
 
+def zeros(spec: ModalitySpec, rows: int = 2) -> Tensor:
+    """Rows of nothing, as an encoder reads those of its modality: for a pass in which only shapes matter."""
+    kind = KINDS[spec.kind]
+    return kind.read(torch.zeros(rows, *spec.shape or (), dtype=getattr(torch, kind.dtype)))
+
+
 def _try(trunk: nn.Module, decoder: nn.Module, spec: ModalitySpec, latent: int) -> None:
-    """One pass of two rows of zeros, without a trace. Raises ValueError for an output of another shape."""
-    kind, shape = KINDS[spec.kind], spec.shape or ()
-    rows = kind.read(torch.zeros(2, *shape, dtype=getattr(torch, kind.dtype)))
+    """One pass of two rows, without a trace. Raises ValueError for an output of another shape."""
+    shape = spec.shape or ()
     output = (*shape, spec.characters) if spec.kind == "text" else shape
-    for network, x, wanted in ((trunk, rows, (int(trunk.features),)), (decoder, torch.zeros(2, latent), output)):  # type: ignore[arg-type]
+    for network, x, wanted in ((trunk, zeros(spec), (int(trunk.features),)), (decoder, torch.zeros(2, latent), output)):  # type: ignore[arg-type]
         with torch.no_grad():
             result = network.eval()(x)
         network.train()
