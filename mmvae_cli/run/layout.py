@@ -25,6 +25,7 @@ from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem, cannot_write
 from mmvae_cli.process.paths import make_folder
 from mmvae_cli.recipe import Recipe
+from mmvae_cli.run.metrics import record_of
 
 PROTOCOLS, SAMPLERS = ("default", "released"), ("prior", "gmm")
 Way = tuple[str, str]
@@ -203,16 +204,11 @@ class Run:
             return
         with reading(self.metrics_path):
             lines = self.metrics_path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut in half
-        kept, damaged = [], 0
-        for line in lines:
-            try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + b"\n")
-            except (ValueError, KeyError, TypeError, RecursionError):
-                damaged += 1
-        if damaged:
+        records = [record_of(line) for line in lines]
+        if damaged := records.count(None):
             console.warn(f"{self.metrics_path}: {damaged} damaged line(s) dropped")
-        write_atomic(self.metrics_path, b"".join(kept))
+        kept = [line for line, record in zip(lines, records, strict=True) if record and record["step"] <= step]
+        write_atomic(self.metrics_path, b"".join(line + b"\n" for line in kept))
 
     # checkpoints -----------------------------------------------------------------------------------------------------
 

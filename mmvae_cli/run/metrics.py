@@ -28,11 +28,11 @@ def read(path: Path, start: int = 0) -> Part:
         file.seek(start)
         content = file.read()
     complete = content[: content.rfind(b"\n") + 1]
-    records = [record for line in complete.splitlines() if (record := _record(line)) is not None]
+    records = [record for line in complete.splitlines() if (record := record_of(line)) is not None]
     return Part(records, start + len(complete))
 
 
-def _record(line: bytes) -> Record | None:
+def record_of(line: bytes) -> Record | None:
     """A record has a step and numbers; None for anything else."""
     try:
         record = json.loads(line, parse_constant=_refuse)
