@@ -1,6 +1,7 @@
 """The one model class: encoders, a subset family, decoders."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -198,17 +199,25 @@ class MultimodalVAE(nn.Module):
     @torch.no_grad()
     def largest_output(self) -> int:
         """Numbers that the largest layer of a decoder puts out for one latent; the model is in eval mode."""
-        sizes = [0]
-
-        def note(module: nn.Module, inputs: Any, output: Any) -> None:
-            sizes.append(output.numel() if isinstance(output, Tensor) else 0)
-
-        handles = [module.register_forward_hook(note) for module in self.decoders.modules()]
-        for decoder in self.decoders.values():
-            decoder(torch.zeros(1, self.latent_dim + self.private_dim, device=next(decoder.parameters()).device))
-        for handle in handles:
-            handle.remove()
+        with output_sizes(self.decoders.modules()) as sizes:
+            for decoder in self.decoders.values():
+                decoder(torch.zeros(1, self.latent_dim + self.private_dim, device=next(decoder.parameters()).device))
         return max(sizes)
+
+
+@contextmanager
+def output_sizes(layers: Iterable[nn.Module]) -> Iterator[list[int]]:
+    """How many numbers each of the layers puts out, as often as it is called inside the block."""
+    sizes: list[int] = []
+
+    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            sizes.append(output.numel())
+
+    handles = [layer.register_forward_hook(note) for layer in layers]
+    yield sizes
+    for handle in handles:
+        handle.remove()
 
 
 def _parts(recipe: Recipe) -> tuple[Family, Family | None]:

@@ -7,7 +7,7 @@ import torch
 from mmvae_cli.compute import devices, ranks
 from mmvae_cli.model import bound
 from mmvae_cli.model.objective import Objective
-from mmvae_cli.model.vae import MultimodalVAE, parameter_counts
+from mmvae_cli.model.vae import MultimodalVAE, output_sizes, parameter_counts
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import METHODS, Recipe
 from mmvae_cli.run import prepare
@@ -85,15 +85,6 @@ def refuse_too_large(recipe: Recipe, model: MultimodalVAE, device: torch.device)
 
 def activation_count(recipe: Recipe, meta_model: MultimodalVAE) -> int:
     """Numbers per item that the networks' layers put out, counted in a step on the meta device."""
-    total = 0
-
-    def count(module: torch.nn.Module, inputs: tuple[object, ...], output: object) -> None:
-        nonlocal total
-        if isinstance(output, torch.Tensor) and not list(module.children()):
-            total += output.numel()
-
-    handles = [module.register_forward_hook(count) for module in meta_model.modules()]
-    bound.outline(recipe, meta_model)
-    for handle in handles:
-        handle.remove()
-    return total // bound.OUTLINE_ROWS
+    with output_sizes(module for module in meta_model.modules() if not list(module.children())) as sizes:
+        bound.outline(recipe, meta_model)
+    return sum(sizes) // bound.OUTLINE_ROWS
