@@ -21,6 +21,7 @@ from mmvae_cli.comparison.progress import unfinished
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure
 from mmvae_cli.process.paths import look, refuse_dangling
+from mmvae_cli.process.words import first
 from mmvae_cli.recipe import Recipe, flatten
 from mmvae_cli.run import result
 from mmvae_cli.run.layout import WAYS, Run, Way
@@ -293,7 +294,7 @@ def _majority(
             own = facts(member)
             names = [name for name in {**reference, **own} if reference.get(name) != own.get(name)]
             told = [f"{name} {own.get(name, 'none')} (the others: {reference.get(name, 'none')})" for name in names]
-            left_out.append(LeftOut(member.folder, f"{prefix}measured differently: {result.first(told, 3)}"))
+            left_out.append(LeftOut(member.folder, f"{prefix}measured differently: {first(told, 3)}"))
     return [member for member, key in zip(members, keys, strict=True) if key == chosen]
 
 

@@ -13,6 +13,7 @@ from mmvae_cli.comparison.groups import Group
 from mmvae_cli.disk.files import visible
 from mmvae_cli.drawing import grids as drawing
 from mmvae_cli.drawing.grids import Cell, Grid
+from mmvae_cli.process.words import listed
 
 _COLUMNS, _CELL_PIXELS = 10, 80
 _MOST_BYTES = 256 << 20
@@ -82,9 +83,8 @@ def _grid(content: Content, drawn: list[tuple[str, Arrays]]) -> Grid:
     pictures = [cell for _, cells in rows for cell in cells if isinstance(cell, np.ndarray)]
     wide = max((cell.shape[-1] for cell in pictures), default=28)
     warning = f"; stand-in: {content.warning}" if content.warning else ""
-    source = given[0] if len(given) == 1 else f"{', '.join(given[:-1])} and {given[-1]}"
     return Grid(
-        [cells for _, cells in rows], [label for label, _ in rows], title=f"{target} generated from {source}",
+        [cells for _, cells in rows], [label for label, _ in rows], title=f"{target} generated from {listed(given)}",
         about=f"Each column is one {about['split']} item. On top stands what all methods are given; then each has "
         "a row with its first sample.", origin=f"{content.name}{warning}",
         scale=math.ceil(_CELL_PIXELS / wide),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mmvae_cli.comparison.content import plain
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.disk.files import visible
-from mmvae_cli.run.result import first
+from mmvae_cli.process.words import first
 
 MAX_IMAGE, MAX_SIDE = 4 << 20, 8000
 """Bytes of one file, and pixels along its sides: run folders come from other people."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from mmvae_cli.process.nearest import nearest
+from mmvae_cli.process.words import nearest
 from mmvae_cli.recipe.wording import first_problem, nearest_key, setting
 
 _TARGETS = {"numpy": "latents", "npy": "latents", "npz": "latents", "h5ad": "latents", "huggingface": "hub"}

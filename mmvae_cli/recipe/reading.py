@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from mmvae_cli.disk import plain_yaml
 from mmvae_cli.disk.files import visible
 from mmvae_cli.process.errors import UsageProblem, cannot_read
-from mmvae_cli.process.nearest import did_you_mean, nearest
 from mmvae_cli.process.paths import expanded, given
+from mmvae_cli.process.words import did_you_mean, nearest
 from mmvae_cli.recipe import earlier
 from mmvae_cli.recipe.choices import CHOICES
 from mmvae_cli.recipe.methods import METHODS

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
-from mmvae_cli.process.nearest import nearest
+from mmvae_cli.process.words import nearest
 
 
 class Section(BaseModel):

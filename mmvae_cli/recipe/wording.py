@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from mmvae_cli.process.errors import DataProblem
-from mmvae_cli.process.nearest import nearest
+from mmvae_cli.process.words import nearest
 from mmvae_cli.recipe.families import SizeLimit
 from mmvae_cli.recipe.schema import NAME, MissingSpec, ModalitySpec, Recipe
 from mmvae_cli.recipe.section import Problems, choice

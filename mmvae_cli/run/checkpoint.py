@@ -18,8 +18,8 @@ from mmvae_cli.disk import sealed
 from mmvae_cli.disk.sealed import Tensors
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Unreadable
+from mmvae_cli.process.words import first
 from mmvae_cli.run.layout import Run
-from mmvae_cli.run.result import first
 
 
 @dataclass(frozen=True)

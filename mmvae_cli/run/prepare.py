@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.words import first
 from mmvae_cli.recipe import Recipe, dataset_folder, flatten
 from mmvae_cli.run import shared
 from mmvae_cli.run.layout import Run
-from mmvae_cli.run.result import first
 from mmvae_cli.store import Store, of_recipe
 from mmvae_cli.store.fitting import check_modalities
 from mmvae_cli.store.presence import of_training

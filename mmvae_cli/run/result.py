@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mmvae_cli.disk.sealed import read_json
 from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.words import first
 from mmvae_cli.recipe import EvaluationSpec
 from mmvae_cli.recipe.wording import believed
 
@@ -276,11 +277,6 @@ def by_reason(reasons: dict[str, str]) -> dict[str, str]:
     for path, why in reasons.items():
         paths.setdefault(why, []).append(path)
     return {why: first(these) for why, these in paths.items()}
-
-
-def first(names: list[str], most: int = 4) -> str:
-    """``a, b, c, d and 29 more``."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def load(path: Path) -> EvaluationResult:

@@ -15,8 +15,8 @@ from pathlib import Path
 from mmvae_cli.disk.files import hidden_folder, sha256
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem, in_one_line, needing
+from mmvae_cli.process.words import first
 from mmvae_cli.run.layout import Run
-from mmvae_cli.run.result import first
 
 PREFIX = "hf://"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")

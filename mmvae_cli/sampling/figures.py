@@ -6,7 +6,7 @@ from itertools import combinations
 
 from mmvae_cli.disk.files import short_name
 from mmvae_cli.process.errors import UsageProblem
-from mmvae_cli.process.nearest import did_you_mean, nearest
+from mmvae_cli.process.words import did_you_mean, nearest
 from mmvae_cli.store import attribute_text
 
 DEFAULT_COUNT = {"reconstruction": 10, "prior": 100, "conditional": 10, "swap": 10, "latent": 500}

@@ -8,6 +8,7 @@ import numpy as np
 from mmvae_cli.drawing import grids
 from mmvae_cli.drawing.grids import Grid
 from mmvae_cli.drawing.plots import Page
+from mmvae_cli.process.words import listed
 from mmvae_cli.sampling.figures import Figure
 from mmvae_cli.sampling.latent_space import LatentSpace
 from mmvae_cli.store import LabelInfo, ModalityInfo
@@ -77,7 +78,7 @@ def _reconstruction(figure: Figure, arrays: dict[str, np.ndarray], context: Cont
         labels += [f"{name} input", "reconstruction"]
     about = (
         f"Each column is one item{_of(COLUMNS, len(arrays['items']))}. Below each input stands what the model makes of "
-        f"it, encoded from {_listed(figure.given)}."
+        f"it, encoded from {listed(figure.given)}."
     )
     what = f"Reconstructions of {context.split} items"
     columns = _columns(arrays, context)
@@ -89,7 +90,7 @@ def _conditional(figure: Figure, arrays: dict[str, np.ndarray], context: Context
     (target,) = figure.target
     rows = [_cells(arrays, f"input_{name}", context)[:COLUMNS] for name in figure.given]
     labels = [f"{name} input" for name in figure.given]
-    source, item = ("typed text", "text") if figure.texts else (_listed(figure.given), f"{context.split} item")
+    source, item = ("typed text", "text") if figure.texts else (listed(figure.given), f"{context.split} item")
     about = f"Each column is one {item}{_of(COLUMNS, arrays['z'].shape[1])}. On top stands what is given"
     if f"true_{target}" in arrays:
         rows.append(_cells(arrays, f"true_{target}", context)[:COLUMNS])
@@ -113,7 +114,7 @@ def _swap(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> di
     labels = ["style", *(f"content {row + 1}" for row in range(count))]
     shown = f" (the left shows {figure.given[0]} alone)" if len(figure.given) > 1 else ""
     about = (
-        f"Each cell has the content of the item at the left, encoded from {_listed(figure.given)}{shown}, and the "
+        f"Each cell has the content of the item at the left, encoded from {listed(figure.given)}{shown}, and the "
         f"style (the private latent) of the item on top{_of(count, len(arrays['z']))}."
     )
     what = f"{target}: content of one item in the style of another"
@@ -146,10 +147,6 @@ def part(shown: int, total: int) -> str:
 
 def _of(shown: int, total: int) -> str:
     return f"; shown are {part(shown, total)}" if shown < total else ""
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _grid(

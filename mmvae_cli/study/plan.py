@@ -14,6 +14,7 @@ from pathlib import Path
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
+from mmvae_cli.process.words import first
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run import result
 from mmvae_cli.run.layout import Run, default_folder
@@ -203,7 +204,7 @@ def _raise_any(problems: Problems) -> None:
     lines = []
     for message, where in places.items():
         distinct = [place for place in dict.fromkeys(where) if place and place not in message]
-        lines.append(message + (f"\n  in {result.first(distinct, 1)}" if distinct else ""))
+        lines.append(message + (f"\n  in {first(distinct, 1)}" if distinct else ""))
     if lines:
         hint = next((problem.hint for problem, _ in problems if problem.hint), "")
         raise UsageProblem("\n".join(lines), f"{hint}; nothing was started" if hint else "nothing was started")

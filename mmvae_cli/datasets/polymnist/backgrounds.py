@@ -12,6 +12,7 @@ from mmvae_cli.datasets.pictures import set_upright
 from mmvae_cli.datasets.sources import SIDE
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import DataProblem, UsageProblem, cannot_read
+from mmvae_cli.process.words import first
 
 _DRAWN = 256
 """Pixels: height and width of a drawn background. A crop of 28 sees a part of a stripe or cell, a soft change of light:
@@ -105,8 +106,7 @@ def picture_paths(folder: Path) -> list[Path]:
     if not paths:
         raise DataProblem(f"--backgrounds {folder}: no images there", f"give a folder with one {_KNOWN} per view")
     if others := [path.name for path in seen if path not in paths]:
-        named = ", ".join(others[:8]) + (f" and {len(others) - 8} more" if len(others) > 8 else "")
-        console.warn(f"passed over in {folder}, being no {_KNOWN}: {named}")
+        console.warn(f"passed over in {folder}, being no {_KNOWN}: {first(others, 8)}")
     return paths
 
 

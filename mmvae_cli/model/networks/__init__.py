@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmvae_cli.model.networks import classifiers, halving, image, mlp, mst, residual, residual28
 from mmvae_cli.process.errors import UsageProblem, in_one_line, where_in_own_code
-from mmvae_cli.process.nearest import did_you_mean, nearest
+from mmvae_cli.process.words import did_you_mean, nearest
 from mmvae_cli.recipe import ModalitySpec
 from mmvae_cli.recipe.kinds import KINDS
 from mmvae_cli.recipe.networks import made_for

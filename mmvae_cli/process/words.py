@@ -1,7 +1,7 @@
-"""The known word that a misspelt one may stand for."""
+"""Words in messages: the known one that a misspelt one may stand for, and many in a row."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def nearest(word: str, known: Iterable[str], alike: float = 0.6) -> str | None:
@@ -14,3 +14,13 @@ def nearest(word: str, known: Iterable[str], alike: float = 0.6) -> str | None:
 def did_you_mean(near: str | None) -> str:
     """The beginning of a hint; "" for None."""
     return f"did you mean {near}? " if near else ""
+
+
+def first(names: list[str], most: int = 4) -> str:
+    """``a, b, c, d and 29 more``."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
