@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from mmvae_cli.comparison import collect, content, formats, plots, report
+from mmvae_cli.comparison import collect, content, formats, plots
 from mmvae_cli.disk.files import reading, write_atomic
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.paths import make_folder, refuse_existing, require_folder
@@ -36,7 +36,7 @@ def compare(
     if out is None and kind == "json":  # on one line: the last line of stdout is then the whole document
         return json.dumps(formats.as_json(comparison), allow_nan=False)
     if out is None:
-        return formats.write(comparison, kind).rstrip("\n")
+        return formats.FORMATS[kind](comparison).rstrip("\n")
     return str(_write(comparison, kind, out, force, paper))
 
 
@@ -44,31 +44,30 @@ def _target(out: Path, kind: str) -> Path:
     return out / f"comparison.{_SUFFIX.get(kind, kind)}"
 
 
-def _draw(comparison: content.Comparison, paper: int | None) -> list[list[plots.Plot]]:
-    """The plots of each data set; of several, its name (or number) goes into those of the files."""
-    if len(comparison.contents) == 1:
-        return [plots.draw(comparison.contents[0], paper=paper)]
-    names = [re.sub(r"[^A-Za-z0-9_.+]+", "-", one.name)[:60].strip("-") for one in comparison.contents]
+def _prefixes(contents: list[content.Content]) -> list[str]:
+    """What the names of a data set's plots begin with: of several, its name or number."""
+    if len(contents) == 1:
+        return [""]
+    names = [re.sub(r"[^A-Za-z0-9_.+]+", "-", one.name)[:60].strip("-") for one in contents]
     if len(set(map(str.lower, names))) < len(names) or "" in names:
         names = [str(i) for i in range(1, len(names) + 1)]
-    return [plots.draw(one, f"{name}-", paper) for one, name in zip(comparison.contents, names, strict=True)]
+    return [f"{name}-" for name in names]
 
 
 def _write(comparison: content.Comparison, kind: str, out: Path, force: bool, paper: int | None) -> Path:
     """Plots first, the document that shows them last: where it lies, all of it lies. Each file is whole or absent."""
     signals.leave_if_requested("nothing was written")
-    drawn, running = _draw(comparison, paper), plots.draw_unfinished(comparison.unfinished, paper)
-    every = [plot for own in [*drawn, running] for plot in own]
+    for one, prefix in zip(comparison.contents, _prefixes(comparison.contents), strict=True):
+        one.plots = plots.draw(one, prefix, paper)
+    comparison.plots = plots.draw_unfinished(comparison.unfinished, paper)
+    every = [plot for one in comparison.contents for plot in one.plots] + comparison.plots
     pictures = {plot.file(ending): data for plot in every for ending, data in plot.files.items()}
     for name, data in pictures.items():
         with reading(out / name):
             other = (out / name).is_file() and (out / name).read_bytes() != data  # the same picture again is no loss
         if other:
             refuse_existing(out / name, force)
-    if kind == "html":
-        text = report.html(comparison, drawn, running)
-    else:
-        text = formats.write(comparison, kind, drawn, running)
+    text = formats.FORMATS[kind](comparison)
     make_folder(out)
     signals.leave_if_requested("nothing was written")
     for name, data in pictures.items():

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,8 +35,26 @@ class LeftOut(NamedTuple):
     reason: str
 
 
+@dataclass(frozen=True)
+class Plot:
+    """``name``: of the files; ``about``: the caption; ``files``: its bytes as png, svg and pdf; ``width``: on the page,
+    in CSS pixels, of what stands there as SVG; 0: a grid of pictures, which stands there as PNG."""
+
+    name: str
+    title: str
+    about: str
+    files: dict[str, bytes]
+    width: int = 0
+
+    def file(self, ending: str) -> str:
+        return f"comparison-{self.name}.{ending}"
+
+
+@dataclass
 class Content(Collection):
-    """What is said of one data set."""
+    """What is said of one data set; ``plots``: where they have been drawn."""
+
+    plots: list[Plot] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -125,11 +143,12 @@ class Content(Collection):
 @dataclass
 class Comparison:
     """What is written: each data set by itself, and the runs that are in no average, with the reasons; ``unfinished``:
-    those of them with learning curves."""
+    those of them with learning curves, and the ``plots`` of these."""
 
     contents: list[Content]
     left_out: list[LeftOut]
     unfinished: list[Unfinished]
+    plots: list[Plot] = field(default_factory=list)
 
     @property
     def title(self) -> str:

@@ -5,7 +5,7 @@ import io
 import json
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,7 +14,7 @@ from mmvae_cli.comparison.content import RUN_HEADER, Comparison, Content, plain
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.latex import latex
 from mmvae_cli.comparison.measures import DDOF, METRICS, Key, Stat
-from mmvae_cli.comparison.plots import Plot
+from mmvae_cli.comparison.report import html
 from mmvae_cli.comparison.tables import Row, Table, cell_text, headings
 from mmvae_cli.process import console
 from mmvae_cli.run.result import CHANCE
@@ -103,25 +103,25 @@ def _padded(rows: list[list[str]]) -> list[list[str]]:
 # Markdown ------------------------------------------------------------------------------------------------------------
 
 
-def markdown(comparison: Comparison, plots: list[list[Plot]], unfinished: list[Plot]) -> str:
-    """``plots``: of each data set, lying beside; ``unfinished``: of the runs that are in no average."""
+def markdown(comparison: Comparison) -> str:
+    """Its plots lie beside."""
     lines = []
-    for content, own in zip(comparison.contents, plots, strict=True):
-        lines += [*_markdown(content, own), ""]
+    for content in comparison.contents:
+        lines += [*_markdown(content), ""]
     if comparison.unfinished:
         rows = [[_md(cell) for cell in run.cells()] for run in comparison.unfinished]
-        pictures = [line for plot in unfinished for line in (f"![{_md(plot.title)}]({plot.file('png')})", "")]
+        pictures = [line for plot in comparison.plots for line in (f"![{_md(plot.title)}]({plot.file('png')})", "")]
         lines += [f"## {_UNFINISHED}", "", *_md_rows(progress.HEADER, rows), "", *pictures]
     if comparison.left_out:
         bullets = (f"- {_md(folder)}: {_md(why)}" for folder, why in comparison.left_out)
-        lines += [f"{'#' if len(plots) > 1 else '##'} {_LEFT_OUT}", "", *bullets, ""]
+        lines += [f"{'#' if len(comparison.contents) > 1 else '##'} {_LEFT_OUT}", "", *bullets, ""]
     return "\n".join(lines)
 
 
-def _markdown(content: Content, plots: list[Plot]) -> list[str]:
+def _markdown(content: Content) -> list[str]:
     lines = [f"# {_md(content.title)}", ""]
     lines += [f"{_md(line)}  " for line in content.header[1:]]
-    for plot in plots:
+    for plot in content.plots:
         lines += ["", f"![{_md(plot.title)}]({plot.file('png')})"]
     for table in content.tables:
         lines += ["", f"## {_md(table.title)}", "", *_md_table(table)]
@@ -248,16 +248,12 @@ def _value_json(key: Key, stat: Stat | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def write(
-    comparison: Comparison, kind: str, plots: list[list[Plot]] | None = None, unfinished: list[Plot] | None = None
-) -> str:
-    """The file content of a text format; ``plots``: of each data set, written beside it, and of ``unfinished`` runs."""
-    if kind == "md":
-        return markdown(comparison, plots or [[] for _ in comparison.contents], unfinished or [])
-    if kind == "csv":
-        return tidy_csv(comparison)
-    if kind == "tex":
-        return latex(comparison)
-    if kind == "json":
-        return json.dumps(as_json(comparison), indent=1, allow_nan=False) + "\n"
-    return terminal(comparison) + "\n"
+FORMATS: dict[str, Callable[[Comparison], str]] = {
+    "table": lambda comparison: terminal(comparison) + "\n",
+    "md": markdown,
+    "csv": tidy_csv,
+    "tex": latex,
+    "json": lambda comparison: json.dumps(as_json(comparison), indent=1, allow_nan=False) + "\n",
+    "html": html,
+}
+"""What a file of each format holds."""

@@ -1,10 +1,9 @@
 """The paper's figures from one's own runs: Figures 1, 3, 5, 6, 12 and 13, and the same items through all methods."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from mmvae_cli.comparison import bars, curves, looks, same_items, tradeoffs
-from mmvae_cli.comparison.content import Content
+from mmvae_cli.comparison.content import Content, Plot
 from mmvae_cli.comparison.groups import Group
 from mmvae_cli.comparison.looks import Look, Wanted
 from mmvae_cli.comparison.measures import METRICS, UNBOUNDED, Key, Stat
@@ -13,21 +12,6 @@ from mmvae_cli.drawing import plots
 from mmvae_cli.drawing.plots import PAPER, SCREEN, Page
 
 _FEW = 4  # groups
-
-
-@dataclass(frozen=True)
-class Plot:
-    """``name``: of the files; ``about``: the caption; ``files``: its bytes as png, svg and pdf; ``width``: on the page,
-    in CSS pixels, of what stands there as SVG; 0: a grid of pictures, which stands there as PNG."""
-
-    name: str
-    title: str
-    about: str
-    files: dict[str, bytes]
-    width: int = 0
-
-    def file(self, ending: str) -> str:
-        return f"comparison-{self.name}.{ending}"
 
 
 def draw(content: Content, prefix: str = "", paper: int | None = None) -> list[Plot]:

@@ -5,8 +5,7 @@ from typing import Any
 
 from mmvae_cli import __version__
 from mmvae_cli.comparison import progress, sample_images, tables
-from mmvae_cli.comparison.content import RUN_HEADER, Comparison, Content, plain
-from mmvae_cli.comparison.plots import Plot
+from mmvae_cli.comparison.content import RUN_HEADER, Comparison, Content, Plot, plain
 from mmvae_cli.comparison.sample_images import Image
 from mmvae_cli.recipe import METHODS
 
@@ -14,8 +13,8 @@ MAX_PAGE = 14 << 20
 """Characters of one report with all its pictures: it should still fit into an e-mail."""
 
 
-def html(comparison: Comparison, plots: list[list[Plot]], unfinished: list[Plot] | None = None) -> str:
-    """The report as one HTML text; ``plots``: of each data set, and of ``unfinished`` runs."""
+def html(comparison: Comparison) -> str:
+    """The report as one HTML text."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -24,9 +23,9 @@ def html(comparison: Comparison, plots: list[list[Plot]], unfinished: list[Plot]
     environment.filters["plain"] = plain
     environment.globals |= {"cell_text": tables.cell_text, "headings": tables.headings, "spans": tables.spans}
     source = (resources.files("mmvae_cli.comparison") / "report.html.j2").read_text(encoding="utf-8")
-    shown = [[_figure(plot) for plot in own] for own in plots]
+    shown = [[_figure(plot) for plot in content.plots] for content in comparison.contents]
     room = MAX_PAGE - sum(len(figure.uri) for own in shown for figure in own)
-    count, running = len(comparison.contents), [_figure(plot) for plot in unfinished or []]
+    count, running = len(comparison.contents), [_figure(plot) for plot in comparison.plots]
     sections = [
         _section(content, own, room // count, f"data-{number}-" if count > 1 else "")
         for number, (content, own) in enumerate(zip(comparison.contents, shown, strict=True), 1)
