@@ -23,6 +23,7 @@ from mmvae_cli.process.options import (
     FeaturesOption,
     FigureKind,
     Format,
+    Items,
     LatentSamples,
     Launch,
     PairsOption,
@@ -34,6 +35,7 @@ from mmvae_cli.process.options import (
     Sampler,
     SamplerOption,
     Seed,
+    SubsetsPerSize,
     Target,
     Verify,
     path_option,
@@ -92,7 +94,7 @@ def train(
     device: Device = "auto",
     resume: Annotated[
         Resume, typer.Option(help="auto: begin a run, or continue it; never: only begin; must: only continue.")
-    ] = Resume.auto,
+    ] = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Train nothing; print all settings and sizes, or a study's commands.")
     ] = False,
@@ -131,13 +133,13 @@ def train(
     if len(names) > 1 or seeds is not None or grid or launch or slurm or evaluate_too or jobs:
         from mmvae_cli.study import launch as launcher
 
-        options = launcher.RunOptions(data_dir, device, resume.value, verify, quiet, evaluate_too, code)
+        options = launcher.RunOptions(data_dir, device, resume, verify, quiet, evaluate_too, code)
         planned = study.plan(names, changes, grid or [], seeds, run, seed)
-        return launcher.run(planned, options, (launch or Launch.local).value, slurm or [], dry_run=dry_run, jobs=jobs)
+        return launcher.run(planned, options, launch or "local", slurm or [], dry_run=dry_run, jobs=jobs)
     from mmvae_cli.training import command
 
     console.result(command.run(
-        recipe, changes, run=run, seed=seed, data_dir=data_dir, device=device, resume=resume.value,
+        recipe, changes, run=run, seed=seed, data_dir=data_dir, device=device, resume=resume,
         dry_run=dry_run, verify=verify, code=code,
     ))  # fmt: skip
 
@@ -149,18 +151,12 @@ def evaluate(
     protocol: Annotated[
         Protocol | None, typer.Option(help="released: as the authors' code measures. Default: the recipe's.")
     ] = None,
-    subsets_per_size: Annotated[
-        int | None, typer.Option(min=1, help="Measure at most N subsets of each size; default: the recipe's, or all.",
-                                 show_default=False)
-    ] = None,
+    subsets_per_size: SubsetsPerSize = None,
     classifiers: Annotated[
         Protocol | None, typer.Option(help="Coherence classifiers: default, or released, the paper's. Default: "
                                       "the recipe's, or the protocol's.", show_default=False)
     ] = None,
-    items: Annotated[
-        int | None, typer.Option(min=1, help="Measure at most N items of the split; default: the recipe's, or all.",
-                                 show_default=False)
-    ] = None,
+    items: Items = None,
     sampler: SamplerOption = None, latent_samples: LatentSamples = None,
     features: FeaturesOption = None, pairs: PairsOption = None,
     out: Annotated[
@@ -189,10 +185,10 @@ def evaluate(
     from mmvae_cli.evaluation import command, report
 
     path, outcome = command.run(
-        ckpt, metrics=wanted, protocol=protocol and protocol.value, chosen=checkpoint, data_dir=data_dir,
+        ckpt, metrics=wanted, protocol=protocol, chosen=checkpoint, data_dir=data_dir,
         device=device, force=force, verify=verify, subsets_per_size=subsets_per_size,
-        classifiers=classifiers and classifiers.value, items=items, out=out, sampler=sampler and sampler.value,
-        features=features and features.value, pairs=pairs and pairs.value, latent_samples=latent_samples, code=code,
+        classifiers=classifiers, items=items, out=out, sampler=sampler, features=features, pairs=pairs,
+        latent_samples=latent_samples, code=code,
     )  # fmt: skip
     console.result(json.dumps(outcome.model_dump(mode="json")) if as_json else f"{report.text(outcome)}\n\n{path}")
 
@@ -237,10 +233,10 @@ def sample(
     from mmvae_cli.sampling import command
     from mmvae_cli.sampling.figures import FigureRequest
 
-    request = FigureRequest(kind and kind.value, given, target, tuple(text or ()))
+    request = FigureRequest(kind, given, target, tuple(text or ()))
     made = command.run(
         shared.folder_of(ckpt), request, count=count, seed=seed, chosen=checkpoint, out=out, force=force,
-        data_dir=data_dir, device=device, verify=verify, drawn_from=sampler and sampler.value, code=code, paper=paper,
+        data_dir=data_dir, device=device, verify=verify, drawn_from=sampler, code=code, paper=paper,
     )  # fmt: skip
     console.result(json.dumps(made) if as_json else made["path"])
 
@@ -290,11 +286,10 @@ def compare(
     """
     from mmvae_cli.comparison import compare as comparison
 
-    if as_json and format not in (None, Format.json):
+    if as_json and format not in (None, "json"):
         raise UsageProblem(f"--json and --format {format} contradict each other", "give one of them")
-    kind = Format.json if as_json else format or Format.table
-    way = protocol and protocol.value, sampler and sampler.value
-    console.result(comparison.compare(runs, kind.value, out, force, *way, paper, any_epoch=any_epoch))
+    kind = "json" if as_json else format or "table"
+    console.result(comparison.compare(runs, kind, out, force, protocol, sampler, paper, any_epoch=any_epoch))
 
 
 @app.command("export")
@@ -339,7 +334,7 @@ def export(
     from mmvae_cli.export import command
     from mmvae_cli.run import shared
 
-    request = command.ExportRequest(to.value, out, given, split, checkpoint, force, push, follow, code)
+    request = command.ExportRequest(to, out, given, split, checkpoint, force, push, follow, code)
     console.result(command.run([shared.folder_of(run) for run in runs], request, data_dir=data_dir, device=device))
 
 

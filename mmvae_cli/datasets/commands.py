@@ -1,8 +1,7 @@
 """``mmvae make-dataset``: a command for each dataset. Nothing heavy at import time."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,7 +12,7 @@ from mmvae_cli.process.options import DATA_DIR, DataDir, Debug, Quiet, Seed, pat
 make_dataset = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Build or import a dataset.")
 
 
-ImageFormat = StrEnum("ImageFormat", ["npy", "png"])
+ImageFormat = Literal["npy", "png"]
 Out = Annotated[Path | None, path_option("--out", help="Folder of the dataset; default: its name under --data-dir.")]
 Digits = Annotated[
     str,
@@ -53,7 +52,7 @@ def make_polymnist(
     ] = None,
     image_format: Annotated[
         ImageFormat, typer.Option("--format", help="png: also write the official PNG folders under png/PolyMNIST.")
-    ] = ImageFormat.npy,
+    ] = "npy",
     out: Out = None, force: Force = False, data_dir: DataDir = DATA_DIR,
     quiet: Quiet = False, as_json: Json = False, debug: Debug = False,
 ) -> None:  # fmt: skip
@@ -68,7 +67,7 @@ def make_polymnist(
     from mmvae_cli.datasets import placing
     from mmvae_cli.datasets.polymnist import build as polymnist
 
-    folder, png = out or data_dir / "polymnist", image_format is ImageFormat.png
+    folder, png = out or data_dir / "polymnist", image_format == "png"
     with placing.reported(folder, as_json=as_json):
         if source is None:
             options = polymnist.PolymnistOptions(

@@ -1,9 +1,8 @@
 """Options that commands share: a path, the data folder, how much is said. Every command reads them alike."""
 
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -59,20 +58,28 @@ Code = Annotated[
 Checkpoint = Annotated[Path | None, path_option(help="A checkpoint file; default: the newest valid one.")]
 
 
-Resume = StrEnum("Resume", ["auto", "never", "must"])
-Launch = StrEnum("Launch", ["local", "slurm"])
-Target = StrEnum("Target", ["latents", "csv", "tensorboard", "wandb", "mlflow", "hub", "onnx"])
-Protocol = StrEnum("Protocol", ["default", "released"])
-FigureKind = StrEnum("FigureKind", ["prior", "conditional", "reconstruction", "swap", "latent"])
-Sampler = StrEnum("Sampler", ["prior", "gmm"])
-Format = StrEnum("Format", ["table", "md", "csv", "tex", "json", "html"])
-Features = StrEnum("Features", ["classifier", "inception"])
-Pairs = StrEnum("Pairs", ["default", "all", "mmvaeplus", "mvtcae", "multivae"])
+Resume = Literal["auto", "never", "must"]
+Launch = Literal["local", "slurm"]
+Target = Literal["latents", "csv", "tensorboard", "wandb", "mlflow", "hub", "onnx"]
+Protocol = Literal["default", "released"]
+FigureKind = Literal["prior", "conditional", "reconstruction", "swap", "latent"]
+Sampler = Literal["prior", "gmm"]
+Format = Literal["table", "md", "csv", "tex", "json", "html"]
+Features = Literal["classifier", "inception"]
+Pairs = Literal["default", "all", "mmvaeplus", "mvtcae", "multivae"]
 
 SamplerOption = Annotated[
     Sampler | None, typer.Option("--sampler", help="What z is drawn from when no modality is given: prior, or "
                                  "gmm, a mixture fitted to encoded training items. Default: the recipe's.",
                                  show_default=False)
+]  # fmt: skip
+SubsetsPerSize = Annotated[
+    int | None, typer.Option(min=1, help="Measure at most N subsets of each size; default: the recipe's, or all.",
+                             show_default=False)
+]  # fmt: skip
+Items = Annotated[
+    int | None, typer.Option(min=1, help="Measure at most N items of the split; default: the recipe's, or all.",
+                             show_default=False)
 ]  # fmt: skip
 LatentSamples = Annotated[
     int | None, typer.Option(min=1, help="Training items that the latent classifiers learn from; more than there "
