@@ -145,7 +145,9 @@ def training_pool(evaluation: Evaluation) -> Experts:
     drawn = torch.randint(count, (wanted,), generator=generator)
     pool = data.encode(data.order[drawn])
     empty = (drawn >= count - count % BLOCK).to(pool.labels.device)
-    pool.shared.mean[:, empty] = 0
+    for q in (pool.shared, pool.private):
+        if q is not None:
+            q.mean[:, empty] = 0
     pool.labels[empty] = 0
     return pool
 

@@ -117,12 +117,15 @@ def test_one_class_in_the_training_samples_is_not_measured(evaluation, monkeypat
     assert set(found["values"].values()) == {NotMeasured("the training samples have one class only")}
 
 
-@pytest.mark.parametrize("evaluation", [{"evaluation__protocol": "released"}], indirect=True)
+@pytest.mark.parametrize("evaluation", [{"evaluation__protocol": "released", "model__private_dim": 2}], indirect=True)
 def test_released_draws_with_replacement_and_keeps_empty_rows(evaluation):
+    for encoder in evaluation.model.encoders.values():
+        encoder.forward = lambda x: (torch.ones(len(x), 6),) * 2 + (torch.ones(len(x), 2),) * 2
     pool = latent.training_pool(evaluation)
     assert len(pool.items) == 40
-    empty = (pool.shared.mean == 0).all(-1).all(0)
-    assert empty.all(), "40 training items are less than one batch of 256: the released pool is empty rows only"
+    for q in (pool.shared, pool.private):
+        empty = (q.mean == 0).all(-1).all(0)
+        assert empty.all(), "40 training items are less than one batch of 256: the released pool is empty rows only"
     assert (pool.labels == 0).all()
 
 
