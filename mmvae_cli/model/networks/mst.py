@@ -11,7 +11,6 @@ from mmvae_cli.model.networks.residual import ResidualBlock
 from mmvae_cli.recipe import ModalitySpec
 from mmvae_cli.store.text import ALPHABET
 
-DIGIT, HOUSE_NUMBER, WORD = (1, 28, 28), (3, 32, 32), (8,)
 VOCABULARY = len(ALPHABET)
 _DROPOUT = 0.5
 
@@ -55,7 +54,7 @@ class DigitDecoder(nn.Module):
         self.linear1, self.linear2 = nn.Linear(latent, 400), nn.Linear(400, 784)
 
     def forward(self, z: Tensor) -> Tensor:
-        return torch.sigmoid(self.linear2(F.relu_(self.linear1(z)))).unflatten(1, DIGIT)
+        return torch.sigmoid(self.linear2(F.relu_(self.linear1(z)))).unflatten(1, (1, 28, 28))
 
 
 # --- SVHN ------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ from mmvae_cli.recipe import ModalitySpec
 
 PAPER_WIDTH = 128
 VOCABULARY, ATTRIBUTES = 71, 40
-FACE, LONG_TEXT = (3, 64, 64), (256,)
 _DROPOUT = 0.5
 _SHORTCUT_SCALE, _BRANCH_SCALE = 2.0, 0.3  # the released code's; both differ from a usual residual block's 1
 
@@ -141,14 +140,14 @@ class LongTextEncoder(nn.Module):
     The sizes are 128, 64, 32, 16, 8, 4, 1. 13,250,816 parameters with four heads of 32.
     """
 
-    def __init__(self, width: int = PAPER_WIDTH, vocabulary: int = VOCABULARY) -> None:
+    def __init__(self, width: int = PAPER_WIDTH) -> None:
         super().__init__()
-        self.features, self.vocabulary = 5 * width, vocabulary
-        self.first = nn.Conv1d(vocabulary, width, 4, 2, 1)
+        self.features = 5 * width
+        self.first = nn.Conv1d(VOCABULARY, width, 4, 2, 1)
         self.blocks = _blocks(1, width, width, _TEXT_DOWN)
 
     def forward(self, text: Tensor) -> Tensor:
-        x = one_hot(text, self.vocabulary, self.first.weight)
+        x = one_hot(text, VOCABULARY, self.first.weight)
         return self.blocks(self.first(x)).flatten(1)
 
 
@@ -158,11 +157,11 @@ class LongTextDecoder(nn.Module):
     The released network ends in a log-softmax, which belongs to the likelihood here.
     """
 
-    def __init__(self, latent: int, width: int = PAPER_WIDTH, vocabulary: int = VOCABULARY) -> None:
+    def __init__(self, latent: int, width: int = PAPER_WIDTH) -> None:
         super().__init__()
         self.first = nn.Linear(latent, 5 * width)
         self.blocks = _blocks(1, 5 * width, width, _TEXT_UP, up=True)
-        self.last = nn.ConvTranspose1d(width, vocabulary, 4, 2, 1)
+        self.last = nn.ConvTranspose1d(width, VOCABULARY, 4, 2, 1)
 
     def forward(self, z: Tensor) -> Tensor:
         return self.last(self.blocks(self.first(z)[:, :, None])).transpose(1, 2)
@@ -189,15 +188,12 @@ class FaceClassifier(nn.Module):
 class LongTextClassifier(nn.Module):
     """Codes (B, 256), or soft characters (B, 256, V), -> logits of the attributes (B, 40). 16,261,544 parameters."""
 
-    def __init__(
-        self, width: int = PAPER_WIDTH, attributes: int = ATTRIBUTES, vocabulary: int = VOCABULARY
-    ) -> None:  # fmt: skip
+    def __init__(self, width: int = PAPER_WIDTH, attributes: int = ATTRIBUTES) -> None:
         super().__init__()
-        self.vocabulary = vocabulary
-        self.first = nn.Conv1d(vocabulary, width, 3, 2, 1)
+        self.first = nn.Conv1d(VOCABULARY, width, 3, 2, 1)
         self.blocks = _blocks(1, width, width, _TEXT_CLASSES)
         self.head = nn.Sequential(nn.Dropout(_DROPOUT), nn.Linear(7 * width, attributes))
 
     def forward(self, text: Tensor) -> Tensor:
-        x = one_hot(text, self.vocabulary, self.first.weight)
+        x = one_hot(text, VOCABULARY, self.first.weight)
         return self.head(self.blocks(self.first(x)).flatten(1))
