@@ -35,7 +35,7 @@ class Member:
 
     def settings(self) -> dict[str, Any]:
         """The recipe, flat, without what is ignored when grouping, and the code, which it names and does not hold."""
-        flat = flatten(self.recipe.model_dump(mode="json")) | {"code": self.code}
+        flat = self.recipe.flat | {"code": self.code}
         return {k: v for k, v in flat.items() if k not in IGNORED}
 
 
@@ -72,7 +72,7 @@ class Group:
     @property
     def method(self) -> str:
         """The recipe's method; ``custom`` where what the method presets was set otherwise."""
-        name, keys = self.recipe.model.method, flatten(self.recipe.model_dump(mode="json"))
+        name, keys = self.recipe.model.method, self.recipe.flat
         bent = any(keys.get(key) not in (value, None) for key, value in flatten(METHODS[name].preset).items())
         return "custom" if bent else name
 

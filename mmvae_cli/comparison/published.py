@@ -11,7 +11,6 @@ import yaml
 from mmvae_cli import recipe as recipes
 from mmvae_cli.comparison.groups import Collection, Group, short
 from mmvae_cli.comparison.measures import Key, Stat
-from mmvae_cli.recipe import flatten
 from mmvae_cli.run.result import FID, EvaluationResult
 
 VIEWS = {"m0", "m1", "m2", "m3", "m4"}
@@ -54,7 +53,7 @@ def contents() -> dict[str, Any]:
 
 @cache
 def _papers_recipe(dataset: str, variant: str) -> dict[str, Any]:
-    return flatten(recipes.load(contents()["recipes"][dataset][variant]).model_dump(mode="json"))
+    return recipes.load(contents()["recipes"][dataset][variant]).flat
 
 
 def experiment(collection: Collection) -> str:
@@ -75,7 +74,7 @@ def beside(collection: Collection) -> list[Published]:
         return []
     entries: list[Published] = []
     for one in collection.groups:
-        known = flatten(one.recipe.model_dump(mode="json"))
+        known = one.recipe.flat
         for entry in contents()["entries"]:
             values = entry["values"].get(one.variant)
             acting = known | {"objective.beta": known["objective.beta"] * known["objective.beta_content"]}

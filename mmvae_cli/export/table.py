@@ -57,5 +57,4 @@ def scores(outcome: EvaluationResult) -> dict[str, float]:
 
 
 def _settings(run: Run) -> Row:
-    flat = flatten(run.recipe().model_dump(mode="json"))
-    return {key: value for key, value in flat.items() if key not in (*IGNORED, "model.method")}
+    return {key: value for key, value in run.recipe().flat.items() if key not in (*IGNORED, "model.method")}

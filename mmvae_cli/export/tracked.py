@@ -13,7 +13,7 @@ from mmvae_cli.disk.files import visible
 from mmvae_cli.export.table import scores
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.paths import shown
-from mmvae_cli.recipe import Recipe, flatten
+from mmvae_cli.recipe import Recipe
 from mmvae_cli.run import metrics, result
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.metrics import Record
@@ -46,7 +46,7 @@ class Source:
     @property
     def settings(self) -> dict[str, Any]:
         """The recipe, flat; settings that say nothing are left out."""
-        return {k: v for k, v in flatten(self.recipe.model_dump(mode="json")).items() if v is not None}
+        return {k: v for k, v in self.recipe.flat.items() if v is not None}
 
     def scores(self) -> dict[str, float]:
         """Every number that was measured: ``evaluation.default.latent.values.m0``."""

@@ -19,7 +19,7 @@ from mmvae_cli.recipe import earlier
 from mmvae_cli.recipe.choices import CHOICES
 from mmvae_cli.recipe.methods import METHODS
 from mmvae_cli.recipe.schema import ModalitySpec, Recipe
-from mmvae_cli.recipe.section import choice, flatten
+from mmvae_cli.recipe.section import choice
 from mmvae_cli.recipe.wording import explain, setting, telling
 
 _MAX_BYTES = 1 << 20
@@ -222,6 +222,6 @@ def how_to_make(recipe: Recipe, data_dir: Path) -> str:
 
 def difference(old: Recipe, new: Recipe) -> list[str]:
     """The dotted keys in which two recipes differ, as ``key: old -> new``."""
-    before, after = flatten(old.model_dump(mode="json")), flatten(new.model_dump(mode="json"))
+    before, after = old.flat, new.flat
     keys = dict.fromkeys([*before, *after])
     return [f"{key}: {before.get(key)} -> {after.get(key)}" for key in keys if before.get(key) != after.get(key)]

@@ -321,6 +321,11 @@ class Recipe(Section):
         return {name: max(sizes.values()) / size for name, size in sizes.items()}
 
     @property
+    def flat(self) -> dict[str, Any]:
+        """Every setting by its dotted key."""
+        return flatten(self.model_dump(mode="json"))
+
+    @property
     def fingerprint(self) -> str:
         """16 hex digits that change with any setting of the resolved recipe."""
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
