@@ -10,10 +10,10 @@ import numpy as np
 
 from mmvae_cli.comparison.content import Content, plain
 from mmvae_cli.comparison.groups import Group
-from mmvae_cli.disk.files import visible
 from mmvae_cli.drawing import grids as drawing
 from mmvae_cli.drawing.grids import Cell, Grid
 from mmvae_cli.process.words import listed
+from mmvae_cli.run.layout import Run
 
 _COLUMNS, _CELL_PIXELS = 10, 80
 _MOST_BYTES = 256 << 20
@@ -34,7 +34,7 @@ def grids(content: Content) -> list[tuple[str, Grid]]:
 def _conditional(group: Group) -> dict[str, Arrays]:
     """The arrays of the group's first run that has drawn any by the weights that were evaluated, by figure."""
     for member in group.members:
-        paths = visible((member.folder / "figures").glob("*_given_*.npz"))
+        paths = Run(member.folder).pictures("*_given_*.npz")
         if readable := {path.stem: arrays for path in paths if (arrays := _read(path, member.evaluation.run.step))}:
             return readable
     return {}

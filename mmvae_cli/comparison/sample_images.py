@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from mmvae_cli.comparison.content import plain
 from mmvae_cli.comparison.groups import Group
-from mmvae_cli.disk.files import visible
 from mmvae_cli.process.words import first
+from mmvae_cli.run.layout import Run
 
 MAX_IMAGE, MAX_SIDE = 4 << 20, 8000
 """Bytes of one file, and pixels along its sides: run folders come from other people."""
@@ -46,8 +46,8 @@ def of(groups: list[Group], room: int) -> Samples:
     """The PNG figures of each group's first run that has any, the same figure of all groups side by side: in the order
     of figures as many as ``room`` characters hold, and a count of the others."""
     samples, skipped = Samples(), dict[tuple[Path, str], list[str]]()
-    drawn = [(group, next((m for m in group.members if _figures(m.folder)), None)) for group in groups]
-    every = [(path, group.label, member) for group, member in drawn if member for path in _figures(member.folder)]
+    drawn = [(group, next((m for m in group.members if Run(m.folder).pictures()), None)) for group in groups]
+    every = [(path, group.label, m) for group, m in drawn if m for path in Run(m.folder).pictures()]
     for path, label, member in sorted(every, key=lambda item: _order(item[0])):
         image = _read(path)
         if isinstance(image, str) or len(image.uri) > room:
@@ -97,10 +97,6 @@ def _read(path: Path) -> Image | str:
         return _NO_PNG
     except OSError as error:
         return f"cannot be read ({error.strerror})" if error.strerror else _NO_PNG
-
-
-def _figures(run: Path) -> list[Path]:
-    return visible((run / "figures").glob("*.png"))
 
 
 def _order(path: Path) -> tuple[int, str]:

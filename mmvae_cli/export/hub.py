@@ -13,7 +13,7 @@ from mmvae_cli import __version__
 from mmvae_cli import recipe as recipes
 from mmvae_cli.datasets.building import dataset_folder
 from mmvae_cli.disk import plain_yaml
-from mmvae_cli.disk.files import sha256, visible, write_atomic
+from mmvae_cli.disk.files import sha256, write_atomic
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.evaluation import report
 from mmvae_cli.model.vae import parameter_counts
@@ -78,7 +78,7 @@ def _environment(run: Run) -> dict[str, Any]:
 
 
 def _copy(run: Run, made: Run) -> None:
-    figures = visible(run.figures.glob("*.png"))
+    figures = run.pictures()
     for path, copy in ((run.metrics_path, made.metrics_path), (run.code_path, made.code_path)):
         if path.is_file():
             shutil.copyfile(path, copy)
@@ -202,7 +202,7 @@ def _commands(run: Run) -> list[str]:
 
 
 def _pictures(run: Run) -> list[str]:
-    names = [path.name for path in visible(run.figures.glob("*.png"))]
+    names = [path.name for path in run.pictures()]
     return ["## Samples\n\n" + "\n\n".join(f"![{name}](figures/{name})" for name in names)] if names else []
 
 

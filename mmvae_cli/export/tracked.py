@@ -5,11 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Protocol
 
 from mmvae_cli.disk import lock
-from mmvae_cli.disk.files import visible
 from mmvae_cli.export.table import scores
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.paths import shown
@@ -52,9 +50,6 @@ class Source:
         """Every number that was measured: ``evaluation.default.latent.values.m0``."""
         return {f"evaluation.{way}.{name}": value for way, path in self.run.evaluations().items()
                 for name, value in scores(result.load(path)).items()}  # fmt: skip
-
-    def figures(self) -> list[Path]:
-        return visible(self.run.figures.glob("*.png"))
 
 
 class Tracker(Protocol):

@@ -41,7 +41,7 @@ class TensorBoard:
     def finish(self, source: Source) -> None:
         for name, value in source.scores().items():
             self._writer.add_scalar(name.replace(".", "/"), value, self.last)
-        for path in source.figures():
+        for path in source.run.pictures():
             self._writer.add_image(f"figures/{path.stem}", _pixels(path), self.last, dataformats="HWC")
         self._writer.close()
 
@@ -88,7 +88,7 @@ class WandB:
 
     def finish(self, source: Source) -> None:
         self._run.summary.update(source.scores())
-        if figures := source.figures():
+        if figures := source.run.pictures():
             pictures = {f"figures/{path.stem}": self._wandb.Image(_pixels(path)) for path in figures}
             self._run.log(pictures, step=self.last + 1)
         self._run.finish()
@@ -131,7 +131,7 @@ class MLflow:
 
     def finish(self, source: Source) -> None:
         self._log([self._metric(_plain(name), value, 0, self.last) for name, value in source.scores().items()])
-        for path in [source.run.recipe_path, *source.figures()]:
+        for path in [source.run.recipe_path, *source.run.pictures()]:
             self._client.log_artifact(self._id, str(path))
         states = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED", "diverged": "FAILED"}
         if state := states.get(str(source.run.status().get("state"))):

@@ -18,7 +18,7 @@ from typing import Any
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.disk import lock, plain_yaml, sealed
-from mmvae_cli.disk.files import reading, short_name, write_atomic
+from mmvae_cli.disk.files import reading, short_name, visible, write_atomic
 from mmvae_cli.disk.lock import Lock
 from mmvae_cli.disk.sealed import read_json, write_json
 from mmvae_cli.process import console
@@ -79,6 +79,10 @@ class Run:
         names = {f"{protocol}{'' if sampler == 'prior' else f'.{sampler}'}": self.evaluation_path(protocol, sampler)
                  for protocol, sampler in WAYS}  # fmt: skip
         return {name: path for name, path in names.items() if path.is_file()}
+
+    def pictures(self, pattern: str = "*.png") -> list[Path]:
+        """The files of its figures, in order."""
+        return visible(self.figures.glob(pattern))
 
     def recipe(self) -> Recipe:
         """The resolved recipe of the run. Raises DataProblem where there is none."""
