@@ -7,9 +7,9 @@ runs, so that a standard deviation is always one over seeds.
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import NamedTuple
 
+from mmvae_cli.recipe.families import powerset
 from mmvae_cli.run.result import EvaluationResult, at_chance
 
 DDOF = 1
@@ -70,8 +70,7 @@ UNBOUNDED = ("nats", "distance", "samples")
 
 def subsets(modalities: list[str]) -> list[str]:
     """Every non-empty subset by size, then in the recipe's order: ``m0``, ``m1``, ``m0+m1``."""
-    sizes = range(1, len(modalities) + 1)
-    return ["+".join(subset) for size in sizes for subset in combinations(modalities, size)]
+    return ["+".join(subset) for subset in powerset(modalities)]
 
 
 def size(subset: str) -> int:

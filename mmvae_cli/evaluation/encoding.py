@@ -17,12 +17,11 @@ from mmvae_cli.compute.seeds import derive
 from mmvae_cli.evaluation.protocol import Protocol, protocol_of
 from mmvae_cli.model.distributions import Distribution, at, joined, placed
 from mmvae_cli.model.mixture import Mixture
-from mmvae_cli.model.posterior import powerset
 from mmvae_cli.model.vae import Encoded, MultimodalVAE
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.recipe import MAX_SUBSETS, EvaluationSpec, Recipe
-from mmvae_cli.recipe.families import Subset
+from mmvae_cli.recipe.families import Subset, powerset
 from mmvae_cli.run.result import NotMeasured
 from mmvae_cli.run.samplers import Latents
 from mmvae_cli.store import UNLABELLED, LabelInfo, Store, batches
@@ -87,7 +86,7 @@ class Evaluation:
                 f"{everyone} modalities have {2**everyone - 1:,} subsets, too many to measure one by one",
                 "measure some of each size: --subsets-per-size 10",
             )
-        return powerset(everyone)
+        return powerset(range(everyone))
 
     @property
     def singles_and_all(self) -> list[Subset]:

@@ -6,7 +6,6 @@ Training, evaluation, sampling and export all take q(z | X_A) from here.
 import math
 from collections.abc import Callable
 from functools import partial
-from itertools import combinations
 from typing import Any
 
 import torch
@@ -118,12 +117,6 @@ class Family(nn.Module):
         the admitted parts of it. Positions are those of the whole model."""
         inside = {tuple(m for m in admitted if m in subset) for admitted in self.subsets} - {()}
         return (subset,) if subset in inside else tuple(sorted(inside, key=lambda s: (len(s), s)))
-
-
-def powerset(modalities: int) -> list[Subset]:
-    """All non-empty subsets by size, then lexicographically; the full set last."""
-    everyone = range(modalities)
-    return [subset for size in range(1, modalities + 1) for subset in combinations(everyone, size)]
 
 
 def stratified(batch: int, components: int, device: torch.device | str = "cpu", *, spread: bool = False) -> Tensor:

@@ -1,14 +1,16 @@
 """Subset families as a recipe writes them: which subsets of the modalities are admitted (equations 2.1)."""
 
+from collections.abc import Sequence
 from itertools import combinations
 from math import comb
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
 from mmvae_cli.recipe.section import Section
 
 MAX_SUBSETS = 4096
+Thing = TypeVar("Thing")
 Subset = tuple[int, ...]
 """Positions of modalities in the recipe."""
 
@@ -66,4 +68,10 @@ def subset_list(subsets: Subsets, names: list[str]) -> list[Subset]:
     if subsets == "full_and_singletons":
         return [*((m,) for m in range(count)), tuple(range(count))]
     top = subsets.max_size if isinstance(subsets, SizeLimit) else 1 if subsets == "singletons" else count
-    return [subset for size in range(1, top + 1) for subset in combinations(range(count), size)]
+    return powerset(range(count), top)
+
+
+def powerset(things: Sequence[Thing], most: int | None = None) -> list[tuple[Thing, ...]]:
+    """All non-empty subsets, of ``most`` members at most: by size, then in the order of ``things``."""
+    sizes = range(1, (len(things) if most is None else most) + 1)
+    return [subset for size in sizes for subset in combinations(things, size)]

@@ -2,11 +2,11 @@
 
 import re
 from dataclasses import dataclass
-from itertools import combinations
 
 from mmvae_cli.disk.files import short_name
 from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.words import did_you_mean, nearest
+from mmvae_cli.recipe.families import powerset
 from mmvae_cli.store import attribute_text
 
 DEFAULT_COUNT = {"reconstruction": 10, "prior": 100, "conditional": 10, "swap": 10, "latent": 500}
@@ -109,8 +109,7 @@ def _conditional(given: tuple[str, ...], target: tuple[str, ...], names: list[st
         return [_grid(others[name], name) for name in target]
     if len(names) > _ALL_SOURCES:
         return [_grid((names[1],), names[0]), _grid(others[names[0]], names[0])]
-    return [_grid(source, name) for name in names for size in range(1, len(names))
-            for source in combinations(others[name], size)]  # fmt: skip
+    return [_grid(source, name) for name in names for source in powerset(others[name])]
 
 
 def _grid(given: tuple[str, ...], target: str) -> Figure:

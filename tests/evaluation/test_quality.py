@@ -11,8 +11,8 @@ from mmvae_cli.evaluation.encoding import ShuffledSplit
 from mmvae_cli.evaluation.features import Features
 from mmvae_cli.evaluation.seen import RULES, Seen
 from mmvae_cli.model.networks.inception import Inception
-from mmvae_cli.model.posterior import powerset
 from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.recipe.families import powerset
 from mmvae_cli.run.result import INCEPTION, NOT_FINITE, NotMeasured, Quality, with_reasons
 
 CORNERS = Features(lambda x: x[:, :, 0, 0], "corner", 1000)
@@ -123,7 +123,7 @@ def test_reconstructions_are_of_single_modalities_and_of_all(evaluation):
 
 
 def pairs_of(rule, count=5):
-    chosen = [(target, subset) for subset in powerset(count) for target in range(count)
+    chosen = [(target, subset) for subset in powerset(range(count)) for target in range(count)
               if RULES[rule].wanted(target, subset, count)]  # fmt: skip
     return len(chosen), chosen
 

@@ -10,8 +10,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mmvae_cli.model import fusion, kernels
 from mmvae_cli.model.distributions import Gaussian, Laplace, at
 from mmvae_cli.model.fusion import FUSIONS, Members
-from mmvae_cli.model.posterior import Family, mixture_log_prob, powerset, stratified
+from mmvae_cli.model.posterior import Family, mixture_log_prob, stratified
 from mmvae_cli.model.prior import Prior
+from mmvae_cli.recipe.families import powerset
 
 
 def oracle_experts() -> Gaussian:
@@ -20,8 +21,8 @@ def oracle_experts() -> Gaussian:
     return Gaussian(0.1 * (m + 1) * (b + 1) - 0.2 * d, -0.3 * m + 0.05 * b + 0.1 * d)
 
 
-MOPOE = Family(tuple(powerset(3)), 3, "full")
-MVAE_ALL = Family(tuple(powerset(3)), 3, "all")
+MOPOE = Family(tuple(powerset(range(3))), 3, "full")
+MVAE_ALL = Family(tuple(powerset(range(3))), 3, "all")
 MMVAE = Family(((0,), (1,), (2,)), 3, "none")
 MEMBERS_OF_ALL = Members(torch.ones(1, 3, dtype=torch.double), torch.zeros(1, dtype=torch.double))
 ROW0_MOPOE = [
@@ -85,7 +86,7 @@ def test_a_spread_remainder_leaves_blocks_that_differ_by_a_row(batch, components
 
 def test_a_large_set_is_not_its_last_pair():
     """8 modalities, pairs at most: the last of 36 components had 29 of 64 rows, and the mean of all was that pair's."""
-    family = Family(tuple(s for s in powerset(8) if len(s) < 3), 8, "none")
+    family = Family(tuple(s for s in powerset(range(8)) if len(s) < 3), 8, "none")
     mean = torch.arange(8.0)[:, None, None].expand(8, 64, 1)
     experts = Gaussian(mean, torch.zeros_like(mean))
     full = [tuple(range(8))]
@@ -127,7 +128,7 @@ def test_chunked_kls_and_gradients_equal_the_plain_ones(prior, chunk, monkeypatc
     monkeypatch.setitem(kernels._CHUNK, "cpu", chunk)
     torch.manual_seed(1)
     experts = Gaussian(*(torch.randn(3, 8, 5, dtype=torch.float64, requires_grad=True) for _ in range(2)))
-    family, upstream = Family(tuple(powerset(3)), 3, prior), torch.randn(8, dtype=torch.float64)
+    family, upstream = Family(tuple(powerset(range(3))), 3, prior), torch.randn(8, dtype=torch.float64)
     fast, plain = kernels.component_kls(experts, family), family.components(experts).kl_to_prior()
     torch.testing.assert_close(fast.each, plain)
     torch.testing.assert_close(fast.mean, plain.mean(0))
@@ -163,7 +164,7 @@ def test_missing_modalities_give_the_family_of_a_smaller_model():
 def test_subset_posteriors_are_products_or_block_selected_experts():
     experts = oracle_experts()
     products = MOPOE.components(experts)
-    found = MOPOE.given(experts, powerset(3))
+    found = MOPOE.given(experts, powerset(range(3)))
     torch.testing.assert_close(found.mean, products.mean)
     torch.testing.assert_close(found.logvar, products.logvar)
     chosen = MMVAE.given(experts, [(0, 2)])
@@ -208,7 +209,7 @@ def test_equal_experts_agree_on_their_mean_and_on_a_known_variance(name, varianc
 @pytest.mark.parametrize("name", FUSES)
 def test_fusions_row_by_row_are_those_of_the_family(name):
     experts = oracle_experts()
-    family = Family(tuple(powerset(3)), 3, fuse=FUSES[name])
+    family = Family(tuple(powerset(range(3))), 3, fuse=FUSES[name])
     choice = torch.arange(14) % 7
     rows = family.chosen(experts, choice)
     whole = family.components(experts)
@@ -230,7 +231,7 @@ def test_the_consensus_is_the_best_linear_estimate_of_correlated_experts(correla
 
 
 def test_a_consensus_without_correlation_is_the_product():
-    experts, family = oracle_experts(), tuple(powerset(3))
+    experts, family = oracle_experts(), tuple(powerset(range(3)))
     close(
         Family(family, 3, fuse=partial(fusion.consensus, correlation=0.0)).components(experts),
         Family(family, 3).components(experts), atol=1e-6, rtol=1e-5,
@@ -332,7 +333,7 @@ def test_a_thousand_subsets_need_no_thousand_tensors():
     """M = 10: the whole (1023, 64, 512) tensors would have 33 million elements, the chunks stay small."""
     experts = Gaussian(*(torch.randn(10, 64, 512, requires_grad=True) for _ in range(2)))
     with LargestTensor() as largest:
-        kls = kernels.component_kls(experts, Family(tuple(powerset(10)), 10, "full"))
+        kls = kernels.component_kls(experts, Family(tuple(powerset(range(10))), 10, "full"))
         kls.mean.mean().backward()
     assert kls.each.shape == (1023, 64)
     assert torch.isfinite(experts.mean.grad).all()
