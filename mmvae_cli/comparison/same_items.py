@@ -80,14 +80,13 @@ def _grid(content: Content, drawn: list[tuple[str, Arrays]]) -> Grid:
     knowing = [arrays for _, arrays in drawn if f"true_{target}" in arrays]  # earlier versions did not write it
     rows += [(f"true {target}", _cells(arrays, f"true_{target}")) for arrays in knowing[:1]]
     rows += [(plain(label), _cells(arrays, f"sample_{target}")) for label, arrays in drawn]
-    pictures = [cell for _, cells in rows for cell in cells if isinstance(cell, np.ndarray)]
-    wide = max((cell.shape[-1] for cell in pictures), default=28)
+    shown = [cells for _, cells in rows]
     warning = f"; stand-in: {content.warning}" if content.warning else ""
     return Grid(
-        [cells for _, cells in rows], [label for label, _ in rows], title=f"{target} generated from {listed(given)}",
+        shown, [label for label, _ in rows], title=f"{target} generated from {listed(given)}",
         about=f"Each column is one {about['split']} item. On top stands what all methods are given; then each has "
         "a row with its first sample.", origin=f"{content.name}{warning}",
-        scale=math.ceil(_CELL_PIXELS / wide),
+        scale=math.ceil(_CELL_PIXELS / drawing.widest(shown)),
     )  # fmt: skip
 
 

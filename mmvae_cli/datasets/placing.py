@@ -80,10 +80,9 @@ def preview(folder: Path, info: StoreInfo) -> Grid:
     rows = [[_cell(folder, name, known, item) for item in items] for name, known in info.modalities.items()]
     names = info.labels.names if info.labels else ()
     heads = None if labels is None else [names[labels[item]][:_LONGEST_HEAD] for item in items]
-    pixels = max((cell.shape[-1] for row in rows for cell in row if isinstance(cell, np.ndarray)), default=28)
     return Grid(rows, list(info.modalities), heads, title=f"{info.name}: {len(items)} items of the test split",
                 about="Each column is one item, each row one modality.", origin=info.stand_in or "",
-                scale=max(1, round(64 / pixels)))  # fmt: skip
+                scale=max(1, round(64 / grids.widest(rows))))  # fmt: skip
 
 
 def _held(folder: Path, info: StoreInfo, count: int) -> np.ndarray:

@@ -129,6 +129,11 @@ def cell(kind: str, content: Any, features: Sequence[Any] | None = None, most: f
     return bars(values, features or range(len(values)), most)
 
 
+def widest(rows: Sequence[Sequence[Cell]]) -> int:
+    """Pixels across of the widest picture (C, H, W) in ``rows``; 28 where there are texts alone."""
+    return max((cell.shape[-1] for row in rows for cell in row if isinstance(cell, np.ndarray)), default=28)
+
+
 def bars(values: np.ndarray, names: Sequence[Any], most: float | None = None) -> np.ndarray:
     """A vector (F,) as a picture (3, H, W): a bar from the middle for each number, right for positive ones, with its
     name where there is room. ``most``: the number whose bar is full, and all beyond; None: the vector's largest."""

@@ -153,9 +153,7 @@ def _grid(
     cells: list[list[Any]], context: Context, title: str, about: str, *, rows: list[str] | None = None,
     columns: list[str] | None = None,
 ) -> Grid:  # fmt: skip
-    shown = [cell for row in cells for cell in row]
-    wide = max((cell.shape[-1] for cell in shown if isinstance(cell, np.ndarray)), default=28)
-    long = any(isinstance(cell, str) and len(cell) > _LONG_TEXT for cell in shown)
+    long = any(isinstance(cell, str) and len(cell) > _LONG_TEXT for row in cells for cell in row)
     least = _LONG_TEXT_PIXELS if long else _CELL_PIXELS
     about = " ".join(filter(None, [about, context.remark]))
-    return Grid(cells, rows, columns, title, about, context.origin, math.ceil(least / wide))
+    return Grid(cells, rows, columns, title, about, context.origin, math.ceil(least / grids.widest(cells)))
