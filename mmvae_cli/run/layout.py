@@ -87,7 +87,9 @@ class Run:
     def recipe(self) -> Recipe:
         """The resolved recipe of the run. Raises DataProblem where there is none."""
         if not self.recipe_path.is_file():
-            raise DataProblem(f"{self.folder} is no run: it has no recipe.yaml", "train first: mmvae train RECIPE")
+            above = next((one for one in self.folder.parents if (one / "recipe.yaml").is_file()), None)
+            hint = f"give the run's folder: {above}" if above else "train first: mmvae train RECIPE"
+            raise DataProblem(f"{self.folder} is no run: it has no recipe.yaml", hint)
         sealed.check_yaml(self.recipe_path)
         try:
             return recipes.load_resolved(self.recipe_path)

@@ -451,6 +451,7 @@ def test_what_are_no_json_lines(tmp_path, monkeypatch, content, message):
     (["--modality", "labels=text:note"], "'labels' cannot name a modality"),
     (["--modality", "shared=text:note"], "'shared' cannot name a modality"),
     (["--test", "0.001"], "none would be left"), (["--name", "a b"], "'a b' cannot name a dataset"),
+    (["--recipe", "items.csv", "--force"], "--recipe items.csv: a recipe is a .yaml file"),
     (["--modality", "a=text:note", "--modality", "a=vector:age"], "two modalities have the same name"),
 ])  # fmt: skip
 def test_wrong_options(items, options, message):

@@ -39,3 +39,10 @@ def test_a_recipe_of_a_newer_version_is_told_as_one(tmp_path):
     sealed.write_yaml(tmp_path / "recipe.yaml", content)
     with pytest.raises(DataProblem, match=r"(?s)^a newer version .* trained .*'of_next_year' is not one of"):
         Run(tmp_path).recipe()
+
+
+@pytest.mark.parametrize("inside", ["checkpoints", "checkpoints/step-00000003.safetensors"])
+def test_what_lies_in_a_run_is_told_to_be_no_run_and_whose_it_is(run, inside):
+    with pytest.raises(DataProblem, match="is no run") as problem:
+        Run(run.folder / inside).recipe()
+    assert problem.value.hint == f"give the run's folder: {run.folder}"

@@ -52,6 +52,8 @@ def options(source: Path, name: str | None, out: Path | None, data_dir: Path, **
 def check(options: StoreOptions, names: list[str], vectors: list[str]) -> None:
     """Raise UsageProblem for options that fit nothing, before anything is read in full."""
     if options.recipe is not None:
+        if options.recipe.suffix.lower() not in (".yaml", ".yml"):
+            raise UsageProblem(f"--recipe {options.recipe}: a recipe is a .yaml file", "end its name so")
         refuse_existing(options.recipe, options.force, "another --recipe")
     if len(set(names)) < len(names):
         raise UsageProblem("two modalities have the same name", "give each --modality a name of its own")
@@ -128,7 +130,7 @@ def _check_room(folder: Path, parts: dict[str, Part], splits: Splits) -> None:
     rows = sum(map(len, splits.values()))
     needed = rows * sum(math.prod(p.info.shape) * np.dtype(KINDS[p.info.kind].dtype).itemsize for p in parts.values())
     if needed > (free := shutil.disk_usage(folder).free):
-        raise DataProblem(f"the dataset takes {needed / 1e9:.1f} GB, {folder.parent} has {free / 1e9:.1f} GB left",
+        raise DataProblem(f"the dataset takes {needed / 1e9:.3g} GB, {folder.parent} has {free / 1e9:.3g} GB left",
                           "choose fewer features, smaller pictures or another --out")  # fmt: skip
 
 
