@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from mmvae_cli.disk.files import hidden_folder, is_abandoned, leftovers, marked, short_name, visible
+from mmvae_cli.disk.files import hidden_folder, is_abandoned, leftovers, marked, short_name
 from mmvae_cli.process import console, signals
 from mmvae_cli.process.errors import UsageProblem, cannot_read, cannot_write
 from mmvae_cli.process.paths import refuse_dangling, refuse_existing
 
 MOUNTS = Path("/proc/self/mountinfo")
 _AT_ONCE = 512
-_OURS = {"dataset.json", "preview.png", "classifiers", "train", "validation", "test"}
 _OURS_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -81,9 +80,6 @@ def _refuse_to_replace(folder: Path, place: Path, force: bool) -> None:
     if not (place / "dataset.json").is_file():
         raise UsageProblem(f"{folder} exists and is no dataset; it is left alone", "choose another --out")
     refuse_existing(folder, force)
-    if foreign := sorted({entry.name for entry in visible(place.iterdir())} - _OURS):
-        what = f"{folder} also holds {foreign[0]}, which is no part of a dataset; it is left alone"
-        raise UsageProblem(what, "move that elsewhere, or choose another --out")
     if _is_mount(place):
         raise UsageProblem(f"{folder} is a mount point and not empty", "remove what is in it: it can only be filled")
     if Path.cwd().is_relative_to(os.path.realpath(place)):

@@ -94,17 +94,6 @@ def test_the_folder_that_one_is_in_is_not_taken_away(out, tmp_path, monkeypatch)
     assert names(tmp_path / "d") == CONTENT
 
 
-def test_what_is_no_part_of_a_dataset_is_never_removed_with_it(tmp_path):
-    built(tmp_path / "d")
-    for name in ("classifiers", "checkpoints", ".DS_Store"):
-        (tmp_path / "d" / name).mkdir()
-    with pytest.raises(UsageProblem, match="d also holds checkpoints, which is no part"):
-        built(tmp_path / "d", force=True)
-    (tmp_path / "d" / "checkpoints").rmdir()
-    built(tmp_path / "d", force=True)
-    assert names(tmp_path / "d") == CONTENT
-
-
 def test_a_link_is_left_alone_and_its_target_named(tmp_path):
     built(tmp_path / "d")
     (tmp_path / "link").symlink_to("d")
