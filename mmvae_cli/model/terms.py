@@ -71,8 +71,8 @@ class Decoded(NamedTuple):
 
 
 class Pass(NamedTuple):
-    """A forward pass of rows that have the same modalities, from which the terms are made. Modality by modality it is
-    ``decoded``."""
+    """A forward pass of rows that have the same modalities, from which the terms are made. ``decoded`` is filled one
+    modality after the other."""
 
     model: MultimodalVAE
     objective: Objective

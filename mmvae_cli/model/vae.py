@@ -215,9 +215,11 @@ def output_sizes(layers: Iterable[nn.Module]) -> Iterator[list[int]]:
             sizes.append(output.numel())
 
     handles = [layer.register_forward_hook(note) for layer in layers]
-    yield sizes
-    for handle in handles:
-        handle.remove()
+    try:
+        yield sizes
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def _parts(recipe: Recipe) -> tuple[Family, Family | None]:

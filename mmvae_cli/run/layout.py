@@ -155,8 +155,8 @@ class Run:
 
     def prepare(self, recipe: Recipe) -> None:
         """Make the folder and write recipe.yaml, or check that it is the same one, if with fewer epochs. Raises
-        UsageProblem with the difference where the folder belongs to another recipe, and where an earlier version began
-        it."""
+        UsageProblem with the difference where the folder belongs to another recipe, where an earlier version began it,
+        and where it is a dataset."""
         if self.recipe_path.is_file():
             self.recipe()  # damage is told as such, before what it says
             if recipes.is_earlier(recipes.read(self.recipe_path)):
@@ -170,6 +170,8 @@ class Run:
             raise DataProblem(
                 f"{self.recipe_path} is missing, but there are checkpoints", "restore it, or choose another --run"
             )
+        if (self.folder / "dataset.json").exists():  # building that again would remove the run
+            raise UsageProblem(f"{self.folder} is a dataset, no place for a run", "choose another folder with --run")
         make_folder(self.checkpoints)
         sealed.write_yaml(self.recipe_path, recipe.dump())
 

@@ -2,7 +2,7 @@ import pytest
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.disk import sealed
-from mmvae_cli.process.errors import DataProblem
+from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.run.layout import Run
 
 
@@ -46,3 +46,10 @@ def test_what_lies_in_a_run_is_told_to_be_no_run_and_whose_it_is(run, inside):
     with pytest.raises(DataProblem, match="is no run") as problem:
         Run(run.folder / inside).recipe()
     assert problem.value.hint == f"give the run's folder: {run.folder}"
+
+
+def test_a_dataset_is_no_place_for_a_run(tmp_path):
+    (tmp_path / "dataset.json").write_text("{}")
+    with pytest.raises(UsageProblem, match="is a dataset, no place for a run"):
+        Run(tmp_path).prepare(recipes.load("quickstart"))
+    assert [path.name for path in tmp_path.iterdir()] == ["dataset.json"]

@@ -53,7 +53,7 @@ def check(options: StoreOptions, names: list[str], vectors: list[str]) -> None:
     """Raise UsageProblem for options that fit nothing, before anything is read in full."""
     if options.recipe is not None:
         if options.recipe.suffix.lower() not in (".yaml", ".yml"):
-            raise UsageProblem(f"--recipe {options.recipe}: a recipe is a .yaml file", "end its name so")
+            raise UsageProblem(f"--recipe {options.recipe}: a recipe is a .yaml file", "end its name in .yaml")
         refuse_existing(options.recipe, options.force, "another --recipe")
     if len(set(names)) < len(names):
         raise UsageProblem("two modalities have the same name", "give each --modality a name of its own")

@@ -65,7 +65,7 @@ def unknown(network: str) -> UsageProblem:
 
 
 def zeros(spec: ModalitySpec, rows: int = 2) -> Tensor:
-    """Rows of nothing, as an encoder reads those of its modality: for a pass in which only shapes matter."""
+    """Zeros (rows, *shape) as an encoder reads its modality: for a pass in which only shapes matter."""
     kind = KINDS[spec.kind]
     return kind.read(torch.zeros(rows, *spec.shape or (), dtype=getattr(torch, kind.dtype)))
 
