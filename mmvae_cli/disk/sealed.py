@@ -36,7 +36,8 @@ def read_json(path: Path) -> Any:
             if path.stat().st_size > _LARGEST_JSON:
                 raise DataProblem(f"{path} has more than {_LARGEST_JSON >> 20} MiB, no file of ours does", "remove it")
             text = path.read_bytes().decode()
-        content = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite)
+        content = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite,
+                             parse_int=integer)  # fmt: skip
         _check_plain(content)
     except (ValueError, RecursionError) as error:
         raise DataProblem(f"{path} is not valid JSON ({str(error)[:120]})", "restore it or remove it") from error
@@ -60,6 +61,12 @@ def _finite(text: str) -> float:
     if abs(number := float(text)) == float("inf"):
         raise ValueError(f"{text[:20]} is too large a number")
     return number
+
+
+def integer(text: str) -> int:
+    """Of JSON. Raises ValueError for one that no float can hold: none of ours is so large."""
+    _finite(text)
+    return int(text)
 
 
 def _check_plain(content: Any) -> None:

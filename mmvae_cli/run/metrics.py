@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmvae_cli.disk.files import reading
+from mmvae_cli.disk.sealed import integer
 
 Record = dict[str, Any]
 
@@ -35,7 +36,7 @@ def read(path: Path, start: int = 0) -> Part:
 def record_of(line: bytes) -> Record | None:
     """A record has a step and numbers; None for anything else."""
     try:
-        record = json.loads(line, parse_constant=_refuse)
+        record = json.loads(line, parse_constant=_refuse, parse_int=integer)
     except (ValueError, RecursionError):
         return None
     step = record.get("step") if isinstance(record, dict) else None

@@ -4,6 +4,9 @@ import json
 import multiprocessing
 from pathlib import Path
 
+import pytest
+
+from mmvae_cli.process.errors import DataProblem
 from mmvae_cli.run import metrics
 from mmvae_cli.run.layout import Run
 
@@ -60,3 +63,12 @@ def test_a_file_that_a_resumed_run_wrote_anew_is_read_from_its_beginning(tmp_pat
 def test_numbers_are_what_can_be_drawn():
     assert metrics.numbers({"step": 3, "loss": 1, "note": "x", "odd": True, "none": None}) == {"loss": 1.0}
     assert metrics.numbers({"step": 3, "loss": float("inf"), "seconds": 10**400}) == {}
+
+
+def test_a_number_that_no_float_can_hold_makes_a_damaged_line_and_a_damaged_file(tmp_path):
+    run, huge = Run(tmp_path), "1" * 400
+    assert metrics.record_of(b'{"step": 3, "loss": 1.5}')
+    assert metrics.record_of(f'{{"step": 3, "loss": {huge}}}'.encode()) is None
+    run.status_path.write_text(f'{{"state": "stopped", "total_steps": {huge}}}')
+    with pytest.raises(DataProblem, match=r"status.json is not valid JSON .1111.* is too large a number"):
+        run.status()
