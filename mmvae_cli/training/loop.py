@@ -106,6 +106,7 @@ def _train_locked(job: _Job) -> None:
     epochs = f"{settings.epochs} epoch{'s' * (settings.epochs != 1)}"
     devices.use_threads(device, run.environment() if run.checkpoint_paths() else {}, choose=True)
     devices.set_precision(settings.precision)
+    devices.warn_of_slow_bf16(settings.precision, device)
     torch.manual_seed(derive(seed, "init"))
     model = MultimodalVAE(recipe).to(device)
     objective = Objective.of(recipe)

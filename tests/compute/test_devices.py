@@ -241,3 +241,22 @@ def test_a_process_left_alone_ends_as_the_signal_says(signal, code, monkeypatch)
     ):
         raise RuntimeError("gloo: Connection closed by peer")
     assert failed.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "line", "told"),
+    [
+        ("bf16", CPU, "flags\t\t: fpu avx2 fma", True),
+        ("bf16", CPU, "flags\t\t: fpu avx512f avx512_bf16", False),
+        ("bf16", CPU, "Features\t: fp asimd bf16", False),
+        ("bf16", CPU, "Features\t: fp asimd", True),
+        ("bf16", CPU, "processor\t: 0", False),  # unknown: nothing is claimed
+        ("tf32", CPU, "flags\t\t: fpu avx2 fma", False),
+        ("bf16", GPU, "flags\t\t: fpu avx2 fma", False),
+    ],
+)
+def test_bf16_on_a_processor_without_it_is_told(precision, device, line, told, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(devices, "CPUINFO", tmp_path / "cpuinfo")
+    devices.CPUINFO.write_text(f"processor\t: 0\n{line}\npower management:\n")
+    devices.warn_of_slow_bf16(precision, device)
+    assert ("give training.precision=tf32" in capsys.readouterr().err) is told
