@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -364,6 +365,34 @@ def test_odd_pictures_are_named(items, what):
     write(items)
     with pytest.raises(DataProblem, match=f"line 5, column photo_file_name: .*odd.{suffix} has {what}"):
         make()
+
+
+def test_a_palette_with_a_clear_colour_is_named(items):
+    Image.new("P", (12, 12)).save("pics/odd.png", transparency=0)
+    items[3][1] = "pics/odd.png"
+    write(items)
+    with pytest.raises(DataProblem, match=r"odd.png has transparency"):
+        make()
+
+
+@pytest.mark.parametrize("kind", ["opaque", "phone"])
+def test_pictures_as_screens_and_phones_write_them_are_read_like_others(items, kind, tmp_path):
+    """An alpha channel that hides nothing, and a JPEG that a phone's further pictures follow."""
+    with Image.open(items[3][1]) as file:
+        picture = file.convert("RGB")
+    if kind == "opaque":
+        picture.save("pics/plain.png")
+        picture.convert("RGBA").save("pics/odd.png")
+    else:
+        picture.save("pics/plain.jpg")
+        picture.save("pics/odd.jpg", format="MPO", save_all=True, append_images=[Image.new("RGB", (6, 6))])
+    stores = []
+    for name in ("plain", "odd"):
+        items[3][1] = next(map(str, Path("pics").glob(f"{name}.*")))
+        write(items)
+        make("--out", name)
+        stores.append(Store(tmp_path / name).info.files)
+    assert stores[0] == stores[1]
 
 
 def test_a_picture_that_ends_early_leaves_nothing(items, tmp_path):

@@ -21,7 +21,7 @@ LONG, LONGEST = 256, 4096
 """Texts up to ``LONG`` characters are never cut, and no text is longer than ``LONGEST``."""
 MOST_CHARACTERS = 256
 _LARGEST_KEPT, _USUAL_SIZE = 128, (64, 64)
-_MODES = {"1": 1, "L": 1, "RGB": 3, "P": 3}
+_MODES = {"1": 1, "L": 1, "LA": 1, "RGB": 3, "RGBA": 3, "P": 3, "PA": 3}
 
 
 class Part(NamedTuple):
@@ -58,17 +58,22 @@ def header(file: Path, item: int, problem: Problem, *, whole: bool = False) -> t
 
     try:
         with Image.open(file) as picture:
-            frames, mode = getattr(picture, "n_frames", 1), picture.mode
+            phone = picture.format == "MPO"  # a phone's photograph: what follows the first picture goes with it
+            frames, mode = 1 if phone else getattr(picture, "n_frames", 1), picture.mode
             turned = picture.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             width, height = picture.size
             if whole:
                 picture.load()
+            see_through = picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema() != (
+                255,
+                255,
+            )
     except Exception as error:  # a damaged picture fails in more ways than Pillow has names for
         raise problem(item, f"{file} cannot be read as a picture ({str(error)[:80]})") from error
     if frames > 1:
         raise problem(item, f"{file} has {frames} frames; a picture has one")
-    if mode not in _MODES:
-        kind = {"RGBA": "transparency", "LA": "transparency", "I;16": "16 bits a pixel"}.get(mode, f"mode {mode}")
+    if see_through or mode not in _MODES:
+        kind = "transparency" if see_through else {"I;16": "16 bits a pixel"}.get(mode, f"mode {mode}")
         raise problem(item, f"{file} has {kind}; a picture is grey or RGB with 8 bits")
     return (_MODES[mode], width, height) if turned else (_MODES[mode], height, width)
 
