@@ -367,6 +367,13 @@ def test_odd_pictures_are_named(items, what):
         make()
 
 
+@pytest.mark.parametrize("cell", ["pics/" + 300 * "a" + ".png", 5000 * "b/" + "c.png"])
+def test_a_path_too_long_for_any_disk_is_a_picture_that_is_not_there(items, cell):
+    items[3][1] = cell
+    write(items)
+    assert "1 of 30 pictures are not there" in make().stderr
+
+
 def test_a_palette_with_a_clear_colour_is_named(items):
     Image.new("P", (12, 12)).save("pics/odd.png", transparency=0)
     items[3][1] = "pics/odd.png"

@@ -1,5 +1,6 @@
 """``make-dataset table``: a table of paths, texts, numbers and labels becomes a dataset."""
 
+import os
 import shlex
 from collections.abc import Sequence
 from functools import partial
@@ -118,7 +119,7 @@ def _part(source: Table, modality: Modality, train: np.ndarray, options: StoreOp
 
 def _file(source: Table, cell: str) -> Path | None:
     file = source.path.parent / cell
-    return file if cell and file.is_file() else None
+    return file if cell and os.path.isfile(file) else None  # unlike Path's, it says no to a name too long for any file
 
 
 def _tell_missing(source: Table, modality: Modality, files: list[Path | None]) -> None:
