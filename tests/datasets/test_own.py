@@ -214,6 +214,13 @@ def test_splits_are_drawn_alike_for_a_seed_and_evenly_over_labels():
     assert not np.array_equal(np.diff(first["test"]), np.full(99, 10))
 
 
+@pytest.mark.parametrize("share", [0.5, 0.7, 0.85])
+def test_a_large_share_is_as_many_items_as_asked_for(share):
+    for count in (8, 18, 28, 38):
+        for seed in range(20):
+            assert len(splits.drawn(count, share, seed, np.arange(count) % 3, None)["test"]) == round(share * count)
+
+
 @pytest.mark.parametrize(("row", "column", "cell", "message"), [
     (4, 4, "", r"items.csv line 6, column age: is empty, and other numbers of the item are there"),
     (4, 6, "", r"items.csv line 6, column label: is empty, and every item has one"),

@@ -49,8 +49,9 @@ def drawn(
     else:
         order = draw.permutation(count)
         ranked = order if codes is None else order[np.argsort(codes[order], kind="stable")]
-        places = ((np.arange(round(share * count)) + draw.random()) / share).astype(int)
-        test[ranked[np.minimum(places, count - 1)]] = True
+        wanted = np.arange(round(share * count))
+        places = ((wanted + draw.random()) / share).astype(int)
+        test[ranked[np.minimum(places, count - len(wanted) + wanted)]] = True  # each within, none twice
     if test.all() or not test.any():
         raise UsageProblem(f"--test {share:g}: of {count} items none would be left for training or for testing",
                            "give another share, or more items or groups")  # fmt: skip
