@@ -13,6 +13,7 @@ make_dataset = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Bu
 
 
 ImageFormat = Literal["npy", "png"]
+TextBegins = Literal["random", "first"]
 Out = Annotated[Path | None, path_option("--out", help="Folder of the dataset; default: its name under --data-dir.")]
 Digits = Annotated[
     str,
@@ -158,6 +159,11 @@ def make_celeba(
         int | None, typer.Option(metavar="18|40", show_default=False,
                                  help="Also write attributes as a vector of zeros and ones: MVAE's 18, or all.")
     ] = None,
+    text_begins: Annotated[
+        TextBegins, typer.Option("--text-begins", metavar="random|first",
+                                 help="At which of its 256 places a text begins: drawn for each image, as in the "
+                                 "paper; or the first, where text is learned far sooner.")
+    ] = "random",
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most N images in all, shared out over the splits in proportion.")
     ] = None,
@@ -171,6 +177,7 @@ def make_celeba(
     mmvae make-dataset celeba --source FOLDER
     mmvae make-dataset celeba --source embedded --count 2000
     mmvae make-dataset celeba --source FOLDER --attributes 18
+    mmvae make-dataset celeba --source FOLDER --text-begins first --out data/celeba_first
     """
     from mmvae_cli.datasets import placing
     from mmvae_cli.datasets.celeba import build as celeba
@@ -181,7 +188,7 @@ def make_celeba(
     with placing.reported(folder, as_json=as_json):
         celeba.build(
             folder, data_dir, source=source, count=count, limit=limit, seed=seed, skip_damaged=skip_damaged,
-            attributes=attributes, force=force,
+            attributes=attributes, begins=text_begins, force=force,
         )  # fmt: skip
 
 

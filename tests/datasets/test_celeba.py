@@ -86,6 +86,21 @@ def test_a_face_stands_as_its_exif_says():
     assert np.abs(celeba_files.decode(buffer.getvalue()).astype(int) - celeba_files.decode(tiny.jpeg(3))).mean() < 2
 
 
+def test_texts_may_begin_at_the_first_place(source, tmp_path, mmvae):
+    assert mmvae("--source", source, "--out", tmp_path / "usual")[0] == 0
+    code, _, said = mmvae("--source", source, "--out", tmp_path / "first", "--text-begins", "first")
+    assert code == 0
+    assert "every text begins at the first of its 256 places" in said
+    usual, first = Store(tmp_path / "usual"), Store(tmp_path / "first")
+    assert first.info.stand_in == f"{usual.info.stand_in}; every text begins at the first of its 256 places"
+    for split in celeba.SPLITS:
+        np.testing.assert_array_equal(usual.array(split, "image"), first.array(split, "image"))
+        before, after = (text.decode(one.array(split, "text")) for one in (usual, first))
+        assert [string.strip("*").ljust(256, "*") for string in before] == after
+    assert usual.fingerprint != first.fingerprint
+    assert mmvae("--source", source, "--out", tmp_path / "third", "--text-begins", "middle")[0] == 2
+
+
 def test_grey_jpegs_become_three_channels():
     buffer = io.BytesIO()
     tiny.picture(0).convert("L").save(buffer, "JPEG")

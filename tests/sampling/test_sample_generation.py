@@ -209,6 +209,14 @@ def test_typed_text_is_written_by_the_rule_of_the_dataset_and_encoded_alone(samp
     assert_decoded(opened, arrays, "image")
 
 
+def test_typed_text_begins_where_the_texts_of_the_dataset_do(sampler, monkeypatch):
+    opened = sampler("faces")
+    store = opened.trained.store
+    monkeypatch.setattr(store, "info", store.info.model_copy(update={"stand_in": f"a; {attribute_text.AT_FIRST}"}))
+    arrays = one(opened, texts=("smiling",))
+    assert text.decode(arrays["input_text"]) == ["smiling".ljust(256, "*")]
+
+
 def test_typed_text_of_other_data_is_written_by_their_alphabet(sampler):
     opened = sampler("mopoe")
 
