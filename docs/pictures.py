@@ -130,6 +130,7 @@ def of_kept_results(into: Path) -> None:
             kept / "polymnist_methods",
             {"by-number-of-inputs": "methods-polymnist.png", "tradeoffs": "tradeoffs-polymnist.png"},
         ),
+        (kept / "mst_beta", {"joint-tradeoff": "beta.png"}),
         (kept / "polymnist", {"by-number-of-inputs": "quick.png"}),
         (kept / "polymnist_paper", {"by-number-of-inputs": "figure3.png"}),
     ):
