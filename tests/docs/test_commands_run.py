@@ -108,7 +108,8 @@ def carried_out(words):
     if words[0] != "train" or "--list" in words:
         return [force]
     if {"--dry-run", *STUDY} & set(words):
-        return [[*words, "training.batch_size=2", *(["--dry-run"] if "--dry-run" in can else [])]]
+        rest = [word for word in words if not word.startswith("training.batch_size=")]
+        return [[*rest, "training.batch_size=2", *(["--dry-run"] if "--dry-run" in can else [])]]
     return list(trainings(command.make_context("train", rest).params))
 
 
