@@ -64,10 +64,7 @@ def header(file: Path, item: int, problem: Problem, *, whole: bool = False) -> t
             width, height = picture.size
             if whole:
                 picture.load()
-            see_through = picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema() != (
-                255,
-                255,
-            )
+            see_through = picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema()[0] != 255
     except Exception as error:  # a damaged picture fails in more ways than Pillow has names for
         raise problem(item, f"{file} cannot be read as a picture ({str(error)[:80]})") from error
     if frames > 1:
