@@ -188,7 +188,7 @@ def make_celeba(
     with placing.reported(folder, as_json=as_json):
         celeba.build(
             folder, data_dir, source=source, count=count, limit=limit, seed=seed, skip_damaged=skip_damaged,
-            attributes=attributes, begins=text_begins, force=force,
+            attributes=attributes, texts_at_first=text_begins == "first", force=force,
         )  # fmt: skip
 
 

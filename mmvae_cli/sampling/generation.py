@@ -304,8 +304,8 @@ def _typed(sampler: Sampler, figure: Figure) -> tuple[Batch, Arrays]:
     strings = [one if {*one} <= {*alphabet} else unicodedata.normalize("NFC", one).lower() for one in figure.texts]
     if labels.names == attribute_text.ATTRIBUTES and info.shape == (attribute_text.LENGTH,):
         arrays["labels"] = rows = np.array([_attributes(one) for one in figure.texts])
-        first = attribute_text.AT_FIRST in (sampler.trained.store.info.stand_in or "")
-        strings = [attribute_text.render(row, attribute_text.phrase(row), sampler.seed, "first" if first else "random")
+        at_first = attribute_text.AT_FIRST in (sampler.trained.store.info.stand_in or "")
+        strings = [attribute_text.render(row, attribute_text.phrase(row), sampler.seed, at_first=at_first)
                    for row in rows]  # fmt: skip
     try:
         batch = as_batch({name: strings}, sampler.recipe, {name: info})

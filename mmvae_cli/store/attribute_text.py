@@ -4,13 +4,10 @@ The string is made once per image, so its place among the padding is fixed. No t
 """
 
 import hashlib
-from typing import Literal
 
 import numpy as np
 
 LENGTH, PADDING = 256, "*"
-Begins = Literal["random", "first"]
-"""Where a text stands among the padding: at a place drawn for each image, as in the paper, or at the first one."""
 AT_FIRST = f"every text begins at the first of its {LENGTH} places"
 """The note of a dataset where that is so. It goes with a shared run, and what is typed is then placed alike."""
 
@@ -52,7 +49,8 @@ def start_of(text: str, image: str, seed: int) -> int:
     return drawn % (LENGTH - 1 - len(text))
 
 
-def render(row: np.ndarray, image: str, seed: int, begins: Begins = "random") -> str:
-    """The 256 characters that go with ``image``; ``row`` (40,) of 0/1."""
+def render(row: np.ndarray, image: str, seed: int, *, at_first: bool = False) -> str:
+    """The 256 characters that go with ``image``; ``row`` (40,) of 0/1. ``at_first``: the text begins at the first
+    place, not at one drawn by seed and image."""
     text = phrase(row)
-    return padded(text, start_of(text, image, seed) if begins == "random" else 0)
+    return padded(text, 0 if at_first else start_of(text, image, seed))

@@ -5,6 +5,7 @@ straight into the store's array on disk: memory does not grow with the number of
 """
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from mmvae_cli.datasets.celeba.files import SIDE, Damage, Faces
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.store import LabelInfo, ModalityInfo, StoreInfo, attribute_text, text
-from mmvae_cli.store.attribute_text import Begins
 
 NAME = "celeba"
 SPLITS = ("train", "validation", "test")
@@ -41,15 +41,15 @@ COLUMNS = {
 def build(
     folder: Path, data_dir: Path, *, source: str | None = None, count: int = cartoon_faces.COUNT,
     limit: int | None = None, seed: int = 0, skip_damaged: bool = False, attributes: int | None = None,
-    begins: Begins = "random", force: bool = False,
+    texts_at_first: bool = False, force: bool = False,
 ) -> StoreInfo:  # fmt: skip
     """Build the store at ``folder``. ``source``: a folder with the official files, ``embedded`` for ``count`` cartoon
     faces, None for the official files under ``data_dir`` or, failing that, torchvision's download.
 
     ``attributes``: 18 or 40 of them are a modality too, a vector of zeros and ones.
     ``limit``: at most so many images, shared out over the splits in proportion. ``skip_damaged``: leave out what is
-    damaged instead of refusing. ``begins``: where a text stands among its padding. Raises UsageProblem for settings
-    that make no dataset and DataProblem for files that are missing or damaged.
+    damaged instead of refusing. ``texts_at_first``: texts begin at the first of their places, not at a drawn
+    one. Raises UsageProblem for settings that make no dataset and DataProblem for files that are missing or damaged.
     """
     if attributes not in (None, *COLUMNS):
         raise UsageProblem(f"--attributes {attributes}: there are the 18 of MVAE, or all 40", "give 18 or 40")
@@ -70,12 +70,16 @@ def build(
         if columns:
             names = tuple(attribute_text.ATTRIBUTES[column] for column in columns)
             modalities["attributes"] = ModalityInfo(kind="vector", shape=(len(names),), features=names)
-        counts, left_out = _write_splits(new, official, faces, limit, seed, skip_damaged, columns, begins)
+
+        def text_of(row: int) -> str:
+            return attribute_text.render(faces.attributes[row], faces.names[row], seed, at_first=texts_at_first)
+
+        counts, left_out = _write_splits(new, official, faces, limit, text_of, skip_damaged, columns)
         if embedded:
             shutil.rmtree(official)
         total = sum(counts.values())
         part = None if total == COMPLETE else f"subset of CelebA: {total:,} of {COMPLETE:,} images"
-        notes = [cartoon_faces.STAND_IN if embedded else part, attribute_text.AT_FIRST if begins == "first" else None]
+        notes = [cartoon_faces.STAND_IN if embedded else part, attribute_text.AT_FIRST if texts_at_first else None]
         return placing.finish(new, NAME, modalities, counts, LABELS, {
             "source": "generated" if embedded else "CelebA, aligned and cropped (Liu et al. 2015)",
             "limit": limit, "left_out": [str(kind) for kind in [*faces.damage, *left_out]],
@@ -136,15 +140,9 @@ def share_out(available: list[int], limit: int | None) -> list[int]:
 
 
 def _write_splits(
-    folder: Path,
-    source: Path,
-    faces: Faces,
-    limit: int | None,
-    seed: int,
-    skip: bool,
+    folder: Path, source: Path, faces: Faces, limit: int | None, text_of: Callable[[int], str], skip: bool,
     columns: tuple[int, ...],
-    begins: Begins,
-) -> tuple[dict[str, int], list[Damage]]:
+) -> tuple[dict[str, int], list[Damage]]:  # fmt: skip
     """Write all arrays of all splits; returns images per split and what could not be decoded."""
     rows = [np.flatnonzero(faces.partition == number) for number in range(len(SPLITS))]
     if empty := [split for split, items in zip(SPLITS, rows, strict=True) if not len(items)]:
@@ -163,7 +161,7 @@ def _write_splits(
             raise DataProblem(f"{source}: no readable image in the split {split}", "copy the images again")
         if dropped:
             _close_gaps(folder, f"{split}/image.npy", np.delete(np.arange(len(items)), list(dropped)))
-        _write_text(folder, split, faces, good, seed, begins)
+        _write_text(folder, split, faces, good, text_of)
         if columns:
             vectors: Any = store.new_array(folder, f"{split}/attributes.npy", (len(good), len(columns)), np.float32)
             vectors[...] = faces.attributes[good][:, list(columns)]
@@ -178,14 +176,13 @@ def _close_gaps(folder: Path, name: str, keep: np.ndarray) -> None:
     (folder / f"{name}.new").replace(folder / name)
 
 
-def _write_text(folder: Path, split: str, faces: Faces, rows: np.ndarray, seed: int, begins: Begins) -> None:
+def _write_text(folder: Path, split: str, faces: Faces, rows: np.ndarray, text_of: Callable[[int], str]) -> None:
     strings: Any = store.new_array(folder, f"{split}/text.npy", (len(rows), attribute_text.LENGTH))
     labels: Any = store.new_array(folder, f"{split}/labels.npy", (len(rows), len(attribute_text.ATTRIBUTES)))
     labels[...] = faces.attributes[rows]
 
     def rendered(some: np.ndarray) -> np.ndarray:
-        texts = [attribute_text.render(faces.attributes[row], faces.names[row], seed, begins) for row in some]
-        return text.encode(texts, attribute_text.LENGTH)
+        return text.encode([text_of(row) for row in some], attribute_text.LENGTH)
 
     with console.progress(f"writing {split}/text.npy", len(rows), "texts") as shown:
         building.fill(strings, rendered, rows, shown)

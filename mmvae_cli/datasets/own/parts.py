@@ -64,7 +64,7 @@ def header(file: Path, item: int, problem: Problem, *, whole: bool = False) -> t
             width, height = picture.size
             if whole:
                 picture.load()
-            see_through = picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema()[0] != 255
+            see_through = _see_through(picture)
     except Exception as error:  # a damaged picture fails in more ways than Pillow has names for
         raise problem(item, f"{file} cannot be read as a picture ({str(error)[:80]})") from error
     if frames > 1:
@@ -73,6 +73,11 @@ def header(file: Path, item: int, problem: Problem, *, whole: bool = False) -> t
         kind = "transparency" if see_through else {"I;16": "16 bits a pixel"}.get(mode, f"mode {mode}")
         raise problem(item, f"{file} has {kind}; a picture is grey or RGB with 8 bits")
     return (_MODES[mode], width, height) if turned else (_MODES[mode], height, width)
+
+
+def _see_through(picture: Any) -> bool:
+    """Whether a PIL image has pixels that are not opaque. Of one without any alpha no pixel is read."""
+    return picture.has_transparency_data and picture.convert("RGBA").getchannel("A").getextrema()[0] < 255
 
 
 def _decoded(file: Path, channels: int, size: tuple[int, int], item: int, problem: Problem) -> np.ndarray:
