@@ -135,9 +135,10 @@ def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
         axis.errorbar([x.mean for x in xs], [y.mean for y in ys], xerr=looks.bars(xs, scores=False),
                       yerr=looks.bars(ys), color=colour, marker=marker, linewidth=1.0 if symbol else 0.0,
                       elinewidth=0.8, label=name, alpha=0.9, clip_on=False)  # fmt: skip
-        for value, x, y in points if symbol else ():
-            words = f"{'β' if symbol == 'beta' else symbol}={value:g}"
-            axis.annotate(words, (x.mean, y.mean), (3, 3), textcoords="offset points", fontsize="x-small")
+        for k, (value, x, y) in enumerate(points if symbol else ()):
+            words, above = f"{'β' if symbol == 'beta' else symbol}={value:g}", k % 2 == 0  # neighbours may lie close
+            axis.annotate(words, (x.mean, y.mean), (3, 3 if above else -10), textcoords="offset points",
+                          fontsize="x-small")  # fmt: skip
     every = [point[1:] for points in sweeps.values() for point in points]
     looks.score_axis(axis, [y for _, y in every])
     if panel.y.metric == "joint_coherence":  # each point has a chance of its own

@@ -80,13 +80,13 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
 
 def warn_of_slow_bf16(precision: str, device: torch.device) -> None:
     """Say so where networks are to compute in bf16 on a CPU that has no instructions for it: every product then
-    converts its numbers there and back (celeba_quick on an EPYC Milan: 10 times the time of fp32)."""
+    converts its numbers there and back (celeba_quick on an EPYC of Zen 3: 8 times the time of fp32)."""
     if precision != "bf16" or device.type != "cpu" or not CPUINFO.exists():
         return
     instructions = re.search(r"^(?:flags|Features)\s*:(.*)$", CPUINFO.read_text(), re.MULTILINE)
     if instructions and not {"avx512_bf16", "amx_bf16", "bf16"} & set(instructions[1].split()):
         console.warn(
-            "this processor has no bf16 instructions, so that a step takes up to ten times as long as in fp32; "
+            "this processor has no bf16 instructions, so that a step takes several times as long as in fp32; "
             "give training.precision=tf32"
         )
 
