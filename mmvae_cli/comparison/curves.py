@@ -87,7 +87,8 @@ def _read(run: Member | Unfinished, label: str, look: Look) -> Curves | None:
             values.append(value)
     parts = [name.removeprefix("kl.") for name in known if name.startswith("kl.")]
     kls = {part: f"kl.{part}" for part in parts if set(part.split("+")) <= set(run.recipe.modalities)}
-    kls |= {name.removeprefix(_OF_BOUND): name for name in known if name.startswith(_OF_BOUND)}
+    if run.recipe.objective.prior == "standard":  # else a bound of one modality has another regulariser
+        kls |= {name.removeprefix(_OF_BOUND): name for name in known if name.startswith(_OF_BOUND)}
     return Curves(label, look, known, kls) if known else None
 
 

@@ -98,6 +98,19 @@ def test_components_of_single_modalities_bounds_are_drawn_on_one_axis_for_all(st
     assert not any("unimodal" in axis.get_title() for axis in terms.drawing(made, SCREEN).axes)
 
 
+def test_a_regulariser_of_another_prior_is_no_kl_of_a_component(tmp_path):
+    """With a pairwise prior a bound of one modality pays other distances than that to p(z)."""
+    custom = {"model__subsets": "full_and_singletons", "model__fusion": "product", "model__prior_expert": "none",
+              "objective__component_weights": "sum", "objective__component_choice": "all"}  # fmt: skip
+    folder = make_run(tmp_path, recipe("polymnist", MST, "custom", objective__prior="pairwise", **custom), "polymnist")
+    Run(folder).log([{"step": 1, "loss": 2.0, "kl.mnist": 3.0, "unimodal.kl.mnist": 500.0}])
+    made = collection(tmp_path)
+    terms, components = curves.wanted(made)
+    (axis,) = components.drawing(made, SCREEN).axes
+    assert [list(line.get_ydata()) for line in axis.lines] == [[3.0]]
+    assert "unimodal kl mnist" in [one.get_title() for one in terms.drawing(made, SCREEN).axes]
+
+
 def test_long_curves_are_thinned_and_a_change_of_the_terms_is_no_trouble(study):
     folder = next(study.iterdir())
     log(folder, steps=2000)
