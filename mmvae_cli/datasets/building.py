@@ -80,10 +80,25 @@ def _refuse_to_replace(folder: Path, place: Path, force: bool) -> None:
     if not (place / "dataset.json").is_file():
         raise UsageProblem(f"{folder} exists and is no dataset; it is left alone", "choose another --out")
     refuse_existing(folder, force)
+    if other := _of_others(place):
+        raise UsageProblem(f"{other} is in the dataset's folder, but not the dataset's: --force would remove it",
+                           "move it elsewhere, or choose another --out")  # fmt: skip
     if _is_mount(place):
         raise UsageProblem(f"{folder} is a mount point and not empty", "remove what is in it: it can only be filled")
     if Path.cwd().is_relative_to(os.path.realpath(place)):
         raise UsageProblem(f"{folder} is the folder that you are in", "leave it, and give its name from outside")
+
+
+def _of_others(place: Path) -> Path | None:
+    """A file in ``place`` that no dataset has, such as a source or notes: somebody keeps it there."""
+    for folder, inside, files in os.walk(place):
+        if folder == str(place):
+            inside[:] = sorted({*inside} - {"classifiers", "png"})
+            files = [name for name in files if name not in ("dataset.json", "preview.png")]
+        for name in sorted(files):
+            if not name.startswith(".") and not name.endswith(".npy"):
+                return Path(folder, name)
+    return None
 
 
 def _is_mount(place: Path) -> bool:

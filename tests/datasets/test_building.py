@@ -94,6 +94,23 @@ def test_the_folder_that_one_is_in_is_not_taken_away(out, tmp_path, monkeypatch)
     assert names(tmp_path / "d") == CONTENT
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "raw/0.png", "train/write.py"])
+def test_force_removes_nothing_that_is_not_the_datasets(name, tmp_path):
+    built(tmp_path / "d")
+    for ours in ("train/m0.npy", "classifiers/m0.safetensors", "png/PolyMNIST/train/m0/0.1.png", ".DS_Store"):
+        (tmp_path / "d" / ours).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / ours).touch()
+    mine = tmp_path / "d" / name
+    mine.parent.mkdir(exist_ok=True)
+    mine.touch()
+    with pytest.raises(UsageProblem, match="not the dataset's: --force would remove it") as problem:
+        built(tmp_path / "d", force=True)
+    assert str(problem.value).startswith(f"{mine} is in the dataset's folder")
+    mine.unlink()
+    built(tmp_path / "d", force=True, mark="newer")
+    assert names(tmp_path / "d") == CONTENT
+
+
 def test_a_link_is_left_alone_and_its_target_named(tmp_path):
     built(tmp_path / "d")
     (tmp_path / "link").symlink_to("d")
