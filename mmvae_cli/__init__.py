@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mmvae_cli.export.opened import OpenedRun
     from mmvae_cli.recipe import Recipe
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 
 def open_run(

@@ -18,6 +18,8 @@ from mmvae_cli.process.errors import UsageProblem
 
 NVIDIA = Path("/dev/nvidia0")
 """Exists where the driver of an NVIDIA GPU is loaded."""
+GROUP = Path("/sys/fs/cgroup")
+"""What a container may use, as Linux tells it inside."""
 
 CPUINFO = Path("/proc/cpuinfo")
 """What Linux says of the processor: one line of it names the instructions."""
@@ -129,7 +131,7 @@ def environment(device: torch.device, **facts: Any) -> dict[str, Any]:
 
 def memory_left(device: torch.device) -> float:
     """Bytes that this process can still get: free memory of the GPU with what torch holds of it unused; available
-    memory of the machine, or what the container it runs in has left; infinity where neither is known."""
+    memory of the machine, or what the container it runs in has left, files that it keeps in memory not counted; infinity where neither is known."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return float(torch.cuda.mem_get_info(device)[0] + kept)
@@ -138,8 +140,9 @@ def memory_left(device: torch.device) -> float:
         line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
         left = 1024.0 * int(line.split()[1])
     with suppress(OSError, ValueError):
-        group = Path("/sys/fs/cgroup")
-        left = min(left, int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
+        cache = re.search(r"^inactive_file (\d+)$", (GROUP / "memory.stat").read_text(), re.MULTILINE)
+        used = int((GROUP / "memory.current").read_text()) - (int(cache[1]) if cache else 0)
+        left = min(left, int((GROUP / "memory.max").read_text()) - used)
     return left
 
 

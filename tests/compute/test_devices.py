@@ -165,6 +165,15 @@ def test_what_torch_holds_of_a_gpu_unused_counts_as_left(monkeypatch):
     assert devices.memory_left(GPU) == 150
 
 
+def test_files_that_a_container_keeps_in_memory_are_not_gone(tmp_path, monkeypatch):
+    for name, said in (("max", "1000\n"), ("current", "900\n"), ("stat", "anon 300\nfile 600\ninactive_file 500\n")):
+        (tmp_path / f"memory.{name}").write_text(said)
+    monkeypatch.setattr(devices, "GROUP", tmp_path)
+    assert devices.memory_left(torch.device("cpu")) == 600
+    (tmp_path / "memory.max").write_text("max\n")  # no limit
+    assert devices.memory_left(torch.device("cpu")) > 1000
+
+
 def test_fewer_latents_are_decoded_at_once_where_memory_is_short(monkeypatch):
     """On a GPU; on a CPU it is always the same number, and so are the results."""
     recipe = tiny(2, shape=(3, 8, 8))

@@ -1,9 +1,11 @@
 """Which source made a run: the commit of a checkout, dirty or not; or null and why."""
 
 import subprocess
+from pathlib import Path
 
 import pytest
 
+import mmvae_cli
 from mmvae_cli.process import provenance
 
 
@@ -22,6 +24,10 @@ def checkout(tmp_path):
 def git(folder, *words):
     done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def test_the_source_is_the_folder_with_the_package_in_it():
+    assert Path(mmvae_cli.__file__).parent.parent.samefile(provenance.SOURCE)
 
 
 def test_a_checkout_says_its_commit_and_whether_files_differ(checkout, monkeypatch):
