@@ -4,7 +4,7 @@ import json
 import math
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,26 +21,45 @@ _MOST_BYTES = 256 << 20
 Arrays = dict[str, np.ndarray]
 
 
+class Shown(NamedTuple):
+    """What a figure shows: which items of which data, what is given and what is generated."""
+
+    fingerprint: str
+    split: str
+    given: tuple[str, ...]
+    target: str
+    items: tuple[int, ...]
+
+
+Drawn = tuple[Shown, Arrays]
+"""The first columns of a figure."""
+
+
 def grids(content: Content) -> list[tuple[str, Grid]]:
     """Name of the file and grid of every conditional figure that two groups at least have drawn for the same items."""
-    by_stem: dict[str, list[tuple[str, Arrays]]] = {}
+    by_stem: dict[str, list[tuple[str, Drawn]]] = {}
     for group in content.groups:
-        for stem, arrays in _conditional(group).items():
-            by_stem.setdefault(stem, []).append((group.label, arrays))
-    shortest = sorted(by_stem.items(), key=lambda item: len(item[0]))
-    return [(f"same-items-{stem}", _grid(content, same)) for stem, drawn in shortest if len(same := _same(drawn)) > 1]
+        for stem, drawn in _conditional(group).items():
+            by_stem.setdefault(stem, []).append((group.label, drawn))
+    made = []
+    for stem, every in sorted(by_stem.items(), key=lambda item: len(item[0])):
+        shown = every[0][1][0]
+        same = [(label, arrays) for label, (what, arrays) in every if what == shown]
+        if len(same) > 1:
+            made.append((f"same-items-{stem}", _grid(content, shown, same)))
+    return made
 
 
-def _conditional(group: Group) -> dict[str, Arrays]:
-    """The arrays of the group's first run that has drawn any by the weights that were evaluated, by figure."""
+def _conditional(group: Group) -> dict[str, Drawn]:
+    """The figures of the group's first run that has drawn any by the weights that were evaluated, by figure."""
     for member in group.members:
         paths = Run(member.folder).pictures("*_given_*.npz")
-        if readable := {path.stem: arrays for path in paths if (arrays := _read(path, member.evaluation.run.step))}:
+        if readable := {path.stem: drawn for path in paths if (drawn := _read(path, member.evaluation.run.step))}:
             return readable
     return {}
 
 
-def _read(path: Path, step: int) -> Arrays | None:
+def _read(path: Path, step: int) -> Drawn | None:
     """The first items of a conditional figure; None for what is none, is damaged, or was drawn after another step."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -50,43 +69,32 @@ def _read(path: Path, step: int) -> Arrays | None:
             about = json.loads(str(arrays["about"]))
             if about.get("step", step) != step:
                 return None
-            (target,), given = about["target"], list(about["given"])
-            wanted = {"items": arrays["items"][:_COLUMNS], f"sample_{target}": arrays[f"sample_{target}"][0]}
+            (target,), given, items = about["target"], tuple(about["given"]), arrays["items"][:_COLUMNS]
+            wanted = {f"sample_{target}": arrays[f"sample_{target}"][0]}
             for key in (f"input_{name}" for name in given):
                 wanted[key] = arrays[key]
             for key in list(arrays):
                 if key in (f"true_{target}", *(f"string_{key}" for key in wanted), f"string_true_{target}"):
                     wanted[key] = arrays[key][0] if key.startswith("string_sample") else arrays[key]
-            places = {"fingerprint": about["fingerprint"], "split": about["split"], "given": given, "target": target}
+            shown = Shown(about["fingerprint"], about["split"], given, target, tuple(items.tolist()))
     except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile):
         return None
-    return {key: value[:_COLUMNS] for key, value in wanted.items()} | {"about": np.array(json.dumps(places))}
+    return shown, {key: value[:_COLUMNS] for key, value in wanted.items()}
 
 
-def _same(drawn: list[tuple[str, Arrays]]) -> list[tuple[str, Arrays]]:
-    """Those that show what the first shows."""
-
-    def shown(arrays: Arrays) -> Any:
-        return str(arrays["about"]), arrays["items"].tolist()
-
-    return [one for one in drawn if shown(one[1]) == shown(drawn[0][1])]
-
-
-def _grid(content: Content, drawn: list[tuple[str, Arrays]]) -> Grid:
-    first = drawn[0][1]
-    about = json.loads(str(first["about"]))
-    target, given = about["target"], about["given"]
+def _grid(content: Content, shown: Shown, drawn: list[tuple[str, Arrays]]) -> Grid:
+    first, target, given = drawn[0][1], shown.target, shown.given
     rows = [(f"{name} input", _cells(first, f"input_{name}")) for name in given]
     knowing = [arrays for _, arrays in drawn if f"true_{target}" in arrays]  # earlier versions did not write it
     rows += [(f"true {target}", _cells(arrays, f"true_{target}")) for arrays in knowing[:1]]
     rows += [(plain(label), _cells(arrays, f"sample_{target}")) for label, arrays in drawn]
-    shown = [cells for _, cells in rows]
+    cells = [own for _, own in rows]
     warning = f"; stand-in: {content.warning}" if content.warning else ""
     return Grid(
-        shown, [label for label, _ in rows], title=f"{target} generated from {listed(given)}",
-        about=f"Each column is one {about['split']} item. On top stands what all methods are given; then each has "
+        cells, [label for label, _ in rows], title=f"{target} generated from {listed(given)}",
+        about=f"Each column is one {shown.split} item. On top stands what all methods are given; then each has "
         "a row with its first sample.", origin=f"{content.name}{warning}",
-        scale=math.ceil(_CELL_PIXELS / drawing.widest(shown)),
+        scale=math.ceil(_CELL_PIXELS / drawing.widest(cells)),
     )  # fmt: skip
 
 

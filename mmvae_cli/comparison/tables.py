@@ -38,10 +38,6 @@ class Cell:
     best: bool = False
     n: int | None = None
 
-    @property
-    def at_chance(self) -> bool:
-        return self.stat is not None and self.stat.at_chance
-
 
 @dataclass(frozen=True)
 class Row:
@@ -74,7 +70,7 @@ class Table:
     @property
     def remarks(self) -> list[str]:
         cells = [(c.key, cell.stat) for row in self.rows for c, cell in zip(self.columns, row.cells, strict=True)
-                 if cell.stat and cell.at_chance]  # fmt: skip
+                 if cell.stat and cell.stat.at_chance]  # fmt: skip
         chance = _at_chance([(key, stat.chance) for key, stat in cells if stat.chance is not None])
         weighed = FEW_EFFECTIVE if any(row.label == EFFECTIVE for row in self.rows) else ""
         return [remark for remark in (self.letters, chance, weighed) if remark]
@@ -190,7 +186,7 @@ def cell_text(cell: Cell, plus_minus: str = "±") -> str:
     if cell.stat.std is not None:
         text += f" {plus_minus} {cell.stat.std:.{cell.decimals[1]}f}"
     text += f" [n={cell.n}]" if cell.n is not None else ""
-    return text + (CHANCE if cell.at_chance else "")
+    return text + (CHANCE if cell.stat.at_chance else "")
 
 
 def spans(table: Table) -> list[tuple[str, int]]:

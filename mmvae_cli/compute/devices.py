@@ -131,7 +131,8 @@ def environment(device: torch.device, **facts: Any) -> dict[str, Any]:
 
 def memory_left(device: torch.device) -> float:
     """Bytes that this process can still get: free memory of the GPU with what torch holds of it unused; available
-    memory of the machine, or what the container it runs in has left, files that it keeps in memory not counted; infinity where neither is known."""
+    memory of the machine, or what the container it runs in has left, files that Linux keeps in memory not counted;
+    infinity where neither is known."""
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return float(torch.cuda.mem_get_info(device)[0] + kept)

@@ -184,7 +184,7 @@ def _download_mnist(data_dir: Path) -> Path:
 
 
 def _fetch(folder: Path) -> None:
-    from torchvision.datasets import MNIST  # function-local: the only need for torch in this room
+    from torchvision.datasets import MNIST  # function-local: it imports torch
 
     MNIST(root=str(folder), train=True, download=True)
 

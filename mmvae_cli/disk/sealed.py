@@ -36,7 +36,7 @@ def read_json(path: Path) -> Any:
             if path.stat().st_size > _LARGEST_JSON:
                 raise DataProblem(f"{path} has more than {_LARGEST_JSON >> 20} MiB, no file of ours does", "remove it")
             text = path.read_bytes().decode()
-        content = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite,
+        content = json.loads(text, object_pairs_hook=_no_duplicates, parse_constant=no_constant, parse_float=_finite,
                              parse_int=integer)  # fmt: skip
         _check_plain(content)
     except (ValueError, RecursionError) as error:
@@ -53,7 +53,7 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return keys
 
 
-def _no_constant(text: str) -> Any:
+def no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not a number")
 
 

@@ -54,7 +54,7 @@ def train(name: str, network: nn.Module, evaluation: Evaluation) -> Score:
         if callable(reset := getattr(module, "reset_parameters", None)):
             reset()
     for split in ("train", "test"):
-        if not len(batches.Split(evaluation.store, split, [name], evaluation.device, seed).having(all_of_them=True)):
+        if not len(evaluation.store.complete(split, [name])):
             raise DataProblem(f"no item of {split} has {name}, so no classifier can learn it",
                               "measure without coherence: --metrics latent,likelihood")  # fmt: skip
     data = batches.Split(evaluation.store, "train", [name], evaluation.device, seed)

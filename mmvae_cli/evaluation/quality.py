@@ -110,8 +110,8 @@ def _reference(evaluation: Evaluation, data: ShuffledSplit, seen: Seen) -> tuple
     split, items = str(evaluation.spec.split), seen.items.items
     if seen.rule.reference == "train":
         data, split = ShuffledSplit(evaluation, "train", "reference items"), "train"
-        has = data.present
-        items = data.order if has is None else data.order[torch.from_numpy(has.all(1))[data.order]]  # labels mixed
+        able = torch.from_numpy(evaluation.store.complete("train", evaluation.model.names))
+        items = data.order[torch.isin(data.order, able)]  # labels mixed
 
     def features_of(_: int, part: Tensor) -> dict[int, Tensor]:
         batch, names = data.batch(part), evaluation.model.names

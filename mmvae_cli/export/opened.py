@@ -21,7 +21,6 @@ from mmvae_cli.run import result, samplers, trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import EvaluationResult
 from mmvae_cli.sampling import figures, generation, making
-from mmvae_cli.sampling.figures import Figure
 from mmvae_cli.sampling.generation import Sampler
 from mmvae_cli.store import ModalityInfo, arrays
 
@@ -179,34 +178,33 @@ class OpenedRun:
         batch = None if data is None else self._batch(data)
         names = self._given(given, batch or ())
         rest = tuple(name for name in self.modalities if name not in names) or self.modalities
-        figure = Figure("", "", (), names, self._named("target", target) if target is not None else rest)
+        targets = self._named("target", target) if target is not None else rest
         sampler = self._sampler(seed, kept=data is None and z is None)
         with _drawn(derive(seed, "sample", "components")):
             if batch is not None:
-                generated = generation.conditional(sampler, figure, batch, count or 1)
-                return self._as_given(generated, figure, alone=count is None)
+                generated = generation.conditional(sampler, batch, names, targets, count or 1)
+                return self._as_given(generated, targets, alone=count is None)
             if z is None:
-                return self._as_given(generation.prior(sampler, figure, count or 1), figure, alone=True)
-            return self._decode(sampler, figure, z, private or {})
+                return self._as_given(generation.prior(sampler, targets, count or 1), targets, alone=True)
+            return self._decode(sampler, targets, z, private or {})
 
     @torch.no_grad()
     def reconstruct(self, data: Given, *, given: Names | None = None, seed: int = 0) -> dict[str, np.ndarray]:
         """The modalities of ``data`` (N, ...) again: z ~ q(z | X_A) of those ``given``, all of them unless named, and
         each modality's private latent from its own posterior."""
         batch = self._batch(data)
-        figure = Figure("", "", (), self._given(given, batch), tuple(batch))
+        names, targets = self._given(given, batch), tuple(batch)
         with _drawn(derive(seed, "sample", "components")):
-            generated = generation.reconstruction(self._sampler(seed), figure, batch)
-        return self._as_given(generated, figure, alone=True)
+            generated = generation.reconstruction(self._sampler(seed), batch, names, targets)
+        return self._as_given(generated, targets, alone=True)
 
     def data(self, split: str | None = None, items: Sequence[int] | None = None) -> dict[str, np.ndarray]:
         """Items of the run's data, as they would be given: modality -> (N, ...). Those of a split that have every
         modality, unless ``items`` says their positions. Raises DataProblem where the data are not at hand."""
         split, store = str(split or self.recipe.evaluation.split), self._trained.store
-        present = store.present(split, self.modalities)
-        able: np.ndarray = np.ones(store.count(split), bool) if present is None else np.all(present, 1)
-        wanted = np.flatnonzero(able) if items is None else _positions(items, split, store.count(split))
-        if len(lacking := wanted[~able[wanted]]):
+        able = store.complete(split, self.modalities)
+        wanted = able if items is None else _positions(items, split, store.count(split))
+        if len(lacking := wanted[~np.isin(wanted, able)]):
             raise UsageProblem(f"items: item {lacking[0]} of {split} lacks a modality",
                                f"without items: run.data({split!r}), all that have every modality")  # fmt: skip
         values = {}
@@ -241,20 +239,20 @@ class OpenedRun:
             raise UsageProblem(f"given: there are no data of {', '.join(missing)}", "give them, or name others")
         return names
 
-    def _decode(self, sampler: Sampler, figure: Figure, z: Any, private: Given) -> dict[str, np.ndarray]:
+    def _decode(self, sampler: Sampler, targets: tuple[str, ...], z: Any, private: Given) -> dict[str, np.ndarray]:
         if not isinstance(private, Mapping):
             raise UsageProblem(f"private: {type(private).__name__} is no mapping of modalities to latents")
         shared, size = self._latent("z", z, self.recipe.model.latent_dim), self.recipe.model.private_dim
         for name in private:
-            if not size or name not in figure.target:
+            if not size or name not in targets:
                 what = f"{name!r} is not generated" if size else "the model has no private latents"
                 raise UsageProblem(f"private: {what}", "leave it out")
         own: dict[str, Tensor | None] = {}
-        for name in figure.target:
+        for name in targets:
             own[name] = generation.prior_private(sampler, name, 1, len(shared))
             if name in private:
                 own[name] = self._latent(f"private[{name!r}]", private[name], size, len(shared))[None]
-        return self._as_given(generation.decoded(sampler, shared[None], own), figure, alone=True)
+        return self._as_given(generation.decoded(sampler, shared[None], own), targets, alone=True)
 
     def _latent(self, what: str, given: Any, size: int, count: int | None = None) -> Tensor:
         rows = arrays.as_array(what, given)
@@ -267,10 +265,12 @@ class OpenedRun:
             raise UsageProblem(f"{what} has numbers that are not finite", "as numbers of 32 bits")
         return z
 
-    def _as_given(self, generated: dict[str, np.ndarray], figure: Figure, *, alone: bool) -> dict[str, np.ndarray]:
+    def _as_given(
+        self, generated: dict[str, np.ndarray], targets: tuple[str, ...], *, alone: bool
+    ) -> dict[str, np.ndarray]:
         """What was sampled (R, N, ...), the first row of it where it stands ``alone``."""
         info = self._trained.store.info.modalities
-        rows = {name: arrays.as_given(generated[f"sample_{name}"], info[name]) for name in figure.target}
+        rows = {name: arrays.as_given(generated[f"sample_{name}"], info[name]) for name in targets}
         return {name: part[0] for name, part in rows.items()} if alone else rows
 
 

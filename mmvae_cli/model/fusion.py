@@ -44,12 +44,17 @@ class Members(NamedTuple):
 
 
 def precision(experts: Gaussian) -> Tensor:
-    """The precisions 1 / (variance + EPS) of the experts, (M, B, D).
+    """The precisions 1 / (variance + EPS) of the experts, (M, B, D)."""
+    return 1 / _variance(experts)
+
+
+def _variance(experts: Gaussian) -> Tensor:
+    """Variance + EPS, (M, B, D).
 
     An expert may learn a variance so large that it overflows. Its precision is 0 then. The bound on the log-variance
     makes the gradient 0, too; without it, infinity over infinity would give NaN.
     """
-    return 1 / (experts.logvar.clamp(max=_MAX_LOGVAR).exp() + EPS)
+    return experts.logvar.clamp(max=_MAX_LOGVAR).exp() + EPS
 
 
 def product(experts: Gaussian, members: Members) -> Gaussian:
@@ -75,13 +80,13 @@ def consensus(experts: Gaussian, members: Members, correlation: float) -> Gaussi
 
 def average(experts: Gaussian, members: Members) -> Gaussian:
     """``mu_A = mean mu_m``, ``v_A = mean v_m``."""
-    variance = members.sum(experts.logvar.clamp(max=_MAX_LOGVAR).exp() + EPS)
+    variance = members.sum(_variance(experts))
     return Gaussian(members.sum(experts.mean) / members.size(), (variance / members.size()).log())
 
 
 def barycenter(experts: Gaussian, members: Members) -> Gaussian:
     """The 2-Wasserstein barycenter: ``mu_A = mean mu_m``, ``sigma_A = mean sigma_m`` (Qiu et al. 2025)."""
-    deviation = members.sum((experts.logvar.clamp(max=_MAX_LOGVAR).exp() + EPS).sqrt())
+    deviation = members.sum(_variance(experts).sqrt())
     return Gaussian(members.sum(experts.mean) / members.size(), 2 * (deviation / members.size()).log())
 
 

@@ -90,6 +90,8 @@ def where_in_own_code(error: BaseException) -> str:
 
 
 def _own_line(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and error.filename in OWN_FILES:  # it has no frame
+        return f"{error.filename} line {error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in OWN_FILES]
     return f"{frames[-1].filename} line {frames[-1].lineno}" if frames else ""
 

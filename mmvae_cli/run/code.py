@@ -7,7 +7,6 @@ that turns latents (B, D) into what the likelihood reads, (B, *shape), or (B, L,
 
 import hashlib
 import shlex
-import traceback
 from dataclasses import dataclass
 from inspect import isfunction
 from pathlib import Path
@@ -16,7 +15,7 @@ from types import ModuleType
 from mmvae_cli.disk.files import reading
 from mmvae_cli.model import networks
 from mmvae_cli.process import console
-from mmvae_cli.process.errors import OWN_FILES, DataProblem, UsageProblem, in_one_line
+from mmvae_cli.process.errors import OWN_FILES, DataProblem, UsageProblem, in_one_line, of_own_code
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run.layout import Run
 
@@ -76,16 +75,8 @@ def _run(code: Code) -> None:
     try:
         exec(compile(code.content, str(code.path), "exec"), vars(module))
     except (Exception, SystemExit) as error:  # whatever a user's code raises, or leaves by
-        where = f"{code.path}{_line(error, code.path)}"
-        raise UsageProblem(f"{where}: {in_one_line(error)}", "mend the code") from error
+        raise of_own_code(error) or UsageProblem(f"{code.path}: {in_one_line(error)}", "mend the code") from error
     networks.OWN.clear()
     networks.OWN.update({name: function for name, function in vars(module).items()
                          if isfunction(function) and function.__module__ == "own" and name[0] != "_"})  # fmt: skip
     console.say(f"networks of your own: {code.path} was run (SHA-256 {code.sha256[:16]})")
-
-
-def _line(error: BaseException, path: Path) -> str:
-    if isinstance(error, SyntaxError) and error.filename == str(path):
-        return f" line {error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    return f" line {lines[-1]}" if lines else ""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmvae_cli.disk.files import reading
-from mmvae_cli.disk.sealed import integer
+from mmvae_cli.disk.sealed import integer, no_constant
 
 Record = dict[str, Any]
 
@@ -36,15 +36,11 @@ def read(path: Path, start: int = 0) -> Part:
 def record_of(line: bytes) -> Record | None:
     """A record has a step and numbers; None for anything else."""
     try:
-        record = json.loads(line, parse_constant=_refuse, parse_int=integer)
+        record = json.loads(line, parse_constant=no_constant, parse_int=integer)
     except (ValueError, RecursionError):
         return None
     step = record.get("step") if isinstance(record, dict) else None
     return record if type(step) is int and 0 <= step < 2**53 else None
-
-
-def _refuse(text: str) -> None:
-    raise ValueError(f"{text} is no number of JSON")
 
 
 def numbers(record: Record) -> dict[str, float]:

@@ -35,6 +35,8 @@ from mmvae_cli.sampling.latent_space import principal
 from mmvae_cli.store import UNLABELLED, ModalityInfo, attribute_text, batches, text
 from mmvae_cli.store.arrays import Arrays, as_batch, as_given
 
+Names = tuple[str, ...]
+"""Of modalities."""
 ROWS = 10
 """Samples per item in a conditional grid, as in the released code (equations 6.2)."""
 NOTHING_WRITTEN = "no figure was written"
@@ -74,10 +76,10 @@ def draw(sampler: Sampler, figure: Figure, count: int) -> Arrays:
     and for typed text that the data's alphabet cannot write."""
     torch.manual_seed(derive(sampler.seed, "sample", "components"))  # few rows: which component of a mixture each gets
     if figure.kind == "prior":
-        return prior(sampler, figure, count)
+        return prior(sampler, figure.target, count)
     if figure.texts:
         typed, arrays = _typed(sampler, figure)
-        return arrays | conditional(sampler, figure, typed)
+        return arrays | conditional(sampler, typed, figure.given, figure.target)
     items = choose_items(sampler, count)
     needed = list(dict.fromkeys([*figure.given, *figure.target]))
     seed = sampler.recipe.evaluation.seed
@@ -90,7 +92,7 @@ def draw(sampler: Sampler, figure: Figure, count: int) -> Arrays:
     arrays |= _texts(sampler, {f"{'input' if name in seen else 'true'}_{name}": _observed(sampler.info(name).kind, x)
                               for name, x in batch.items()})  # fmt: skip
     maker = {"reconstruction": reconstruction, "conditional": conditional, "swap": _swap}[figure.kind]
-    return arrays | maker(sampler, figure, batch)
+    return arrays | maker(sampler, batch, figure.given, figure.target)
 
 
 def remark(sampler: Sampler, figure: Figure) -> str:
@@ -116,41 +118,41 @@ def remark(sampler: Sampler, figure: Figure) -> str:
 # --- the kinds -------------------------------------------------------------------------------------------------------
 
 
-def prior(sampler: Sampler, figure: Figure, count: int) -> Arrays:
+def prior(sampler: Sampler, target: Names, count: int) -> Arrays:
     """z from the prior, or from the mixture in its place, decoded by every modality (Figures 7, 9 and 14); private
     latents likewise."""
-    latents, seeds = sampler.latents, {n: derive(sampler.seed, "sample", f"private {n}") for n in figure.target}
+    latents, seeds = sampler.latents, {n: derive(sampler.seed, "sample", f"private {n}") for n in target}
     z = latents.shared(count, derive(sampler.seed, "sample", "prior"))
     return decoded(sampler, z, {name: latents.private(name, count, seed) for name, seed in seeds.items()})
 
 
-def reconstruction(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
+def reconstruction(sampler: Sampler, batch: Batch, given: Names, target: Names) -> Arrays:
     """z ~ q(z | X) of the full set, private latents from the own modality's posterior (Figure 8; Eq. 34)."""
     encoded = sampler.model.encode(batch)
-    z = _content(sampler, batch, figure.given, 1)
-    private: dict[str, Tensor | None] = dict.fromkeys(figure.target)
+    z = _content(sampler, batch, given, 1)
+    private: dict[str, Tensor | None] = dict.fromkeys(target)
     if encoded.private is not None:
-        for position, name in enumerate(figure.target):
+        for position, name in enumerate(target):
             own = at(encoded.private, position)
             private[name] = own.sample(sampler.noise(*own.mean.shape, of=f"own private {name}"))[None]
     return decoded(sampler, z, private)
 
 
-def conditional(sampler: Sampler, figure: Figure, batch: Batch, rows: int = ROWS) -> Arrays:
+def conditional(sampler: Sampler, batch: Batch, given: Names, target: Names, rows: int = ROWS) -> Arrays:
     """``rows`` samples of the target for every item: z ~ q(z | X_A) anew in every cell, and in row i the i-th prior
     private latent for all items (equations 3.4, 6.2; Figures 4, 10 and 11)."""
-    z = _content(sampler, batch, figure.given, rows)
-    return decoded(sampler, z, {name: prior_private(sampler, name, rows, 1) for name in figure.target})
+    z = _content(sampler, batch, given, rows)
+    return decoded(sampler, z, {name: prior_private(sampler, name, rows, 1) for name in target})
 
 
-def _swap(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
+def _swap(sampler: Sampler, batch: Batch, given: Names, target: Names) -> Arrays:
     """Row i, column j: the content of item i in the style of item j. Posterior means, so that nothing else changes."""
-    model, (target,) = sampler.model, figure.target
-    content = posterior(model, batch, figure.given).mean  # (N, D)
-    encoded = model.encode({target: batch[target]})
+    model, (name,) = sampler.model, target
+    content = posterior(model, batch, given).mean  # (N, D)
+    encoded = model.encode({name: batch[name]})
     assert encoded.private is not None  # planned only where there are private latents
     z = content[:, None].expand(-1, len(content), -1)  # (N, N, D)
-    return decoded(sampler, z, {target: encoded.private.mean})
+    return decoded(sampler, z, {name: encoded.private.mean})
 
 
 def _latent(sampler: Sampler, figure: Figure, batch: Batch) -> Arrays:
@@ -173,7 +175,7 @@ def _means(sampler: Sampler, batch: Batch, name: str) -> np.ndarray:
 # --- latents ---------------------------------------------------------------------------------------------------------
 
 
-def posterior(model: MultimodalVAE, batch: Batch, given: tuple[str, ...]) -> Distribution:
+def posterior(model: MultimodalVAE, batch: Batch, given: Names) -> Distribution:
     """q(z | X_A) of every item, (B, D). Only the given modalities are encoded: the places of the others hold zeros,
     which no product over A reads."""
     subset = tuple(model.names.index(name) for name in given)
@@ -182,7 +184,7 @@ def posterior(model: MultimodalVAE, batch: Batch, given: tuple[str, ...]) -> Dis
     return at(model.posteriors(experts, [subset]), 0)
 
 
-def dealt(model: MultimodalVAE, batch: Batch, given: tuple[str, ...], generator: torch.Generator) -> Distribution:
+def dealt(model: MultimodalVAE, batch: Batch, given: Names, generator: torch.Generator) -> Distribution:
     """q(z | X_A) of every item, (B, D). Where the family has only parts of A (MMVAE), they are dealt out to the items
     in a random order, as the block rule wants it."""
     count = len(next(iter(batch.values())))
@@ -191,7 +193,7 @@ def dealt(model: MultimodalVAE, batch: Batch, given: tuple[str, ...], generator:
     return at(posteriors, order.argsort())
 
 
-def _content(sampler: Sampler, batch: Batch, given: tuple[str, ...], rows: int) -> Tensor:
+def _content(sampler: Sampler, batch: Batch, given: Names, rows: int) -> Tensor:
     """Samples of q(z | X_A), (rows, B, D).
 
     Where the family has only parts of A (MMVAE), each item is encoded from one of the parts. Which one is drawn anew
@@ -266,16 +268,11 @@ def _texts(sampler: Sampler, arrays: Arrays) -> Arrays:
 # --- what is observed ------------------------------------------------------------------------------------------------
 
 
-def complete_items(sampler: Sampler) -> np.ndarray:
-    """int64 (n,): the items of the split that have every modality of the model."""
-    present = sampler.trained.store.present(sampler.split, sampler.model.names)
-    return np.arange(sampler.trained.store.count(sampler.split)) if present is None else np.flatnonzero(present.all(1))
-
-
 def choose_items(sampler: Sampler, count: int) -> np.ndarray:
     """int64 (count,) test items drawn by the seed: with classes one of each class in turn (0, 1, ..., 9, 0, ...). Of
     incomplete data those that have every modality."""
-    store, able = sampler.trained.store, complete_items(sampler)
+    store = sampler.trained.store
+    able = store.complete(sampler.split, sampler.model.names)
     total = len(able)
     if count > total:
         has = "has" if total == store.count(sampler.split) else "has, complete,"

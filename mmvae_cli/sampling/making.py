@@ -18,8 +18,8 @@ from mmvae_cli.sampling.generation import NOTHING_WRITTEN, Sampler
 
 def usual_count(sampler: Sampler, figure: Figure) -> int:
     """The usual number, or as many test items as a small split has."""
-    usual = figures.DEFAULT_COUNT[figure.kind]
-    return usual if figure.kind == "prior" else min(usual, len(generation.complete_items(sampler)))
+    usual, store = figures.DEFAULT_COUNT[figure.kind], sampler.trained.store
+    return usual if figure.kind == "prior" else min(usual, len(store.complete(sampler.split, sampler.model.names)))
 
 
 def make(sampler: Sampler, figure: Figure, count: int, run: Path, folder: Path, page: Page | None = None) -> None:

@@ -110,6 +110,11 @@ class Store:
             raise DataProblem(f"{self.folder}: item {empty[0]} of {split} has no modality at all", _AGAIN)
         return table
 
+    def complete(self, split: str, modalities: Iterable[str]) -> np.ndarray:
+        """int64 (n,): the items of a split that have all of the ``modalities``."""
+        present = self.present(split, modalities)
+        return np.arange(self.count(split)) if present is None else np.flatnonzero(present.all(1))
+
     def _table(self, split: str, modalities: list[str]) -> np.ndarray:
         table = np.ones((self.count(split), len(modalities)), bool)
         for m, name in enumerate(modalities):

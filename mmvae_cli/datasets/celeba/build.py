@@ -1,6 +1,6 @@
 """Bimodal CelebA: a face and its attributes as text (the paper, section 4.3 and appendix; equations 7.4).
 
-The official files are read where they lie (:mod:`celeba_files`), every image is decoded once, by all cores, and goes
+The official files are read where they lie (:mod:`files`), every image is decoded once, by all cores, and goes
 straight into the store's array on disk: memory does not grow with the number of images.
 """
 
@@ -13,9 +13,7 @@ import numpy as np
 
 from mmvae_cli import store
 from mmvae_cli.datasets import building, placing
-from mmvae_cli.datasets.celeba import cartoon_faces
-from mmvae_cli.datasets.celeba import decoding as celeba_decoding
-from mmvae_cli.datasets.celeba import files as celeba_files
+from mmvae_cli.datasets.celeba import cartoon_faces, decoding, files
 from mmvae_cli.datasets.celeba.files import SIDE, Damage, Faces
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
@@ -64,7 +62,7 @@ def build(
             cartoon_faces.write(official := new / "official", count, seed)
         official = official or _download(data_dir)
         console.say(f"reading {cartoon_faces.STAND_IN if embedded else official}")
-        faces = celeba_files.read(official)
+        faces = files.read(official)
         _complain(official, faces.damage, skip_damaged)
         modalities, columns = dict(MODALITIES), COLUMNS[attributes] if attributes else ()
         if columns:
@@ -93,13 +91,13 @@ def _find_source(source: str | None, data_dir: Path) -> Path | None:
     if source is not None:
         return Path(source)
     here = (data_dir / NAME, data_dir / "sources" / NAME)
-    return next((folder for folder in here if celeba_files.is_source(folder)), None)
+    return next((folder for folder in here if files.is_source(folder)), None)
 
 
 def _download(data_dir: Path) -> Path:
     """The official files by torchvision, into DATA_DIR/sources/celeba, where the next build finds them."""
     root = data_dir / "sources"
-    hint = f"download CelebA yourself and give --source DIR ({celeba_files.LAYOUT}), or try --source embedded"
+    hint = f"download CelebA yourself and give --source DIR ({files.LAYOUT}), or try --source embedded"
     console.say(f"no CelebA under {data_dir}: downloading 1.4 GB to {root / NAME}")
     try:
         from torchvision.datasets import CelebA
@@ -146,11 +144,11 @@ def _write_splits(
     """Write all arrays of all splits; returns images per split and what could not be decoded."""
     rows = [np.flatnonzero(faces.partition == number) for number in range(len(SPLITS))]
     if empty := [split for split, items in zip(SPLITS, rows, strict=True) if not len(items)]:
-        raise DataProblem(f"{source}: no image in the split {empty[0]}", celeba_files.LAYOUT)
+        raise DataProblem(f"{source}: no image in the split {empty[0]}", files.LAYOUT)
     kept = [items[:n] for items, n in zip(rows, share_out([len(items) for items in rows], limit), strict=True)]
     wanted = {f"{split}/image.npy": [faces.names[row] for row in items]
               for split, items in zip(SPLITS, kept, strict=True)}  # fmt: skip
-    bad = celeba_decoding.decode_all(folder, source, wanted)
+    bad = decoding.decode_all(folder, source, wanted)
     where = [f"{wanted[name][at]}: {reason}" for name, damaged in bad.items() for at, reason in sorted(damaged.items())]
     damage = [Damage("unreadable images", where)] if where else []
     _complain(source, damage, skip)

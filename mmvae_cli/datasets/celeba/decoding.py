@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from mmvae_cli import store
-from mmvae_cli.datasets.celeba import files as celeba_files
+from mmvae_cli.datasets.celeba import files
 from mmvae_cli.datasets.celeba.files import SIDE, Images
 from mmvae_cli.process import console, cores, signals
 from mmvae_cli.process.errors import Failure, Unreadable
@@ -102,7 +102,7 @@ def _leave_with_parent() -> None:
 @cache
 def _opened(source: Path) -> Images:
     """The source, opened once in each process."""
-    return celeba_files.open_images(source)
+    return files.open_images(source)
 
 
 def _decode(source: Path, folder: Path, array: str, first: int, names: list[str]) -> _Result:
@@ -111,7 +111,7 @@ def _decode(source: Path, folder: Path, array: str, first: int, names: list[str]
     damaged, images = {}, _opened(source)
     for row, name in enumerate(names, first):
         try:
-            rows[row] = celeba_files.decode(images.read(name))
+            rows[row] = files.decode(images.read(name))
         except Unreadable:
             raise
         except Exception as error:  # a decoder fails in its own ways; each of them means this image
