@@ -334,8 +334,9 @@ def export(
     from mmvae_cli.export import command
     from mmvae_cli.run import shared
 
-    request = command.ExportRequest(to, out, given, split, checkpoint, force, push, follow, code)
-    console.result(command.run([shared.folder_of(run) for run in runs], request, data_dir=data_dir, device=device))
+    asked = None if device == "auto" else device
+    request = command.ExportRequest(to, out, given, split, checkpoint, force, push, follow, code, asked)
+    console.result(command.run([shared.folder_of(run) for run in runs], request, data_dir=data_dir))
 
 
 def main() -> None:

@@ -21,7 +21,11 @@ SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
 """One of less test accuracy (attributes: of average precision less than this above the base rate) is too weak."""
 
 
-def ready(evaluation: Evaluation, *, force: bool) -> tuple[dict[str, nn.Module], dict[str, NotMeasured]]:
+Classifiers = tuple[dict[str, nn.Module], dict[str, NotMeasured]]
+"""Those of every modality, and why some are not to be believed."""
+
+
+def ready(evaluation: Evaluation, *, force: bool) -> Classifiers:
     """The dataset's classifier of every modality, in eval mode; those that are not there are trained. Then those that
     are too weak to tell what samples show, with the reason; none with ``force``."""
     names, networks, weak = evaluation.model.names, {}, dict[str, NotMeasured]()

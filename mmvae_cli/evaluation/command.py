@@ -2,8 +2,11 @@
 
 import os
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+
+from torch import nn
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.compute import ranks
@@ -82,11 +85,12 @@ def _measure(
     test = evaluation.measured(everything)
     complete = everything.having(tuple(range(len(evaluation.model.names))))
     looks = "quality" in wanted and not _undefined("quality", evaluation, complete)
-    seen = Seen(evaluation, test, features.ready(evaluation, data_dir, force=force)) if looks else None
+    judges = cache(partial(classifiers.ready, evaluation, force=force))  # trained where they are not kept
+    seen = Seen(evaluation, test, features.ready(evaluation, data_dir, judges, force=force)) if looks else None
     metrics: dict[str, Callable[[], dict[str, Any] | NotMeasured]] = {
         "latent": lambda: latent.measure(evaluation, test),
         "alignment": lambda: alignment.measure(evaluation, test),
-        "coherence": lambda: _coherence(evaluation, data, test, seen, force=force),
+        "coherence": lambda: _coherence(evaluation, data, test, seen, *judges()),
         "likelihood": lambda: likelihood.measure(evaluation, data, complete.block(slice(0, spec.likelihood_items))),
         "quality": lambda: quality.measure(evaluation, data, seen) if seen else {},
     }
@@ -109,9 +113,9 @@ def _measure(
 
 
 def _coherence(
-    evaluation: Evaluation, data: ShuffledSplit, test: Experts, seen: Seen | None, *, force: bool
-) -> dict[str, Any] | NotMeasured:
-    networks, weak = classifiers.ready(evaluation, force=force)
+    evaluation: Evaluation, data: ShuffledSplit, test: Experts, seen: Seen | None, networks: dict[str, nn.Module],
+    weak: dict[str, NotMeasured],
+) -> dict[str, Any] | NotMeasured:  # fmt: skip
     if len(weak) == len(networks):
         return NotMeasured("; ".join(reason.why for reason in weak.values()))
     return coherence.believed(coherence.measure(evaluation, data, test, networks, seen), weak)

@@ -13,6 +13,7 @@ from torch import Tensor
 from mmvae_cli.disk.files import require_readable, sha256
 from mmvae_cli.disk.sealed import digest, reading_tensors
 from mmvae_cli.evaluation import classifiers
+from mmvae_cli.evaluation.classifiers import Classifiers
 from mmvae_cli.evaluation.encoding import Evaluation
 from mmvae_cli.model.networks.inception import Inception
 from mmvae_cli.process import console
@@ -38,15 +39,18 @@ class Features(NamedTuple):
         return torch.cat([self.of(part).float().cpu() for part in x.split(self.at_once)])
 
 
-def ready(evaluation: Evaluation, data_dir: Path, *, force: bool) -> dict[str, Features | NotMeasured]:
-    """The features of every modality, or why it has none. Raises DataProblem where a file that is needed is missing or
-    is not what it should be."""
+def ready(
+    evaluation: Evaluation, data_dir: Path, known: Callable[[], Classifiers], *, force: bool
+) -> dict[str, Features | NotMeasured]:
+    """The features of every modality, or why it has none; ``known`` gives the classifiers that coherence is measured
+    by. Raises DataProblem where a file that is needed is missing or is not what it should be."""
     if evaluation.spec.features == "inception":
         return _inception(evaluation, data_dir, force=force)
     if evaluation.store.info.labels is None:
         why = NotMeasured("no labels, so no classifier to take features of; --features inception needs none")
         return dict.fromkeys(evaluation.model.names, why)
-    networks, weak = classifiers.ready(_by_default_classifiers(evaluation), force=force)
+    default = evaluation.protocol.classifiers == "default"
+    networks, weak = known() if default else classifiers.ready(_by_default_classifiers(evaluation), force=force)
     return {name: weak.get(name) or Features(network.features, _digest(network.state_dict()), 1024)  # type: ignore[arg-type]
             for name, network in networks.items()}  # fmt: skip
 

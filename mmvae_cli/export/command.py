@@ -28,18 +28,19 @@ class ExportRequest:
     push: str | None = None
     follow: bool = False
     code: Path | None = None
+    device: str | None = None
 
 
 OPTIONS = {
     "given": ("latents",), "split": ("latents",), "checkpoint": ("latents", "hub", "onnx"),
     "code": ("latents", "hub", "onnx"),
-    "push": ("hub",), "follow": tuple(TRACKERS),
+    "device": ("latents",), "push": ("hub",), "follow": tuple(TRACKERS),
 }  # fmt: skip
 """Options that mean something to some targets only."""
 _ANOTHER = "another --out"
 
 
-def run(runs: list[Path], request: ExportRequest, *, data_dir: Path, device: str) -> str:
+def run(runs: list[Path], request: ExportRequest, *, data_dir: Path) -> str:
     """Export ``runs``; returns what belongs on stdout, whose last line is the product."""
     for option, targets in OPTIONS.items():
         if getattr(request, option) and request.to not in targets:
@@ -51,7 +52,7 @@ def run(runs: list[Path], request: ExportRequest, *, data_dir: Path, device: str
     if request.to == "hub":
         return "\n".join(_shared(folder, request, data_dir) for folder in _single(runs, request))
     write = _onnx if request.to == "onnx" else _latents
-    return "\n".join(str(path) for path in write(runs, request, data_dir, device))
+    return "\n".join(str(path) for path in write(runs, request, data_dir))
 
 
 def _csv(runs: list[Path], request: ExportRequest) -> str:
@@ -65,7 +66,7 @@ def _csv(runs: list[Path], request: ExportRequest) -> str:
     return str(request.out)
 
 
-def _latents(runs: list[Path], request: ExportRequest, data_dir: Path, device: str) -> list[Path]:
+def _latents(runs: list[Path], request: ExportRequest, data_dir: Path) -> list[Path]:
     """A file for each run: RUN/latents.SPLIT[.GIVEN].npz unless --out says another."""
     places = {folder: request.out or _usual(Run(folder), request) for folder in _single(runs, request)}
     for path in places.values():
@@ -76,7 +77,7 @@ def _latents(runs: list[Path], request: ExportRequest, data_dir: Path, device: s
     from mmvae_cli.export.opened import OpenedRun
 
     for folder, path in places.items():
-        opened = OpenedRun(folder, request.checkpoint, data_dir, device, request.code)
+        opened = OpenedRun(folder, request.checkpoint, data_dir, request.device or "auto", request.code)
         make_folder(path.parent)
         require_writable(path)
         encoded = opened.latents(request.split, request.given)
@@ -85,7 +86,7 @@ def _latents(runs: list[Path], request: ExportRequest, data_dir: Path, device: s
     return list(places.values())
 
 
-def _onnx(runs: list[Path], request: ExportRequest, data_dir: Path, device: str) -> list[Path]:
+def _onnx(runs: list[Path], request: ExportRequest, data_dir: Path) -> list[Path]:
     """A folder for each run, RUN/onnx unless --out says another."""
     places = {folder: request.out or folder / "onnx" for folder in _single(runs, request)}
     for place in places.values():

@@ -36,6 +36,10 @@ def evaluation(tmp_path):
     return evaluation_of(image_store(tmp_path / "tiny", views=2, shape=SHAPE, counts=(60, 24)))
 
 
+def judges(evaluation):
+    return lambda: classifiers.ready(evaluation, force=False)
+
+
 @pytest.fixture
 def few_steps(monkeypatch):
     monkeypatch.setattr(classifier_training, "MOST", 3)
@@ -255,7 +259,7 @@ def test_a_weak_one_is_not_used_and_its_accuracy_on_the_test_split_is_told(evalu
     _, weak = classifiers.ready(evaluation, force=False)
     assert weak == {name: NotMeasured(f"the classifier of {name} reaches accuracy 0.690 only, less than 0.700 "
                                       "(--force accepts it)") for name in ("m0", "m1")}  # fmt: skip
-    features_of = features.ready(evaluation, evaluation.store.folder, force=False)
+    features_of = features.ready(evaluation, evaluation.store.folder, judges(evaluation), force=False)
     assert all(isinstance(one, NotMeasured) for one in features_of.values())
     networks, weak = classifiers.ready(evaluation, force=True)
     assert set(networks) == {"m0", "m1"}
@@ -267,7 +271,7 @@ def test_features_of_the_others_stay_where_one_is_weak(evaluation, few_steps, mo
     scores = {"m0": 0.97, "m1": 0.478}
     monkeypatch.setattr(classifier_training, "score", lambda name, *_: Score(scores[name], {}))
     assert set(classifiers.ready(evaluation, force=False)[1]) == {"m1"}
-    found = features.ready(evaluation, evaluation.store.folder, force=False)
+    found = features.ready(evaluation, evaluation.store.folder, judges(evaluation), force=False)
     assert isinstance(found["m0"], features.Features)
     assert "the classifier of m1 reaches accuracy 0.478 only" in found["m1"].why
 

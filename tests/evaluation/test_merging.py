@@ -7,7 +7,7 @@ import pytest
 from tiny_recipes import tiny
 
 from mmvae_cli.disk import sealed
-from mmvae_cli.evaluation import classifier_training, command, report
+from mmvae_cli.evaluation import classifier_training, classifiers, command, report
 from mmvae_cli.evaluation.classifier_training import Score
 from mmvae_cli.training.loop import Request, train
 
@@ -107,3 +107,15 @@ def test_what_a_weak_classifier_cannot_tell_is_left_out_with_the_reason_until_it
     _, again = evaluated(place, "latent", "coherence", force=False)
     assert again.coherence == forced.coherence
     assert "coherence" not in again.reasons
+
+
+def test_classifiers_that_cannot_be_kept_are_trained_once_for_all_metrics(place, monkeypatch):
+    """As beside a dataset that may only be read."""
+    names, train_one = [], classifier_training.train
+    monkeypatch.setattr(classifier_training, "MOST", 3)
+    monkeypatch.setattr(classifier_training, "train", lambda name, *rest: names.append(name) or train_one(name, *rest))
+    monkeypatch.setattr(classifiers, "_save", lambda *_: None)
+    _, found = evaluated(place, "coherence", "quality")
+    assert names == ["m0", "m1", "m2"]
+    assert found.coherence
+    assert found.quality

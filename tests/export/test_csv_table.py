@@ -17,7 +17,7 @@ from made_runs import MST, make_run, recipe
 
 
 def table(*paths, **options):
-    text = command.run(list(paths), ExportRequest("csv", **options), data_dir=None, device="cpu")
+    text = command.run(list(paths), ExportRequest("csv", **options), data_dir=None)
     return list(csv.DictReader(io.StringIO(text)))
 
 
@@ -65,10 +65,10 @@ def test_a_damaged_run_is_left_out_with_a_word(study, capsys):
 
 def test_it_is_written_to_a_file_that_is_not_there_yet(study, tmp_path):
     out = tmp_path / "tables" / "runs.csv"
-    assert command.run([study], ExportRequest("csv", out), data_dir=None, device="cpu") == str(out)
+    assert command.run([study], ExportRequest("csv", out), data_dir=None) == str(out)
     assert len(out.read_text().splitlines()) == 4
     with pytest.raises(UsageProblem, match=r"runs\.csv exists"):
-        command.run([study], ExportRequest("csv", out), data_dir=None, device="cpu")
+        command.run([study], ExportRequest("csv", out), data_dir=None)
 
 
 def test_what_is_refused(tmp_path):
@@ -76,6 +76,8 @@ def test_what_is_refused(tmp_path):
         table(tmp_path)
     with pytest.raises(UsageProblem, match="--given has no effect with --to csv"):
         table(tmp_path, given="m0")
+    with pytest.raises(UsageProblem, match="--device has no effect with --to csv"):
+        table(tmp_path, device="cuda")
 
 
 def test_every_part_of_an_evaluation_is_in_the_table(tmp_path):

@@ -28,7 +28,7 @@ def measure(run: Path, data: Path, out: Path | None = None):
 
 
 def export(run: Path, data: Path, out: Path, **more) -> str:
-    return command.run([run], ExportRequest("hub", out, **more), data_dir=data, device="cpu")
+    return command.run([run], ExportRequest("hub", out, **more), data_dir=data)
 
 
 @pytest.fixture(scope="session")

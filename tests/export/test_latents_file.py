@@ -15,7 +15,7 @@ from mmvae_cli.store import Store, finish
 
 
 def export(data, *runs, **options):
-    return command.run(list(runs), ExportRequest("latents", **options), data_dir=data, device="cpu")
+    return command.run(list(runs), ExportRequest("latents", device="cpu", **options), data_dir=data)
 
 
 def test_an_npz_of_a_run_lies_in_its_folder(runs, data):

@@ -15,7 +15,7 @@ from mmvae_cli.store.arrays import as_batch
 
 
 def export(run, data, **options) -> str:
-    return command.run([run], ExportRequest("onnx", **options), data_dir=data, device="cpu")
+    return command.run([run], ExportRequest("onnx", **options), data_dir=data)
 
 
 @pytest.mark.slow

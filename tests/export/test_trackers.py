@@ -32,7 +32,7 @@ def run(tmp_path) -> Run:
 
 
 def export(run: Run, to: str, out: Path | None, **more) -> str:
-    return command.run([run.folder], ExportRequest(to, out, **more), data_dir=None, device="cpu")
+    return command.run([run.folder], ExportRequest(to, out, **more), data_dir=None)
 
 
 # TensorBoard ---------------------------------------------------------------------------------------------------------
