@@ -321,7 +321,8 @@ def export(
     ] = False,
     checkpoint: Checkpoint = None, code: Code = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
-    device: Device = "auto", data_dir: DataDir = DATA_DIR, quiet: Quiet = False, debug: Debug = False,
+    device: Annotated[str, typer.Option(help="latents: auto, cpu, cuda or cuda:N.")] = "auto",
+    data_dir: DataDir = DATA_DIR, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Take runs to other programs.
 
