@@ -36,7 +36,7 @@ def shared_latents(
     (S,): of the components, where they do not count alike."""
     experts = prior.standardised(experts)
     latents = [
-        _every(part.components(experts), prior, drawn) if part.unimodal
+        _unimodal(experts, part, prior, drawn) if part.unimodal
         else _joint(experts, part, objective, prior, drawn, noise.choice)
         for part, drawn in zip(parts, noise.shared, strict=False)
     ]  # fmt: skip
@@ -62,16 +62,20 @@ def _joint(
     return Latents(_sampled(drawn, noise, objective.samples), drawn, components, each, each)
 
 
-def _every(components: Distribution, prior: Prior, noise: Tensor) -> Latents:
-    """The latents of every component (S, B, D), a sample each."""
-    drawn, each = prior.restored(components), components.kl_to_prior()
-    return Latents(drawn.sample(noise), drawn, components, each, each)
+def _unimodal(experts: Distribution, part: Family, prior: Prior, noise: Tensor) -> Latents:
+    """The latents of every component of one modality."""
+    components = part.components(experts)
+    drawn = prior.restored(components)
+    z, each = drawn.sample(noise), components.kl_to_prior()  # in this order: gradients are summed in it
+    return Latents(z, drawn, components, each, each)
 
 
 def _random(experts: Distribution, part: Family, prior: Prior, noise: Tensor, inside: Tensor) -> Latents:
     """The latents of the subsets ``inside`` (k, M)."""
     policy = inside.new_full((len(inside), 1), float(part.prior_expert == "all") / (1 + EPS))
-    return _every(part.fused(experts, torch.cat([inside, policy], 1)), prior, noise)
+    components = part.fused(experts, torch.cat([inside, policy], 1))
+    drawn, each = prior.restored(components), components.kl_to_prior()
+    return Latents(drawn.sample(noise), drawn, components, each, each)
 
 
 def _sampled(drawn: Distribution, noise: Tensor, samples: int) -> Tensor:
