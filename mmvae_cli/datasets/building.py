@@ -22,12 +22,13 @@ _OURS_TO_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
 @contextmanager
-def dataset_folder(folder: Path, *, force: bool) -> Iterator[Path]:
+def dataset_folder(folder: Path, *, force: bool, shared: bool = False) -> Iterator[Path]:
     """A temporary folder whose content is in ``folder`` when the block ends well, and vanishes otherwise.
 
     An empty ``folder`` is filled: it may be a mount point, the working folder or a link, which cannot be replaced. One
     that holds a dataset is refused without ``force``, and replaced only when the new one is complete; anything else is
-    left alone: a slip in ``--out`` must cost no home folder.
+    left alone: a slip in ``--out`` must cost no home folder. ``shared``: what is built is a run to be
+    shared, with other files.
     """
     refuse_dangling(folder)
     place = Path(os.path.realpath(folder)) if folder.name in ("", "..") else folder  # . has no name of its own
@@ -35,7 +36,7 @@ def dataset_folder(folder: Path, *, force: bool) -> Iterator[Path]:
     _restore_old(place, beside)
     inside = _is_empty(place)
     if place.exists() and not inside:
-        _refuse_to_replace(folder, place, force)
+        _refuse_to_replace(folder, place, force, shared)
     hidden = place / ".new" if inside else beside
     try:
         with hidden_folder(hidden) as temporary:
@@ -73,14 +74,14 @@ def _is_empty(folder: Path) -> bool:
     return all(entry.name in left for entry in folder.iterdir())
 
 
-def _refuse_to_replace(folder: Path, place: Path, force: bool) -> None:
+def _refuse_to_replace(folder: Path, place: Path, force: bool, shared: bool) -> None:
     """Raise UsageProblem unless ``place`` is a dataset (a damaged one, too), is to be replaced, and can be."""
     if place.is_symlink():
         raise UsageProblem(f"{folder} is a link; it is left alone", f"give --out {os.path.realpath(place)}")
     if not (place / "dataset.json").is_file():
         raise UsageProblem(f"{folder} exists and is no dataset; it is left alone", "choose another --out")
     refuse_existing(folder, force)
-    if other := _of_others(place):
+    if not shared and (other := _of_others(place)):
         raise UsageProblem(f"{other} is in the dataset's folder, but not the dataset's: --force would remove it",
                            "move it elsewhere, or choose another --out")  # fmt: skip
     if _is_mount(place):

@@ -43,7 +43,7 @@ def write(
     run = Run(folder)
     opened = trained.load(run, run.recipe(), chosen, data_dir=data_dir, device="cpu", needs_data=False, code=code)
     evaluations = _evaluations(run, opened)
-    with dataset_folder(out, force=force) as temporary:
+    with dataset_folder(out, force=force, shared=True) as temporary:
         made = Run(temporary)
         made.prepare(run.recipe())
         checkpoint.save_weights(made.checkpoint_path(opened.checkpoint.position.step), opened.checkpoint)

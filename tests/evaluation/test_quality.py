@@ -171,9 +171,13 @@ def test_few_items_are_warned_of_and_two_are_needed(evaluation, capsys):
 # --- features --------------------------------------------------------------------------------------------------------
 
 
+def no_classifiers():
+    raise AssertionError("these features need none")
+
+
 def test_without_labels_there_are_no_classifiers_to_take_features_of(evaluation, tmp_path):
     object.__setattr__(evaluation.store, "info", evaluation.store.info.model_copy(update={"labels": None}))
-    found = features.ready(evaluation, tmp_path, force=False)
+    found = features.ready(evaluation, tmp_path, no_classifiers, force=False)
     assert found["m0"].why.startswith("no labels, so no classifier")
     values, reasons, _ = measured(evaluation, found["m0"])
     assert values.unconditional["frechet"]["m0"] is None
@@ -196,11 +200,11 @@ def test_another_file_than_the_official_one_is_refused_unless_forced(
     evaluation, weights, tmp_path, monkeypatch, capsys
 ):
     with pytest.raises(DataProblem, match=r"no file of Inception's weights in .*inception"):
-        features.ready(evaluation, tmp_path, force=True)
+        features.ready(evaluation, tmp_path, no_classifiers, force=True)
     monkeypatch.setenv(features.VARIABLE, str(weights))
     with pytest.raises(DataProblem, match="is not the file that FID is defined by: its SHA-256 is"):
-        features.ready(evaluation, tmp_path, force=False)
-    found = features.ready(evaluation, tmp_path, force=True)
+        features.ready(evaluation, tmp_path, no_classifiers, force=False)
+    found = features.ready(evaluation, tmp_path, no_classifiers, force=True)
     assert "what is measured is no FID" in capsys.readouterr().err
     assert features.SHA256.startswith(INCEPTION)
     assert found["m0"].weights != INCEPTION
@@ -208,7 +212,7 @@ def test_another_file_than_the_official_one_is_refused_unless_forced(
     assert grey.shape == (2, 2048)
     assert grey.isfinite().all()
     monkeypatch.setattr(features, "SHA256", features.sha256(weights))
-    assert features.ready(evaluation, tmp_path, force=False)["m0"].weights == features.SHA256[:16]
+    assert features.ready(evaluation, tmp_path, no_classifiers, force=False)["m0"].weights == features.SHA256[:16]
 
 
 @pytest.mark.parametrize("evaluation", [{"evaluation__features": "inception"}], indirect=True)
@@ -218,7 +222,7 @@ def test_a_file_of_the_right_size_is_found_under_any_name(evaluation, weights, t
     (folder / "whatever").symlink_to(weights)
     monkeypatch.setattr(features, "BYTES", weights.stat().st_size)
     monkeypatch.setattr(features, "SHA256", features.sha256(weights))
-    assert set(features.ready(evaluation, tmp_path, force=False)) == {"m0", "m1", "m2"}
+    assert set(features.ready(evaluation, tmp_path, no_classifiers, force=False)) == {"m0", "m1", "m2"}
 
 
 @pytest.mark.parametrize(("content", "said"), [
@@ -234,7 +238,7 @@ def test_a_file_that_holds_other_things_is_no_inception(evaluation, tmp_path, mo
         torch.save(content, path)
     monkeypatch.setenv(features.VARIABLE, str(path))
     with pytest.raises(DataProblem, match=said):
-        features.ready(evaluation, tmp_path, force=True)
+        features.ready(evaluation, tmp_path, no_classifiers, force=True)
 
 
 def test_inception_sees_images_of_one_or_three_channels():
