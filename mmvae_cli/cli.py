@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from mmvae_cli import __version__
 from mmvae_cli.datasets.commands import make_dataset
 from mmvae_cli.process import console, cores, ending, environment, paths, signals
-from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.errors import Failure, UsageProblem
 from mmvae_cli.process.options import (
     DATA_DIR,
     Checkpoint,
@@ -340,6 +340,14 @@ def export(
     console.result(command.run([shared.folder_of(run) for run in runs], request, data_dir=data_dir))
 
 
+def _begin() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:  # torch would end the process in its own words
+        raise Failure("the current folder is not there any more", "cd to one that is") from error
+    app()
+
+
 def main() -> None:
     """Run the app and end with one documented exit code."""
     os.environ["PYTHONSAFEPATH"] = "1"  # no helper process takes a random.py in the current folder for Python's own
@@ -348,4 +356,4 @@ def main() -> None:
     cores.limit()
     cores.keep_memory()
     console.set_rank(ending.rank_of_many() or 0)
-    ending.leave(ending.outcome(app, debug="--debug" in sys.argv or environment.debug()))
+    ending.leave(ending.outcome(_begin, debug="--debug" in sys.argv or environment.debug()))

@@ -47,7 +47,7 @@ def collect(
         try:
             members.append(read_member(path, _first_way(path, ways), any_epoch=any_epoch))
         except Failure as failure:
-            without_path = str(failure).replace(f"{path}/", "").replace(f"{path} ", "", 1)
+            without_path = str(failure).removeprefix(f"{path}/").removeprefix(f"{path} ")
             left_out.append(LeftOut(path, " ".join(without_path.split())[:300]))
     used = {os.path.realpath(member.folder) for member in members}  # one of them may be evaluated elsewhere only
     left_out = [item for item in left_out if os.path.realpath(item.folder) not in used]
@@ -126,7 +126,7 @@ def read_member(path: Path, way: Way = WAYS[0], *, any_epoch: bool = False) -> M
         raise DataProblem(f"{_evaluation(path, way).name} was measured by {_named(_way(evaluation))}")
     _check_belongs(evaluation, recipe)
     code = run.code_sha256()
-    member = Member(run.folder, recipe, evaluation, status, code=code and code[:16])
+    member = Member(run.folder, recipe, evaluation, status, code=code and code[:16], given=path)
     return _at(evaluation.run.epoch, member, any_epoch=any_epoch)
 
 
@@ -264,7 +264,7 @@ def _metric_conditions(member: Member, metric: str) -> dict[str, Any]:
 def _keep_way(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
     ways = {id(member): _way(member.evaluation) for member in members}
     first = min(ways.values(), key=WAYS.index)
-    left_out += [LeftOut(m.folder, _other_way(ways[id(m)], first)) for m in members if ways[id(m)] != first]
+    left_out += [LeftOut(m.given, _other_way(ways[id(m)], first)) for m in members if ways[id(m)] != first]
     return [member for member in members if ways[id(member)] == first]
 
 
@@ -294,7 +294,7 @@ def _majority(
             own = facts(member)
             names = [name for name in {**reference, **own} if reference.get(name) != own.get(name)]
             told = [f"{name} {own.get(name, 'none')} (the others: {reference.get(name, 'none')})" for name in names]
-            left_out.append(LeftOut(member.folder, f"{prefix}measured differently: {first(told, 3)}"))
+            left_out.append(LeftOut(member.given, f"{prefix}measured differently: {first(told, 3)}"))
     return [member for member, key in zip(members, keys, strict=True) if key == chosen]
 
 
@@ -304,6 +304,6 @@ def _drop_twins(members: list[Member], left_out: list[LeftOut]) -> list[Member]:
     for member in members:
         key = json.dumps([member.settings(), member.seed], sort_keys=True)
         if key in seen:
-            left_out.append(LeftOut(member.folder, f"same recipe and seed as {seen[key].folder}"))
+            left_out.append(LeftOut(member.given, f"same recipe and seed as {seen[key].given}"))
         seen.setdefault(key, member)
     return list(seen.values())

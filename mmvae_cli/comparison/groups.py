@@ -20,7 +20,8 @@ IGNORED = ("name", "dataset.name", "training.seed")
 @dataclass(frozen=True)
 class Member:
     """An evaluated run. ``planned``: the epochs it was to have, where ``recipe`` ends at the one that was evaluated;
-    ``code``: the beginning of the SHA-256 of the user's own networks, where it has any."""
+    ``code``: the beginning of the SHA-256 of the user's own networks, where it has any; ``given``: what was named, the
+    folder or an evaluation elsewhere."""
 
     folder: Path
     recipe: Recipe
@@ -28,6 +29,7 @@ class Member:
     status: dict[str, Any]
     planned: int | None = None
     code: str | None = None
+    given: Path = Path()
 
     @property
     def seed(self) -> int:

@@ -80,7 +80,9 @@ def _join(group: ProcessGroup, device: torch.device, verb: str) -> None:
         else:
             torch.distributed.init_process_group("gloo", timeout=timeout)
     except (RuntimeError, ValueError) as error:
-        raise Failure(f"cannot join the other {group.size - 1} processes: {error}", "start it with torchrun") from error
+        others = "the other process" if group.size == 2 else f"the other {group.size - 1} processes"
+        raise Failure(f"cannot join {others}: {error}", "one of them may have died: its own message says why; several "
+                      "processes are started by torchrun, or by srun as in recipes/slurm") from error  # fmt: skip
 
 
 def _is_lost_peer(error: RuntimeError) -> bool:

@@ -57,8 +57,8 @@ def _ready(name: str, evaluation: Evaluation) -> tuple[dict[str, Tensor], Score]
     score = _load(path, name, network, evaluation)
     if score is None:
         score = classifier_training.train(name, network, evaluation)
-        _save(path, network, evaluation, score)
-        console.say(f"classifier of {name}: {_metric(evaluation)} {score.value:.3f} on the test split, saved as {path}")
+        where = f", saved as {path}" if _save(path, network, evaluation, score) else ""
+        console.say(f"classifier of {name}: {_metric(evaluation)} {score.value:.3f} on the test split{where}")
     return {key: value.cpu() for key, value in network.state_dict().items()}, score
 
 
@@ -99,7 +99,8 @@ def _origin(network: nn.Module, evaluation: Evaluation) -> dict[str, str]:
     }
 
 
-def _save(path: Path, network: nn.Module, evaluation: Evaluation, score: Score) -> None:
+def _save(path: Path, network: nn.Module, evaluation: Evaluation, score: Score) -> bool:
+    """Whether it could be kept; that it could not is told."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     about = _origin(network, evaluation) | {"score": score.value, "per_label": score.per_label}
     try:
@@ -108,6 +109,8 @@ def _save(path: Path, network: nn.Module, evaluation: Evaluation, score: Score) 
         sealed.write_tensors(path, tensors, {"mmvae-classifier": json.dumps(about)})
     except (OSError, Failure) as error:
         console.warn(f"the classifier is not kept, so it will be trained again next time ({error})")
+        return False
+    return True
 
 
 def _load(path: Path, name: str, network: nn.Module, evaluation: Evaluation) -> Score | None:

@@ -6,12 +6,15 @@ Exporting a run again leaves one record of it: an earlier one is written anew, o
 import os
 import re
 import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmvae_cli.disk.files import reading
 from mmvae_cli.export.tracked import Source
-from mmvae_cli.process.errors import DataProblem, needing
+from mmvae_cli.process.errors import DataProblem, cannot_write, needing
 from mmvae_cli.run.metrics import Record, numbers
 
 _OURS = ".mmvae"
@@ -26,24 +29,44 @@ class TensorBoard:
         with needing("--to tensorboard", "tensorboard", "tensorboard"):
             import tensorboard  # noqa: F401 - torch says in many lines that it is not there
             from torch.utils.tensorboard import SummaryWriter
-        for earlier in out.glob(f"events.out.tfevents.*{_OURS}"):
-            earlier.unlink()
-        self.last = 0
-        self._writer = SummaryWriter(str(out), filename_suffix=_OURS)
-        self._writer.add_text("recipe", f"```yaml\n{source.recipe.dump()}```")
+        _remove_events(out)
+        self.last, self._out = 0, out
+        with self._writing():
+            self._writer = SummaryWriter(str(out), filename_suffix=_OURS)
+            self._writer.add_text("recipe", f"```yaml\n{source.recipe.dump()}```")
 
     def add(self, records: list[Record]) -> None:
-        for record in records:
-            for name, value in numbers(record).items():
-                self._writer.add_scalar(name.replace(".", "/"), value, record["step"], _seconds(record))
-        self._writer.flush()
+        with self._writing():
+            for record in records:
+                for name, value in numbers(record).items():
+                    self._writer.add_scalar(name.replace(".", "/"), value, record["step"], _seconds(record))
+            self._writer.flush()
 
     def finish(self, source: Source) -> None:
-        for name, value in source.scores().items():
-            self._writer.add_scalar(name.replace(".", "/"), value, self.last)
-        for path in source.run.pictures():
-            self._writer.add_image(f"figures/{path.stem}", _pixels(path), self.last, dataformats="HWC")
-        self._writer.close()
+        found, pictures = source.scores(), {path.stem: _pixels(path) for path in source.run.pictures()}
+        with self._writing():
+            for name, value in found.items():
+                self._writer.add_scalar(name.replace(".", "/"), value, self.last)
+            for stem, pixels in pictures.items():
+                self._writer.add_image(f"figures/{stem}", pixels, self.last, dataformats="HWC")
+            self._writer.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """A disk that is full is one line and leaves no half of a file; TensorBoard's own thread is silent about it."""
+        told, threading.excepthook = threading.excepthook, lambda _: None
+        try:
+            yield
+        except OSError as error:
+            _remove_events(self._out)
+            raise cannot_write(self._out, error) from error
+        finally:
+            threading.excepthook = told
+
+
+def _remove_events(out: Path) -> None:
+    for earlier in out.glob(f"events.out.tfevents.*{_OURS}"):
+        earlier.unlink()
 
 
 def _seconds(record: Record) -> float:

@@ -33,9 +33,12 @@ class Position:
 
 @dataclass(frozen=True)
 class Checkpoint:
+    """``began_as``: the fingerprint of the recipe by which its run was begun; None where the file does not say it."""
+
     path: Path
     position: Position
     tensors: Tensors
+    began_as: str | None = None
 
     @property
     def weights(self) -> Tensors:
@@ -86,23 +89,26 @@ def _check_fit(path: Path, given: Tensors, wanted: Tensors) -> None:
         )
 
 
-def save(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
+def save(
+    path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position, began_as: str | None = None
+) -> None:
     """Write one checkpoint: temp file, fsync, rename. Raises Failure where the disk is full or the folder gone."""
     tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
     for name, parameter in model.named_parameters():
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{key}/{name}"] = value
-    _write(path, {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}, position)
+    _write(path, {name: value.detach().to("cpu").contiguous() for name, value in tensors.items()}, position, began_as)
 
 
 def save_weights(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint again without the optimiser's state: to be evaluated and sampled from, not trained on."""
     weights = {name: value for name, value in checkpoint.tensors.items() if name.startswith("model.")}
-    _write(path, weights, checkpoint.position)
+    _write(path, weights, checkpoint.position, checkpoint.began_as)
 
 
-def _write(path: Path, ready: Tensors, position: Position) -> None:
-    progress = json.dumps({"step": position.step, "epoch": position.epoch, "seconds": position.seconds})
+def _write(path: Path, ready: Tensors, position: Position, began_as: str | None) -> None:
+    facts: dict[str, Any] = vars(position) | ({"began_as": began_as} if began_as else {})
+    progress = json.dumps(facts)
     metadata = {"format": "mmvae-checkpoint", "progress": progress, "digest": sealed.digest(ready, progress)}
     sealed.write_tensors(path, ready, metadata, "the previous checkpoint is untouched")
 
@@ -113,7 +119,17 @@ def load(path: Path) -> Checkpoint:
         progress = metadata["progress"]
         if metadata.get("format") != "mmvae-checkpoint" or metadata["digest"] != sealed.digest(tensors, progress):
             raise ValueError("the content does not match its digest")
-        return Checkpoint(path, _position(json.loads(progress)), tensors)
+        facts = json.loads(progress)
+        began_as = facts.pop("began_as", None)
+        return Checkpoint(path, _position(facts), tensors, began_as)
+
+
+def _of_run(run: Run, path: Path) -> Checkpoint:
+    """:func:`load`, and DataProblem for a checkpoint of another run: its numbers would bear this one's name."""
+    loaded = load(path)
+    if loaded.began_as and run.began_as() not in (None, loaded.began_as):
+        raise DataProblem(f"{path} is of a run with another recipe or seed", f"remove it from {run.checkpoints}")
+    return loaded
 
 
 def _position(progress: dict[str, Any]) -> Position:
@@ -134,7 +150,7 @@ def newest(run: Run) -> Checkpoint | None:
     problems: list[DataProblem] = []
     for path in run.checkpoint_paths():
         try:
-            return load(path)
+            return _of_run(run, path)
         except DataProblem as problem:
             console.warn(f"skipped: {problem}")
             problems.append(problem)
@@ -153,7 +169,7 @@ def needed(run: Run, chosen: Path | None = None) -> Checkpoint:
         raise DataProblem(f"no checkpoint {chosen}", f"those of this run are in {run.checkpoints}")
     if chosen and chosen.resolve().parent != run.checkpoints.resolve():  # its numbers would bear this run's name
         raise DataProblem(f"{chosen} is no checkpoint of {run.folder}", f"those of this run are in {run.checkpoints}")
-    loaded = load(chosen) if chosen else newest(run)
+    loaded = _of_run(run, chosen) if chosen else newest(run)
     if loaded is None:
         raise DataProblem(f"{run.folder} has no checkpoint yet", "train it first, or wait for its first checkpoint")
     return loaded

@@ -121,6 +121,10 @@ class Run:
         """The fingerprint of the data that training began with; None where it is not known."""
         return self._noted("dataset", "fingerprint")
 
+    def began_as(self) -> str | None:
+        """The fingerprint of the recipe that the run was begun by, before it was made longer."""
+        return self._noted("recipe", "began_as")
+
     def _noted(self, part: str, key: str) -> str | None:
         known = self.environment().get(part)
         return str(known[key]) if isinstance(known, dict) and known.get(key) else None

@@ -213,7 +213,7 @@ class EvaluationResult(_Part):
     @property
     def sampler(self) -> str:
         """What z was drawn from when nothing was given: prior or gmm."""
-        return str(self.settings.get("sampler", "prior")).split()[0]
+        return str(self.settings.get("sampler", "prior")).partition(" ")[0]
 
     def trials_of(self, source: str) -> float:
         """The number of answers that a score given ``source`` rests on: for an accuracy the items, of incomplete data

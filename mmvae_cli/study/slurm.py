@@ -82,7 +82,7 @@ def parse_directives(texts: list[str]) -> dict[str, str]:
     known: dict[str, str] = {}
     for text in texts:
         key, _, value = text.removeprefix("--").partition("=")
-        if not re.fullmatch(r"[a-z][a-z0-9-]*", key) or not value.isprintable() or '"' in value:
+        if not re.fullmatch(r"[a-z][a-z0-9-]*", key) or not value.isprintable():
             raise UsageProblem(f"--slurm {text!r} is no sbatch option", "such as --slurm partition=gpu, one each")
         if key == "array" and not re.fullmatch(r"%[1-9]\d*", value):
             raise UsageProblem(f"--slurm {text!r}: the study numbers its tasks itself", "array=%N: N of them at a time")
@@ -113,7 +113,11 @@ def array_script(todo: list[PlannedRun], options: RunOptions, directives: dict[s
 
 
 def _directive(value: str) -> str:
-    return f'"{value}"' if re.search(r"\s", value) else value
+    """A value as sbatch reads it: it knows quotes and the backslash as a shell does, and ``#`` for a comment. Raises
+    UsageProblem for what no line can say."""
+    if not value.isprintable():
+        raise UsageProblem(f"{value!r}: no #SBATCH line can say this name", "give the command in another folder")
+    return value if re.fullmatch(r"[\w./:,%=@+-]*", value) else '"' + re.sub(r'([\\"])', r"\\\1", value) + '"'
 
 
 _SCRIPT = """\

@@ -112,7 +112,7 @@ def _train_locked(job: _Job) -> None:
     objective = Objective.of(recipe)
     step = StepLoss(model, objective, settings.precision)
     optimizer = make_optimizer(model, settings.learning_rate)
-    position = _resume(job, model, optimizer)
+    position, began_as = _resume(job, model, optimizer)
     per_epoch = prepare.steps_per_epoch(recipe, store)
     total = settings.epochs * per_epoch
     if position.step:
@@ -126,7 +126,7 @@ def _train_locked(job: _Job) -> None:
     refuse_processes(presence, group)
     data = batches.Split(store, "train", model.names, device, seed, settings.data_on, presence)
     if group.rank == 0:
-        _open_run(job, position, total)
+        _open_run(job, position, total, began_as)
     left, complete = total - position.step, data.present is None
     way = way_of(device, settings, group, left, on_device=data.on_device, complete=complete)
     engine = Engine(step, optimizer, data, settings, group, way, start=position.step, total=total)
@@ -140,7 +140,7 @@ def _train_locked(job: _Job) -> None:
         if job.lock is not None:
             job.lock.check()
             with saving:
-                checkpoint.save(run.checkpoint_path(at_step), model, optimizer, here(at_step))
+                checkpoint.save(run.checkpoint_path(at_step), model, optimizer, here(at_step), began_as)
             checkpoint.prune(run, settings.keep_checkpoints, at_step)
             job.note(state, here(at_step), total)
 
@@ -248,12 +248,13 @@ def _note_failure(run: Run, failure: Exception) -> None:
                 run.set_status(state, **known, reason=str(of_the_machine(failure) or failure))
 
 
-def _resume(job: _Job, model: MultimodalVAE, optimizer: torch.optim.Optimizer) -> Position:
-    run, resume = job.run, job.request.resume
+def _resume(job: _Job, model: MultimodalVAE, optimizer: torch.optim.Optimizer) -> tuple[Position, str]:
+    """Where the newest checkpoint leaves off, and the fingerprint of the recipe that the run was begun by."""
+    run, resume, beginning = job.run, job.request.resume, (Position(0, 0), job.recipe.fingerprint)
     if resume == "never":
         if run.checkpoint_paths():
             raise UsageProblem(f"{run.folder} has checkpoints", "remove the folder, or choose another with --run")
-        return Position(0, 0)
+        return beginning
     newest = checkpoint.newest(run)
     steps = ranks.gather(job.group, newest.position.step if newest else 0)
     if len(set(steps)) > 1:
@@ -269,17 +270,17 @@ def _resume(job: _Job, model: MultimodalVAE, optimizer: torch.optim.Optimizer) -
                 f"{run.checkpoints} is empty, but {run.folder} was trained to step {reached}",
                 "restore a checkpoint, or remove the folder to start over",
             )
-        return Position(0, 0)
+        return beginning
     newest.load_model(model)
     newest.load_optimizer(optimizer, model)
     console.say(f"going on from {newest.path}")
-    return newest.position
+    return newest.position, newest.began_as or run.began_as() or job.recipe.fingerprint
 
 
-def _open_run(job: _Job, position: Position, total: int) -> None:
+def _open_run(job: _Job, position: Position, total: int, began_as: str) -> None:
     recipe, run, store, device, group = job.recipe, job.run, job.store, job.device, job.group
     facts = {
-        "recipe": {"name": recipe.name, "fingerprint": recipe.fingerprint},
+        "recipe": {"name": recipe.name, "fingerprint": recipe.fingerprint, "began_as": began_as},
         "dataset": {"folder": str(job.request.dataset), "fingerprint": store.fingerprint}, "processes": group.size,
     }  # fmt: skip
     if (code := job.request.code) is not None:

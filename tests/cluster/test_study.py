@@ -349,6 +349,30 @@ def test_directives_replace_the_ones_of_the_study(place):
     assert '#SBATCH --comment="two words"' in script
 
 
+@pytest.mark.parametrize(
+    "name", ["plain", "two words", "semi;#x", "back\\slash", 'it\'s "q"', "Tom's", "ü %j $HOME `x`"]
+)
+def test_a_folder_of_any_name_stands_in_the_script_as_sbatch_reads_it(name, place, monkeypatch):
+    """It reads quotes, backslashes and ``#`` as a shell does."""
+    (place / name).mkdir()
+    for recipe in place.glob("*.yaml"):
+        (place / name / recipe.name).write_text(recipe.read_text())
+    monkeypatch.chdir(place / name)
+    script = dry_script("--slurm", "comment=" + name)
+    read = [shlex.split(line.removeprefix("#SBATCH "), comments=True) for line in script.splitlines()
+            if line.startswith("#SBATCH")]  # fmt: skip
+    assert [f"--chdir={Path.cwd()}"] in read
+    assert [f"--comment={name}"] in read
+
+
+def test_a_folder_whose_name_no_line_can_say_is_refused(place, monkeypatch):
+    (place / "new\nline").mkdir()
+    (place / "new\nline" / "mvae.yaml").write_text((place / "mvae.yaml").read_text())
+    monkeypatch.chdir(place / "new\nline")
+    done = mmvae("train", "mvae.yaml", "--seeds", "0,1", "--launch", "slurm", "--dry-run", code=2)
+    assert "no #SBATCH line can say this name" in done.stderr
+
+
 FAKES = {
     "srun": 'printf "%s\\n" "$@" >> calls; exit ${FAKE_CODE:-0}',
     "scontrol": 'echo "$@" >> requeued',

@@ -253,6 +253,23 @@ def test_a_run_evaluated_elsewhere_is_compared_by_the_file_or_the_folder_of_that
         collect([released], "default")
 
 
+def test_of_two_evaluations_of_one_run_the_second_given_is_named_as_left_out(tmp_path: Path) -> None:
+    run = make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist")
+    mine = measured_elsewhere(run, tmp_path / "mine" / "evaluation.json").parent
+    (left,) = collect([run, mine]).left_out
+    assert (left.folder, left.reason) == (mine, f"same recipe and seed as {run}")
+    (left,) = collect([mine, run]).left_out
+    assert (left.folder, left.reason) == (run, f"same recipe and seed as {mine}")
+
+
+@pytest.mark.parametrize("name", ["not", "is", "e"])
+def test_a_runs_name_is_taken_out_of_no_word_of_its_reason(name: str, tmp_path: Path, monkeypatch: Any) -> None:
+    (make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", folder=name) / "evaluation.json").write_text("x")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataProblem, match=rf"{name}: evaluation.json is not valid JSON \(Expecting value: line 1"):
+        collect([Path(name)])
+
+
 def test_a_file_that_is_no_evaluation_of_a_run_that_is_there_is_named(tmp_path: Path) -> None:
     run = make_run(tmp_path, recipe("polymnist", VIEWS), "polymnist", evaluated=False)
     (tmp_path / "notes.json").write_text("{}")

@@ -41,6 +41,7 @@ def trained_again(place):
     """The run is deleted and trained again: its evaluation stays, by whatever way."""
     shutil.rmtree(place / "run" / "checkpoints")
     shutil.copytree(place / "other" / "checkpoints", place / "run" / "checkpoints")
+    shutil.copy(place / "other" / "environment.json", place / "run")
 
 
 def test_metrics_of_one_checkpoint_come_together(place):
@@ -114,7 +115,7 @@ def test_classifiers_that_cannot_be_kept_are_trained_once_for_all_metrics(place,
     names, train_one = [], classifier_training.train
     monkeypatch.setattr(classifier_training, "MOST", 3)
     monkeypatch.setattr(classifier_training, "train", lambda name, *rest: names.append(name) or train_one(name, *rest))
-    monkeypatch.setattr(classifiers, "_save", lambda *_: None)
+    monkeypatch.setattr(classifiers, "_save", lambda *_: False)
     _, found = evaluated(place, "coherence", "quality")
     assert names == ["m0", "m1", "m2"]
     assert found.coherence

@@ -1,5 +1,6 @@
 """Runs in trackers: read back by their own readers, the same after exporting again, and while a run is trained."""
 
+import errno
 import json
 import struct
 import subprocess
@@ -12,7 +13,7 @@ import pytest
 
 from mmvae_cli.export import command, tracked
 from mmvae_cli.export.command import ExportRequest
-from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
 from mmvae_cli.run.layout import Run
 
 from made_runs import MST, make_run, recipe
@@ -226,6 +227,20 @@ def test_tensorboard_says_where_it_cannot_write(run, tmp_path):
     pytest.importorskip("tensorboard", reason="the package tensorboard is not installed")
     with pytest.raises(UsageProblem, match=r"tensorboard cannot take .* not UTF-8"):
         export(run, "tensorboard", tmp_path / "r\udce9s")
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_of_an_event_file(run, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("tensorboard", reason="the package tensorboard is not installed")
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(RecordWriter, "write", full)
+    with pytest.raises(Failure, match=r"cannot write .*tb.*: No space left on device"):
+        export(run, "tensorboard", tmp_path / "tb")
+    assert not [*(tmp_path / "tb").rglob("events*")]
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_follow_is_for_trackers_alone(run):

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -112,6 +113,36 @@ def test_stopped_anywhere_and_resumed_gives_the_same_weights_and_metrics(at, dat
         assert [record["step"] for record in log] == list(accumulate(record["steps"] for record in log)), "none twice"
     totals = [{key: sum(record[key] * record["steps"] for record in log) for key in ("loss", "kl.m0")} for log in logs]
     assert totals[0] == pytest.approx(totals[1], rel=1e-5)
+
+
+def test_a_checkpoint_of_another_seed_is_not_taken_for_the_runs_own(dataset, tmp_path, capsys):
+    """As where files of two runs of one study were mixed up: they fit, and their numbers would bear a wrong name."""
+    for seed in (0, 1):
+        train(tiny(3, shape=SHAPE, training__seed=seed), Request(tmp_path / f"s{seed}", dataset))
+    shutil.rmtree(tmp_path / "s0" / "checkpoints")
+    (tmp_path / "s1" / "checkpoints").rename(tmp_path / "s0" / "checkpoints")
+    own = Run(tmp_path / "s0").checkpoint_paths()[0]
+    longer = tiny(3, shape=SHAPE, training__seed=0).with_epochs(9)
+    for attempt in (
+        lambda: train(longer, Request(tmp_path / "s0", dataset)),
+        lambda: checkpoint.needed(Run(tmp_path / "s0")),
+    ):
+        with pytest.raises(DataProblem, match="no valid checkpoint"):
+            attempt()
+        assert f"skipped: {own} is of a run with another recipe or seed" in capsys.readouterr().err
+    with pytest.raises(DataProblem, match="another recipe or seed"):
+        checkpoint.needed(Run(tmp_path / "s0"), own)
+
+
+def test_a_run_that_was_made_longer_keeps_its_checkpoints(dataset, tmp_path):
+    recipe = tiny(3, shape=SHAPE)
+    run = Run(train(recipe, Request(tmp_path / "run", dataset)))
+    first = checkpoint.newest(run)
+    train(recipe.with_epochs(recipe.training.epochs + 1), Request(run.folder, dataset))
+    assert checkpoint.newest(run).began_as == first.began_as == run.began_as() == recipe.fingerprint
+    run.environment_path.unlink()
+    train(recipe.with_epochs(recipe.training.epochs + 2), Request(run.folder, dataset))
+    assert checkpoint.newest(run).began_as == run.began_as() == recipe.fingerprint
 
 
 def test_the_optimiser_goes_on_where_the_model_is(dataset, tmp_path):
