@@ -68,11 +68,12 @@ def _why_no_gpu() -> str | None:
 
 
 def set_precision(precision: str) -> None:
-    """fp32: exact products; tf32: TensorFloat-32 in matrix products and convolutions (GPU only)."""
+    """fp32: exact products; tf32: TensorFloat-32 in matrix products, convolutions and recurrent layers (GPU only)."""
     rounded = precision in ("tf32", "bf16")
     if torch.cuda.is_available():  # by the older call: the compiler of torch 2.9 and 2.10 reads that one
         torch.set_float32_matmul_precision("high" if rounded else "highest")
-    torch.backends.cudnn.conv.fp32_precision = "tf32" if rounded else "ieee"  # type: ignore[attr-defined]
+    layers: Any = torch.backends.cudnn
+    layers.conv.fp32_precision = layers.rnn.fp32_precision = "tf32" if rounded else "ieee"
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:

@@ -2,7 +2,7 @@
 
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from itertools import cycle
 from typing import Any
 
@@ -51,15 +51,17 @@ class Recorded:
 
     def _recording(self, step: Callable[[], None], lost: str) -> "torch.cuda.CUDAGraph | None":
         """The step noted down without being done; None, and a warning of what is ``lost``, where that fails."""
-        graph = torch.cuda.CUDAGraph()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
         try:  # it ends on the stream on which it began, also where it fails in a lane
-            with torch.cuda.graph(graph, stream=self._stream), torch.cuda.stream(self._stream):
+            with torch.cuda.graph(graph, pool=pool, stream=self._stream), torch.cuda.stream(self._stream):
                 step()
         except Exception as error:
             reason = in_one_line(error.__context__ or error)  # the one that ends a recording says nothing of why
             console.warn(f"{lost}, which is slower: {reason[:200]}")
             if environment.debug():
                 traceback.print_exc()
+            with suppress(RuntimeError):  # torch before 2.12 leaves its memory as if the recording went on
+                torch._C._cuda_endAllocateToPool(self._device.index, pool)
             self._free_generator()
             return None
         return graph

@@ -53,8 +53,13 @@ PATIENCE = 4.0
 Variants = dict[str, Callable[[], torch.Tensor]]
 
 
-def measure(bench: Bench, variants: Variants, rounds: int, steps: int, warmup: int) -> dict[str, dict[str, float]]:
-    """Interleaved rounds: every variant takes ``steps`` steps in turn, so that a slow minute hits all alike."""
+def measure(
+    bench: Bench, variants: Variants, rounds: int, steps: int, warmup: int,
+    told: Callable[[dict[str, dict[str, float]]], object] = lambda _: None,
+) -> dict[str, dict[str, float]]:  # fmt: skip
+    """Interleaved rounds: every variant takes ``steps`` steps in turn, so that a slow minute hits all alike. What is
+    known after each round is ``told``."""
+    found: dict[str, dict[str, float]] = {}
     rates: dict[str, list[float]] = {name: [] for name in variants}
     for round_ in range(rounds + 1):
         for name, one in variants.items():
@@ -69,8 +74,11 @@ def measure(bench: Bench, variants: Variants, rounds: int, steps: int, warmup: i
             synchronise(bench.device)
             if round_:
                 rates[name].append(models * BATCH / (time.perf_counter() - start))
-    return {name: {"items_per_second": statistics.median(r), "lowest": min(r), "highest": max(r)}
-            for name, r in rates.items()}  # fmt: skip
+        if round_:
+            found = {name: {"items_per_second": statistics.median(r), "lowest": min(r), "highest": max(r)}
+                     for name, r in rates.items()}  # fmt: skip
+            told(found)
+    return found
 
 
 def synchronise(device: torch.device) -> None:

@@ -165,6 +165,12 @@ def test_what_torch_holds_of_a_gpu_unused_counts_as_left(monkeypatch):
     assert devices.memory_left(GPU) == 150
 
 
+@pytest.mark.parametrize(("precision", "products"), [("tf32", "tf32"), ("bf16", "tf32"), ("fp32", "ieee")])
+def test_convolutions_and_recurrent_layers_have_one_precision(precision, products):
+    devices.set_precision(precision)
+    assert [torch._C._get_fp32_precision_getter("cuda", layers) for layers in ("conv", "rnn")] == [products] * 2
+
+
 def test_files_that_a_container_keeps_in_memory_are_not_gone(tmp_path, monkeypatch):
     for name, said in (("max", "1000\n"), ("current", "900\n"), ("stat", "anon 300\nfile 600\ninactive_file 500\n")):
         (tmp_path / f"memory.{name}").write_text(said)

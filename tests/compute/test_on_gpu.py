@@ -93,7 +93,7 @@ def test_recorded_steps_are_the_called_ones(name, tmp_path, monkeypatch, capsys)
     called = trained(recipe, dataset, tmp_path / "called", Way(), monkeypatch)
     assert len(called) >= 48
     found = trained(recipe, dataset, tmp_path / "recorded", WAYS["lanes"], monkeypatch)
-    assert "not recorded" not in capsys.readouterr().err
+    assert "which is slower" not in capsys.readouterr().err
     assert found == pytest.approx(called, rel=CLOSE)
 
 
@@ -112,7 +112,7 @@ def test_compiled_regions_are_recorded(precision, tmp_path, monkeypatch, capsys)
     if not ON_GPU:
         monkeypatch.setattr(engine, "_compiled", lambda function: torch.compile(function, backend="eager"))
     found = trained(recipe, dataset, tmp_path / "compiled", Way(True, True, True), monkeypatch)
-    assert "not recorded" not in capsys.readouterr().err
+    assert "which is slower" not in capsys.readouterr().err
     assert found == pytest.approx(called, rel=1e-4 if precision == "fp32" else 2e-2)
 
 
@@ -155,12 +155,14 @@ def strictly_without_waiting():
         torch.cuda.set_sync_debug_mode("default")
 
 
-def test_it_is_recorded_indeed(tmp_path):
-    made, _ = engine_for(tmp_path, WAYS["lanes"])
+def test_it_is_recorded_indeed(tmp_path, capsys):
+    made, model = engine_for(tmp_path, WAYS["lanes"])
     with made.ordered():
         for at in range(CALLED + 2):
             made.take(at)
     assert (made._recorded._graph is not None) == ON_GPU
+    assert bool(model.lanes._streams) == ON_GPU
+    assert "which is slower" not in capsys.readouterr().err
 
 
 def test_a_term_that_is_not_finite_is_named_with_its_step(tmp_path):

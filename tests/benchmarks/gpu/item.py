@@ -30,6 +30,12 @@ class Context:
     seconds: float
     began: float = field(default_factory=time.monotonic)
     found: dict[str, Any] = field(default_factory=dict)
+    unfinished: str = ""  # "partly": a later call goes on; "again": a new process does, in this call
+
+    def has(self, name: str) -> bool:
+        """Whether this part was tried before, here or in an earlier call."""
+        found = self.found.get(name)
+        return name in self.found and not (isinstance(found, dict) and "left out" in found)
 
     def left(self) -> float:
         return self.seconds - (time.monotonic() - self.began)
@@ -42,11 +48,14 @@ class Context:
     def tried(self, name: str, action: Callable[[], Any], least: float = 5.0) -> Any:
         """Note what ``action`` gives, or why it did not; None then, and where fewer than ``least`` seconds are left."""
         if self.left() < least:
+            self.unfinished = self.unfinished or "partly"
             self.note(name, {"left out": f"{self.left():.0f} s left"})
             return None
         try:
             value = action()
         except Exception as error:
+            if "CUDA error" in str(error):  # nothing on the GPU works any more in this process
+                self.unfinished = "again"
             self.note(
                 name, {"failed": f"{type(error).__name__}: {error}"[:600], "where": traceback.format_exc()[-1500:]}
             )
@@ -95,6 +104,10 @@ def write_json(path: Path, content: Any) -> None:
 def run(asked: argparse.Namespace) -> None:
     """Do one item and leave its JSON; whatever goes wrong is in it."""
     context = Context(asked.item, asked.out, asked.work, asked.beside, asked.rehearse, asked.seconds)
+    path = asked.out / f"{asked.item}.json"
+    if path.exists():  # of an earlier call, or of a process that lost its GPU
+        context.found = json.loads(path.read_text()).get("found", {})
+        context.found.pop("failed", None)
     context.write("running")
     from programme import ITEMS
 
@@ -104,4 +117,4 @@ def run(asked: argparse.Namespace) -> None:
     except Exception:
         context.note("failed", traceback.format_exc()[-3000:], "failed")
         raise SystemExit(1) from None
-    context.write("done")
+    context.write(context.unfinished or "done")

@@ -4,7 +4,8 @@ import gc
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
@@ -70,11 +71,15 @@ VARIANTS = [
 
 
 def table(context: Context) -> None:
-    """Every variant by itself, the most valuable first."""
+    """Every variant by itself, the most valuable first. After an error that takes the GPU away from this process the
+    programme starts another one, which goes on with the next variant."""
     prepare(context)
     for variant in VARIANTS:
-        context.tried(str(variant), partial(step_of, context, variant), least=15.0)
-        free()
+        if not context.has(str(variant)):
+            context.tried(str(variant), partial(step_of, context, variant), least=15.0)
+            if context.unfinished == "again":
+                return
+            free()
 
 
 def prepare(context: Context) -> None:
@@ -88,8 +93,9 @@ def free() -> None:
     torch._dynamo.reset()
     gc.collect()
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
+        with suppress(RuntimeError):  # a GPU that does not answer any more
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
 
 
 def step_of(context: Context, variant: Variant) -> dict[str, Any]:
@@ -100,7 +106,7 @@ def step_of(context: Context, variant: Variant) -> dict[str, Any]:
     config.combo_kernels = variant.option == "combo kernels"
     try:
         made = build(context, variant, device)
-        return timed(context, made, device)
+        return timed(context, made, device, variant.way)
     finally:
         torch.backends.cudnn.benchmark = torch.backends.cudnn.deterministic = False
         config.combo_kernels = False
@@ -121,7 +127,7 @@ def build(context: Context, variant: Variant, device: torch.device) -> Engine:
     return engine_of(recipe, model, store.Store(folder, verify=False), device, variant.way)
 
 
-def timed(context: Context, made: Engine, device: torch.device) -> dict[str, Any]:
+def timed(context: Context, made: Engine, device: torch.device, way: Way) -> dict[str, Any]:
     steps = iter(range(10**9))
     with made.ordered():
         began = time.perf_counter()
@@ -130,20 +136,37 @@ def timed(context: Context, made: Engine, device: torch.device) -> dict[str, Any
         synchronise(device)
         first = time.perf_counter() - began
         speed = microseconds(lambda: made.take(next(steps)), device, 1 if context.rehearse else 200)
-        kernels = counted(lambda: made.take(next(steps)), device)
-        made.meter.check()
-    return {"us": round(statistics.median(speed), 1), "least": round(min(speed), 1), "most": round(max(speed), 1),
-            "first 6 steps s": round(first, 2), "peak MiB": round(devices.memory_mib(device)), **kernels,
-            "not as asked": fallen_back(made)}  # fmt: skip
+        found = {
+            "us": round(statistics.median(speed), 1), "least": round(min(speed), 1), "most": round(max(speed), 1),
+            "first 6 steps s": round(first, 2), "peak MiB": round(devices.memory_mib(device)),
+            "not as asked": fallen_back(made, way),
+        }  # fmt: skip
+        with told(found, "kernels"):  # what was timed stays, whatever the profiler says
+            found |= counted(lambda: made.take(next(steps)), device)
+        with told(found, "terms"):  # random data may diverge after so many steps
+            made.meter.check()
+    return found
 
 
-def fallen_back(made: Engine) -> list[str]:
-    """What did not work and was done without; the item's log says why."""
+@contextmanager
+def told(found: dict[str, Any], what: str) -> Iterator[None]:
+    """An error inside the block is a line of what was ``found``, unless it takes the GPU away."""
+    try:
+        yield
+    except Exception as error:
+        if "CUDA error" in str(error):
+            raise
+        found[f"{what} failed"] = f"{type(error).__name__}: {error}"[:300]
+
+
+def fallen_back(made: Engine, way: Way) -> list[str]:
+    """What was asked for, did not work and was done without; the item's log says why."""
     model, recorded = made._step.model, made._recorded
+    on_gpu = recorded._stream is not None
     done = {
-        "compiled": model.region is not as_it_is,
-        "recorded": recorded._stream is None or recorded._graph is not None,
-        "lanes": not isinstance(model.lanes, Lanes) or bool(model.lanes._streams) or recorded._stream is None,
+        "compiled": not way.compiled or model.region is not as_it_is,
+        "recorded": not (way.recorded and on_gpu) or recorded._graph is not None,
+        "lanes": not (way.lanes and on_gpu) or (isinstance(model.lanes, Lanes) and bool(model.lanes._streams)),
     }
     return [what for what, well in done.items() if not well]
 
@@ -208,7 +231,8 @@ def others(context: Context) -> None:
     for name in makers:
         context.tried(f"made: {name}", partial(ready, name))
     steps = 1 if context.rehearse else 100
-    context.tried("items/s", lambda: measure(bench, variants, 2 if context.rehearse else 4, steps, steps))
+    rounds = 2 if context.rehearse else 4
+    context.tried("items/s", lambda: measure(bench, variants, rounds, steps, steps, partial(context.note, "items/s")))
 
 
 def profile(context: Context) -> None:
