@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from mmvae_cli.comparison.content import Comparison, Content, LeftOut
 from mmvae_cli.comparison.groups import Member, group
+from mmvae_cli.comparison.measures import judged
 from mmvae_cli.comparison.progress import unfinished
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure
@@ -25,7 +26,7 @@ from mmvae_cli.process.words import first
 from mmvae_cli.recipe import Recipe, flatten
 from mmvae_cli.run import result
 from mmvae_cli.run.layout import WAYS, Run, Way
-from mmvae_cli.run.result import EvaluationResult, Quality
+from mmvae_cli.run.result import Coherence, EvaluationResult, Quality
 
 _DEPTH = 4
 _RUN_FILES = ("recipe.yaml", "status.json", "checkpoints", *(Run(Path()).evaluation_path(*way).name for way in WAYS))
@@ -258,7 +259,8 @@ _DECISIVE: dict[str, set[str]] = {
 
 def _metric_conditions(member: Member, metric: str) -> dict[str, Any]:
     part: BaseModel = getattr(member.evaluation, metric)
-    return part.model_dump(include=_DECISIVE[metric])
+    known = part.model_dump(include=_DECISIVE[metric])
+    return known | ({"targets": "+".join(judged(part))} if isinstance(part, Coherence) else {})
 
 
 def _keep_way(members: list[Member], left_out: list[LeftOut]) -> list[Member]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from mmvae_cli.recipe.families import powerset
-from mmvae_cli.run.result import EvaluationResult, at_chance
+from mmvae_cli.run.result import Coherence, EvaluationResult, at_chance
 
 DDOF = 1
 DDOF_NOTE = "standard deviation over seeds: of the sample, divided by n - 1 (ddof 1)"
@@ -104,8 +104,9 @@ def _numbers(evaluation: EvaluationResult) -> dict[Key, float | None]:
         if coherence.metric == "accuracy" or coherence.joint is not None:  # attributes have no label to agree on
             numbers[Key("joint_coherence")] = coherence.joint
         numbers |= _pairs("coherence", coherence.conditional)
+        those = judged(coherence)
         given = {s: _mean([row.get(t) for t in others]) for s, row in coherence.conditional.items()
-                 if (others := outside(s, row))}  # fmt: skip
+                 if (others := outside(s, those))}  # fmt: skip
         numbers |= {Key("coherence_given", subset): value for subset, value in given.items()}
         numbers |= _by_size("coherence_by_size", given)
         for source, targets in coherence.per_label.items():
@@ -124,6 +125,14 @@ def _numbers(evaluation: EvaluationResult) -> dict[Key, float | None]:
         numbers[Key("frechet_unconditional")] = _mean(comparable)
         numbers[Key("frechet_conditional")] = _mean([value for row in pairs.values() for value in row.values()])
     return numbers
+
+
+def judged(coherence: Coherence) -> list[str]:
+    """The modalities of which samples could be judged: means over targets are over these. All of them where none is,
+    so that what was tried is known."""
+    names = list(dict.fromkeys(target for row in coherence.conditional.values() for target in row))
+    having = {target for row in coherence.conditional.values() for target, value in row.items() if value is not None}
+    return [name for name in names if name in having or not having]
 
 
 def _pairs(metric: str, table: dict[str, dict[str, float | None]]) -> dict[Key, float | None]:
@@ -167,11 +176,14 @@ def _stat(key: Key, runs: list[_Run]) -> Stat:
 
 
 def _real(evaluation: EvaluationResult) -> EvaluationResult:
-    coherence = evaluation.coherence
-    real = coherence and coherence.model_copy(update={
-        "joint": coherence.joint_ceiling, "conditional": dict.fromkeys(coherence.conditional, coherence.classifiers),
-        "per_label": dict.fromkeys(coherence.per_label, coherence.classifiers_per_label),
-    })  # fmt: skip
+    real = coherence = evaluation.coherence
+    if coherence:
+        those = judged(coherence)
+        scores = {name: value if name in those else None for name, value in coherence.classifiers.items()}
+        real = coherence.model_copy(update={
+            "joint": coherence.joint_ceiling, "conditional": dict.fromkeys(coherence.conditional, scores),
+            "per_label": dict.fromkeys(coherence.per_label, coherence.classifiers_per_label),
+        })  # fmt: skip
     return evaluation.model_copy(update={"latent": None, "likelihood": None, "quality": None, "coherence": real})
 
 

@@ -114,7 +114,8 @@ def _likelihood(outcome: EvaluationResult) -> list[str]:
     title = (f"log-likelihood given the source, nats per item ({found.importance_samples} samples, "
              f"grouping {found.grouping}, {found.count:,} items)")  # fmt: skip
     table = console.table(title, ["source", "all", *names, "effective"], rows)
-    return [f"{table}\n{result.FEW_EFFECTIVE}" if found.effective_samples else table]
+    told = "all: log p(X); a modality's column: log p of it alone, by the same samples of z: columns do not add up"
+    return [f"{table}\n{told}" + (f"\n{result.FEW_EFFECTIVE}" if found.effective_samples else "")]
 
 
 def _quality(outcome: EvaluationResult) -> list[str]:

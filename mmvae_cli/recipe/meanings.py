@@ -58,7 +58,8 @@ MEANINGS: dict[str, str] = {
     "(equations 4.1).",
     "objective.unimodal_weights": "mvae only: likelihood weights in the components of one modality. one: 1, as "
     "released; same: as in the joint component.",
-    "training.epochs": "Passes over the training items.",
+    "training.epochs": "Passes over the training items, in a new order each. The items left over from whole batches "
+    "are not trained on in that pass.",
     "training.batch_size": "Items per step, over all processes together.",
     "training.learning_rate": "Learning rate of Adam. Its other settings are torch's defaults, as in the paper.",
     "training.schedule": "constant, as in the paper; cosine: the learning rate falls to 0 along half a cosine.",
@@ -69,7 +70,7 @@ MEANINGS: dict[str, str] = {
     "training.data_on": "Where the data are kept: device, host memory, or auto: on the device if they fit.",
     "training.checkpoint_every": "Epochs between two checkpoints.",
     "training.keep_checkpoints": "Number of checkpoints that are kept.",
-    "training.log_every": "Number of steps that one line of metrics.jsonl averages.",
+    "training.log_every": "Number of steps that one line of metrics.jsonl averages. A line also ends with each epoch.",
     "training.missing.rate": "Probability with which a training item loses a modality; it loses the same ones in every "
     "epoch, and never all (equations 2.5).",
     "training.missing.keep": "Modalities that no item loses.",

@@ -112,6 +112,23 @@ def test_ceilings_are_what_real_data_score_averaged_as_the_coherence_is(tmp_path
         pytest.approx(0.85))  # fmt: skip
 
 
+def test_means_are_over_the_modalities_that_could_be_judged(tmp_path: Path) -> None:
+    """A classifier that is too weak takes its own column away, and none of the others'."""
+    made = EvaluationResult.model_validate(evaluation(recipe("polymnist", VIEWS), "polymnist"))
+    known = made.coherence
+    assert known is not None
+    weak = {source: row | {"m3": None, "m4": None} for source, row in known.conditional.items()}
+    some = made.model_copy(update={"coherence": known.model_copy(update={"conditional": weak})})
+    found = Group("", [Member(tmp_path, recipe("polymnist", VIEWS), some, {})]).stats
+    expected = statistics.fmean(known.conditional["m0"][name] or 0 for name in ("m1", "m2"))
+    assert found[Key("coherence_given", "m0")].mean == pytest.approx(expected)
+    real = statistics.fmean(known.classifiers[name] or 0 for name in ("m1", "m2"))
+    assert found[Key("coherence_given", "m0")].ceiling == pytest.approx(real)
+    assert Key("coherence_given", "m0+m1+m2") not in found
+    assert Key("coherence_by_size", "3") in found
+    assert Key("coherence", "m0", "m3") not in found
+
+
 def test_different_classifiers_are_told(tmp_path: Path) -> None:
     made = [EvaluationResult.model_validate(evaluation(recipe("own", ["a", "b"]), "own")) for _ in range(2)]
     assert made[1].coherence is not None

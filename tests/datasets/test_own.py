@@ -282,7 +282,7 @@ def test_a_row_with_nothing_is_refused_by_its_key(items, tmp_path):
         items[4][column] = ""
     write(items)
     with pytest.raises(
-        DataProblem, match=r"items.csv line 6 \(id 4\): has nothing: photo and scan and note and numbers"
+        DataProblem, match=r"items.csv line 6 \(id 4\): has nothing: no photo and no scan and no note and no numbers"
     ):
         make()
     make("--skip-damaged")
@@ -585,7 +585,7 @@ def test_arrays_say_what_is_missing(arrays, tmp_path):
     assert store.array("train", "m0").shape[0] == tables[0][:, 0].sum()
     arrays["word"][0] = ""
     np.savez("data.npz", **arrays, m0_present=there)
-    with pytest.raises(DataProblem, match=r"data.npz, row 0: has nothing: m0 and rna and word are missing"):
+    with pytest.raises(DataProblem, match=r"data.npz, row 0: has nothing: no m0 and no rna and no word"):
         make("--force", verb="arrays", source="data.npz")
 
 

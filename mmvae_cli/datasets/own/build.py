@@ -117,7 +117,7 @@ def check_present(
     modality that no training item has; say what share of the items has each, where it is not all."""
     has = np.stack([part.present for part in parts.values()], 1)
     if len(bare := np.flatnonzero(~has.any(1))):
-        raise problem(int(bare[0]), f"has nothing: {' and '.join(parts)} are missing")
+        raise problem(int(bare[0]), f"has nothing: no {' and no '.join(parts)}")
     for name, column in zip(parts, has.T, strict=True):
         if not column[train].any():
             raise DataProblem(f"{where}: no training item has {name}", "leave the modality out, or mend its column")
