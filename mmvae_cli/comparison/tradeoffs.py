@@ -1,6 +1,7 @@
 """Coherence against log-likelihood: a mark for each method, or a sweep, as in the paper's Figures 1, 5 and 6, for any
 data and any swept key."""
 
+import math
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -135,10 +136,6 @@ def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
         axis.errorbar([x.mean for x in xs], [y.mean for y in ys], xerr=looks.bars(xs, scores=False),
                       yerr=looks.bars(ys), color=colour, marker=marker, linewidth=1.0 if symbol else 0.0,
                       elinewidth=0.8, label=name, alpha=0.9, clip_on=False)  # fmt: skip
-        for k, (value, x, y) in enumerate(points if symbol else ()):
-            words, above = f"{'β' if symbol == 'beta' else symbol}={value:g}", k % 2 == 0  # neighbours may lie close
-            axis.annotate(words, (x.mean, y.mean), (3, 3 if above else -10), textcoords="offset points",
-                          fontsize="x-small")  # fmt: skip
     every = [point[1:] for points in sweeps.values() for point in points]
     looks.score_axis(axis, [y for _, y in every])
     if panel.y.metric == "joint_coherence":  # each point has a chance of its own
@@ -154,3 +151,25 @@ def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
     axis.set_xlim(looks.nats_limits([x for x, _ in every]))
     axis.ticklabel_format(axis="x", useOffset=False, style="plain")
     axis.locator_params(axis="x", nbins=5)
+    if symbol:
+        letter = "β" if symbol == "beta" else symbol
+        _name(axis, [(x.mean, y.mean, f"{letter}={value:g}") for points in sweeps.values()
+                     for value, x, y in sorted(points, key=lambda point: point[0])])  # fmt: skip
+
+
+def _name(axis: Any, points: list[tuple[float, float, str]]) -> None:
+    """Words beside each point, at the first place around it where no other mark or words are, and no other mark is
+    nearer; none where there is no such place. Limits are set before."""
+    marks = [axis.transData.transform((x, y)) * 72 / axis.figure.dpi for x, y, _ in points]  # in points of 1/72 inch
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in marks]
+    for mark, (here_x, here_y, words) in zip(marks, points, strict=True):
+        width = 4.4 * len(words)
+        for dx, dy in ((4, 3), (4, -11), (-4 - width, 3), (-4 - width, -11), (-width / 2, 6), (-width / 2, -14)):
+            x, y = mark[0] + dx, mark[1] + dy
+            box = (x, y, x + width, y + 8)
+            apart = [math.dist(other, (x + width / 2, y + 4)) for other in marks]
+            free = not any(box[0] < o[2] and o[0] < box[2] and box[1] < o[3] and o[1] < box[3] for o in taken)
+            if free and math.dist(mark, (x + width / 2, y + 4)) == min(apart):
+                taken.append(box)
+                axis.annotate(words, (here_x, here_y), (dx, dy), textcoords="offset points", fontsize="x-small")
+                break
