@@ -95,7 +95,8 @@ def test_the_environment_says_what_made_the_run(world):
     assert (found["device"], found["cuda"]) == ("cpu", torch.version.cuda)
     assert found["threads"] == torch.get_num_threads()
     assert found["command"][1:3] == ["train", str(world / "tiny.yaml")]
-    assert found["recipe"] == {"name": "tiny", "fingerprint": resolved.fingerprint}
+    print_of = resolved.fingerprint
+    assert found["recipe"] == {"name": "tiny", "fingerprint": print_of, "began_as": print_of}
     assert found["dataset"]["fingerprint"] == Store(world / "data" / "tiny").fingerprint
     assert found["processes"] == 1
     assert found["earlier"] == []
