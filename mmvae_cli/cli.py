@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from mmvae_cli import __version__
 from mmvae_cli.datasets.commands import make_dataset
 from mmvae_cli.process import console, cores, ending, environment, paths, signals
-from mmvae_cli.process.errors import Failure, UsageProblem
+from mmvae_cli.process.errors import UsageProblem
 from mmvae_cli.process.options import (
     DATA_DIR,
     Checkpoint,
@@ -321,7 +321,7 @@ def export(
     ] = False,
     checkpoint: Checkpoint = None, code: Code = None,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
-    device: Annotated[str, typer.Option(help="latents: auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str | None, typer.Option(help="latents: auto, cpu, cuda or cuda:N [auto].")] = None,
     data_dir: DataDir = DATA_DIR, quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
     """Take runs to other programs.
@@ -335,17 +335,8 @@ def export(
     from mmvae_cli.export import command
     from mmvae_cli.run import shared
 
-    asked = None if device == "auto" else device
-    request = command.ExportRequest(to, out, given, split, checkpoint, force, push, follow, code, asked)
+    request = command.ExportRequest(to, out, given, split, checkpoint, force, push, follow, code, device)
     console.result(command.run([shared.folder_of(run) for run in runs], request, data_dir=data_dir))
-
-
-def _begin() -> None:
-    try:
-        os.getcwd()
-    except OSError as error:  # torch would end the process in its own words
-        raise Failure("the current folder is not there any more", "cd to one that is") from error
-    app()
 
 
 def main() -> None:
@@ -356,4 +347,4 @@ def main() -> None:
     cores.limit()
     cores.keep_memory()
     console.set_rank(ending.rank_of_many() or 0)
-    ending.leave(ending.outcome(_begin, debug="--debug" in sys.argv or environment.debug()))
+    ending.leave(ending.outcome(app, debug="--debug" in sys.argv or environment.debug()))

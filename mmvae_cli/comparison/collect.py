@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from mmvae_cli.comparison.content import Comparison, Content, LeftOut
 from mmvae_cli.comparison.groups import Member, group
-from mmvae_cli.comparison.measures import judged
+from mmvae_cli.comparison.measures import scored_targets
 from mmvae_cli.comparison.progress import unfinished
 from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Failure
@@ -260,7 +260,7 @@ _DECISIVE: dict[str, set[str]] = {
 def _metric_conditions(member: Member, metric: str) -> dict[str, Any]:
     part: BaseModel = getattr(member.evaluation, metric)
     known = part.model_dump(include=_DECISIVE[metric])
-    return known | ({"targets": "+".join(judged(part))} if isinstance(part, Coherence) else {})
+    return known | ({"targets": "+".join(scored_targets(part))} if isinstance(part, Coherence) else {})
 
 
 def _keep_way(members: list[Member], left_out: list[LeftOut]) -> list[Member]:

@@ -29,7 +29,7 @@ class Member:
     status: dict[str, Any]
     planned: int | None = None
     code: str | None = None
-    given: Path = Path()
+    given: Path = field(kw_only=True)
 
     @property
     def seed(self) -> int:

@@ -104,9 +104,9 @@ def _numbers(evaluation: EvaluationResult) -> dict[Key, float | None]:
         if coherence.metric == "accuracy" or coherence.joint is not None:  # attributes have no label to agree on
             numbers[Key("joint_coherence")] = coherence.joint
         numbers |= _pairs("coherence", coherence.conditional)
-        those = judged(coherence)
+        scored = scored_targets(coherence)
         given = {s: _mean([row.get(t) for t in others]) for s, row in coherence.conditional.items()
-                 if (others := outside(s, those))}  # fmt: skip
+                 if (others := outside(s, scored))}  # fmt: skip
         numbers |= {Key("coherence_given", subset): value for subset, value in given.items()}
         numbers |= _by_size("coherence_by_size", given)
         for source, targets in coherence.per_label.items():
@@ -127,9 +127,9 @@ def _numbers(evaluation: EvaluationResult) -> dict[Key, float | None]:
     return numbers
 
 
-def judged(coherence: Coherence) -> list[str]:
-    """The modalities of which samples could be judged: means over targets are over these. All of them where none is,
-    so that what was tried is known."""
+def scored_targets(coherence: Coherence) -> list[str]:
+    """The modalities whose samples a classifier could score: means over targets are over these. Where none could, all
+    of them, so that it is seen what was tried."""
     names = list(dict.fromkeys(target for row in coherence.conditional.values() for target in row))
     having = {target for row in coherence.conditional.values() for target, value in row.items() if value is not None}
     return [name for name in names if name in having or not having]
@@ -178,8 +178,8 @@ def _stat(key: Key, runs: list[_Run]) -> Stat:
 def _real(evaluation: EvaluationResult) -> EvaluationResult:
     real = coherence = evaluation.coherence
     if coherence:
-        those = judged(coherence)
-        scores = {name: value if name in those else None for name, value in coherence.classifiers.items()}
+        scored = scored_targets(coherence)
+        scores = {name: value if name in scored else None for name, value in coherence.classifiers.items()}
         real = coherence.model_copy(update={
             "joint": coherence.joint_ceiling, "conditional": dict.fromkeys(coherence.conditional, scores),
             "per_label": dict.fromkeys(coherence.per_label, coherence.classifiers_per_label),

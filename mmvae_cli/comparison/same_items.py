@@ -37,16 +37,16 @@ Drawn = tuple[Shown, Arrays]
 
 def grids(content: Content) -> list[tuple[str, Grid]]:
     """Name of the file and grid of every conditional figure that two groups at least have drawn for the same items."""
-    by_stem: dict[str, list[tuple[str, Drawn]]] = {}
+    by_stem: dict[str, list[tuple[str, Shown, Arrays]]] = {}
     for group in content.groups:
-        for stem, drawn in _conditional(group).items():
-            by_stem.setdefault(stem, []).append((group.label, drawn))
+        for stem, (shown, arrays) in _conditional(group).items():
+            by_stem.setdefault(stem, []).append((group.label, shown, arrays))
     made = []
     for stem, every in sorted(by_stem.items(), key=lambda item: len(item[0])):
-        shown = every[0][1][0]
-        same = [(label, arrays) for label, (what, arrays) in every if what == shown]
+        _, first, _ = every[0]
+        same = [(label, arrays) for label, shown, arrays in every if shown == first]
         if len(same) > 1:
-            made.append((f"same-items-{stem}", _grid(content, shown, same)))
+            made.append((f"same-items-{stem}", _grid(content, first, same)))
     return made
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from mmvae_cli.comparison import marking
 from mmvae_cli.comparison.groups import Collection, Group
-from mmvae_cli.comparison.measures import METRICS, Key, Stat, ceiling, judged, subsets
+from mmvae_cli.comparison.measures import METRICS, Key, Stat, ceiling, scored_targets, subsets
 from mmvae_cli.comparison.published import Published
 from mmvae_cli.process.words import listed
 from mmvae_cli.run.result import CHANCE, FEW_EFFECTIVE
@@ -62,7 +62,7 @@ class Table:
     notes: list[str] = field(default_factory=list)
     detail: bool = False
     letters: str = ""
-    unjudged: str = ""
+    unscored: str = ""
 
     @property
     def turned(self) -> bool:
@@ -75,7 +75,7 @@ class Table:
                  if cell.stat and cell.stat.at_chance]  # fmt: skip
         chance = _at_chance([(key, stat.chance) for key, stat in cells if stat.chance is not None])
         weighed = FEW_EFFECTIVE if any(row.label == EFFECTIVE for row in self.rows) else ""
-        return [remark for remark in (self.letters, self.unjudged, chance, weighed) if remark]
+        return [remark for remark in (self.letters, self.unscored, chance, weighed) if remark]
 
 
 class Maker:
@@ -89,9 +89,10 @@ class Maker:
         rates = [rate for rate in collection.reference.base_rates.values() if rate]  # others have no precision
         measured = [member.evaluation.quality for member in collection.members]
         self.quality = next((quality for quality in measured if quality), None)
-        heard = next((judged(one) for m in collection.members if (one := m.evaluation.coherence)), self.modalities)
-        others = [name for name in self.modalities if name not in heard]
-        self.unjudged = f"means leave out {listed(others)}: samples of it could not be judged" if others else ""
+        coherences = [one for member in collection.members if (one := member.evaluation.coherence)]
+        scored = scored_targets(coherences[0]) if coherences else self.modalities
+        others = [name for name in self.modalities if name not in scored]
+        self.unscored = f"means leave out {listed(others)}: no classifier could score their samples" if others else ""
         self.guess = f"; a guess has {sum(rates) / len(rates):.3f}, the mean base rate" if rates else ""
 
     def table(
@@ -104,7 +105,7 @@ class Maker:
         if not columns:
             return None
         means = any(c.key.metric in ("coherence_given", "coherence_by_size") for c in columns)
-        table = Table(title, columns, [], detail=detail, unjudged=self.unjudged if means else "")
+        table = Table(title, columns, [], detail=detail, unscored=self.unscored if means else "")
         best = {c.key: marking.best([one.stats.get(c.key) for one in chosen], c.key, decimals(c.key))
                 for c in columns}  # fmt: skip
         for place, one in enumerate(chosen):

@@ -19,6 +19,8 @@ _EACH = {
     (2, 1): ("one-given-one", "one modality from the other", 0),
 }
 """(modalities, given) -> name, words, the paper's figure. With more modalities a panel is a mean over subsets."""
+_Box = tuple[float, float, float, float]
+"""Left, bottom, right, top."""
 
 
 class Panel(NamedTuple):
@@ -153,23 +155,27 @@ def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
     axis.locator_params(axis="x", nbins=5)
     if symbol:
         letter = "β" if symbol == "beta" else symbol
-        _name(axis, [(x.mean, y.mean, f"{letter}={value:g}") for points in sweeps.values()
+        _label_points(axis, [(x.mean, y.mean, f"{letter}={value:g}") for points in sweeps.values()
                      for value, x, y in sorted(points, key=lambda point: point[0])])  # fmt: skip
 
 
-def _name(axis: Any, points: list[tuple[float, float, str]]) -> None:
-    """Words beside each point, at the first place around it where no other mark or words are, and no other mark is
-    nearer; none where there is no such place. Limits are set before."""
-    marks = [axis.transData.transform((x, y)) * 72 / axis.figure.dpi for x, y, _ in points]  # in points of 1/72 inch
+def _label_points(axis: Any, points: list[tuple[float, float, str]]) -> None:
+    """A label beside each point (x, y, label): at the first of six places around it that is free, and where no other
+    point is nearer. A point without such a place has none. The axis has its limits already."""
+    marks = [axis.transData.transform((x, y)) * 72 / axis.figure.dpi for x, y, _ in points]  # in 1/72 inch
     taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in marks]
-    for mark, (here_x, here_y, words) in zip(marks, points, strict=True):
-        width = 4.4 * len(words)
+    for mark, (x, y, label) in zip(marks, points, strict=True):
+        width, height = 4.4 * len(label), 8
         for dx, dy in ((4, 3), (4, -11), (-4 - width, 3), (-4 - width, -11), (-width / 2, 6), (-width / 2, -14)):
-            x, y = mark[0] + dx, mark[1] + dy
-            box = (x, y, x + width, y + 8)
-            apart = [math.dist(other, (x + width / 2, y + 4)) for other in marks]
-            free = not any(box[0] < o[2] and o[0] < box[2] and box[1] < o[3] and o[1] < box[3] for o in taken)
-            if free and math.dist(mark, (x + width / 2, y + 4)) == min(apart):
+            left, bottom = mark[0] + dx, mark[1] + dy
+            box = (left, bottom, left + width, bottom + height)
+            middle = (left + width / 2, bottom + height / 2)
+            nearest = min(math.dist(other, middle) for other in marks)
+            if math.dist(mark, middle) == nearest and not any(_overlap(box, other) for other in taken):
                 taken.append(box)
-                axis.annotate(words, (here_x, here_y), (dx, dy), textcoords="offset points", fontsize="x-small")
+                axis.annotate(label, (x, y), (dx, dy), textcoords="offset points", fontsize="x-small")
                 break
+
+
+def _overlap(one: _Box, other: _Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

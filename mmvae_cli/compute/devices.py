@@ -18,8 +18,8 @@ from mmvae_cli.process.errors import UsageProblem
 
 NVIDIA = Path("/dev/nvidia0")
 """Exists where the driver of an NVIDIA GPU is loaded."""
-GROUP = Path("/sys/fs/cgroup")
-"""What a container may use, as Linux tells it inside."""
+CGROUP = Path("/sys/fs/cgroup")
+"""Where Linux says, inside a container, how much memory that may use and uses."""
 
 CPUINFO = Path("/proc/cpuinfo")
 """What Linux says of the processor: one line of it names the instructions."""
@@ -72,8 +72,8 @@ def set_precision(precision: str) -> None:
     rounded = precision in ("tf32", "bf16")
     if torch.cuda.is_available():  # by the older call: the compiler of torch 2.9 and 2.10 reads that one
         torch.set_float32_matmul_precision("high" if rounded else "highest")
-    layers: Any = torch.backends.cudnn
-    layers.conv.fp32_precision = layers.rnn.fp32_precision = "tf32" if rounded else "ieee"
+    cudnn: Any = torch.backends.cudnn
+    cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "tf32" if rounded else "ieee"
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
@@ -142,9 +142,9 @@ def memory_left(device: torch.device) -> float:
         line = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemAvailable"))
         left = 1024.0 * int(line.split()[1])
     with suppress(OSError, ValueError):
-        cache = re.search(r"^inactive_file (\d+)$", (GROUP / "memory.stat").read_text(), re.MULTILINE)
-        used = int((GROUP / "memory.current").read_text()) - (int(cache[1]) if cache else 0)
-        left = min(left, int((GROUP / "memory.max").read_text()) - used)
+        cache = re.search(r"^inactive_file (\d+)$", (CGROUP / "memory.stat").read_text(), re.MULTILINE)
+        used = int((CGROUP / "memory.current").read_text()) - (int(cache[1]) if cache else 0)
+        left = min(left, int((CGROUP / "memory.max").read_text()) - used)
     return left
 
 

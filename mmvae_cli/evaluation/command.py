@@ -85,12 +85,12 @@ def _measure(
     test = evaluation.measured(everything)
     complete = everything.having(tuple(range(len(evaluation.model.names))))
     looks = "quality" in wanted and not _undefined("quality", evaluation, complete)
-    judges = cache(partial(classifiers.ready, evaluation, force=force))  # trained where they are not kept
-    seen = Seen(evaluation, test, features.ready(evaluation, data_dir, judges, force=force)) if looks else None
+    its_classifiers = cache(partial(classifiers.ready, evaluation, force=force))  # once for all metrics
+    seen = Seen(evaluation, test, features.ready(evaluation, data_dir, its_classifiers, force=force)) if looks else None
     metrics: dict[str, Callable[[], dict[str, Any] | NotMeasured]] = {
         "latent": lambda: latent.measure(evaluation, test),
         "alignment": lambda: alignment.measure(evaluation, test),
-        "coherence": lambda: _coherence(evaluation, data, test, seen, *judges()),
+        "coherence": lambda: _coherence(evaluation, data, test, seen, *its_classifiers()),
         "likelihood": lambda: likelihood.measure(evaluation, data, complete.block(slice(0, spec.likelihood_items))),
         "quality": lambda: quality.measure(evaluation, data, seen) if seen else {},
     }

@@ -40,17 +40,17 @@ class Features(NamedTuple):
 
 
 def ready(
-    evaluation: Evaluation, data_dir: Path, known: Callable[[], Classifiers], *, force: bool
+    evaluation: Evaluation, data_dir: Path, of_coherence: Callable[[], Classifiers], *, force: bool
 ) -> dict[str, Features | NotMeasured]:
-    """The features of every modality, or why it has none; ``known`` gives the classifiers that coherence is measured
-    by. Raises DataProblem where a file that is needed is missing or is not what it should be."""
+    """The features of every modality, or why it has none; ``of_coherence`` gives the classifiers of coherence. Raises
+    DataProblem where a file that is needed is missing or is not what it should be."""
     if evaluation.spec.features == "inception":
         return _inception(evaluation, data_dir, force=force)
     if evaluation.store.info.labels is None:
         why = NotMeasured("no labels, so no classifier to take features of; --features inception needs none")
         return dict.fromkeys(evaluation.model.names, why)
     default = evaluation.protocol.classifiers == "default"
-    networks, weak = known() if default else classifiers.ready(_by_default_classifiers(evaluation), force=force)
+    networks, weak = of_coherence() if default else classifiers.ready(_by_default_classifiers(evaluation), force=force)
     return {name: weak.get(name) or Features(network.features, _digest(network.state_dict()), 1024)  # type: ignore[arg-type]
             for name, network in networks.items()}  # fmt: skip
 

@@ -114,7 +114,7 @@ def _likelihood(outcome: EvaluationResult) -> list[str]:
     title = (f"log-likelihood given the source, nats per item ({found.importance_samples} samples, "
              f"grouping {found.grouping}, {found.count:,} items)")  # fmt: skip
     table = console.table(title, ["source", "all", *names, "effective"], rows)
-    told = "all: log p(X); a modality's column: log p of it alone, by the same samples of z: columns do not add up"
+    told = "all: log p(X). The column of a modality: log p of that modality alone. The columns do not add up."
     return [f"{table}\n{told}" + (f"\n{result.FEW_EFFECTIVE}" if found.effective_samples else "")]
 
 

@@ -20,6 +20,7 @@ from mmvae_cli.process.errors import (
     of_system,
     of_the_machine,
 )
+from mmvae_cli.process.paths import require_current
 
 
 def rank_of_many() -> int | None:
@@ -35,6 +36,7 @@ def rank_of_many() -> int | None:
 def outcome(app: Callable[[], None], debug: bool) -> int:
     """Run the app, say in one line what went wrong, and return the exit code."""
     try:
+        require_current()
         app()
     except Failure as failure:
         if debug:

@@ -20,6 +20,14 @@ def expanded(text: str) -> Path:
     return Path(path)
 
 
+def require_current() -> None:
+    """Raise Failure where the current folder was removed: torch, when it is loaded there, ends the process itself."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise Failure("the current folder is not there any more", "cd to one that is") from error
+
+
 def given(text: str) -> Path:
     """A path to use, expanded. Raises UsageProblem or Failure where nobody could tell what is there: below a folder
     that may not be entered, behind a link to nowhere or in a circle."""

@@ -124,11 +124,11 @@ def load(path: Path) -> Checkpoint:
         return Checkpoint(path, _position(facts), tensors, began_as)
 
 
-def _of_run(run: Run, path: Path) -> Checkpoint:
-    """:func:`load`, and DataProblem for a checkpoint of another run: its numbers would bear this one's name."""
+def _of_run(path: Path, began_as: str | None) -> Checkpoint:
+    """:func:`load`, and DataProblem for a checkpoint of another run: its numbers would bear the wrong name."""
     loaded = load(path)
-    if loaded.began_as and run.began_as() not in (None, loaded.began_as):
-        raise DataProblem(f"{path} is of a run with another recipe or seed", f"remove it from {run.checkpoints}")
+    if began_as and loaded.began_as not in (None, began_as):
+        raise DataProblem(f"{path} is of a run with another recipe or seed", "remove it")
     return loaded
 
 
@@ -148,9 +148,11 @@ def newest(run: Run) -> Checkpoint | None:
     Raises DataProblem where there are files and none is valid: starting over would lose the run without a word.
     """
     problems: list[DataProblem] = []
-    for path in run.checkpoint_paths():
+    paths = run.checkpoint_paths()
+    began_as = run.began_as() if paths else None
+    for path in paths:
         try:
-            return _of_run(run, path)
+            return _of_run(path, began_as)
         except DataProblem as problem:
             console.warn(f"skipped: {problem}")
             problems.append(problem)
@@ -169,7 +171,7 @@ def needed(run: Run, chosen: Path | None = None) -> Checkpoint:
         raise DataProblem(f"no checkpoint {chosen}", f"those of this run are in {run.checkpoints}")
     if chosen and chosen.resolve().parent != run.checkpoints.resolve():  # its numbers would bear this run's name
         raise DataProblem(f"{chosen} is no checkpoint of {run.folder}", f"those of this run are in {run.checkpoints}")
-    loaded = _of_run(run, chosen) if chosen else newest(run)
+    loaded = _of_run(chosen, run.began_as()) if chosen else newest(run)
     if loaded is None:
         raise DataProblem(f"{run.folder} has no checkpoint yet", "train it first, or wait for its first checkpoint")
     return loaded

@@ -35,8 +35,8 @@ from mmvae_cli.sampling.latent_space import principal
 from mmvae_cli.store import UNLABELLED, ModalityInfo, attribute_text, batches, text
 from mmvae_cli.store.arrays import Arrays, as_batch, as_given
 
-Names = tuple[str, ...]
-"""Of modalities."""
+Modalities = tuple[str, ...]
+"""Their names."""
 ROWS = 10
 """Samples per item in a conditional grid, as in the released code (equations 6.2)."""
 NOTHING_WRITTEN = "no figure was written"
@@ -118,7 +118,7 @@ def remark(sampler: Sampler, figure: Figure) -> str:
 # --- the kinds -------------------------------------------------------------------------------------------------------
 
 
-def prior(sampler: Sampler, target: Names, count: int) -> Arrays:
+def prior(sampler: Sampler, target: Modalities, count: int) -> Arrays:
     """z from the prior, or from the mixture in its place, decoded by every modality (Figures 7, 9 and 14); private
     latents likewise."""
     latents, seeds = sampler.latents, {n: derive(sampler.seed, "sample", f"private {n}") for n in target}
@@ -126,7 +126,7 @@ def prior(sampler: Sampler, target: Names, count: int) -> Arrays:
     return decoded(sampler, z, {name: latents.private(name, count, seed) for name, seed in seeds.items()})
 
 
-def reconstruction(sampler: Sampler, batch: Batch, given: Names, target: Names) -> Arrays:
+def reconstruction(sampler: Sampler, batch: Batch, given: Modalities, target: Modalities) -> Arrays:
     """z ~ q(z | X) of the full set, private latents from the own modality's posterior (Figure 8; Eq. 34)."""
     encoded = sampler.model.encode(batch)
     z = _content(sampler, batch, given, 1)
@@ -138,14 +138,14 @@ def reconstruction(sampler: Sampler, batch: Batch, given: Names, target: Names) 
     return decoded(sampler, z, private)
 
 
-def conditional(sampler: Sampler, batch: Batch, given: Names, target: Names, rows: int = ROWS) -> Arrays:
+def conditional(sampler: Sampler, batch: Batch, given: Modalities, target: Modalities, rows: int = ROWS) -> Arrays:
     """``rows`` samples of the target for every item: z ~ q(z | X_A) anew in every cell, and in row i the i-th prior
     private latent for all items (equations 3.4, 6.2; Figures 4, 10 and 11)."""
     z = _content(sampler, batch, given, rows)
     return decoded(sampler, z, {name: prior_private(sampler, name, rows, 1) for name in target})
 
 
-def _swap(sampler: Sampler, batch: Batch, given: Names, target: Names) -> Arrays:
+def _swap(sampler: Sampler, batch: Batch, given: Modalities, target: Modalities) -> Arrays:
     """Row i, column j: the content of item i in the style of item j. Posterior means, so that nothing else changes."""
     model, (name,) = sampler.model, target
     content = posterior(model, batch, given).mean  # (N, D)
@@ -175,7 +175,7 @@ def _means(sampler: Sampler, batch: Batch, name: str) -> np.ndarray:
 # --- latents ---------------------------------------------------------------------------------------------------------
 
 
-def posterior(model: MultimodalVAE, batch: Batch, given: Names) -> Distribution:
+def posterior(model: MultimodalVAE, batch: Batch, given: Modalities) -> Distribution:
     """q(z | X_A) of every item, (B, D). Only the given modalities are encoded: the places of the others hold zeros,
     which no product over A reads."""
     subset = tuple(model.names.index(name) for name in given)
@@ -184,7 +184,7 @@ def posterior(model: MultimodalVAE, batch: Batch, given: Names) -> Distribution:
     return at(model.posteriors(experts, [subset]), 0)
 
 
-def dealt(model: MultimodalVAE, batch: Batch, given: Names, generator: torch.Generator) -> Distribution:
+def dealt(model: MultimodalVAE, batch: Batch, given: Modalities, generator: torch.Generator) -> Distribution:
     """q(z | X_A) of every item, (B, D). Where the family has only parts of A (MMVAE), they are dealt out to the items
     in a random order, as the block rule wants it."""
     count = len(next(iter(batch.values())))
@@ -193,7 +193,7 @@ def dealt(model: MultimodalVAE, batch: Batch, given: Names, generator: torch.Gen
     return at(posteriors, order.argsort())
 
 
-def _content(sampler: Sampler, batch: Batch, given: Names, rows: int) -> Tensor:
+def _content(sampler: Sampler, batch: Batch, given: Modalities, rows: int) -> Tensor:
     """Samples of q(z | X_A), (rows, B, D).
 
     Where the family has only parts of A (MMVAE), each item is encoded from one of the parts. Which one is drawn anew

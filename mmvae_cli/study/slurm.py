@@ -116,7 +116,7 @@ def _directive(value: str) -> str:
     """A value as sbatch reads it: it knows quotes and the backslash as a shell does, and ``#`` for a comment. Raises
     UsageProblem for what no line can say."""
     if not value.isprintable():
-        raise UsageProblem(f"{value!r}: no #SBATCH line can say this name", "give the command in another folder")
+        raise UsageProblem(f"{value!r}: this cannot stand in a #SBATCH line", "give the command in another folder")
     return value if re.fullmatch(r"[\w./:,%=@+-]*", value) else '"' + re.sub(r'([\\"])', r"\\\1", value) + '"'
 
 

@@ -370,7 +370,7 @@ def test_a_folder_whose_name_no_line_can_say_is_refused(place, monkeypatch):
     (place / "new\nline" / "mvae.yaml").write_text((place / "mvae.yaml").read_text())
     monkeypatch.chdir(place / "new\nline")
     done = mmvae("train", "mvae.yaml", "--seeds", "0,1", "--launch", "slurm", "--dry-run", code=2)
-    assert "no #SBATCH line can say this name" in done.stderr
+    assert "this cannot stand in a #SBATCH line" in done.stderr
 
 
 FAKES = {

@@ -98,7 +98,7 @@ def test_ceilings_are_what_real_data_score_averaged_as_the_coherence_is(tmp_path
     made = EvaluationResult.model_validate(evaluation(recipe("polymnist", VIEWS), "polymnist"))
     assert made.coherence is not None
     real = made.coherence.classifiers
-    found = Group("", [Member(tmp_path, recipe("polymnist", VIEWS), made, {})]).stats
+    found = Group("", [Member(tmp_path, recipe("polymnist", VIEWS), made, {}, given=tmp_path)]).stats
     assert found[Key("coherence", "m0+m1", "m3")].ceiling == real["m3"]
     given = found[Key("coherence_given", "m0+m1")].ceiling
     assert given == pytest.approx(statistics.fmean(real[name] or 0 for name in VIEWS[2:]))
@@ -119,7 +119,7 @@ def test_means_are_over_the_modalities_that_could_be_judged(tmp_path: Path) -> N
     assert known is not None
     weak = {source: row | {"m3": None, "m4": None} for source, row in known.conditional.items()}
     some = made.model_copy(update={"coherence": known.model_copy(update={"conditional": weak})})
-    found = Group("", [Member(tmp_path, recipe("polymnist", VIEWS), some, {})]).stats
+    found = Group("", [Member(tmp_path, recipe("polymnist", VIEWS), some, {}, given=tmp_path)]).stats
     expected = statistics.fmean(known.conditional["m0"][name] or 0 for name in ("m1", "m2"))
     assert found[Key("coherence_given", "m0")].mean == pytest.approx(expected)
     real = statistics.fmean(known.classifiers[name] or 0 for name in ("m1", "m2"))
@@ -133,7 +133,7 @@ def test_different_classifiers_are_told(tmp_path: Path) -> None:
     made = [EvaluationResult.model_validate(evaluation(recipe("own", ["a", "b"]), "own")) for _ in range(2)]
     assert made[1].coherence is not None
     made[1].coherence.classifiers = {"a": 0.95, "b": None}
-    groups = [Group("", [Member(tmp_path, recipe("own", ["a", "b"]), one, {}) for one in made])]
+    groups = [Group("", [Member(tmp_path, recipe("own", ["a", "b"]), one, {}, given=tmp_path) for one in made])]
     assert different_classifiers(groups) == [
         "coherence was measured by different classifiers of b (on real data 0.0000, 0.9600)"
     ]

@@ -34,7 +34,7 @@ def drawn(found: Content, name: str) -> Any:
 
 
 def grouped(recipes: list[Recipe]) -> list[Group]:
-    return group([Member(Path(), made, SimpleNamespace(), {}) for made in recipes])  # type: ignore[arg-type]
+    return group([Member(Path(), made, SimpleNamespace(), {}, given=Path()) for made in recipes])  # type: ignore[arg-type]
 
 
 def of_method(monkeypatch: pytest.MonkeyPatch, method: str) -> Recipe:

@@ -174,7 +174,7 @@ def test_convolutions_and_recurrent_layers_have_one_precision(precision, product
 def test_files_that_a_container_keeps_in_memory_are_not_gone(tmp_path, monkeypatch):
     for name, said in (("max", "1000\n"), ("current", "900\n"), ("stat", "anon 300\nfile 600\ninactive_file 500\n")):
         (tmp_path / f"memory.{name}").write_text(said)
-    monkeypatch.setattr(devices, "GROUP", tmp_path)
+    monkeypatch.setattr(devices, "CGROUP", tmp_path)
     assert devices.memory_left(torch.device("cpu")) == 600
     (tmp_path / "memory.max").write_text("max\n")  # no limit
     assert devices.memory_left(torch.device("cpu")) > 1000

@@ -92,7 +92,7 @@ def test_a_method_whose_choices_exist_is_one_row(monkeypatch):
     model, batch = MultimodalVAE(recipe), {f"m{i}": torch.rand(6, 1, 4, 4) for i in range(3)}
     assert torch.equal(loss_of(recipe, model, batch), loss_of(twin, model, batch))
     assert "kl.shared" in terms_of(recipe, model, {"m1": batch["m1"]})
-    assert Group("", [Member(Path("run"), recipe, None, {})]).name == "MoPoE over pairs"
+    assert Group("", [Member(Path("run"), recipe, None, {}, given=Path("run"))]).name == "MoPoE over pairs"
 
 
 # --- bounds on the evidence ------------------------------------------------------------------------------------------

@@ -145,9 +145,8 @@ def _numbers_of(source: Table, columns: Sequence[str], row: int, cells: Sequence
     for feature, (name, cell) in enumerate(zip(columns, cells, strict=True)):
         if not cell:
             raise source.problem(row, name, "is empty, and other numbers of the item are there",
-                                "fill it, or make it a vector of its own: --modality NAME=vector:COLUMN, with a "
-                                "--modality for everything else, as the line 'read as' has them; --skip-damaged leaves "
-                                "such rows out")  # fmt: skip
+                                "fill it, leave such rows out (--skip-damaged), or make it a vector of its own: "
+                                "--modality NAME=vector:COLUMN, and a --modality for each of the others")  # fmt: skip
         try:
             values[feature] = float(cell)
         except ValueError:

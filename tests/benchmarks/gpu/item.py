@@ -51,16 +51,15 @@ class Context:
             self.unfinished = self.unfinished or "partly"
             self.note(name, {"left out": f"{self.left():.0f} s left"})
             return None
+        value = None
         try:
-            value = action()
+            value = found = action()
         except Exception as error:
-            if "CUDA error" in str(error):  # nothing on the GPU works any more in this process
-                self.unfinished = "again"
-            self.note(
-                name, {"failed": f"{type(error).__name__}: {error}"[:600], "where": traceback.format_exc()[-1500:]}
-            )
-            return None
-        self.note(name, value)
+            said = f"{type(error).__name__}: {error}"[:600]
+            found = {"failed": said, "where": traceback.format_exc()[-1500:]}
+        if "CUDA error" in str(found):  # nothing on the GPU works any more in this process
+            self.unfinished = "again"
+        self.note(name, found)
         return value
 
     def write(self, state: str) -> None:
