@@ -164,7 +164,8 @@ def tidy_csv(comparison: Comparison) -> str:
     ``differing``: the recipe keys in which groups differ, or what a published number's setting has otherwise."""
     rows = [{"dataset": content.name} | row for content in comparison.contents for row in _csv_rows(content)]
     return as_csv(rows, ("group", "source", "metric", "subset", "target", "label", "mean", "std", "ddof", "n",
-                         "protocol", "dataset", "stand_in", "differing", "chance", "ceiling"))  # fmt: skip
+                         "protocol", "dataset", "stand_in", "differing", "chance", "ceiling",
+                         "item_error"))  # fmt: skip
 
 
 def _csv_rows(content: Content) -> Iterator[dict[str, Any]]:
@@ -180,7 +181,7 @@ def _csv_rows(content: Content) -> Iterator[dict[str, Any]]:
 
 def _csv_number(key: Key, stat: Stat) -> dict[str, Any]:
     return asdict(key) | {"mean": stat.mean, "std": stat.std, "n": stat.n or None, "chance": stat.chance,
-                          "ceiling": stat.ceiling}  # fmt: skip
+                          "ceiling": stat.ceiling, "item_error": stat.item_error}  # fmt: skip
 
 
 def as_csv(rows: list[dict[str, Any]], columns: Sequence[str]) -> str:
@@ -245,6 +246,7 @@ def _value_json(key: Key, stat: Stat | None) -> dict[str, Any]:
     return asdict(key) | {
         "mean": stat and stat.mean, "std": stat and stat.std, "n": stat.n if stat else 0,
         "chance": stat and stat.chance, "at_chance": bool(stat and stat.at_chance), "ceiling": stat and stat.ceiling,
+        "item_error": stat and stat.item_error,
     }  # fmt: skip
 
 

@@ -30,7 +30,8 @@ class Key:
 class Stat:
     """Over ``n`` seeds; ``std`` is None for fewer than two. ``chance``: what a guess has (None: not known, or no
     score); ``trials``: on how many answers each seed's score rests; ``ceiling``: what the same classifiers make of
-    real data (None: not known, or no coherence)."""
+    real data (None: not known, or no coherence); ``measured_error``: the standard error over the items, of a number
+    that is no share of answers."""
 
     mean: float
     std: float | None
@@ -38,6 +39,14 @@ class Stat:
     chance: float | None = None
     trials: float = 0.0
     ceiling: float | None = None
+    measured_error: float | None = None
+
+    @property
+    def item_error(self) -> float | None:
+        """The standard error over the items of one seed: as measured, or that of a share of so many answers. None where
+        it is not known."""
+        share = math.sqrt(max(self.mean * (1 - self.mean), 0.0) / self.trials) if self.trials else None
+        return share if self.measured_error is None else self.measured_error
 
     @property
     def at_chance(self) -> bool:
@@ -65,7 +74,7 @@ METRICS: dict[str, tuple[str, str, bool]] = {
 }
 
 UNBOUNDED = ("nats", "distance", "samples")
-"""Units of numbers that are no shares: a guess has none of them, and items say nothing of their error."""
+"""Units of numbers that are no shares of answers: a guess has none of them."""
 
 
 def subsets(modalities: list[str]) -> list[str]:
@@ -171,8 +180,16 @@ def _stat(key: Key, runs: list[_Run]) -> Stat:
     return replace(
         stat([run.numbers[key] for run in runs]),
         chance=_mean([chance for chance, _ in guesses]), trials=min(trials for _, trials in guesses),
-        ceiling=_mean([run.real.get(key) for run in runs]),
+        ceiling=_mean([run.real.get(key) for run in runs]), measured_error=_mean([_error(key, run) for run in runs]),
     )  # fmt: skip
+
+
+def _error(key: Key, run: _Run) -> float | None:
+    """The standard error of log p(X) over the items. Of a mean over subsets, which are of the same items, it is at most
+    the mean of theirs."""
+    errors = run.evaluation.likelihood.standard_errors if run.evaluation.likelihood else {}
+    of_size = _by_size("log_likelihood_by_size", errors)
+    return of_size.get(key, errors.get(key.subset) if key.metric == "log_likelihood" else None)
 
 
 def _real(evaluation: EvaluationResult) -> EvaluationResult:

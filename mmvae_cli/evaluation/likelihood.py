@@ -31,10 +31,12 @@ def measure(evaluation: Evaluation, data: ShuffledSplit, test: Experts) -> dict[
     parts = evaluation.blocks(test, LIKELIHOOD_BLOCK)
 
     def sums_of(_: int, block: Experts) -> Tensor:
-        """Of estimates, and of effective samples: (2 + M, S)."""
-        x, sums = data.batch(block.items), torch.zeros(len(keys) + 1, len(subsets), dtype=torch.double)
+        """Of estimates, of the joint ones' squares, and of effective samples: (3 + M, S)."""
+        x, sums = data.batch(block.items), torch.zeros(len(keys) + 2, len(subsets), dtype=torch.double)
         for s, weights in _block_weights(evaluation, block, x, samples):
-            sums[:-1, s] = torch.stack([_estimate(weights[key], grouping) for key in keys]).sum(1).cpu()
+            estimates = torch.stack([_estimate(weights[key], grouping) for key in keys])
+            sums[:-2, s] = estimates.sum(1).cpu()
+            sums[-2, s] = estimates[0].square().sum().cpu()
             sums[-1, s] = effective_samples(weights[_JOINT]).sum().cpu()
             shown.advance(len(block.items))
         return sums
@@ -43,15 +45,22 @@ def measure(evaluation: Evaluation, data: ShuffledSplit, test: Experts) -> dict[
     with console.progress("log-likelihood", total * len(subsets), "items x subsets") as shown:
         sums = evaluation.each(parts, sums_of)
     count = sum(len(block.items) for block in parts)
-    values = (torch.stack(sums).sum(0) / count).tolist()
+    means = torch.stack(sums).sum(0) / count
+    values, errors = means.tolist(), _standard_errors(means[0], means[-2], count)
     label = [evaluation.name_of(subset) for subset in subsets]
     return {
         "importance_samples": samples, "grouping": grouping, "count": count,
         "joint": dict(zip(label, values[0], strict=True)),
         "per_modality": {source: {name: values[1 + m][s] for m, name in enumerate(names)}
                          for s, source in enumerate(label)},
+        "standard_errors": dict(zip(label, errors, strict=True)) if grouping == "per_item" and count > 1 else {},
         "effective_samples": dict(zip(label, values[-1], strict=True)),
     }  # fmt: skip
+
+
+def _standard_errors(mean: Tensor, of_squares: Tensor, count: int) -> list[float]:
+    """Of means over so many items: the items' sample standard deviation by the root of their number."""
+    return ((of_squares - mean.square()).clamp(min=0) / max(count - 1, 1)).sqrt().tolist()
 
 
 def effective_samples(log_w: Tensor) -> Tensor:

@@ -109,13 +109,15 @@ def _likelihood(outcome: EvaluationResult) -> list[str]:
     rows = []
     for source, value in found.joint.items():
         each = found.per_modality.get(source, {})
-        values = [value, *(each.get(name) for name in names), found.effective_samples.get(source)]
+        values = [value, found.standard_errors.get(source), *map(each.get, names), found.effective_samples.get(source)]
         rows.append([source, *(console.number(one, 1) for one in values)])
     title = (f"log-likelihood given the source, nats per item ({found.importance_samples} samples, "
              f"grouping {found.grouping}, {found.count:,} items)")  # fmt: skip
-    table = console.table(title, ["source", "all", *names, "effective"], rows)
-    told = "all: log p(X). The column of a modality: log p of that modality alone. The columns do not add up."
-    return [f"{table}\n{told}" + (f"\n{result.FEW_EFFECTIVE}" if found.effective_samples else "")]
+    table = console.table(title, ["source", "all", "±", *names, "effective"], rows)
+    told = ["all: log p(X). The column of a modality: log p of that modality alone. The columns do not add up."]
+    told += ["±: the standard error of log p(X) over the items"] if found.standard_errors else []
+    told += [result.FEW_EFFECTIVE] if found.effective_samples else []
+    return ["\n".join([table, *told])]
 
 
 def _quality(outcome: EvaluationResult) -> list[str]:

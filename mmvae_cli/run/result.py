@@ -139,14 +139,16 @@ class Coherence(_Part):
 
 class LogLikelihood(_Part):
     """Importance-sampled log p(X | subset) in nats per item, unweighted. ``joint``: all modalities;
-    ``per_modality``: source -> target -> log p(x_target | source). ``effective_samples``: subset -> (sum w)^2 / sum w^2
-    of an item's weights, mean over the items: near 1, so many samples are worth one."""
+    ``per_modality``: source -> target -> log p(x_target | source). ``standard_errors``: subset -> standard error of
+    ``joint`` over the items. ``effective_samples``: subset -> (sum w)^2 / sum w^2 of an item's weights, mean over the
+    items: near 1, so many samples are worth one."""
 
     importance_samples: int
     grouping: Literal["per_item", "released"]
     count: Count
     joint: BySubset
     per_modality: ByTarget
+    standard_errors: BySubset = Field(default_factory=dict)
     effective_samples: BySubset = Field(default_factory=dict)
 
 

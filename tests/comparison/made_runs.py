@@ -84,7 +84,8 @@ def evaluation(made: Recipe, data: str, **changes: Any) -> dict[str, Any]:
                       "per_label": {s: {t: _spread(noise, v) for t, v in row.items()} for s, row in conditional.items()}
                       if attributes else {}},
         "likelihood": {"importance_samples": 15, "grouping": "per_item", "count": 10000, "joint": joint,
-                       "per_modality": {s: dict.fromkeys(names, v / top) for s, v in joint.items()}},
+                       "per_modality": {s: dict.fromkeys(names, v / top) for s, v in joint.items()},
+                       "standard_errors": dict.fromkeys(joint, 3.5)},
         "reasons": {"coherence.joint": "attributes have no joint coherence"} if attributes else {},
     } | changes  # fmt: skip
     return EvaluationResult.model_validate(content).model_dump(mode="json")

@@ -377,6 +377,15 @@ def test_csv_and_json_carry_the_data_set(mixed: Path) -> None:
     assert joint == ["0.92" if row["source"] == "this comparison" else "" for row in rows
                      if row["metric"] == "joint_coherence"]  # fmt: skip
     assert not any(row["ceiling"] for row in rows if row["metric"].startswith(("latent", "log_likelihood")))
+    errors = {
+        row["item_error"]
+        for row in rows
+        if row["metric"].startswith("log_likelihood") and row["source"] == "this comparison"
+    }
+    assert errors == {"3.5", ""}, "as measured, of log p(X); single modalities have none"
+    of_one = next(row for row in rows if row["metric"] == "joint_coherence" and row["source"] == "this comparison")
+    share = float(of_one["mean"])
+    assert float(of_one["item_error"]) == pytest.approx((share * (1 - share) / 10000) ** 0.5)
     document = json.loads(compare([mixed], "json"))
     assert list(document["datasets"]) == NAMES
     assert [group["dataset"] for group in document["groups"]] == [NAMES[0]] * 3 + [NAMES[1]] * 3 + [NAMES[2]]

@@ -8,7 +8,7 @@ from mmvae_cli import store
 from mmvae_cli.evaluation import likelihood
 from mmvae_cli.evaluation.encoding import Evaluation, ShuffledSplit
 
-from linear_gaussian import SIZE, linear_model
+from linear_gaussian import SIZE, evidence, linear_model
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +31,6 @@ def linear_store(tmp_path_factory):
 
 
 def measure(linear_store, blur, samples, protocol="default", **changes):
-    from linear_gaussian import evidence
-
     recipe, model = linear_model(blur, evaluation__importance_samples=samples, evaluation__protocol=protocol, **changes)
     evaluation = Evaluation(model.eval(), recipe, linear_store, torch.device("cpu"))
     data = ShuffledSplit(evaluation, "test", "evaluated items")
@@ -44,6 +42,17 @@ def measure(linear_store, blur, samples, protocol="default", **changes):
 def test_one_sample_of_the_exact_posterior_is_the_evidence(linear_store):
     found, truth = measure(linear_store, 0.0, 1, model__subsets="full", model__prior_expert="all")
     assert found["joint"]["m0+m1+m2"] == pytest.approx(truth, abs=2e-3)
+
+
+def test_the_standard_error_is_that_of_the_items_evidence(linear_store):
+    recipe, model = linear_model(
+        0.0, evaluation__importance_samples=1, model__subsets="full", model__prior_expert="all"
+    )
+    evaluation = Evaluation(model.eval(), recipe, linear_store, torch.device("cpu"))
+    data = ShuffledSplit(evaluation, "test", "evaluated items")
+    found = likelihood.measure(evaluation, data, data.encode(data.order))
+    each = evidence(data.batch(data.order))
+    assert found["standard_errors"]["m0+m1+m2"] == pytest.approx((each.std() / 10).item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("changes", [{}, {"model__method": "mmvae"}, {"model__method": "mvae"}])
@@ -75,6 +84,7 @@ def test_released_grouping_mixes_items_and_is_optimistic(linear_store):
     sound, truth = measure(linear_store, 0.0, 12, model__subsets="full", model__prior_expert="all")
     released, _ = measure(linear_store, 0.0, 12, "released", model__subsets="full", model__prior_expert="all")
     assert (released["grouping"], released["importance_samples"], released["count"]) == ("released", 12, 64)
+    assert not released["standard_errors"], "each of its groups mixes items"
     assert sound["joint"]["m0+m1+m2"] == pytest.approx(truth, abs=2e-3)
     assert released["joint"]["m0+m1+m2"] > truth + 0.5
 
