@@ -70,12 +70,12 @@ def _read(path: Path, step: int) -> Drawn | None:
             if about.get("step", step) != step:
                 return None
             (target,), given, items = about["target"], tuple(about["given"]), arrays["items"][:_COLUMNS]
-            wanted = {f"sample_{target}": arrays[f"sample_{target}"][0]}
-            for key in (f"input_{name}" for name in given):
-                wanted[key] = arrays[key]
-            for key in list(arrays):
-                if key in (f"true_{target}", *(f"string_{key}" for key in wanted), f"string_true_{target}"):
-                    wanted[key] = arrays[key][0] if key.startswith("string_sample") else arrays[key]
+            wanted = {f"input_{name}": arrays[f"input_{name}"] for name in given}
+            wanted |= {f"sample_{target}": arrays[f"sample_{target}"][0]}
+            for known in (*wanted, f"true_{target}"):
+                for key in (known, f"string_{known}", f"measured_{known}"):
+                    if key in arrays and key not in wanted:
+                        wanted[key] = arrays[key][0] if known == f"sample_{target}" else arrays[key]
             shown = Shown(about["fingerprint"], about["split"], given, target, tuple(items.tolist()))
     except (OSError, ValueError, KeyError, TypeError, IndexError, zipfile.BadZipFile):
         return None
@@ -101,5 +101,8 @@ def _grid(content: Content, shown: Shown, drawn: list[tuple[str, Arrays]]) -> Gr
 def _cells(arrays: Arrays, key: str) -> list[Cell]:
     if f"string_{key}" in arrays:
         return [drawing.cell("text", plain(text)) for text in arrays[f"string_{key}"]]
+    if (measured := arrays.get(f"measured_{key}")) is not None:
+        pairs = zip(arrays[key], measured, strict=True)
+        return [drawing.cell("vector", content, None, drawing.STANDARDISED, number) for content, number in pairs]
     kind = "image" if arrays[key].dtype == np.uint8 else "vector"
     return [drawing.cell(kind, content) for content in arrays[key]]

@@ -117,4 +117,7 @@ def _cell(folder: Path, name: str, known: ModalityInfo, item: int) -> Cell:
     content: Any = np.array(np.load(folder / "test" / f"{name}.npy", mmap_mode="r", allow_pickle=False)[row])
     if known.kind == "text":
         content = "".join((known.alphabet or "")[position] for position in content).strip(f" {known.fill or ''}")
-    return grids.cell(known.kind, content, known.features, grids.STANDARDISED if known.means else None)
+    if known.means is None or known.deviations is None:
+        return grids.cell(known.kind, content, known.features)
+    measured = np.ravel(content) * known.deviations + known.means
+    return grids.cell(known.kind, content, known.features, grids.STANDARDISED, measured)

@@ -23,7 +23,7 @@ Cell = np.ndarray | str | None
 
 _INK, _SOFT, _PAPER, _TEXT_PAPER = (20, 20, 20), (90, 90, 90), (255, 255, 255), (242, 242, 242)
 _UP, _DOWN = (140, 180, 230), (240, 170, 130)
-_BARS_WIDTH, _BAR, _BAR_NAMED = 96, 3, 12  # pixels: of a vector's picture, and the heights of its bars
+_BARS_WIDTH, _BAR, _BAR_NAMED = 112, 3, 12  # pixels: of a vector's picture, and the heights of its bars
 _NAMED_BARS, _MOST_BARS = 12, 64
 STANDARDISED = 3.0
 """The full length of a bar where numbers have mean 0 and deviation 1."""
@@ -118,15 +118,17 @@ class Grid:
             return plots.written(_plotted(sheet), ending, self.title)
 
 
-def cell(kind: str, content: Any, features: Sequence[Any] | None = None, most: float | None = None) -> Cell:
-    """What one item holds as a cell: of an image with more channels than can be shown the first, of a vector (its
-    numbers' names: ``features``) bars, of which that of ``most`` is full, of a text its words."""
+def cell(
+    kind: str, content: Any, features: Sequence[Any] | None = None, most: float | None = None, measured: Any = None
+) -> Cell:
+    """What one item holds as a cell: of an image with more channels than can be shown the first, of a text its words,
+    of a vector :func:`bars` (``features``: the names of its numbers)."""
     if kind == "text":
         return str(content) or _EMPTY
     if kind == "image":
         return content if content.shape[0] in SHOWN_CHANNELS else content[:1]
     values = np.ravel(content)
-    return bars(values, features or range(len(values)), most)
+    return bars(values, features or range(len(values)), most, values if measured is None else np.ravel(measured))
 
 
 def widest(rows: Sequence[Sequence[Cell]]) -> int:
@@ -134,9 +136,10 @@ def widest(rows: Sequence[Sequence[Cell]]) -> int:
     return max((cell.shape[-1] for row in rows for cell in row if isinstance(cell, np.ndarray)), default=28)
 
 
-def bars(values: np.ndarray, names: Sequence[Any], most: float | None = None) -> np.ndarray:
-    """A vector (F,) as a picture (3, H, W): a bar from the middle for each number, right for positive ones, with its
-    name where there is room. ``most``: the number whose bar is full, and all beyond; None: the vector's largest."""
+def bars(values: np.ndarray, names: Sequence[Any], most: float | None, measured: np.ndarray) -> np.ndarray:
+    """A vector (F,) as a picture (3, H, W): a bar from the middle for each number, right for positive ones. Where there
+    is room, name and number stand on it, the number as it was ``measured`` (F,). ``most``: the number whose bar is
+    full, and all beyond; None: the vector's largest."""
     from PIL import Image, ImageDraw
 
     shown = np.nan_to_num(np.asarray(values, np.float64)[:_MOST_BARS])
@@ -150,7 +153,10 @@ def bars(values: np.ndarray, names: Sequence[Any], most: float | None = None) ->
         pen.rectangle([min(middle, end), row * height, max(middle, end), (row + 1) * height - 2],
                       fill=_UP if value >= 0 else _DOWN)  # fmt: skip
         if named:
-            pen.text((2, row * height - 1), str(names[row])[:16], fill=_INK, font=_font(_BAR_NAMED - 3))
+            font, number = _font(_BAR_NAMED - 3), f"{measured[row]:.3g}"
+            start = _BARS_WIDTH - 2 - font.getlength(number)
+            pen.text((2, row * height - 1), _cut(str(names[row]), start - 6, font), fill=_INK, font=font)
+            pen.text((start, row * height - 1), number, fill=_INK, font=font)
     pen.line([middle, 0, middle, image.height], fill=_INK)
     return np.asarray(image).transpose(2, 0, 1)
 
@@ -234,6 +240,11 @@ def _font(size: float) -> Any:
     assert spec is not None
     assert spec.origin is not None
     return ImageFont.truetype(str(Path(spec.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf"), size)
+
+
+def _cut(text: str, width: float, font: Any) -> str:
+    """As much of its beginning as fits."""
+    return next(text[:n] for n in range(len(text), -1, -1) if font.getlength(text[:n]) <= max(width, 0))
 
 
 def _step(size: float) -> float:

@@ -126,11 +126,15 @@ def _cells(arrays: dict[str, np.ndarray], key: str, context: Context) -> list[An
     name = key.partition("_")[2]
     info, most = context.modalities[name], 1.0 if name in context.probabilities else None
 
-    def cell(content: Any) -> grids.Cell:
-        return grids.cell(info.kind, content, info.features, grids.STANDARDISED if info.means else most)
+    def cells(contents: Any, measured: Any) -> list[grids.Cell]:
+        return [grids.cell(info.kind, content, info.features, grids.STANDARDISED if info.means else most, number)
+                for content, number in zip(contents, measured, strict=True)]  # fmt: skip
 
     known = arrays.get(f"string_{key}", arrays[key])
-    return [[cell(c) for c in row] for row in known] if key.startswith("sample_") else [cell(c) for c in known]
+    measured = arrays.get(f"measured_{key}", known)
+    if not key.startswith("sample_"):
+        return cells(known, measured)
+    return [cells(*row) for row in zip(known, measured, strict=True)]
 
 
 def _columns(arrays: dict[str, np.ndarray], context: Context) -> list[str]:
