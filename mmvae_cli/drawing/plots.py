@@ -33,13 +33,16 @@ _STYLE: Any = {
 
 class Page(NamedTuple):
     """Where a figure will stand. ``width`` in inches, None: as wide as it likes; ``across``: so many panels side by
-    side at most; ``font``: size of its words in points."""
+    side at most, and up to twice as many where the figure would be taller than ``_TALLEST``; ``font``: size of its
+    words in points."""
 
     width: float | None = None
     across: int = 4
     font: float = 9.0
 
 
+_TALLEST = 7.0
+"""Inches of a figure for a paper, its legend aside."""
 SCREEN = Page()
 PAPER = {1: Page(3.25, 1, 7.0), 2: Page(6.75, 3, 7.0)}
 """One column of a paper with two, and both of them."""
@@ -52,7 +55,8 @@ def style(page: Page = SCREEN) -> Iterator[None]:
         warnings.simplefilter("ignore")  # a glyph that the font lacks is drawn as a box; defaults may be deprecated
         matplotlib = _imported()
         defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"}
-        sizes = {"font.size": page.font, "axes.titlesize": page.font + 1, "lines.markersize": 0.55 * page.font,
+        title = page.font if page.width else page.font + 1
+        sizes = {"font.size": page.font, "axes.titlesize": title, "lines.markersize": 0.55 * page.font,
                  "lines.linewidth": 0.19 * page.font}  # fmt: skip
         with matplotlib.rc_context(defaults | _STYLE | sizes):
             yield
@@ -88,15 +92,22 @@ def panels(page: Page, count: int, across: int, width: float, height: float) -> 
     """A figure and its ``count`` axes, ``across`` of them side by side, each ``width`` x ``height`` inches on a screen;
     on paper as the page wants them."""
     across = min(across, count, page.across)
-    rows = -(-count // across)
     if page.width:
-        made = figure(page.width, rows * max(1.7, 0.6 * page.width / across) + 0.4)
+        most = min(count, 2 * page.across)
+        across = next((n for n in range(across, most) if _height(page.width, count, n) <= _TALLEST), most)
+        made = figure(page.width, _height(page.width, count, across) + 0.4)
     else:
-        made = figure(max(width * across + 0.4, 5.6), max(height * rows + 0.5, 4.0))
+        made = figure(max(width * across + 0.4, 5.6), max(height * -(-count // across) + 0.5, 4.0))
+    rows = -(-count // across)
     axes = list(made.subplots(rows, across, squeeze=False).flat)
     for axis in axes[count:]:
         axis.remove()
     return made, axes[:count]
+
+
+def _height(width: float, count: int, across: int) -> float:
+    """Inches of ``count`` panels, so many side by side in a column of paper."""
+    return -(-count // across) * max(1.7, 0.6 * width / across)
 
 
 def legend(made: Any, axes: Iterable[Any], last: Iterable[str] = ()) -> None:

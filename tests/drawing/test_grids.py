@@ -103,28 +103,43 @@ def test_a_grid_for_a_paper_fits_its_column_and_leaves_the_origin_out():
     assert made.paper(plots.PAPER[1], "pdf") == pdf, "no dates"
 
 
+@pytest.mark.parametrize(("columns", "count", "rows"), [(1, 3, 3), (1, 6, 3), (2, 6, 2), (2, 17, 4)])
+def test_panels_for_a_paper_fit_its_page(columns, count, rows):
+    made, axes = plots.panels(plots.PAPER[columns], count, 4, 2.6, 2.1)
+    assert len(axes) == count
+    assert axes[0].get_gridspec().nrows == rows
+    assert made.get_figheight() < 7.5
+
+
 def test_a_vector_is_a_strip_of_bars_from_the_middle():
-    picture = grids.bars(np.array([3.0, -1.5, 0.0]), ["age", "bmi", "crp"], 3.0)
+    picture = grids.bars(np.array([3.0, -1.5, 0.0]), ["age", "bmi", "crp"], 3.0, np.array([71.0, 24.5, 0.001]))
     assert picture.shape[0] == 3
     assert picture.dtype == np.uint8
     height, middle = picture.shape[1] // 3, picture.shape[2] // 2
-    up, down = picture[:, height // 2, -2], picture[:, height + height // 2, middle - middle // 4]
-    assert up.tolist() != down.tolist()
-    assert (
-        picture[:, height + height // 2, middle + 3].tolist()
-        == picture[:, 2 * height + height // 2, middle + 3].tolist()
-    )
+    right, left, none = (picture[:, row * height + height // 2] for row in range(3))
+    assert tuple(right[:, middle + 10]) == grids._UP != tuple(right[:, middle - 10])
+    assert tuple(left[:, middle - 10]) == grids._DOWN != tuple(left[:, middle + 10])
+    assert (none[:, middle - 10 : middle] == none[:, middle + 1 : middle + 11]).all()
     grid([[picture, np.zeros((3, 28, 28), np.uint8)]])
+
+
+def test_numbers_stand_on_their_bars_as_they_were_measured():
+    """A bar alone is the standardised number, which nobody measured."""
+    drawn = [grids.cell("vector", np.array([1.0]), ["weight"], 3.0, measured) for measured in (None, [1.0], [70.0])]
+    assert (drawn[0] == drawn[1]).all()
+    assert (drawn[0] != drawn[2]).any(0)[:, 80:].any(), "at the right"
+    assert not (drawn[0] != drawn[2]).any(0)[:, :80].any()
 
 
 def test_the_full_bar_of_a_probability_is_that_of_a_one():
     """Else the largest of several that are unsure would look sure."""
     unsure = np.array([0.5, 0.5])
     half, full = grids.cell("vector", unsure, most=1.0), grids.cell("vector", unsure)
-    filled = [(strip[:, 4] == strip[:, 4, 60][:, None]).all(0).sum() for strip in (half, full)]
-    assert filled[1] == pytest.approx(2 * filled[0], abs=4)
+    assert tuple(half[:, 0, 70]) == tuple(full[:, 0, 70]) == grids._UP
+    assert tuple(half[:, 10, 108]) != tuple(full[:, 10, 108]) == grids._UP
 
 
 def test_a_vector_of_many_numbers_or_of_zeros_is_drawn():
-    assert grids.bars(np.random.default_rng(0).normal(size=2000), range(2000)).shape[1] < 200
-    assert grids.bars(np.zeros(1), ["x"]).shape == (3, 12, 96)
+    many = np.random.default_rng(0).normal(size=2000)
+    assert grids.bars(many, range(2000), None, many).shape[1] < 200
+    assert grids.bars(np.zeros(1), ["x"], None, np.zeros(1)).shape == (3, 12, 112)
