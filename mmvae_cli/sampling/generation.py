@@ -14,7 +14,7 @@ What a figure needs and what its .npz holds are the same arrays. Keys, for a mod
     share                   of the variance of all means, what lies along each of the two directions (2,)
 """
 
-import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,7 +32,7 @@ from mmvae_cli.run.samplers import Latents
 from mmvae_cli.run.trained import Trained
 from mmvae_cli.sampling.figures import Figure, attributes_in
 from mmvae_cli.sampling.latent_space import principal
-from mmvae_cli.store import UNLABELLED, ModalityInfo, attribute_text, batches, text
+from mmvae_cli.store import UNLABELLED, ModalityInfo, attribute_text, batches
 from mmvae_cli.store.arrays import Arrays, as_batch, as_given
 
 Modalities = tuple[str, ...]
@@ -297,8 +297,7 @@ def _typed(sampler: Sampler, figure: Figure) -> tuple[Batch, Arrays]:
     """What was typed as a batch, written and placed by the rule of the dataset."""
     (name,), labels = figure.given, sampler.trained.store.info.labels or UNLABELLED
     info, arrays = sampler.info(name), Arrays()
-    alphabet = info.alphabet or text.ALPHABET
-    strings = [one if {*one} <= {*alphabet} else unicodedata.normalize("NFC", one).lower() for one in figure.texts]
+    strings: Sequence[str] = figure.texts
     if labels.names == attribute_text.ATTRIBUTES and info.shape == (attribute_text.LENGTH,):
         arrays["labels"] = rows = np.array([_attributes(one) for one in figure.texts])
         at_first = attribute_text.AT_FIRST in (sampler.trained.store.info.stand_in or "")

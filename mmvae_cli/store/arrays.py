@@ -22,9 +22,10 @@ Arrays = dict[str, np.ndarray]
 def as_batch(arrays: Mapping[str, Any], recipe: Recipe, info: Mapping[str, ModalityInfo]) -> dict[str, Tensor]:
     """modality -> data of N items, as a batch on the CPU, in the recipe's order.
 
-    An image is uint8 (N, C, H, W) or numbers in [0, 1] of that shape, without C where it is 1. A text is N strings, or
-    its positions in the alphabet, uint8 (N, L). A vector is (N, F), in the unit that the data were measured in. Raises
-    UsageProblem for an unknown name, and for a shape, type or value that is none of these.
+    An image is uint8 (N, C, H, W) or numbers in [0, 1] of that shape, without C where it is 1. A text is N strings, in
+    small letters where the alphabet has no others, or its positions in the alphabet, uint8 (N, L). A vector is (N, F),
+    in the unit that the data were measured in. Raises UsageProblem for an unknown name, and for a shape, type or value
+    that is none of these.
     """
     if not arrays:
         raise UsageProblem("no modality is given", f"give a mapping of {' or '.join(recipe.modalities)} to its data")
@@ -117,7 +118,8 @@ def _text(name: str, array: np.ndarray, info: ModalityInfo, seed: int) -> Tensor
             )
         return torch.from_numpy(array.astype(np.int64))
     fill = info.fill or " "
-    rows = text.encode(strings(name, array), length, fill=fill, alphabet=alphabet)
+    given = [one if {*one} <= {*alphabet} else text.plain(one) for one in strings(name, array)]
+    rows = text.encode(given, length, fill=fill, alphabet=alphabet)
     if info.placement == "random":
         draws = text.uniforms(derive(seed, "text", name), text.FIXED_EPOCH, np.arange(len(rows)))
         lengths = text.word_lengths(rows, fill=fill, alphabet=alphabet)

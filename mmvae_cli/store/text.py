@@ -4,6 +4,7 @@ The arithmetic of :func:`uniforms`, :func:`starts` and :func:`move_words` is int
 numpy arrays and torch tensors share and wrap alike: a batch reader on a GPU and a test in numpy see the same strings.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,6 +24,11 @@ _FIRST = 0xBF58476D1CE4E5B9 - (1 << 64)
 _SECOND = 0x94D049BB133111EB - (1 << 64)
 _BITS = 31
 """Bits of a uniform: a product with a length below 2^32 stays inside int64."""
+
+
+def plain(string: str) -> str:
+    """As datasets hold texts of people: in small letters, a blank between words."""
+    return " ".join(unicodedata.normalize("NFC", string).lower().split())
 
 
 def encode(strings: Sequence[str], length: int, *, fill: str = " ", alphabet: str = ALPHABET) -> np.ndarray:

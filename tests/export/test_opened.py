@@ -209,6 +209,12 @@ def test_one_item_without_the_first_dimension_is_told_how(opened):
     assert caught.value.__notes__ == ["hint: one item is given: array[None] makes it N = 1"]  # Python shows it
 
 
+def test_capital_letters_are_small_ones_where_the_data_have_no_others(opened):
+    run = opened("own")
+    small, large = (run.encode({"note": [note]}, "note").mean for note in ("n 1", " N  1"))
+    assert (small == large).all()
+
+
 @pytest.mark.parametrize(("note", "message"), [("far too long a note", "has 19 characters"), ("É", "not in the")])
 def test_a_text_that_cannot_be_written_is_refused(opened, note, message):
     with pytest.raises(DataProblem, match=message):

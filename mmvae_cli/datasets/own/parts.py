@@ -1,6 +1,5 @@
 """One modality of own data on its way into a store: what it is, and its rows as they will lie there."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -96,7 +95,7 @@ def _decoded(file: Path, channels: int, size: tuple[int, int], item: int, proble
 def texts(strings: Sequence[str], name: str) -> Part:
     """Strings in small letters over the characters that they have, the blank first. They are as long as the longest,
     or, where that is above ``LONG``, as 99 of 100 of them; what is cut or too rare is said. An empty one is none."""
-    small = [" ".join(unicodedata.normalize("NFC", string).lower().split()) for string in strings]
+    small = [text.plain(string) for string in strings]
     lengths = sorted(len(string) for string in small if string) or [1]
     length = lengths[-1] if lengths[-1] <= LONG else min(lengths[(99 * len(lengths) - 1) // 100], LONGEST)
     if cut := sum(one > length for one in lengths):
