@@ -611,6 +611,23 @@ def test_a_table_keeps_the_names_of_its_items(tmp_path, monkeypatch):
     assert keys.tolist() == [f"s{int(a)}" for a in values[:, 0] * known.deviations[0] + known.means[0]]
 
 
+def test_without_names_latents_say_where_an_item_stood(tmp_path, monkeypatch, arrays):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{item},{item}.5" for item in range(20)]
+    rows[3] = "3,"
+    (tmp_path / "items.csv").write_text("\n".join(["a,b", *rows, ""]))
+    make("--skip-damaged", source="items.csv")
+    store = Store(tmp_path / "data" / "items")
+    known = store.info.modalities["numbers"]
+    for split in ("train", "test"):
+        a = store.array(split, "numbers")[:][:, 0] * known.deviations[0] + known.means[0]
+        assert store.keys(split).tolist() == [f"line {round(number) + 2}" for number in a], "as an editor counts them"
+    np.savez("data.npz", **arrays)
+    make(verb="arrays", source="data.npz")
+    store = Store(tmp_path / "data" / "data")
+    assert {*store.keys("train"), *store.keys("test")} == {f"row {item}" for item in range(len(arrays["labels"]))}
+
+
 def test_strings_of_bytes_are_the_same_strings(arrays, tmp_path):
     np.savez("data.npz", **arrays)
     np.savez("bytes.npz", **(arrays | {"word": np.char.encode(arrays["word"], "utf-8")}))

@@ -68,10 +68,10 @@ def check(options: StoreOptions, names: list[str], vectors: list[str]) -> None:
 
 def build(
     options: StoreOptions, parts: dict[str, Part], splits: Splits, labels: tuple[np.ndarray, LabelInfo] | None,
-    source: Path, keys: Sequence[str] | None = None,
+    source: Path, keys: Sequence[str],
 ) -> None:  # fmt: skip
-    """Write the dataset, or nothing; then the recipe. ``keys``: the user's own name of each item."""
-    names = None if keys is None else _encoded(keys, source)
+    """Write the dataset, or nothing; then the recipe. ``keys``: the user's own name of each item, or where it stood."""
+    names = _encoded(keys, source)
     with building.dataset_folder(options.out, force=options.force) as folder:
         _check_room(folder, parts, splits)
         with console.progress(options.name, sum(map(len, splits.values())) * len(parts), "rows") as bar:
@@ -86,8 +86,7 @@ def build(
                     bar.advance(len(items) - len(array))
                 if labels:
                     new_array(folder, f"{split}/labels.npy", (len(items),), np.int64)[:] = labels[0][items]
-                if names is not None:
-                    new_array(folder, f"{split}/keys.npy", (len(items),), names.dtype)[:] = names[items]
+                new_array(folder, f"{split}/keys.npy", (len(items),), names.dtype)[:] = names[items]
         placing.finish(
             folder, options.name, {name: part.info for name, part in parts.items()},
             {split: len(items) for split, items in splits.items()}, labels[1] if labels else None,
@@ -143,11 +142,18 @@ def recipe_for(options: StoreOptions, parts: dict[str, Part], splits: Splits) ->
     return "\n".join([
         f"# A recipe to start from, for the dataset {options.name}.",
         f"name: {options.name}", f"dataset: {{name: '{place}'}}", "modalities:", *lines,
-        "model: {method: mopoe, latent_dim: 32}", "objective: {beta: 1.0, likelihood_weights: by_size}", "training:",
+        "model: {method: mopoe, latent_dim: 32}", "objective:", "  beta: 1.0",
+        f"  likelihood_weights: by_size  # so {_counted(parts)}; equal: each counts once", "training:",
         f"  epochs: {min(500, max(20, 200_000 // count))}  # fewer may do: look at the learning curves",
         f"  batch_size: {min(64, count)}",
         "  learning_rate: 1.0e-3", "evaluation: {likelihood_items: 256}", "",
     ])  # fmt: skip
+
+
+def _counted(parts: dict[str, Part]) -> str:
+    """How often the likelihood of each modality counts by its size."""
+    sizes = {name: math.prod(part.info.shape) for name, part in parts.items()}
+    return ", ".join(f"{name} counts {max(sizes.values()) / size:,.5g} times" for name, size in sizes.items())
 
 
 def _modality(part: Part) -> str:

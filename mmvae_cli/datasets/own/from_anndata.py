@@ -61,11 +61,11 @@ def make(
     build.build(options, ready, chosen, known, path, _names(annotated.obs.index))
 
 
-def _names(index: Any) -> list[str] | None:
+def _names(index: Any) -> list[str]:
     if index.is_unique:
         return [str(name) for name in index]
-    console.say("note: names in obs come twice: they are not kept")
-    return None
+    console.say("note: names in obs come twice: cells are called by their rows")
+    return [f"row {row}" for row in range(len(index))]
 
 
 def _read(path: Path) -> Any:

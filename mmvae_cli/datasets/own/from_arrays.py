@@ -38,8 +38,8 @@ def build_from(arrays: dict[str, np.ndarray], options: StoreOptions, path: Path)
     kinds = {name: _kind(path, name, array) for name, array in arrays.items()}
     build.check(options, list(arrays), [name for name, kind in kinds.items() if kind == "vector"])
     known = None if labels is None else splits.labels_of(_words(path, _LABELS, labels, "classes"))
-    names = None if keys is None else _words(path, _KEYS, keys, "names of items")
     count = len(next(iter(arrays.values())))
+    names = [f"row {i}" for i in range(count)] if keys is None else _words(path, _KEYS, keys, "names of items")
     if said is None:
         chosen = splits.drawn(count, options.test, options.seed, known and known[0], None)
     elif options.test is not None:

@@ -38,7 +38,8 @@ def make(
     ready = {m.name: _part(source, m, chosen["train"], options) for m in known.modalities}
     build.check_present(ready, chosen["train"], str(path), partial(_bare, source, known.key))
     _tell(known, options, ready)
-    build.build(options, ready, chosen, labels, path, source.columns[known.key] if known.key else None)
+    names = source.columns[known.key] if known.key else [f"line {line}" for line in source.lines]
+    build.build(options, ready, chosen, labels, path, names)
 
 
 def _bare(source: Table, key: str | None, row: int, what: str) -> DataProblem:
