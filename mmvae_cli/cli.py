@@ -13,6 +13,7 @@ from mmvae_cli import __version__
 from mmvae_cli.datasets.commands import make_dataset
 from mmvae_cli.process import console, cores, ending, environment, paths, signals
 from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.named import Protocol, Sampler
 from mmvae_cli.process.options import (
     DATA_DIR,
     Checkpoint,
@@ -28,11 +29,9 @@ from mmvae_cli.process.options import (
     Launch,
     PairsOption,
     Paper,
-    Protocol,
     Quiet,
     Resume,
     Run,
-    Sampler,
     SamplerOption,
     Seed,
     SubsetsPerSize,

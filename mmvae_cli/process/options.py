@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from mmvae_cli.process import console, paths
+from mmvae_cli.process.named import Features, Pairs, Sampler
 
 
 def path_option(*names: str, **more: Any) -> Any:
@@ -61,12 +62,8 @@ Checkpoint = Annotated[Path | None, path_option(help="A checkpoint file; default
 Resume = Literal["auto", "never", "must"]
 Launch = Literal["local", "slurm"]
 Target = Literal["latents", "csv", "tensorboard", "wandb", "mlflow", "hub", "onnx"]
-Protocol = Literal["default", "released"]
 FigureKind = Literal["prior", "conditional", "reconstruction", "swap", "latent"]
-Sampler = Literal["prior", "gmm"]
 Format = Literal["table", "md", "csv", "tex", "json", "html"]
-Features = Literal["classifier", "inception"]
-Pairs = Literal["default", "all", "mmvaeplus", "mvtcae", "multivae"]
 
 SamplerOption = Annotated[
     Sampler | None, typer.Option("--sampler", help="What z is drawn from when no modality is given: prior, or "

@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from mmvae_cli.disk import plain_yaml
+from mmvae_cli.process.named import Features, Pairs, Protocol, Sampler
 from mmvae_cli.recipe import choices, families
 from mmvae_cli.recipe.choices import Chosen, Estimator, Fusion, LatentFamily, PriorInside, Regulariser
 from mmvae_cli.recipe.families import Subsets
@@ -211,20 +212,20 @@ class TrainingSpec(Section):
 class EvaluationSpec(Section):
     """The measuring protocol; ``released`` repeats the behaviour of the authors' code (equations 6.4)."""
 
-    protocol: Literal["default", "released"] = "default"
+    protocol: Protocol = "default"
     split: Literal["test", "validation"] = "test"
     latent_samples: int = Field(default=500, ge=1)
     importance_samples: int = Field(default=15, ge=1)
     items: int | None = Field(default=None, ge=1)
     likelihood_items: int | None = Field(default=None, ge=1)
     subsets_per_size: int | None = Field(default=None, ge=1)
-    classifiers: Literal["default", "released"] | None = None
+    classifiers: Protocol | None = None
     classifier_width: int | None = Field(default=None, ge=1, le=1024)
-    sampler: Literal["prior", "gmm"] = "prior"
+    sampler: Sampler = "prior"
     gmm_components: int = Field(default=10, ge=1, le=1024)
     joint_samples: int = Field(default=10_000, ge=1)
-    features: Literal["classifier", "inception"] = "classifier"
-    pairs: Literal["default", "all", "mmvaeplus", "mvtcae", "multivae"] = "default"
+    features: Features = "classifier"
+    pairs: Pairs = "default"
     seed: int = Field(default=0, ge=0, lt=2**63)
 
 

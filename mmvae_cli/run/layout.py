@@ -14,7 +14,7 @@ import re
 from contextlib import AbstractContextManager
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from mmvae_cli import recipe as recipes
 from mmvae_cli.disk import lock, plain_yaml, sealed
@@ -23,11 +23,12 @@ from mmvae_cli.disk.lock import Lock
 from mmvae_cli.disk.sealed import read_json, write_json
 from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem, cannot_write
+from mmvae_cli.process.named import Protocol, Sampler
 from mmvae_cli.process.paths import make_folder
 from mmvae_cli.recipe import Recipe
 from mmvae_cli.run.metrics import record_of
 
-PROTOCOLS, SAMPLERS = ("default", "released"), ("prior", "gmm")
+PROTOCOLS, SAMPLERS = get_args(Protocol), get_args(Sampler)
 Way = tuple[str, str]
 """A protocol and a sampler: an evaluation for each is kept, and they are never mixed."""
 WAYS = list(product(PROTOCOLS, SAMPLERS))

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from mmvae_cli.disk.sealed import read_json
 from mmvae_cli.process.errors import UsageProblem
+from mmvae_cli.process.named import Features, Protocol
 from mmvae_cli.process.words import first
 from mmvae_cli.recipe import EvaluationSpec
 from mmvae_cli.recipe.wording import believed
@@ -158,7 +159,7 @@ class Quality(_Part):
     target, from ``joint_samples`` of the ``sampler``; ``conditional``: measure -> source -> target, from ``generated``
     items. ``reconstruction``: source -> modality of it -> likeness -> mean over these items."""
 
-    features: Literal["classifier", "inception"]
+    features: Features
     pairs: str
     sampler: str
     weights: dict[str, str]
@@ -198,7 +199,7 @@ class EvaluationResult(_Part):
 
     format: Literal["mmvae-evaluation"] = "mmvae-evaluation"
     version: Literal[1] = 1
-    protocol: Literal["default", "released"]
+    protocol: Protocol
     run: RunFacts
     dataset: DatasetFacts
     modalities: list[str]
