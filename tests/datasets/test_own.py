@@ -173,7 +173,7 @@ def test_a_split_column_is_followed(items, tmp_path):
     make()
     store = Store(tmp_path / "data" / "items")
     assert {split: store.count(split) for split in store.info.splits} == {"train": 19, "validation": 1, "test": 10}
-    with pytest.raises(UsageProblem, match="--test and --group have no effect: the table has a column split"):
+    with pytest.raises(UsageProblem, match=r"--test has no effect: items\.csv has a column split"):
         make("--test", "0.2", "--force")
 
 
@@ -206,9 +206,9 @@ def test_a_label_of_any_length_is_a_label(items, tmp_path):
 
 def test_splits_are_drawn_alike_for_a_seed_and_evenly_over_labels():
     codes = np.arange(1000) % 4
-    first, again = (splits.drawn(1000, 0.1, 3, codes, None) for _ in range(2))
+    first, again = (splits.chosen(None, "", "", 1000, 0.1, 3, codes) for _ in range(2))
     assert np.array_equal(first["test"], again["test"])
-    assert not np.array_equal(first["test"], splits.drawn(1000, 0.1, 4, codes, None)["test"])
+    assert not np.array_equal(first["test"], splits.chosen(None, "", "", 1000, 0.1, 4, codes)["test"])
     assert np.bincount(codes[first["test"]]).tolist() == [25] * 4
     assert sorted(np.concatenate(list(first.values())).tolist()) == list(range(1000))
     assert not np.array_equal(np.diff(first["test"]), np.full(99, 10))
@@ -218,7 +218,9 @@ def test_splits_are_drawn_alike_for_a_seed_and_evenly_over_labels():
 def test_a_large_share_is_as_many_items_as_asked_for(share):
     for count in (8, 18, 28, 38):
         for seed in range(20):
-            assert len(splits.drawn(count, share, seed, np.arange(count) % 3, None)["test"]) == round(share * count)
+            assert len(splits.chosen(None, "", "", count, share, seed, np.arange(count) % 3)["test"]) == round(
+                share * count
+            )
 
 
 @pytest.mark.parametrize(("row", "column", "cell", "message"), [

@@ -44,13 +44,11 @@ def make(
     label = label or ("label" if "label" in annotated.obs else None)
     split = split or ("split" if "split" in annotated.obs else None)
     known = splits.labels_of(_column(path, annotated, label, "--label")) if label else None
-    if split is None:
-        groups = _column(path, annotated, group, "--group") if group else None
-        chosen = splits.drawn(len(annotated.obs), options.test, options.seed, known and known[0], groups)
-    elif options.test is not None or group:
-        raise UsageProblem(f"--test and --group have no effect: obs has a column {split}", "leave one of them out")
-    else:
-        chosen = splits.named(_column(path, annotated, split, "--split"), f"{path}, obs {split}")
+    chosen = splits.chosen(
+        _column(path, annotated, split, "--split") if split else None, str(path), f"a column {split} of obs",
+        len(annotated.obs), options.test, options.seed, known and known[0],
+        _column(path, annotated, group, "--group") if group else None,
+    )  # fmt: skip
     ready = {name: _part(path, name, one, chosen["train"], options) for name, one in matrices.items()}
     build.check_present(ready, chosen["train"], str(path), partial(_bare, path, list(annotated.obs.index)))
     flags = [*(f"--modality {name}={place}" for name, place in said.items()), *([f"--label {label}"] if label else [])]

@@ -40,12 +40,10 @@ def build_from(arrays: dict[str, np.ndarray], options: StoreOptions, path: Path)
     known = None if labels is None else splits.labels_of(_words(path, _LABELS, labels, "classes"))
     count = len(next(iter(arrays.values())))
     names = [f"row {i}" for i in range(count)] if keys is None else _words(path, _KEYS, keys, "names of items")
-    if said is None:
-        chosen = splits.drawn(count, options.test, options.seed, known and known[0], None)
-    elif options.test is not None:
-        raise UsageProblem("--test has no effect: there is an array split", "leave one of them out")
-    else:
-        chosen = splits.named([str(word) for word in said.tolist()], f"{path}, array {_SPLIT}")
+    words = None if said is None else [str(word) for word in said.tolist()]
+    chosen = splits.chosen(
+        words, str(path), f"an array {_SPLIT}", count, options.test, options.seed, known and known[0]
+    )
     ready = {
         name: _part(path, name, array, kinds[name], masks.get(name, np.ones(count, bool)), chosen["train"], options)
         for name, array in arrays.items()

@@ -13,7 +13,7 @@ from mmvae_cli.datasets.own.build import StoreOptions
 from mmvae_cli.datasets.own.roles import Modality, Roles
 from mmvae_cli.datasets.own.table import Table
 from mmvae_cli.process import console, signals
-from mmvae_cli.process.errors import DataProblem, UsageProblem
+from mmvae_cli.process.errors import DataProblem
 
 _MOST_NAMED = 20
 _LARGEST = float(np.finfo(np.float32).max)
@@ -92,12 +92,9 @@ def _check_keys(source: Table, key: str | None) -> None:
 
 
 def _splits(source: Table, known: Roles, options: StoreOptions, codes: np.ndarray | None) -> splits.Splits:
-    if known.split is None:
-        groups = source.filled(known.group) if known.group else None
-        return splits.drawn(len(source.lines), options.test, options.seed, codes, groups)
-    if options.test is not None or known.group:
-        raise UsageProblem("--test and --group have no effect: the table has a column split", "leave one of them out")
-    return splits.named(source.filled(known.split), f"{source.path}, column {known.split}")
+    said, groups = (source.filled(name) if name else None for name in (known.split, known.group))
+    place = f"a column {known.split}"
+    return splits.chosen(said, str(source.path), place, len(source.lines), options.test, options.seed, codes, groups)
 
 
 def _part(source: Table, modality: Modality, train: np.ndarray, options: StoreOptions) -> parts.Part:

@@ -18,7 +18,21 @@ Splits = dict[str, np.ndarray]
 """split -> int64 numbers of its items, in their order."""
 
 
-def named(cells: Sequence[str], where: str) -> Splits:
+def chosen(
+    said: Sequence[str] | None, source: str, place: str, count: int, share: float | None, seed: int,
+    codes: np.ndarray | None, groups: Sequence[str] | None = None,
+) -> Splits:  # fmt: skip
+    """What the ``place`` of a ``source`` has ``said``, else :func:`_drawn`. Raises UsageProblem where both are asked
+    for."""
+    if said is None:
+        return _drawn(count, share, seed, codes, groups)
+    if share is not None or groups is not None:
+        asked = "--group" if share is None else "--test"
+        raise UsageProblem(f"{asked} has no effect: {source} has {place}", "leave one of them out")
+    return _named(said, f"{source}, {place}")
+
+
+def _named(cells: Sequence[str], where: str) -> Splits:
     """The splits that a column says. Raises DataProblem for a word that is none, and without train or test."""
     known = [_NAMES.get(cell.lower()) for cell in cells]
     if None in known:
@@ -30,7 +44,7 @@ def named(cells: Sequence[str], where: str) -> Splits:
     return {split: items for split, items in items_of.items() if len(items)}
 
 
-def drawn(
+def _drawn(
     count: int, share: float | None, seed: int, codes: np.ndarray | None, groups: Sequence[str] | None
 ) -> Splits:  # fmt: skip
     """``share`` of the items for testing, drawn by the seed: whole groups, else the same share of every label. Raises
