@@ -71,7 +71,7 @@ class Group:
         """What none of its runs could measure."""
         return measures.unmeasured(self.evaluations)
 
-    @property
+    @cached_property
     def method(self) -> str:
         """The recipe's method; ``custom`` where what the method presets was set otherwise."""
         name, keys = self.recipe.model.method, self.recipe.flat
@@ -142,9 +142,8 @@ def _order(one: Group) -> tuple[Any, ...]:
 def _label(groups: list[Group]) -> None:
     """Method, then the keys that separate its groups; short keys, and a number where that is not enough."""
     for one in groups:
-        parts = [f"{key.rpartition('.')[2]}={short(one.differing[key])}" for key in separating(one, groups)]
-        tail = " " + ", ".join(parts) if parts else ""
-        one.label = one.name + (tail if len(tail) <= 40 else " ...")
+        values = _values(one, separating(one, groups))
+        one.label = " ".join([one.name, values if len(values) < 40 else "..."]).strip()
     counts = Counter(one.label for one in groups)
     numbers: Counter[str] = Counter()
     for one in groups:
@@ -171,12 +170,16 @@ def swept(groups: list[Group]) -> str | None:
     return keys.pop() if len(keys) == 1 and numbers else None
 
 
-def sweep_of(one: Group, groups: list[Group]) -> str:
-    """What groups have in common that differ in the swept key alone: the method, and what else separates it from its
-    kin."""
+def sweeps_of(groups: list[Group]) -> list[str]:
+    """For each group what those have in common that differ in the swept key alone: the method, and what else separates
+    it from its kin."""
     sweep = swept(groups)
-    told = [f"{k.rpartition('.')[2]}={short(one.differing[k])}" for k in separating(one, groups) if k != sweep]
-    return " ".join([one.name, ", ".join(told)]).strip()
+    told = [[key for key in separating(one, groups) if key != sweep] for one in groups]
+    return [" ".join([one.name, _values(one, keys)]).strip() for one, keys in zip(groups, told, strict=True)]
+
+
+def _values(one: Group, keys: list[str]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]}={short(one.differing[key])}" for key in keys)
 
 
 def short(value: Any) -> str:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from mmvae_cli.comparison.groups import Group, sweep_of, swept
+from mmvae_cli.comparison.groups import Group, sweeps_of, swept
 from mmvae_cli.comparison.measures import Stat, ceiling
 from mmvae_cli.comparison.tables import CEILING
 from mmvae_cli.drawing import plots
@@ -41,13 +41,13 @@ class Wanted(NamedTuple):
 def looks(groups: list[Group]) -> list[Look]:
     """A colour and a marker for each group. In a sweep the colour, light to dark, says the value, and marker and dashes
     say the method."""
-    sweeps = list(dict.fromkeys(sweep_of(one, groups) for one in groups))
-    sweep = swept(groups)
+    sweep, sweeps = swept(groups), sweeps_of(groups)
+    places = {name: at for at, name in enumerate(dict.fromkeys(sweeps))}
     values = sorted({one.differing[sweep] for one in groups}) if sweep else []
     colours = shades(len(values))
     styles = []
-    for one in groups:
-        at = sweeps.index(sweep_of(one, groups))
+    for one, name in zip(groups, sweeps, strict=True):
+        at = places[name]
         colour = colours[values.index(one.differing[sweep])] if sweep else COLOURS[at % len(COLOURS)]
         pattern = at if sweep else at // len(COLOURS)
         dash, hatch = DASHES[pattern % len(DASHES)], _HATCHES[pattern % len(_HATCHES)]

@@ -162,16 +162,18 @@ def _mean(values: list[float | None]) -> float | None:
 
 def of_seeds(evaluations: list[EvaluationResult]) -> dict[Key, Stat]:
     """Mean and sample standard deviation over runs that differ in the seed, for every number any of them has."""
-    runs = [_Run(of_run(one), of_run(_real(one)), one) for one in evaluations]
+    runs = [_Run(of_run(one), of_run(_real(one)), _errors(one), one) for one in evaluations]
     keys = {key: None for run in runs for key in run.numbers}
     return {key: _stat(key, [run for run in runs if key in run.numbers]) for key in keys}
 
 
 class _Run(NamedTuple):
-    """``real``: what the numbers would be if the model generated the evaluated items themselves."""
+    """``real``: what the numbers would be if the model generated the evaluated items themselves; ``errors``: what is
+    measured of their standard errors over the items."""
 
     numbers: dict[Key, float]
     real: dict[Key, float]
+    errors: dict[Key, float | None]
     evaluation: EvaluationResult
 
 
@@ -180,16 +182,16 @@ def _stat(key: Key, runs: list[_Run]) -> Stat:
     return replace(
         stat([run.numbers[key] for run in runs]),
         chance=_mean([chance for chance, _ in guesses]), trials=min(trials for _, trials in guesses),
-        ceiling=_mean([run.real.get(key) for run in runs]), measured_error=_mean([_error(key, run) for run in runs]),
+        ceiling=_mean([run.real.get(key) for run in runs]), measured_error=_mean([run.errors.get(key) for run in runs]),
     )  # fmt: skip
 
 
-def _error(key: Key, run: _Run) -> float | None:
+def _errors(evaluation: EvaluationResult) -> dict[Key, float | None]:
     """The standard error of log p(X) over the items. Of a mean over subsets, which are of the same items, it is at most
     the mean of theirs."""
-    errors = run.evaluation.likelihood.standard_errors if run.evaluation.likelihood else {}
-    of_size = _by_size("log_likelihood_by_size", errors)
-    return of_size.get(key, errors.get(key.subset) if key.metric == "log_likelihood" else None)
+    errors = evaluation.likelihood.standard_errors if evaluation.likelihood else {}
+    of_each = {Key("log_likelihood", subset): error for subset, error in errors.items()}
+    return of_each | _by_size("log_likelihood_by_size", errors)
 
 
 def _real(evaluation: EvaluationResult) -> EvaluationResult:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from mmvae_cli.comparison import looks
 from mmvae_cli.comparison.content import Content
-from mmvae_cli.comparison.groups import BETA, sweep_of, swept
+from mmvae_cli.comparison.groups import BETA, sweeps_of, swept
 from mmvae_cli.comparison.looks import Wanted
 from mmvae_cli.comparison.measures import Key, Stat, outside, size, subsets
 from mmvae_cli.drawing import plots
@@ -123,12 +123,12 @@ def _draw(content: Content, page: Page, panels: list[Panel], columns: int, symbo
 
 def _points(axis: Any, content: Content, panel: Panel, symbol: str) -> None:
     """Points of all groups that have both numbers, joined along the swept key where nothing else differs."""
-    groups, sweep = content.groups, swept(content.groups)
-    sweeps: dict[str, list[tuple[float, Stat, Stat]]] = {sweep_of(one, groups): [] for one in groups}
-    for one in groups:
+    sweep, names = swept(content.groups), sweeps_of(content.groups)
+    sweeps: dict[str, list[tuple[float, Stat, Stat]]] = {name: [] for name in names}
+    for one, name in zip(content.groups, names, strict=True):
         if panel.x in one.stats and panel.y in one.stats:
             value = one.differing[sweep] if sweep else 0.0
-            sweeps[sweep_of(one, groups)].append((value, one.stats[panel.x], one.stats[panel.y]))
+            sweeps[name].append((value, one.stats[panel.x], one.stats[panel.y]))
     for i, (name, unsorted) in enumerate(sweeps.items()):
         if not unsorted:
             continue

@@ -15,7 +15,7 @@ from driving import completed
 
 from mmvae_cli.comparison import plots, report, sample_images
 from mmvae_cli.comparison.compare import compare
-from mmvae_cli.comparison.groups import sweep_of
+from mmvae_cli.comparison.groups import sweeps_of
 from mmvae_cli.evaluation import report as measured
 from mmvae_cli.process.errors import Stopped
 
@@ -239,7 +239,7 @@ def test_only_what_differs_in_beta_alone_is_joined(tmp_path: Path) -> None:
         made = recipe("mnist-svhn-text", MST, objective__beta=beta, model__latent_dim=latent)
         make_run(tmp_path / "runs", made, "mnist-svhn-text", folder=f"{beta}-{latent}")
     found = collection(tmp_path / "runs")
-    names = {sweep_of(group, found.groups) for group in found.groups}
+    names = {*sweeps_of(found.groups)}
     assert names == {"MoPoE-VAE latent_dim=20", "MoPoE-VAE latent_dim=64"}
 
 
