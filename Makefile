@@ -49,16 +49,16 @@ methods: .venv/installed
 	@$(MMVAE) compare $(STUDY)/runs --format html --out $(STUDY)/report --force
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m "not slurm and not network and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slurm and not network and not gpu"
 
 quick: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m "$(QUICK)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "$(QUICK)"
 
 check: .venv/installed
 	$(BIN)/ruff format --check mmvae_cli tests docs
 	$(BIN)/ruff check mmvae_cli tests docs
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m "$(QUICK)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "$(QUICK)"
 
 format: .venv/installed
 	$(BIN)/ruff format mmvae_cli tests docs
@@ -96,7 +96,7 @@ test-oldest:
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --upgrade --resolution lowest-direct --editable '.[test]'
-	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(OLDEST)/bin:$$PATH" $(OLDEST)/bin/python -m pytest -n auto --dist loadgroup -m "$(QUICK)"
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(OLDEST)/bin:$$PATH" $(OLDEST)/bin/python -m pytest -n auto -m "$(QUICK)"
 
 clean:
 	rm -rf .venv $(DEMO) bench gpu build dist .pytest_cache .mypy_cache .ruff_cache

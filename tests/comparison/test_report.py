@@ -19,8 +19,6 @@ from mmvae_cli.drawing.plots import COLOURS, style
 
 from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, study
 
-pytestmark = pytest.mark.xdist_group("report")  # one worker makes what all of its tests look at
-
 PAPER = "Sutter, Daunhawer and Vogt, Generalized Multimodal ELBO, ICLR 2021"
 
 

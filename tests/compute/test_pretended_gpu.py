@@ -29,8 +29,6 @@ from faces import face_store, faces
 from pretended_gpu import GPU, pretended_gpu
 from stores import image_store, word_store
 
-pytestmark = pytest.mark.xdist_group("pretended_gpu")  # one worker makes what all of its tests look at
-
 SHAPE, CPU = (3, 8, 8), torch.device("cpu")
 STEPS = {
     **{name: lambda name=name: of_method(name, shape=SHAPE) for name in METHODS},

@@ -18,8 +18,6 @@ from mmvae_cli.evaluation.encoding import Evaluation
 from mmvae_cli.model.vae import MultimodalVAE
 from mmvae_cli.store import Store
 
-pytestmark = pytest.mark.xdist_group("pipeline")  # one worker makes what all of its tests look at
-
 MMVAE = [sys.executable, "-m", "mmvae_cli"]
 
 

@@ -17,8 +17,6 @@ from mmvae_cli.training.loop import Request, train
 
 from stores import image_store
 
-pytestmark = pytest.mark.xdist_group("incomplete_items")  # one worker makes what all of its tests look at
-
 SHAPE = (3, 8, 8)
 
 
