@@ -11,6 +11,8 @@ BIN := .venv/bin
 DEMO := demo
 MMVAE := $(BIN)/mmvae
 METHODS := quickstart quickstart_mvae quickstart_mmvae
+# a file to a worker at a time, for its tests share what is costly to make
+SPREAD := -n auto --dist loadfile --no-loadscope-reorder
 QUICK := not slow and not slurm and not network and not gpu and not browser
 
 .PHONY: demo methods test quick check docs pictures notebook bench growth gpu format test-slurm test-oldest clean
@@ -49,16 +51,16 @@ methods: .venv/installed
 	@$(MMVAE) compare $(STUDY)/runs --format html --out $(STUDY)/report --force
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slurm and not network and not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) -m "not slurm and not network and not gpu"
 
 quick: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "$(QUICK)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) -m "$(QUICK)"
 
 check: .venv/installed
 	$(BIN)/ruff format --check mmvae_cli tests docs
 	$(BIN)/ruff check mmvae_cli tests docs
 	$(BIN)/mypy
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "$(QUICK)"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SPREAD) -m "$(QUICK)"
 
 format: .venv/installed
 	$(BIN)/ruff format mmvae_cli tests docs
@@ -96,7 +98,7 @@ test-oldest:
 	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(OLDEST)/bin/uv pip install --quiet --python $(OLDEST)/bin/python --upgrade --resolution lowest-direct --editable '.[test]'
-	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(OLDEST)/bin:$$PATH" $(OLDEST)/bin/python -m pytest -n auto -m "$(QUICK)"
+	OMP_NUM_THREADS=1 PATH="$(CURDIR)/$(OLDEST)/bin:$$PATH" $(OLDEST)/bin/python -m pytest $(SPREAD) -m "$(QUICK)"
 
 clean:
 	rm -rf .venv $(DEMO) bench gpu build dist .pytest_cache .mypy_cache .ruff_cache

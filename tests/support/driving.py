@@ -16,7 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch  # noqa: F401 - loaded once: the children have it
+# loaded once: the children have what trains and what evaluates
+import sklearn.cluster
+import sklearn.linear_model
+import sklearn.mixture  # noqa: F401
+import torch._dynamo  # noqa: F401
 
 MIB = 1 << 20
 
