@@ -119,7 +119,7 @@ class Content(Collection):
         if repeated := self.reference.dataset.repeated:
             notes.insert(0, f"{repeated}: what is measured on them says nothing about new ones")
         reasons = Counter(
-            f"{what}: {why}" for m in members for why, what in result.by_reason(m.evaluation.reasons).items()
+            f"{what}: {why}" for m in members for why, what in result.unmeasured(m.evaluation.reasons).items()
         )
         for text, n in reasons.most_common(_REASONS):
             notes.append(f"not measured in {n} of {len(members)} runs: {text[:480]}")

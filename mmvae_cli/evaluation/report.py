@@ -28,7 +28,7 @@ def text(outcome: EvaluationResult) -> str:
         parts.append("\n".join(remarks))
     parts += [*_attributes(outcome), *_likelihood(outcome), *_quality(outcome)]
     if outcome.reasons:
-        missing = result.by_reason(outcome.reasons).items()
+        missing = result.unmeasured(outcome.reasons).items()
         parts.append("\n".join(f"not measured: {what}: {why}" for why, what in missing))
     return "\n\n".join(parts)
 

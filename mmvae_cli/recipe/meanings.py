@@ -70,7 +70,8 @@ MEANINGS: dict[str, str] = {
     "training.data_on": "Where the data are kept: device, host memory, or auto: on the device if they fit.",
     "training.checkpoint_every": "Epochs between two checkpoints.",
     "training.keep_checkpoints": "Number of checkpoints that are kept.",
-    "training.log_every": "Number of steps that one line of metrics.jsonl averages. A line also ends with each epoch.",
+    "training.log_every": "Number of steps that one line of metrics.jsonl averages, counted anew in each epoch. Less "
+    "than half as many steps at the end of an epoch join the line before.",
     "training.missing.rate": "Probability with which a training item loses a modality; it loses the same ones in every "
     "epoch, and never all (equations 2.5).",
     "training.missing.keep": "Modalities that no item loses.",

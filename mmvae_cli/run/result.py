@@ -5,6 +5,7 @@ measured is null, and ``reasons`` says why under the same dotted path.
 """
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -275,11 +276,19 @@ def at_chance(value: float, chance: float, trials: float, errors: float = 2) -> 
 
 
 def by_reason(reasons: dict[str, str]) -> dict[str, str]:
-    """Why something could not be measured -> what: ``latent.values.m0, latent.values.m1 and 29 more``."""
+    """Why -> which: ``run1, run2, run3, run4 and 29 more``."""
     paths: dict[str, list[str]] = {}
     for path, why in reasons.items():
         paths.setdefault(why, []).append(path)
     return {why: first(these) for why, these in paths.items()}
+
+
+def unmeasured(reasons: dict[str, str]) -> dict[str, str]:
+    """Why something could not be measured -> what: ``coherence.joint, coherence.conditional (29 numbers)``."""
+    parts = {why: Counter(".".join(path.split(".")[:2]) for path, because in reasons.items() if because == why)
+             for why in reasons.values()}  # fmt: skip
+    return {why: ", ".join(name if count == 1 else f"{name} ({count} numbers)" for name, count in found.items())
+            for why, found in parts.items()}  # fmt: skip
 
 
 def load(path: Path) -> EvaluationResult:

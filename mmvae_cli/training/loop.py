@@ -157,7 +157,8 @@ def _train_locked(job: _Job) -> None:
                 raise
             done, note = at + 1, ""
             stop = done % asked_every == 0 and _any_rank_stops(group, device)
-            if stop or done % per_epoch == 0 or (done % settings.log_every == 0 and engine.meter.is_due()):
+            ends_line = _ends_line(done, settings.log_every, per_epoch) and engine.meter.is_due()
+            if stop or done % per_epoch == 0 or ends_line:
                 record = engine.meter.flush(done, at // per_epoch, settings.batch_size, engine.rate(at))
                 if group.rank == 0:
                     memory, seconds = devices.memory_mib(device), here(done).seconds
@@ -171,6 +172,13 @@ def _train_locked(job: _Job) -> None:
                 signals.leave_if_requested(f"checkpoint written at step {done} of {total} in {run.folder}")
                 raise Stopped(f"another process was stopped: checkpoint written at step {done} of {total}")
     console.say(f"trained {epochs} in {console.duration(here(total).seconds)}")
+
+
+def _ends_line(done: int, every: int, per_epoch: int) -> bool:
+    """Whether a line of metrics.jsonl ends inside an epoch after so many steps: after every ``every`` of the epoch, but
+    not where less than half as many are left of it. So no line is a mean over a few steps, unless the epoch is."""
+    inside = done % per_epoch
+    return inside > 0 and inside % every == 0 and 2 * (per_epoch - inside) >= every
 
 
 def refuse_processes(presence: Presence | None, group: ProcessGroup) -> None:

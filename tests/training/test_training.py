@@ -66,6 +66,15 @@ def stop_at(monkeypatch, step):
     monkeypatch.setattr(loop.batches.Split, "batch", counted)
 
 
+def test_no_line_of_the_log_is_a_mean_over_a_few_steps(dataset, tmp_path):
+    recipe = tiny(2, shape=SHAPE, dataset__name=str(dataset), training__batch_size=8, training__log_every=4)
+    lines = Run(train(recipe, Request(tmp_path / "run", dataset, "cpu"))).metrics_path.read_text().splitlines()
+    assert [json.loads(line)["steps"] for line in lines] == [5, 5], "one for each epoch of five steps"
+    ends = [step for step in range(1, 22) if loop._ends_line(step, 4, 9)]
+    assert ends == [4, 13], "four steps, then the five that are left of each epoch of nine"
+    assert [step for step in range(1, 11) if loop._ends_line(step, 4, 10)] == [4, 8], "two are half as many"
+
+
 @pytest.mark.parametrize("method", ["mvae", "mmvae", "mopoe"])
 def test_same_seed_same_weights_other_seed_other_weights(method, dataset, tmp_path):
     recipe = tiny(3, shape=SHAPE, model__method=method)
