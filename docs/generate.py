@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from mmvae_cli.cli import app
 from mmvae_cli.process.errors import UsageProblem
-from mmvae_cli.recipe import listing, load, read, shipped, validate
+from mmvae_cli.recipe import listing, shipped, validate
 from mmvae_cli.recipe.methods import METHODS
 
 HERE = Path(__file__).parent
@@ -40,12 +40,19 @@ def recipes() -> str:
         "of your own. Set any key on the command line: `mmvae train polymnist_mopoe objective.beta=5`. With "
         "`--dry-run` it prints all settings and trains nothing. `mmvae train --list` prints what is on this page."
     )
-    shown = [[f"`{name}`", line, f"`{_needs(name)}`"] for name, line in listing.recipes().items()]
+    needs: dict[str, list[list[str]]] = {}
+    for name, line in listing.recipes().items():
+        needs.setdefault(_needs(name), []).append([f"`{name}`", line])
+    shown = [
+        part
+        for command, rows in needs.items()
+        for part in (f"With the data of `{command}`:", _table(["recipe", "what it trains"], rows))
+    ]
     keys = [[f"`{key.name}`", _code(key.values), key.default, key.meaning] for key in listing.settings()]
     return "\n\n".join([
         "# Recipes", MADE, about,
-        "## Shipped recipes", _table(["recipe", "what it trains", "its data"], shown),
-        "## Keys", "In place of `*` stands the name of a modality. On the command line, "
+        "## Shipped recipes", *shown,
+        "## Keys", "`*` is the name of a modality. On the command line, "
         "`modalities.*.KEY=VALUE` sets a key of all modalities that have it, and `modalities.NAME=null` leaves a "
         "modality out. A key that would do nothing is refused with the reason.",
         _table(["key", "values", "default", "meaning"], keys),
@@ -73,11 +80,11 @@ def methods() -> str:
              columns.values())] for name, row in METHODS.items()]  # fmt: skip
     short = (
         "An empty cell is the usual choice: fusion by `product`, a component decodes `all` modalities, the prior is "
-        "`standard`, the regulariser is the KLs of the `components`, and the bound is the `elbo` of one sample. Below, "
-        "*preset* keys make the method what it is; *starting values* can be changed within the method."
+        "`standard`, the regulariser is the KLs of the `components`, and the bound is the `elbo` of one sample. Below "
+        "it, *preset* keys make the method what it is; *starting values* can be changed within the method."
     )
     table = _table(["method", "year", *columns], rows)
-    return "\n\n".join(["# Methods", MADE, about, table, short, *map(_method, METHODS)]) + "\n"
+    return "\n\n".join(["# Methods", MADE, about, short, table, *map(_method, METHODS)]) + "\n"
 
 
 def _anchor(title: str) -> str:
@@ -92,19 +99,13 @@ def _heading(name: str) -> str:
 def _method(name: str) -> str:
     row = METHODS[name]
     said = {
+        "what": row.idea,
         "from": row.paper,
         "preset": ", ".join(f"`{key}={listing.written(value)}`" for key, value in row.preset.items()),
         "starting values": ", ".join(f"`{key}={listing.written(value)}`" for key, value in row.usual.items()),
         "needs": needs(name),
-        "components": _components(name),
-        "recipes": ", ".join(f"`{recipe}`" for recipe in _recipes_of(name)),
     }
     return f"## {_heading(name)}\n\n" + _table(["", ""], [[what, text] for what, text in said.items() if text])
-
-
-def _recipes_of(method: str) -> list[str]:
-    """The shipped recipes that train a method."""
-    return [name for name, path in shipped().items() if read(path)["model"]["method"] == method]
 
 
 def needs(method: str) -> str:
@@ -119,14 +120,6 @@ def needs(method: str) -> str:
     except UsageProblem as problem:
         return "; ".join(line.strip() for line in str(problem).splitlines()[1:])
     return ""
-
-
-def _components(name: str) -> str:
-    known = _recipes_of(name)
-    if not known:
-        return ""
-    recipe = load(known[0])
-    return f"{len(recipe.families())} of {len(recipe.modalities)} modalities (`{known[0]}`)"
 
 
 def _code(values: str) -> str:

@@ -59,15 +59,15 @@ def _section(content: Content, figures: list[Image], room: int, prefix: str) -> 
         "content": content, "prefix": prefix, "parts": {key: name for key, (name, found) in there.items() if found},
         "summary": main[:1], "figures": figures, "tables": main[1:], "details": details, "samples": images,
         "methods": list(dict.fromkeys(about.values())), "labels": list(about),
-        "papers": {label: paper for label, (_, paper, _) in about.items()},
+        "papers": {label: paper for label, (_, _, paper, _) in about.items()},
     }  # fmt: skip
 
 
-def _methods(content: Content) -> dict[str, tuple[str, str, str]]:
-    """Group -> its method: title, paper, and the choices that make it this method."""
+def _methods(content: Content) -> dict[str, tuple[str, str, str, str]]:
+    """Group -> its method: title, idea, paper, and the choices that make it this method."""
     described = {}
     for group in content.groups:
         method = METHODS[group.method]
         keys = [f"{key.rpartition('.')[2]}={value}" for key, value in method.preset.items()]
-        described[group.label] = method.title, method.paper, ", ".join(keys)
+        described[group.label] = method.title, method.idea, method.paper, ", ".join(keys)
     return described

@@ -95,14 +95,16 @@ def _limits(metadata: list[Any]) -> list[str]:
 def _default(name: str, field: FieldInfo) -> str:
     if name in CHOICES:
         usual = CHOICES[name].usual
-        return f"{METHODS_OWN}, else {written(usual)}" if isinstance(usual, str | int | float) else NEEDED
+        return f"{METHODS_OWN}, else {written(usual)}" if isinstance(usual, str | int | float) else f"{NEEDED} if used"
     if name == "model.subsets":
         return METHODS_OWN
     if name in OF_PRIVATE:
         return written(1.0)
     if name.startswith("modalities.*.") and name.rpartition(".")[2] in ("likelihood", "shape", "scale", *MLP, *TEXT):
         return "the network's"
-    return NEEDED if field.is_required() else written(field.default)
+    if field.is_required():
+        return f"{NEEDED} if used" if name.startswith("training.missing.") else NEEDED
+    return written(field.default)
 
 
 def written(value: Any) -> str:
@@ -125,8 +127,8 @@ def _first_sentence(text: str) -> str:
 
 
 def methods() -> dict[str, str]:
-    """Every method with its title and paper."""
-    return {name: f"{method.title}: {method.paper}" for name, method in METHODS.items()}
+    """Every method with its title, its idea and its paper."""
+    return {name: f"{method.title}: {method.idea}. {method.paper}" for name, method in METHODS.items()}
 
 
 def networks() -> dict[str, str]:

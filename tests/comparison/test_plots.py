@@ -39,7 +39,7 @@ def grouped(recipes: list[Recipe]) -> list[Group]:
 
 def of_method(monkeypatch: pytest.MonkeyPatch, method: str) -> Recipe:
     """A recipe of a method that the schema need not know."""
-    monkeypatch.setitem(grouping.METHODS, method, Method(method, "a paper", 2026, {}))
+    monkeypatch.setitem(grouping.METHODS, method, Method(method, "an idea", "a paper", 2026, {}))
     made = recipe("own", VIEWS)
     return made.model_copy(update={"name": method, "model": made.model.model_copy(update={"method": method})})
 

@@ -83,7 +83,9 @@ def test_every_method_trains_everything_it_has(method):
 def test_a_method_whose_choices_exist_is_one_row(monkeypatch):
     """MoPoE over subsets of two at most with mmJSD's prior, as docs/CONTRIBUTING.md has it."""
     preset = {"model.subsets": {"max_size": 2}, "model.prior_expert": "none", "objective.prior": "dynamic"}
-    monkeypatch.setitem(METHODS, "mopoe_pairs", Method("MoPoE over pairs", "an example", 2026, preset))
+    monkeypatch.setitem(
+        METHODS, "mopoe_pairs", Method("MoPoE over pairs", "products of two", "an example", 2026, preset)
+    )
     recipe = tiny(3, shape=(1, 4, 4), model__method="mopoe_pairs")
     assert [len(subset) for subset in recipe.families()] == [1, 1, 1, 2, 2, 2]
     said = {key.replace(".", "__"): value for key, value in preset.items()}
