@@ -37,9 +37,9 @@ class NotMeasured:
 NOT_FINITE = NotMeasured("the model gives numbers that are not finite")
 Value = float | NotMeasured
 """What a metric returns; a float that is not finite, which a model with finite weights can give, is NOT_FINITE."""
-Score = float | None
-"""What evaluation.json keeps of it."""
-Share = Annotated[float, Field(ge=0, le=1)] | None
+Share = Annotated[float, Field(ge=0, le=1 + 1e-9)] | None
+Score = Annotated[float, Field(ge=-1e12, le=1e12)] | None
+"""What evaluation.json keeps of it: a share, a rounding beyond 1 at most, or anything that can be averaged."""
 Count = Annotated[int, Field(ge=0, le=2**53)]
 FID, INCEPTION = "FID (Inception)", "6726825d0af5f729"
 """A Frechet distance is called so in features of these weights alone: the beginning of their SHA-256."""
@@ -51,7 +51,9 @@ FEW_EFFECTIVE = (
 )
 """What is said below every table of log-likelihoods."""
 BySubset = dict[str, Score]
-ByTarget = dict[str, dict[str, Score]]
+ShareBySubset = dict[str, Share]
+ByTarget = dict[str, BySubset]
+ShareByTarget = dict[str, ShareBySubset]
 """source subset -> target modality -> value"""
 
 
@@ -92,11 +94,11 @@ class Latent(_Part):
     ``clustering``: subset -> measure -> value, of k-means with so many ``clusters``."""
 
     metric: Literal["accuracy", "average_precision"]
-    values: BySubset
-    per_label: dict[str, dict[str, Score]] = Field(default_factory=dict)
+    values: ShareBySubset
+    per_label: ShareByTarget = Field(default_factory=dict)
     constant: dict[str, str] = Field(default_factory=dict)
     samples: dict[str, int] = Field(default_factory=dict)
-    private: BySubset = Field(default_factory=dict)
+    private: ShareBySubset = Field(default_factory=dict)
     clusters: int = 0
     clustering: ByTarget = Field(default_factory=dict)
 
@@ -105,7 +107,7 @@ class Alignment(_Part):
     """Retrieval without labels: pair of modalities -> measure -> value, among so many ``items`` of each."""
 
     items: dict[str, int]
-    pairs: ByTarget
+    pairs: ShareByTarget
 
 
 class Coherence(_Part):
@@ -124,19 +126,19 @@ class Coherence(_Part):
     modality among the prior samples."""
 
     metric: Literal["accuracy", "average_precision"]
-    joint: Score
+    joint: Share
     joint_samples: Count
     joint_chance: Share = None
     joint_ceiling: Share = None
     joint_constant: dict[str, str] = Field(default_factory=dict)
-    joint_at_least: BySubset = Field(default_factory=dict)
-    conditional: ByTarget
-    balanced: ByTarget = Field(default_factory=dict)
-    agreement: BySubset = Field(default_factory=dict)
+    joint_at_least: ShareBySubset = Field(default_factory=dict)
+    conditional: ShareByTarget
+    balanced: ShareByTarget = Field(default_factory=dict)
+    agreement: ShareBySubset = Field(default_factory=dict)
     constant: dict[str, dict[str, str]] = Field(default_factory=dict)
-    per_label: dict[str, dict[str, dict[str, Score]]] = Field(default_factory=dict)
-    classifiers: dict[str, Score]
-    classifiers_per_label: dict[str, dict[str, Score]] = Field(default_factory=dict)
+    per_label: dict[str, ShareByTarget] = Field(default_factory=dict)
+    classifiers: ShareBySubset
+    classifiers_per_label: ShareByTarget = Field(default_factory=dict)
 
 
 class LogLikelihood(_Part):
@@ -169,9 +171,9 @@ class Quality(_Part):
     reference_count: Count
     generated: int
     joint_samples: Count
-    unconditional: dict[str, dict[str, Score]]
+    unconditional: ByTarget
     conditional: dict[str, ByTarget]
-    reconstruction: dict[str, dict[str, dict[str, Score]]]
+    reconstruction: dict[str, ByTarget]
 
     @property
     def distance(self) -> str:

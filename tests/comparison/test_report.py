@@ -16,6 +16,7 @@ from mmvae_cli.comparison.compare import compare
 from mmvae_cli.comparison.same_items import grids
 from mmvae_cli.drawing.grids import Grid
 from mmvae_cli.drawing.plots import COLOURS, style
+from mmvae_cli.recipe.methods import METHODS
 
 from made_runs import MST, VIEWS, collection, evaluation, make_run, recipe, study
 
@@ -112,7 +113,10 @@ def test_lines_stand_out_from_their_paper() -> None:
 def test_a_row_says_what_its_method_is(pages: dict[str, str]) -> None:
     assert f'<a href="#methods" title="{PAPER}">MoPoE-VAE</a>' in pages["views"]
     legend = pages["views"].partition('id="methods"')[2].partition("</dl>")[0]
-    assert f"<dt>MoPoE-VAE</dt><dd>{PAPER}<br><code>subsets=all, prior_expert=full</code></dd>" in legend
+    assert (
+        f"<dt>MoPoE-VAE</dt><dd>{METHODS['mopoe'].idea}.<br>{PAPER}<br><code>subsets=all, prior_expert=full</code></dd>"
+        in legend
+    )
     assert legend.count("<dt>") == 3
 
 
