@@ -275,7 +275,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Short for --format json.")] = False,
     quiet: Quiet = False, debug: Debug = False,
 ) -> None:  # fmt: skip
-    """Put runs side by side, each data set by itself: mean and deviation over seeds, and the paper's numbers where the
+    """Put runs side by side, each dataset by itself: mean and deviation over seeds, and the paper's numbers where the
     setting matches.
 
     \b

@@ -1,6 +1,6 @@
 """Finding runs and checking that they can be compared.
 
-Every data set has a comparison of its own. A run that is unfinished (unless ``any_epoch``), not evaluated, damaged, or
+Every dataset has a comparison of its own. A run that is unfinished (unless ``any_epoch``), not evaluated, damaged, or
 measured by another protocol than most is set aside; every output says so, with the reason.
 """
 
@@ -66,7 +66,7 @@ def collect(
 
 
 _Data = tuple[str, str, str]
-"""A data set's name, its fingerprint, and the modalities that were used of it."""
+"""A dataset's name, its fingerprint, and the modalities that were used of it."""
 
 
 def _data(member: Member) -> _Data:
@@ -75,7 +75,7 @@ def _data(member: Member) -> _Data:
 
 
 def _name(data: _Data, every: list[_Data]) -> str:
-    """The data set's name, and what else tells it from others of that name."""
+    """The dataset's name, and what else tells it from others of that name."""
     name, fingerprint, modalities = data
     same = [other for other in every if other[0] == name]
     parts = [name]

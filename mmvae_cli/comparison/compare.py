@@ -45,7 +45,7 @@ def _target(out: Path, kind: str) -> Path:
 
 
 def _prefixes(contents: list[content.Content]) -> list[str]:
-    """What the names of a data set's plots begin with: of several, its name or number."""
+    """What the names of a dataset's plots begin with: of several, its name or number."""
     if len(contents) == 1:
         return [""]
     names = [re.sub(r"[^A-Za-z0-9_.+]+", "-", one.name)[:60].strip("-") for one in contents]

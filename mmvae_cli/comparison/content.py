@@ -52,7 +52,7 @@ class Plot:
 
 @dataclass
 class Content(Collection):
-    """What is said of one data set; ``plots``: where they have been drawn."""
+    """What is said of one dataset; ``plots``: where they have been drawn."""
 
     plots: list[Plot] = field(default_factory=list)
 
@@ -142,7 +142,7 @@ class Content(Collection):
 
 @dataclass
 class Comparison:
-    """What is written: each data set by itself, and the runs that are in no average, with the reasons; ``unfinished``:
+    """What is written: each dataset by itself, and the runs that are in no average, with the reasons; ``unfinished``:
     those of them with learning curves, and the ``plots`` of these."""
 
     contents: list[Content]
@@ -156,7 +156,7 @@ class Comparison:
             return f"{len(self.unfinished)} unfinished run{'s' * (len(self.unfinished) > 1)}"
         if len(self.contents) == 1:
             return self.contents[0].title
-        return f"{len(self.contents)} data sets: {', '.join(content.name for content in self.contents)}"
+        return f"{len(self.contents)} datasets: {', '.join(content.name for content in self.contents)}"
 
 
 def _measured(collection: Collection) -> str:

@@ -103,7 +103,7 @@ class Group:
 
 @dataclass
 class Collection:
-    """The groups on one data set. ``name``: what tells it from the others."""
+    """The groups on one dataset. ``name``: what tells it from the others."""
 
     name: str
     groups: list[Group]

@@ -1,4 +1,4 @@
-"""Which tables a data set has: the paper's, with its columns in its order, or one for every measure."""
+"""Which tables a dataset has: the paper's, with its columns in its order, or one for every measure."""
 
 from mmvae_cli.comparison.groups import Collection
 from mmvae_cli.comparison.measures import Key, outside

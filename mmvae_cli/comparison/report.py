@@ -44,7 +44,7 @@ def _figure(plot: Plot) -> Image:
 
 
 def _section(content: Content, figures: list[Image], room: int, prefix: str) -> dict[str, Any]:
-    """One data set as the template wants it. ``parts``: anchor -> heading of what there is, for the index."""
+    """One dataset as the template wants it. ``parts``: anchor -> heading of what there is, for the index."""
     about = _methods(content)
     images = sample_images.of(content.groups, room)
     details = [table for table in content.tables if table.detail]

@@ -403,7 +403,7 @@ def test_the_report_of_several_data_sets_has_all_their_plots(mixed: Path, tmp_pa
     for number, name in enumerate(NAMES, 1):
         assert f'<a href="#data-{number}">{name}: ' in page
         assert f'<h2 class="data" id="data-{number}">{name}: ' in page
-    assert "<title>3 data sets: mnist-svhn-text, own 01234567, own ffffffff</title>" in page
+    assert "<title>3 datasets: mnist-svhn-text, own 01234567, own ffffffff</title>" in page
     names = {path.name for path in tmp_path.glob("*.svg")}
     stems = [f"comparison-{name.replace(' ', '-')}" for name in NAMES]
     several = {f"{stem}-tradeoffs.svg" for stem in stems[:2]}  # the third has one group
