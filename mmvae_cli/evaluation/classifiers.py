@@ -29,6 +29,8 @@ def ready(evaluation: Evaluation, *, force: bool) -> Classifiers:
     """The dataset's classifier of every modality, in eval mode; those that are not there are trained. Then those that
     are too weak to tell what samples show, with the reason; none with ``force``."""
     names, networks, weak = evaluation.model.names, {}, dict[str, NotMeasured]()
+    if new := [name for name in names if not _path(name, evaluation).is_file()]:
+        console.say(f"coherence classifiers to train first, once for this dataset: {', '.join(new)}")
     known = evaluation.each(names, lambda _, name: _ready(name, evaluation))
     for name, (weights, score) in zip(names, known, strict=True):
         network = _network(name, evaluation)

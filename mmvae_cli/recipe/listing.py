@@ -127,8 +127,8 @@ def _first_sentence(text: str) -> str:
 
 
 def methods() -> dict[str, str]:
-    """Every method with its title, its idea and its paper."""
-    return {name: f"{method.title}: {method.idea}. {method.paper}" for name, method in METHODS.items()}
+    """Every method with its title and its idea."""
+    return {name: f"{method.title}: {method.idea}" for name, method in METHODS.items()}
 
 
 def networks() -> dict[str, str]:
