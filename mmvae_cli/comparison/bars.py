@@ -78,8 +78,8 @@ def _bars(axis: Any, content: Content, panel: Panel, labels: list[str]) -> None:
         axis.bar([k - 0.41 + width * (i + 0.5) for k in known], [s.mean for s in known.values()], width,
                  yerr=looks.bars(list(known.values())), label=one.label, color=look.colour, hatch=look.hatch,
                  edgecolor="#ffffff", linewidth=0, error_kw={"elinewidth": 0.6, "ecolor": "#374151"})  # fmt: skip
-    rates = content.reference.base_rates  # the average precision of a guess: what a bar has to rise above
-    _marks(axis, [rates.get(label) for label in labels], "-", "chance: base rate")
+    rates = [content.reference.chance_of(panel[1], label) for label in labels]  # what a bar has to rise above
+    _marks(axis, rates, "-", "chance: base rate")
     real = [ceiling(one.stats.get(Key(*panel, label)) for one in groups) for label in labels]
     _marks(axis, real, (0, (2, 1)), CEILING)
 

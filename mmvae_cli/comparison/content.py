@@ -101,7 +101,7 @@ class Content(Collection):
             facts.append(("marked", RULE))
         if evaluation.chance is not None:
             what = "mean base rate of the attributes" if evaluation.base_rates else "share of the most frequent class"
-            facts.append(("chance", f"a guess has {evaluation.chance:.3f}, the {what}"))
+            facts.append(("chance", f"a guess has {evaluation.guess}, the {what}"))
         elif evaluation.latent or evaluation.coherence:
             unknown = "not known of evaluations by an earlier version, so no score is marked: evaluate again"
             facts.append(("chance", unknown))

@@ -17,7 +17,7 @@ from mmvae_cli.run import metrics
 from mmvae_cli.run.layout import Run
 
 _POINTS = 200
-"""Of one curve: of longer ones every n-th record is drawn."""
+"""Of one curve: neighbouring records of longer ones are averaged."""
 _PANELS, _COLUMNS = 20, 4
 _ON_PAPER = 6
 """Panels of a figure for a paper."""
@@ -78,18 +78,31 @@ def _figures(read: Callable[[], list[Curves | None]], about: str) -> list[Wanted
 def _read(run: Member | Unfinished, label: str, look: Look) -> Curves | None:
     """None where nothing was logged."""
     records = metrics.read(Run(run.folder).metrics_path).records
-    thinned = records[:: -(-len(records) // _POINTS)] if records else []
+    together = -(-len(records) // _POINTS) or 1
     known: dict[str, tuple[list[int], list[float]]] = {}
-    for record in thinned:
-        for name, value in metrics.numbers(record).items():
+    for start in range(0, len(records), together):
+        part = records[start : start + together]
+        for name, value in _means(part).items():
             steps, values = known.setdefault(name, ([], []))
-            steps.append(record["step"])
+            steps.append(part[-1]["step"])
             values.append(value)
     parts = [name.removeprefix("kl.") for name in known if name.startswith("kl.")]
     kls = {part: f"kl.{part}" for part in parts if set(part.split("+")) <= set(run.recipe.modalities)}
     if run.recipe.objective.prior == "standard":  # else a bound of one modality has another regulariser
         kls |= {name.removeprefix(_OF_BOUND): name for name in known if name.startswith(_OF_BOUND)}
     return Curves(label, look, known, kls) if known else None
+
+
+def _means(records: list[metrics.Record]) -> dict[str, float]:
+    """Of neighbouring records, each of which is the mean of its own steps."""
+    parts: dict[str, list[tuple[float, float]]] = {}
+    for record in records:
+        numbers = metrics.numbers(record)
+        steps = max(numbers.get("steps", 1.0), 1.0)
+        for name, value in numbers.items():
+            parts.setdefault(name, []).append((steps, value))
+    totals = {name: sum(steps for steps, _ in own) for name, own in parts.items()}
+    return {name: sum(value * (steps / totals[name]) for steps, value in own) for name, own in parts.items()}
 
 
 def _terms(curves: list[Curves], page: Page) -> Any:

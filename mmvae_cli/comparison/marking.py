@@ -47,7 +47,7 @@ def exceeds(one: Stat, other: Stat) -> bool:
 def standard_error(stat: Stat) -> float | None:
     """The standard error of a mean over seeds, and at least the binomial one of the items that all seeds were tested
     on. None where neither is known (the log-likelihood of one seed)."""
-    items = stat.item_error if stat.trials else None
+    items = stat.item_error if stat.trials else None  # one seed's log p(X) says nothing of another's
     seeds = None if stat.std is None else stat.std / math.sqrt(stat.n)
     return max((error for error in (items, seeds) if error is not None), default=None)
 

@@ -30,8 +30,8 @@ class Key:
 class Stat:
     """Over ``n`` seeds; ``std`` is None for fewer than two. ``chance``: what a guess has (None: not known, or no
     score); ``trials``: on how many answers each seed's score rests; ``ceiling``: what the same classifiers make of
-    real data (None: not known, or no coherence); ``measured_error``: the standard error over the items, of a number
-    that is no share of answers."""
+    real data (None: not known, or no coherence); ``item_error``: the standard error of one seed over the items (None:
+    not known)."""
 
     mean: float
     std: float | None
@@ -39,14 +39,7 @@ class Stat:
     chance: float | None = None
     trials: float = 0.0
     ceiling: float | None = None
-    measured_error: float | None = None
-
-    @property
-    def item_error(self) -> float | None:
-        """The standard error over the items of one seed: as measured, or that of a share of so many answers. None where
-        it is not known."""
-        share = math.sqrt(max(self.mean * (1 - self.mean), 0.0) / self.trials) if self.trials else None
-        return share if self.measured_error is None else self.measured_error
+    item_error: float | None = None
 
     @property
     def at_chance(self) -> bool:
@@ -179,11 +172,19 @@ class _Run(NamedTuple):
 
 def _stat(key: Key, runs: list[_Run]) -> Stat:
     guesses = [_guess(key, run.evaluation) for run in runs]
+    over, trials = stat([run.numbers[key] for run in runs]), min(trials for _, trials in guesses)
+    errors = [run.errors.get(key) for run in runs]
+    if _is_share(key, runs[0].evaluation):
+        errors = [math.sqrt(max(over.mean * (1 - over.mean), 0.0) / trials)] if trials else [None]
     return replace(
-        stat([run.numbers[key] for run in runs]),
-        chance=_mean([chance for chance, _ in guesses]), trials=min(trials for _, trials in guesses),
-        ceiling=_mean([run.real.get(key) for run in runs]), measured_error=_mean([run.errors.get(key) for run in runs]),
+        over, chance=_mean([chance for chance, _ in guesses]), trials=trials,
+        ceiling=_mean([run.real.get(key) for run in runs]), item_error=_mean(errors),
     )  # fmt: skip
+
+
+def _is_share(key: Key, evaluation: EvaluationResult) -> bool:
+    """Whether a number is a share of answers, or a mean of such: then its error over the items is the binomial one."""
+    return key.metric == "joint_coherence" or (METRICS[key.metric][1] not in UNBOUNDED and not evaluation.base_rates)
 
 
 def _errors(evaluation: EvaluationResult) -> dict[Key, float | None]:
@@ -219,12 +220,12 @@ def _guess(key: Key, evaluation: EvaluationResult) -> tuple[float | None, float]
         part = evaluation.coherence
         return (part.joint_chance, part.joint_samples) if part else (None, 0.0)
     if key.label:
-        rate = evaluation.base_rates.get(key.label)
+        rate = evaluation.chance_of(key.subset, key.label)
         return rate, evaluation.dataset.rows.get(key.subset, evaluation.dataset.count) * (rate or 0.0)
     sources = [key.subset]
     if key.metric.endswith("_by_size"):  # a mean over sources rests on no more items than the scarcest of them has
         sources = [source for source in evaluation.dataset.rows if str(size(source)) == key.subset] or [""]
-    return evaluation.chance, min(map(evaluation.trials_of, sources))
+    return _mean([evaluation.chance_of(source) for source in sources]), min(map(evaluation.trials_of, sources))
 
 
 def stat(values: list[float]) -> Stat:

@@ -84,10 +84,14 @@ def _read(path: Path, step: int) -> Drawn | None:
 
 def _grid(content: Content, shown: Shown, drawn: list[tuple[str, Arrays]]) -> Grid:
     first, target, given = drawn[0][1], shown.target, shown.given
-    rows = [(f"{name} input", _cells(first, f"input_{name}")) for name in given]
+    recipe = content.groups[0].recipe
+    shares = {name for name, one in recipe.modalities.items() if one.likelihood in ("onehot", "bernoulli")}
+    every = [arrays[key] for _, arrays in drawn for key in (f"true_{target}", f"sample_{target}") if key in arrays]
+    most = 1.0 if target in shares else drawing.largest(every)
+    rows = [(f"{name} input", _cells(first, f"input_{name}", 1.0 if name in shares else None)) for name in given]
     knowing = [arrays for _, arrays in drawn if f"true_{target}" in arrays]  # earlier versions did not write it
-    rows += [(f"true {target}", _cells(arrays, f"true_{target}")) for arrays in knowing[:1]]
-    rows += [(plain(label), _cells(arrays, f"sample_{target}")) for label, arrays in drawn]
+    rows += [(f"true {target}", _cells(arrays, f"true_{target}", most)) for arrays in knowing[:1]]
+    rows += [(plain(label), _cells(arrays, f"sample_{target}", most)) for label, arrays in drawn]
     cells = [own for _, own in rows]
     warning = f"; stand-in: {content.warning}" if content.warning else ""
     return Grid(
@@ -98,11 +102,13 @@ def _grid(content: Content, shown: Shown, drawn: list[tuple[str, Arrays]]) -> Gr
     )  # fmt: skip
 
 
-def _cells(arrays: Arrays, key: str) -> list[Cell]:
+def _cells(arrays: Arrays, key: str, most: float | None) -> list[Cell]:
+    """``most``: the full bar of vectors that are not standardised; None: the largest number of the row."""
     if f"string_{key}" in arrays:
         return [drawing.cell("text", plain(text)) for text in arrays[f"string_{key}"]]
     if (measured := arrays.get(f"measured_{key}")) is not None:
         pairs = zip(arrays[key], measured, strict=True)
         return [drawing.cell("vector", content, None, drawing.STANDARDISED, number) for content, number in pairs]
     kind = "image" if arrays[key].dtype == np.uint8 else "vector"
-    return [drawing.cell(kind, content) for content in arrays[key]]
+    full = most or drawing.largest([arrays[key]])
+    return [drawing.cell(kind, content, None, full) for content in arrays[key]]

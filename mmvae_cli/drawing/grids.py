@@ -6,7 +6,7 @@ typeface of the other figures, DejaVu Sans, which matplotlib brings along.
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.util import find_spec
@@ -24,7 +24,7 @@ Cell = np.ndarray | str | None
 _INK, _SOFT, _PAPER, _TEXT_PAPER = (20, 20, 20), (90, 90, 90), (255, 255, 255), (242, 242, 242)
 _UP, _DOWN = (140, 180, 230), (240, 170, 130)
 _BARS_WIDTH, _BAR, _BAR_NAMED = 112, 3, 12  # pixels: of a vector's picture, and the heights of its bars
-_NAMED_BARS, _MOST_BARS = 12, 64
+_NAMED_BARS, MOST_BARS = 12, 64
 STANDARDISED = 3.0
 """The full length of a bar where numbers have mean 0 and deviation 1."""
 SHOWN_CHANNELS = (1, 3)
@@ -131,6 +131,11 @@ def cell(
     return bars(values, features or range(len(values)), most, values if measured is None else np.ravel(measured))
 
 
+def largest(arrays: Iterable[np.ndarray]) -> float:
+    """Of all numbers of a figure's vectors, whose bars have one scale then."""
+    return max((float(np.abs(np.nan_to_num(array)).max(initial=0)) for array in arrays), default=0) or 1.0
+
+
 def widest(rows: Sequence[Sequence[Cell]]) -> int:
     """Pixels across of the widest picture (C, H, W) in ``rows``; 28 where there are texts alone."""
     return max((cell.shape[-1] for row in rows for cell in row if isinstance(cell, np.ndarray)), default=28)
@@ -142,7 +147,7 @@ def bars(values: np.ndarray, names: Sequence[Any], most: float | None, measured:
     full, and all beyond; None: the vector's largest."""
     from PIL import Image, ImageDraw
 
-    shown = np.nan_to_num(np.asarray(values, np.float64)[:_MOST_BARS])
+    shown = np.nan_to_num(np.asarray(values, np.float64)[:MOST_BARS])
     most = most or float(np.abs(shown).max()) or 1.0
     named = len(shown) <= _NAMED_BARS
     height = _BAR_NAMED if named else _BAR

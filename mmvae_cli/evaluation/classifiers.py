@@ -18,7 +18,7 @@ from mmvae_cli.recipe.networks import made_for
 from mmvae_cli.run.result import CLASSIFIER_VERSION, NotMeasured
 
 SANE_ACCURACY, SANE_GAIN = 0.7, 0.05
-"""One of less test accuracy (attributes: of average precision less than this above the base rate) is too weak."""
+"""One of less test accuracy, or less than this above a guess (attributes: above the base rate), is too weak."""
 
 
 Classifiers = tuple[dict[str, nn.Module], dict[str, NotMeasured]]
@@ -85,9 +85,11 @@ def _metric(evaluation: Evaluation) -> str:
 
 def _weakness(name: str, score: float, evaluation: Evaluation) -> str:
     """What is to be said of a classifier that is too weak; "" of any other."""
-    needed = SANE_ACCURACY
-    if evaluation.labels.kind != "class":
-        needed = chance(torch.from_numpy(evaluation.store.labels("test").astype("int64"))) + SANE_GAIN
+    labels = evaluation.store.labels("test")[evaluation.store.complete("test", [name])]
+    guess = chance(torch.from_numpy(labels.astype("int64"))) if len(labels) else 0.0
+    needed = guess + SANE_GAIN
+    if evaluation.labels.kind == "class":
+        needed = max(min(needed, (1 + guess) / 2), SANE_ACCURACY)
     said = f"the classifier of {name} reaches {_metric(evaluation)} {score:.3f} only, less than {needed:.3f}"
     return said if score < needed else ""
 

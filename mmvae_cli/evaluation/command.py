@@ -99,6 +99,8 @@ def _measure(
         name: _undefined(name, evaluation, complete) or measure() for name, measure in metrics.items() if name in wanted
     }
     values, reasons = result.with_reasons(measured)
+    having = evaluation.labels_having(test) if store.info.labels else {}
+    rates = {source: base_rates(evaluation, labels) for source, labels in having.items()}
     return EvaluationResult(
         protocol=spec.protocol, modalities=evaluation.model.names, settings=_settings(evaluation),
         run=result.RunFacts(recipe=recipe.name, method=recipe.model.method, seed=recipe.training.seed,
@@ -106,7 +108,9 @@ def _measure(
                             weights=loaded.digest),
         dataset=result.DatasetFacts(name=store.name, fingerprint=store.fingerprint, split=spec.split,
                                     count=len(test.items), stand_in=store.info.stand_in,
-                                    repeated=store.info.repeated, rows=evaluation.rows_having(test)),
+                                    repeated=store.info.repeated, rows=evaluation.rows_having(test),
+                                    chances={source: chance(labels) for source, labels in having.items()},
+                                    base_rates={source: own for source, own in rates.items() if own}),
         base_rates=base_rates(evaluation, test.labels),
         chance=chance(test.labels) if store.info.labels else None, reasons=reasons, **values,
     )  # fmt: skip

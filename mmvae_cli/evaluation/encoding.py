@@ -127,6 +127,12 @@ class Evaluation:
         subsets = self.subsets if experts.present is not None else []
         return {self.name_of(subset): int(experts.has(subset).sum()) for subset in subsets}
 
+    def labels_having(self, experts: "Experts") -> dict[str, Tensor]:
+        """The labels of the items that have all of each subset, where any have; empty for complete data."""
+        subsets = self.subsets if experts.present is not None else []
+        found = {self.name_of(subset): experts.labels[experts.has(subset)] for subset in subsets}
+        return {name: labels for name, labels in found.items() if len(labels)}
+
     def name_of(self, subset: Subset) -> str:
         return "+".join(self.model.names[m] for m in subset)
 

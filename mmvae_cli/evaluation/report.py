@@ -51,7 +51,7 @@ def _latent(outcome: EvaluationResult) -> list[str]:
     rows = [[subset, _score(outcome, value, subset)] for subset, value in latent.values.items()]
     tables = [console.table(f"latent representation ({latent.metric})", ["subset", "score"], rows)]
     if latent.private:
-        chance = "" if outcome.chance is None else f"; should be at chance, {outcome.chance:.3f}"
+        chance = "; should be at chance" + (f", {outcome.guess}" if outcome.guess else "")
         rows = [[name, _score(outcome, value, name)] for name, value in latent.private.items()]
         tables.append(console.table(f"private latents ({latent.metric}{chance})", ["modality", "score"], rows))
     if latent.clusters:
@@ -75,7 +75,8 @@ def _coherence(outcome: EvaluationResult) -> list[str]:
     if not part:
         return []
     sources = {**part.conditional, "real data": part.classifiers}
-    rows = [[s, *(_score(outcome, targets.get(n), s) for n in names)] for s, targets in sources.items()]
+    rows = [[s, *(_score(outcome, targets.get(n), s if s in part.conditional else n) for n in names)]
+            for s, targets in sources.items()]  # fmt: skip
     return [console.table(f"coherence ({part.metric}): joint {_joint(outcome)}", ["source", *names], rows)]
 
 
@@ -86,6 +87,7 @@ def _attributes(outcome: EvaluationResult) -> list[str]:
     if not outcome.base_rates:
         return []
     columns: dict[str, dict[str, Score]] = {"base rate": {**outcome.base_rates}}
+    columns |= {f"base rate, {source}": {**rates} for source, rates in outcome.dataset.base_rates.items()}
     if outcome.latent:
         columns |= {f"latent {subset}": values for subset, values in outcome.latent.per_label.items()}
     if part := outcome.coherence:
@@ -147,7 +149,7 @@ def _quality(outcome: EvaluationResult) -> list[str]:
 
 def _score(outcome: EvaluationResult, value: float | None, source: str) -> str:
     """A latent or conditional score given ``source`` with three decimals; marked where a guess is as good."""
-    return _marked(value, outcome.chance, outcome.trials_of(source))
+    return _marked(value, outcome.chance_of(source), outcome.trials_of(source))
 
 
 def _joint(outcome: EvaluationResult) -> str:
@@ -170,13 +172,13 @@ def _remarks(outcome: EvaluationResult, tables: list[str]) -> list[str]:
     """What the mark means, where ``tables`` have it, and which answers are always the same."""
     if outcome.chance is None or not any(CHANCE in table for table in tables):
         return outcome.constants()
-    guess = f"a guess, which has {outcome.chance:.3f} (of the joint coherence: its own chance)"
+    guess = f"a guess, which has {outcome.guess} (of the joint coherence: its own chance)"
     return [f"{CHANCE} at chance: no better than {guess}", *outcome.constants()]
 
 
 def warning(outcome: EvaluationResult) -> str:
     """One line where nothing of a kind is better than a guess (three standard errors, for they are many); or empty."""
-    if (chance := outcome.chance) is None:
+    if outcome.chance is None:
         return ""
     latent = outcome.latent.values.items() if outcome.latent else ()
     rows = outcome.coherence.conditional.items() if outcome.coherence else ()
@@ -185,10 +187,13 @@ def warning(outcome: EvaluationResult) -> str:
     ]
     kinds = {"the latent representation": latent, "what is generated from other modalities": generated}
     known = {what: [(source, v) for source, v in scores if v is not None] for what, scores in kinds.items()}
-    what = [what for what, scores in known.items() if scores and
-            all(at_chance(value, chance, outcome.trials_of(source), errors=3) for source, value in scores)]  # fmt: skip
+
+    def is_guess(source: str, value: float) -> bool:
+        return at_chance(value, outcome.chance_of(source) or 0.0, outcome.trials_of(source), errors=3)
+
+    what = [what for what, scores in known.items() if scores and all(is_guess(*one) for one in scores)]
     if not what:
         return ""
     joint = "; the joint coherence then says nothing either" if outcome.coherence and outcome.coherence.joint else ""
-    return (f"{' and '.join(what)}: every score is at chance, no better than a guess ({chance:.3f}){joint}. The model "
-            "may need more epochs, more data or another objective.beta")  # fmt: skip
+    return (f"{' and '.join(what)}: every score is at chance, no better than a guess ({outcome.guess}){joint}. The "
+            "model may need more epochs, more data or another objective.beta")  # fmt: skip

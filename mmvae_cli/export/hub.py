@@ -16,12 +16,13 @@ from mmvae_cli.disk import plain_yaml
 from mmvae_cli.disk.files import sha256, write_atomic
 from mmvae_cli.disk.sealed import write_json
 from mmvae_cli.evaluation import report
+from mmvae_cli.evaluation.classifiers import SANE_ACCURACY
 from mmvae_cli.model.vae import parameter_counts
 from mmvae_cli.process import console
 from mmvae_cli.process.console import duration
 from mmvae_cli.process.errors import Failure, UsageProblem, in_one_line, needing
 from mmvae_cli.process.paths import shown
-from mmvae_cli.recipe import METHODS
+from mmvae_cli.recipe import METHODS, Recipe
 from mmvae_cli.run import checkpoint, result, shared, trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.run.result import EvaluationResult
@@ -127,7 +128,7 @@ def card(run: Run, opened: Trained, evaluations: list[EvaluationResult], address
         f"```python\nimport mmvae_cli\n\nmmvae_cli.open_run({address!r}{argument}).generate(count=16)\n```",
         *([_own_code(run)] if code else []),
         "## What it is\n\n" + _table(["", ""], _facts(run, opened)),
-        *(_measured(one, f"{address}{flag}") for one in evaluations),
+        *(_measured(one, recipe, f"{address}{flag}") for one in evaluations),
         "## Train it again\n\n```sh\n" + "\n".join(_commands(run)) + "\n```\n\n"
         "`recipe.yaml` holds every setting. The weights are in `checkpoints/` without the optimiser's state; "
         "`dataset.json` describes the data, SHA-256 of each file included. Nothing is pickled.",
@@ -182,7 +183,7 @@ def _own_code(run: Run) -> str:
     )
 
 
-def _measured(one: EvaluationResult, run: str) -> str:
+def _measured(one: EvaluationResult, recipe: Recipe, run: str) -> str:
     """The tables of one evaluation, its protocol, and the command that repeats it. ``run``: what --ckpt takes."""
     metrics, way = ",".join(name for name in result.METRICS if getattr(one, name)), f"--protocol {one.protocol}"
     if one.sampler != "prior":
@@ -191,8 +192,24 @@ def _measured(one: EvaluationResult, run: str) -> str:
     return "\n\n".join([
         f"## Results, {way.replace('--', '')}", f"```text\n{report.text(one)}\n```", "The protocol:",
         _table(["setting", "value"], settings), "Measure it again:",
-        f"```sh\nmmvae evaluate --ckpt {run} {way} --metrics {metrics} --data-dir data\n```",
+        f"```sh\nmmvae evaluate --ckpt {run} {way} --metrics {metrics}{_asked(one, recipe)} --data-dir data\n```",
     ])  # fmt: skip
+
+
+def _asked(one: EvaluationResult, recipe: Recipe) -> str:
+    """The options of what was measured otherwise than the recipe says."""
+    settings, spec = one.settings, recipe.evaluation
+    measured = {name: settings.get(name) for name in ("items", "latent_samples", "subsets_per_size")}
+    measured["classifiers"] = str(settings.get("classifiers", "")).partition(",")[0]
+    usual = spec.model_dump() | {"classifiers": spec.classifiers or one.protocol}
+    if one.quality:
+        measured |= {"features": one.quality.features, "pairs": one.quality.pairs}
+    asked = [
+        f" --{name.replace('_', '-')} {value}" for name, value in measured.items() if value and value != usual[name]
+    ]
+    scores = one.coherence.classifiers.values() if one.coherence and one.coherence.metric == "accuracy" else ()
+    forced = len([score for score in scores if score is not None and score < SANE_ACCURACY])
+    return "".join([*asked, " --force" if forced else ""])
 
 
 def _commands(run: Run) -> list[str]:

@@ -167,7 +167,8 @@ class OpenedRun:
         Of three things one is given. ``data`` of N items: z ~ q(z | X_A), one sample an item, (N, ...), or ``count`` of
         them, (count, N, ...); targets are the modalities not ``given`` unless named. ``z`` (N, D): decoded as it is,
         (N, ...). Neither: ``count`` samples z ~ p(z), or of the mixture that the recipe names, (count, ...). Private
-        latents are those of ``private``, modality -> (N, P), or drawn likewise. The same ``seed`` draws the same.
+        latents are those of ``private``, modality -> (N, P), or from their prior, one for each sample. The same
+        ``seed`` draws the same.
         """
         if data is not None and (z is not None or private is not None):
             raise UsageProblem("z and private stand for the data", "give one or the other")
@@ -182,7 +183,8 @@ class OpenedRun:
         sampler = self._sampler(seed, kept=data is None and z is None)
         with _drawn(derive(seed, "sample", "components")):
             if batch is not None:
-                generated = generation.conditional(sampler, batch, names, targets, count or 1)
+                items = len(next(iter(batch.values())))
+                generated = generation.conditional(sampler, batch, names, targets, count or 1, styles=items)
                 return self._as_given(generated, targets, alone=count is None)
             if z is None:
                 return self._as_given(generation.prior(sampler, targets, count or 1), targets, alone=True)

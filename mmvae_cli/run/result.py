@@ -84,6 +84,9 @@ class DatasetFacts(_Part):
     repeated: str | None = None
     rows: dict[str, Count] = Field(default_factory=dict)
     """Incomplete data: how many of the items have all of each subset, which scores of that source rest on."""
+    chances: dict[str, Share] = Field(default_factory=dict)
+    base_rates: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """The same of these items: what a guess scores, and of attributes the share that has each."""
 
 
 class Latent(_Part):
@@ -198,7 +201,7 @@ PARTS = ("latent", "alignment", *METRICS[1:])
 class EvaluationResult(_Part):
     """``base_rates``: the share of the evaluated items that have each attribute, which is the average precision of a
     guess (empty for classes). ``chance``: what a guess scores: the share of the most frequent class, or the mean base
-    rate of the attributes that occur."""
+    rate of the attributes that occur. Of incomplete data ``dataset`` has both for the items of each source."""
 
     format: Literal["mmvae-evaluation"] = "mmvae-evaluation"
     version: Literal[1] = 1
@@ -221,12 +224,25 @@ class EvaluationResult(_Part):
         """What z was drawn from when nothing was given: prior or gmm."""
         return str(self.settings.get("sampler", "prior")).partition(" ")[0]
 
+    @property
+    def guess(self) -> str:
+        """What a guess scores, in words: of incomplete data it differs from source to source."""
+        known = [value for value in (*self.dataset.chances.values(), self.chance) if value is not None]
+        low, high = (f"{pick(known):.3f}" for pick in (min, max)) if known else ("", "")
+        return low if low == high else f"{low} to {high} by what is given"
+
+    def chance_of(self, source: str, label: str = "") -> float | None:
+        """What a guess scores on the items that have the source, of one attribute or in all."""
+        if label:
+            return self.dataset.base_rates.get(source, self.base_rates).get(label)
+        return self.dataset.chances.get(source, self.chance)
+
     def trials_of(self, source: str) -> float:
         """The number of answers that a score given ``source`` rests on: for an accuracy the items, of incomplete data
         those that have the source; for a mean average precision, which takes a precision at each of those, the items
         that have an attribute."""
         count = self.dataset.rows.get(source, self.dataset.count)
-        return count * (self.chance or 0.0 if self.base_rates else 1.0)
+        return count * (self.chance_of(source) or 0.0 if self.base_rates else 1.0)
 
     def constants(self) -> list[str]:
         """A sentence for each kind of answer that is the same whatever is asked."""

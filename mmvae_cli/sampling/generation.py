@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from mmvae_cli.compute.seeds import derive
-from mmvae_cli.drawing.grids import SHOWN_CHANNELS
+from mmvae_cli.drawing.grids import MOST_BARS, SHOWN_CHANNELS
 from mmvae_cli.model.distributions import Distribution, at, placed
 from mmvae_cli.model.vae import Batch, MultimodalVAE
 from mmvae_cli.process import signals
@@ -112,6 +112,8 @@ def remark(sampler: Sampler, figure: Figure) -> str:
     info = sampler.trained.store.info.modalities
     if any(info[n].kind == "image" and info[n].shape[0] not in SHOWN_CHANNELS for n in (*figure.given, *figure.target)):
         parts.append("Of more than three channels the first is shown.")
+    if any(info[n].kind == "vector" and info[n].shape[0] > MOST_BARS for n in (*figure.given, *figure.target)):
+        parts.append(f"Of longer vectors the first {MOST_BARS} numbers are shown.")
     return " ".join(parts)
 
 
@@ -138,11 +140,13 @@ def reconstruction(sampler: Sampler, batch: Batch, given: Modalities, target: Mo
     return decoded(sampler, z, private)
 
 
-def conditional(sampler: Sampler, batch: Batch, given: Modalities, target: Modalities, rows: int = ROWS) -> Arrays:
-    """``rows`` samples of the target for every item: z ~ q(z | X_A) anew in every cell, and in row i the i-th prior
-    private latent for all items (equations 3.4, 6.2; Figures 4, 10 and 11)."""
+def conditional(
+    sampler: Sampler, batch: Batch, given: Modalities, target: Modalities, rows: int = ROWS, *, styles: int = 1
+) -> Arrays:
+    """``rows`` samples of the target for every item: z ~ q(z | X_A) anew in every cell. A row has one prior private
+    latent for all items (equations 3.4, 6.2; Figures 4, 10 and 11), or as many ``styles`` as items."""
     z = _content(sampler, batch, given, rows)
-    return decoded(sampler, z, {name: prior_private(sampler, name, rows, 1) for name in target})
+    return decoded(sampler, z, {name: prior_private(sampler, name, rows, styles) for name in target})
 
 
 def _swap(sampler: Sampler, batch: Batch, given: Modalities, target: Modalities) -> Arrays:

@@ -124,10 +124,13 @@ def _swap(figure: Figure, arrays: dict[str, np.ndarray], context: Context) -> di
 def _cells(arrays: dict[str, np.ndarray], key: str, context: Context) -> list[Any]:
     """The array ``key`` as a list, or a list of rows, of cells."""
     name = key.partition("_")[2]
-    info, most = context.modalities[name], 1.0 if name in context.probabilities else None
+    info, most = context.modalities[name], None
+    if info.kind == "vector":
+        own = [arrays[f"{what}_{name}"] for what in ("sample", "input", "true") if f"{what}_{name}" in arrays]
+        most = 1.0 if name in context.probabilities else grids.STANDARDISED if info.means else grids.largest(own)
 
     def cells(contents: Any, measured: Any) -> list[grids.Cell]:
-        return [grids.cell(info.kind, content, info.features, grids.STANDARDISED if info.means else most, number)
+        return [grids.cell(info.kind, content, info.features, most, number)
                 for content, number in zip(contents, measured, strict=True)]  # fmt: skip
 
     known = arrays.get(f"string_{key}", arrays[key])

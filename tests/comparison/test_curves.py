@@ -120,6 +120,11 @@ def test_long_curves_are_thinned_and_a_change_of_the_terms_is_no_trouble(study):
     assert max(len(line.get_xdata()) for axis in found.axes for line in axis.lines) <= 200
 
 
+def test_a_point_of_a_thinned_curve_is_the_mean_over_all_of_its_steps():
+    part = [{"step": 50, "steps": 50, "loss": 1.0}, {"step": 60, "steps": 10, "loss": 7.0, "kl.m0": 3.0}]
+    assert curves._means(part) == pytest.approx({"steps": 130 / 3, "loss": 2.0, "kl.m0": 3.0})
+
+
 def test_runs_without_records_have_no_curves(tmp_path):
     make_run(tmp_path, recipe("polymnist", MST), "polymnist")
     assert not [plot for plot in plots.draw(collection(tmp_path)) if "curves" in plot.name]

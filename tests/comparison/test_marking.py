@@ -21,7 +21,8 @@ ITEMS = 10_000
 def score(*values: float, chance: float = 0.1, trials: float = ITEMS) -> Stat:
     """Mean and deviation of one score per seed."""
     known = stat(list(values))
-    return Stat(known.mean, known.std, known.n, chance, trials)
+    error = (known.mean * (1 - known.mean) / trials) ** 0.5 if trials else None
+    return Stat(known.mean, known.std, known.n, chance, trials, item_error=error)
 
 
 def best(*stats: Stat | None, key: Key = LATENT) -> int | None:

@@ -129,6 +129,24 @@ def test_means_are_over_the_modalities_that_could_be_judged(tmp_path: Path) -> N
     assert Key("coherence", "m0", "m3") not in found
 
 
+def test_an_average_precision_is_no_share_of_answers(tmp_path: Path) -> None:
+    """So it has no binomial error over the items."""
+    shares, precisions = (
+        Group("", [Member(tmp_path, made, EvaluationResult.model_validate(content), {}, given=tmp_path)])
+        for made, content in (
+            (recipe("own", ["a", "b"]), evaluation(recipe("own", ["a", "b"]), "own")),
+            (
+                recipe("celeba", ["image", "text"]),
+                evaluation(recipe("celeba", ["image", "text"]), "celeba", base_rates={"Male": 0.4}),
+            ),
+        )
+    )
+    of_share = shares.stats[Key("latent", "a")]
+    assert of_share.item_error == pytest.approx((of_share.mean * (1 - of_share.mean) / 10000) ** 0.5)
+    assert precisions.stats[Key("latent", "image")].item_error is None
+    assert precisions.stats[Key("log_likelihood", "image")].item_error == 3.5
+
+
 def test_different_classifiers_are_told(tmp_path: Path) -> None:
     made = [EvaluationResult.model_validate(evaluation(recipe("own", ["a", "b"]), "own")) for _ in range(2)]
     assert made[1].coherence is not None

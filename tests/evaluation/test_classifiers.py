@@ -279,8 +279,18 @@ def test_features_of_the_others_stay_where_one_is_weak(evaluation, few_steps, mo
 def test_attributes_that_no_test_item_has_do_not_make_a_weak_classifier_good():
     """Its precision is a mean over those that occur, and so is what a guess has: 0.5, not 0.25."""
     labels = np.array([[1, 0, 0, 0], [0, 1, 0, 0]])
-    store = SimpleNamespace(labels=lambda split: labels)
+    store = SimpleNamespace(labels=lambda split: labels, complete=lambda split, names: np.arange(2))
     data = SimpleNamespace(labels=SimpleNamespace(kind="attributes"), store=store)
     told = classifiers._weakness("image", 0.54, data)
     assert told.endswith("0.540 only, less than 0.550")
     assert classifiers._weakness("image", 0.56, data) == ""
+
+
+def test_a_classifier_that_always_says_the_most_frequent_class_is_too_weak():
+    """Of classes of 90 and 10 % it reaches 0.9 by that."""
+    store = SimpleNamespace(
+        labels=lambda split: np.repeat([0, 1], [18, 2]), complete=lambda split, names: np.arange(20)
+    )
+    data = SimpleNamespace(labels=SimpleNamespace(kind="class"), store=store)
+    assert classifiers._weakness("image", 0.9, data).endswith("0.900 only, less than 0.950")
+    assert classifiers._weakness("image", 0.96, data) == ""

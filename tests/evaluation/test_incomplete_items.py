@@ -5,6 +5,8 @@ import pytest
 import torch
 from tiny_recipes import tiny
 
+from mmvae_cli.comparison import measures
+from mmvae_cli.comparison.measures import Key
 from mmvae_cli.compute import devices
 from mmvae_cli.evaluation import classifier_training, command, latent, report
 from mmvae_cli.evaluation.encoding import Evaluation, ShuffledSplit
@@ -92,6 +94,31 @@ def test_scores_are_those_of_the_rows_that_have_the_source(world):
 
     assert scored(experts) == scored(own)
     assert evaluation.rows_having(experts)["m1"] == len(own.items) < 80
+
+
+def test_a_guess_is_that_of_the_items_that_have_the_source(tmp_path):
+    """Where presence tells the label, as a scan that the ill have taken, a guess of all items' is far too low."""
+    data = image_store(tmp_path / "data", shape=SHAPE, counts=(160, 80), classes=2)
+    for split, count in (("train", 160), ("test", 80)):
+        labels = np.arange(count) % 2
+        take(data, split, "m1", (labels == 1) & (np.arange(count) % 20 != 1))  # mostly class 0 has m1
+    trained(data)
+    found = evaluated(tmp_path)
+    labels, has = np.arange(80) % 2, Store(data).present("test", ["m1"])[:, 0]
+    share = (labels[has] == 0).mean()
+    assert share > 0.9
+    assert found.chance == 0.5
+    assert found.chance_of("m1") == found.dataset.chances["m0+m1"] == pytest.approx(share)
+    assert found.chance_of("m0") == found.chance_of("m2") == 0.5
+    guessing = found.model_copy(
+        update={"latent": found.latent.model_copy(update={"values": {"m0": share, "m1": share}})}
+    )
+    rows = [line.split() for line in report.text(guessing).splitlines()]
+    assert ["m1", f"{share:.3f}°"] in rows
+    assert ["m0", f"{share:.3f}"] in rows
+    assert f"a guess, which has 0.500 to {share:.3f} by what is given" in report.text(guessing)
+    stats = measures.of_seeds([guessing])
+    assert (stats[Key("latent", "m1")].at_chance, stats[Key("latent", "m0")].at_chance) == (True, False)
 
 
 def trained(data):

@@ -13,6 +13,7 @@ import mmvae_cli
 from mmvae_cli.evaluation import command as evaluate
 from mmvae_cli.export import command
 from mmvae_cli.export.command import ExportRequest
+from mmvae_cli.export.hub import _asked
 from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
 from mmvae_cli.recipe import load
 from mmvae_cli.run import checkpoint, result, shared
@@ -146,6 +147,8 @@ def test_the_card_has_tables_protocol_and_commands_that_can_be_typed(hub, measur
     assert "latent representation (accuracy)" in text
     assert all(f"`{name}`" in text for name in found.settings)
     assert f"mmvae evaluate --ckpt {hub} --protocol default --metrics latent,likelihood --data-dir data" in text
+    otherwise = found.model_copy(update={"settings": found.settings | {"items": 150, "latent_samples": 100}})
+    assert _asked(otherwise, Run(measured).recipe()) == " --items 150 --latent-samples 100"
     assert load(str(hub / "recipe.yaml"), []) == Run(measured).recipe()  # mmvae train recipe.yaml
     assert "![prior.png](figures/prior.png)" in text
 

@@ -16,6 +16,7 @@ from mmvae_cli.process.errors import DataProblem, Failure, UsageProblem
 from mmvae_cli.run import trained
 from mmvae_cli.run.layout import Run
 from mmvae_cli.sampling import command as sample
+from mmvae_cli.sampling import generation
 from mmvae_cli.sampling.figures import FigureRequest
 
 
@@ -70,7 +71,8 @@ def test_what_is_generated_is_what_sample_draws(runs, data, opened, tmp_path, na
     there = drawn(FigureRequest(given="m0,m1", target="text"), "text_given_m0+m1.npz", 6)
     given = run.data("test", there["items"])
     ours = run.generate(given, given="m0,m1", target="text", count=10, seed=3)
-    assert ours["text"].tolist() == there["string_sample_text"].tolist()
+    if name != "private":  # a row of the figure has one private latent for all items
+        assert ours["text"].tolist() == there["string_sample_text"].tolist()
     there = drawn(FigureRequest(kind="reconstruction"), "reconstruction.npz", 6)
     codes = given | {"text": there["input_text"]}  # where the words stand, too
     assert np.array_equal(run.reconstruct(codes, seed=3)["m1"], there["sample_m1"][0])
@@ -207,6 +209,18 @@ def test_one_item_without_the_first_dimension_is_told_how(opened):
         opened("mopoe").encode({"m0": np.zeros((3, 8, 8), np.uint8)})
     assert caught.value.hint == "one item is given: array[None] makes it N = 1"
     assert caught.value.__notes__ == ["hint: one item is given: array[None] makes it N = 1"]  # Python shows it
+
+
+def test_every_sample_has_a_private_latent_of_its_own(opened):
+    """One for all items would be right for a figure, and wrong for whoever measures how samples spread."""
+    run = opened("private")
+    batch = run._batch({"m0": run.data("test")["m0"][:3]})
+    with torch.no_grad():
+        made = generation.conditional(run._sampler(0), batch, ("m0",), ("m1",), 2, styles=3)
+        of_figure = generation.conditional(run._sampler(0), batch, ("m0",), ("m1",), 2)
+    assert made["private_m1"].shape[:2] == (2, 3)
+    assert len(np.unique(made["private_m1"].reshape(6, -1), axis=0)) == 6
+    assert of_figure["private_m1"].shape[:2] == (2, 1)
 
 
 def test_capital_letters_are_small_ones_where_the_data_have_no_others(opened):
