@@ -101,77 +101,121 @@ class _Job:
 
 
 def _train_locked(job: _Job) -> None:
+    devices.use_threads(job.device, job.run.environment() if job.run.checkpoint_paths() else {}, choose=True)
+    devices.set_precision(job.recipe.training.precision)
+    devices.warn_of_slow_bf16(job.recipe.training.precision, job.device)
+    epochs = f"{job.recipe.training.epochs} epoch{'s' * (job.recipe.training.epochs != 1)}"
+    training = _prepared(job)
+    if training is None:
+        console.say(f"{job.run.folder} is finished ({epochs}); nothing to do")
+        return
+    training.take_all_steps()
+    console.say(f"trained {epochs} in {console.duration(training.position(training.total).seconds)}")
+
+
+def _prepared(job: _Job) -> "_Training | None":
+    """Model, optimiser and engine as they are at the step where the run goes on; None where it has all its steps."""
     recipe, run, store, device, group = job.recipe, job.run, job.store, job.device, job.group
     settings, seed = recipe.training, recipe.training.seed
-    epochs = f"{settings.epochs} epoch{'s' * (settings.epochs != 1)}"
-    devices.use_threads(device, run.environment() if run.checkpoint_paths() else {}, choose=True)
-    devices.set_precision(settings.precision)
-    devices.warn_of_slow_bf16(settings.precision, device)
     torch.manual_seed(derive(seed, "init"))
     model = MultimodalVAE(recipe).to(device)
-    objective = Objective.of(recipe)
-    step = StepLoss(model, objective, settings.precision)
+    step = StepLoss(model, Objective.of(recipe), settings.precision)
     optimizer = make_optimizer(model, settings.learning_rate)
-    position, began_as = _resume(job, model, optimizer)
+    begin, began_as = _resume(job, model, optimizer)
     per_epoch = prepare.steps_per_epoch(recipe, store)
     total = settings.epochs * per_epoch
-    if position.step:
+    if begin.step:
         run.check_data(job.request.dataset, store.fingerprint)
-    if position.step >= total:
-        if group.rank == 0 and position.step == total and run.status().get("state") != "finished":
-            job.note("finished", position, total)  # killed between the last checkpoint and its note
-        console.say(f"{run.folder} is finished ({epochs}); nothing to do")
-        return
+    if begin.step >= total:
+        if group.rank == 0 and begin.step == total and run.status().get("state") != "finished":
+            job.note("finished", begin, total)  # killed between the last checkpoint and its note
+        return None
     presence = of_training(store, recipe)
     refuse_processes(presence, group)
     data = batches.Split(store, "train", model.names, device, seed, settings.data_on, presence)
     if group.rank == 0:
-        _open_run(job, position, total, began_as)
-    left, complete = total - position.step, data.present is None
+        _open_run(job, begin, total, began_as)
+    left, complete = total - begin.step, data.present is None
     way = way_of(device, settings, group, left, on_device=data.on_device, complete=complete)
-    engine = Engine(step, optimizer, data, settings, group, way, start=position.step, total=total)
-    saving, pace, started = Saving(), Pace(device), time.monotonic()
-    asked_every = settings.log_every if group.size > 1 and device.type == "cuda" else 1  # asking all makes a GPU wait
+    engine = Engine(step, optimizer, data, settings, group, way, start=begin.step, total=total)
+    return _Training(job, model, optimizer, step.terms, engine, begin, began_as, per_epoch, total)
 
-    def here(at_step: int) -> Position:
-        return Position(at_step, at_step // per_epoch, position.seconds + time.monotonic() - started)
 
-    def save(at_step: int, state: str) -> None:
-        if job.lock is not None:
-            job.lock.check()
-            with saving:
-                checkpoint.save(run.checkpoint_path(at_step), model, optimizer, here(at_step), began_as)
-            checkpoint.prune(run, settings.keep_checkpoints, at_step)
-            job.note(state, here(at_step), total)
+@dataclass
+class _Training:
+    """A run that is ready to take its steps from ``begin`` to ``total``, so many of them ``per_epoch``."""
 
-    with console.progress(f"train {recipe.name}", total, "steps") as shown, engine.ordered(), signals.interrupts_wait():
-        shown.start_at(position.step)
-        for at in range(position.step, total):
-            try:
+    job: _Job
+    model: MultimodalVAE
+    optimizer: torch.optim.Optimizer
+    terms: Terms
+    engine: Engine
+    begin: Position
+    began_as: str | None
+    per_epoch: int
+    total: int
+
+    def __post_init__(self) -> None:
+        self._saving, self._started = Saving(), time.monotonic()
+
+    def position(self, step: int) -> Position:
+        """After so many steps, now."""
+        return Position(step, step // self.per_epoch, self.begin.seconds + time.monotonic() - self._started)
+
+    def take_all_steps(self) -> None:
+        """Raises Diverged, Stopped, and what the steps themselves raise."""
+        job, settings, pace = self.job, self.job.recipe.training, Pace(self.job.device)
+        # asking all processes makes a GPU wait
+        asked_every = settings.log_every if job.group.size > 1 and job.device.type == "cuda" else 1
+        with (
+            console.progress(f"train {job.recipe.name}", self.total, "steps") as shown, self.engine.ordered(),
+            signals.interrupts_wait(),
+        ):  # fmt: skip
+            shown.start_at(self.begin.step)
+            for at in range(self.begin.step, self.total):
                 with pace:
-                    engine.take(at)
-            except RuntimeError:
-                if group.size == 1:  # a signal to all processes of a job ends the compiler's helpers, too
-                    kept = f"{run.folder} keeps what was written before"
-                    signals.leave_if_requested(f"step {at + 1} was given up, {kept}")
-                raise
-            done, note = at + 1, ""
-            stop = done % asked_every == 0 and _any_rank_stops(group, device)
-            ends_line = _ends_line(done, settings.log_every, per_epoch) and engine.meter.is_due()
-            if stop or done % per_epoch == 0 or ends_line:
-                record = engine.meter.flush(done, at // per_epoch, settings.batch_size, engine.rate(at))
-                if group.rank == 0:
-                    memory, seconds = devices.memory_mib(device), here(done).seconds
-                    run.log([record | {"memory_mib": round(memory), "seconds": round(seconds, 3)}])
-                note = _note(record, step.terms)
-            shown.advance(1, note)
-            state = "finished" if done == total else "stopped" if stop else "running"
-            if state != "running" or (done % (per_epoch * settings.checkpoint_every) == 0 and saving.is_due()):
-                save(done, state)
-            if state == "stopped":
-                signals.leave_if_requested(f"checkpoint written at step {done} of {total} in {run.folder}")
-                raise Stopped(f"another process was stopped: checkpoint written at step {done} of {total}")
-    console.say(f"trained {epochs} in {console.duration(here(total).seconds)}")
+                    self._take(at)
+                done, note = at + 1, ""
+                stop = done % asked_every == 0 and _any_rank_stops(job.group, job.device)
+                ends_line = _ends_line(done, settings.log_every, self.per_epoch) and self.engine.meter.is_due()
+                if stop or done % self.per_epoch == 0 or ends_line:
+                    note = self._log(done)
+                shown.advance(1, note)
+                self._save_if_due(done, stop=stop)
+                if stop and done < self.total:
+                    signals.leave_if_requested(f"checkpoint written at step {done} of {self.total} in {job.run.folder}")
+                    raise Stopped(f"another process was stopped: checkpoint written at step {done} of {self.total}")
+
+    def _take(self, at: int) -> None:
+        try:
+            self.engine.take(at)
+        except RuntimeError:
+            if self.job.group.size == 1:  # a signal to all processes of a job ends the compiler's helpers, too
+                kept = f"{self.job.run.folder} keeps what was written before"
+                signals.leave_if_requested(f"step {at + 1} was given up, {kept}")
+            raise
+
+    def _log(self, done: int) -> str:
+        """Write the means since the last line; returns what progress says of them."""
+        settings, at = self.job.recipe.training, done - 1
+        record = self.engine.meter.flush(done, at // self.per_epoch, settings.batch_size, self.engine.rate(at))
+        if self.job.group.rank == 0:
+            memory, seconds = devices.memory_mib(self.job.device), self.position(done).seconds
+            self.job.run.log([record | {"memory_mib": round(memory), "seconds": round(seconds, 3)}])
+        return _note(record, self.terms)
+
+    def _save_if_due(self, done: int, *, stop: bool) -> None:
+        job, settings = self.job, self.job.recipe.training
+        state = "finished" if done == self.total else "stopped" if stop else "running"
+        wanted = done % (self.per_epoch * settings.checkpoint_every) == 0 and self._saving.is_due()
+        if job.lock is None or not (wanted or state != "running"):
+            return
+        job.lock.check()
+        with self._saving:
+            path = job.run.checkpoint_path(done)
+            checkpoint.save(path, self.model, self.optimizer, self.position(done), self.began_as)
+        checkpoint.prune(job.run, settings.keep_checkpoints, done)
+        job.note(state, self.position(done), self.total)
 
 
 def _ends_line(done: int, every: int, per_epoch: int) -> bool:
