@@ -15,6 +15,8 @@ from mmvae_cli.run.result import CLASSIFIER_VERSION, EvaluationResult
 BETA = "objective.beta"
 IGNORED = ("name", "dataset.name", "training.seed")
 """What does not separate groups: the seed; the name; and where the data lay, for which the fingerprint speaks."""
+_LONGEST = 40
+"""Characters of what tells a group from its kin, in its label."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,9 @@ def _label(groups: list[Group]) -> None:
     """Method, then the keys that separate its groups; short keys, and a number where that is not enough."""
     for one in groups:
         values = _values(one, separating(one, groups))
-        one.label = " ".join([one.name, values if len(values) < 40 else "..."]).strip()
+        if len(values) >= _LONGEST:  # as many as there is room for
+            values = f"{values[: _LONGEST - 4].rpartition(', ')[0]}, ...".removeprefix(", ")
+        one.label = " ".join([one.name, values]).strip()
     counts = Counter(one.label for one in groups)
     numbers: Counter[str] = Counter()
     for one in groups:

@@ -58,6 +58,16 @@ def test_all_components_are_equation_5_for_the_papers_method_alone() -> None:
     assert labels == ["MMVAE component_choice=all", "MMVAE", "MoPoE-VAE Eq. (5)", "MoPoE-VAE"]
 
 
+def test_a_label_names_as_many_differences_as_there_is_room_for() -> None:
+    made = [recipe("own", ["a", "b"], objective__beta=beta, model__latent_dim=latent, training__batch_size=latent,
+                   training__learning_rate=beta / 1e4) for beta, latent in ((1.0, 16), (5.0, 64))]  # fmt: skip
+    labels = [one.label for one in grouped(made)]
+    assert len({*labels}) == 2
+    for label in labels:
+        assert label.startswith("MoPoE-VAE latent_dim=")
+        assert label.endswith(", ...")
+
+
 def test_many_groups_have_looks_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     found = grouped([of_method(monkeypatch, f"method_{i}") for i in range(40)])
     chosen = looks.looks(found)
