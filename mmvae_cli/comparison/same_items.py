@@ -13,6 +13,7 @@ from mmvae_cli.comparison.groups import Group
 from mmvae_cli.drawing import grids as drawing
 from mmvae_cli.drawing.grids import Cell, Grid
 from mmvae_cli.process.words import listed
+from mmvae_cli.recipe.kinds import PROBABILITIES
 from mmvae_cli.run.layout import Run
 
 _COLUMNS, _CELL_PIXELS = 10, 80
@@ -84,14 +85,11 @@ def _read(path: Path, step: int) -> Drawn | None:
 
 def _grid(content: Content, shown: Shown, drawn: list[tuple[str, Arrays]]) -> Grid:
     first, target, given = drawn[0][1], shown.target, shown.given
-    recipe = content.groups[0].recipe
-    shares = {name for name, one in recipe.modalities.items() if one.likelihood in ("onehot", "bernoulli")}
-    every = [arrays[key] for _, arrays in drawn for key in (f"true_{target}", f"sample_{target}") if key in arrays]
-    most = 1.0 if target in shares else drawing.largest(every)
-    rows = [(f"{name} input", _cells(first, f"input_{name}", 1.0 if name in shares else None)) for name in given]
+    full = {name: _full_bar(name, content, [arrays for _, arrays in drawn]) for name in (*given, target)}
+    rows = [(f"{name} input", _cells(first, f"input_{name}", full[name])) for name in given]
     knowing = [arrays for _, arrays in drawn if f"true_{target}" in arrays]  # earlier versions did not write it
-    rows += [(f"true {target}", _cells(arrays, f"true_{target}", most)) for arrays in knowing[:1]]
-    rows += [(plain(label), _cells(arrays, f"sample_{target}", most)) for label, arrays in drawn]
+    rows += [(f"true {target}", _cells(arrays, f"true_{target}", full[target])) for arrays in knowing[:1]]
+    rows += [(plain(label), _cells(arrays, f"sample_{target}", full[target])) for label, arrays in drawn]
     cells = [own for _, own in rows]
     warning = f"; stand-in: {content.warning}" if content.warning else ""
     return Grid(
@@ -102,13 +100,22 @@ def _grid(content: Content, shown: Shown, drawn: list[tuple[str, Arrays]]) -> Gr
     )  # fmt: skip
 
 
-def _cells(arrays: Arrays, key: str, most: float | None) -> list[Cell]:
-    """``most``: the full bar of vectors that are not standardised; None: the largest number of the row."""
+def _full_bar(name: str, content: Content, drawn: list[Arrays]) -> float | None:
+    """Of a vector's bars in all rows; None for what is no vector."""
+    keys = [f"{what}_{name}" for what in ("input", "true", "sample")]
+    known = [arrays[key] for arrays in drawn for key in keys if key in arrays]
+    if known[0].dtype == np.uint8:
+        return None
+    return drawing.full_bar(
+        known, standardised=any(f"measured_{key}" in arrays for arrays in drawn for key in keys),
+        probabilities=content.groups[0].recipe.modalities[name].likelihood in PROBABILITIES,
+    )  # fmt: skip
+
+
+def _cells(arrays: Arrays, key: str, full: float | None) -> list[Cell]:
+    """``full``: the number whose bar is full, of vectors; None for pictures and texts."""
     if f"string_{key}" in arrays:
         return [drawing.cell("text", plain(text)) for text in arrays[f"string_{key}"]]
-    if (measured := arrays.get(f"measured_{key}")) is not None:
-        pairs = zip(arrays[key], measured, strict=True)
-        return [drawing.cell("vector", content, None, drawing.STANDARDISED, number) for content, number in pairs]
-    kind = "image" if arrays[key].dtype == np.uint8 else "vector"
-    full = most or drawing.largest([arrays[key]])
-    return [drawing.cell(kind, content, None, full) for content in arrays[key]]
+    kind, measured = "image" if full is None else "vector", arrays.get(f"measured_{key}", arrays[key])
+    pairs = zip(arrays[key], measured, strict=True)
+    return [drawing.cell(kind, content, None, full, number) for content, number in pairs]

@@ -77,7 +77,7 @@ def preview(folder: Path, info: StoreInfo) -> Grid:
     labels = np.load(folder / "test" / "labels.npy", mmap_mode="r", allow_pickle=False) if by_class else None
     count = info.splits["test"].count
     items = _items(np.zeros(count) if labels is None else np.asarray(labels), _held(folder, info, count))
-    rows = [[_cell(folder, name, known, item) for item in items] for name, known in info.modalities.items()]
+    rows = [_row(folder, name, known, items) for name, known in info.modalities.items()]
     names = info.labels.names if info.labels else ()
     heads = None if labels is None else [names[labels[item]][:_LONGEST_HEAD] for item in items]
     return Grid(rows, list(info.modalities), heads, title=f"{info.name}: {len(items)} items of the test split",
@@ -109,15 +109,30 @@ def _items(labels: np.ndarray, held: np.ndarray) -> list[int]:
     return items
 
 
-def _cell(folder: Path, name: str, known: ModalityInfo, item: int) -> Cell:
+def _row(folder: Path, name: str, known: ModalityInfo, items: list[int]) -> list[Cell]:
+    """A cell for each item; vectors with their bars on one scale, and numbers as they were measured."""
+    contents = [_content(folder, name, known, item) for item in items]
+    if known.kind != "vector":
+        return ["absent" if content is None else grids.cell(known.kind, content) for content in contents]
+    full = grids.full_bar([one for one in contents if one is not None], standardised=known.means is not None)
+    return ["absent" if one is None else grids.cell("vector", one, known.features, full, _measured(one, known))
+            for one in contents]  # fmt: skip
+
+
+def _measured(content: np.ndarray, known: ModalityInfo) -> np.ndarray:
+    """A vector (F,) in the unit that it was measured in."""
+    if known.means is None or known.deviations is None:
+        return content
+    return content * np.array(known.deviations) + np.array(known.means)
+
+
+def _content(folder: Path, name: str, known: ModalityInfo, item: int) -> Any:
+    """The item's row, a text as a string; None where the item lacks it."""
     index = folder / "test" / f"{name}.index.npy"
     row = int(np.load(index, mmap_mode="r", allow_pickle=False)[item]) if index.is_file() else item
     if row < 0:
-        return "absent"
-    content: Any = np.array(np.load(folder / "test" / f"{name}.npy", mmap_mode="r", allow_pickle=False)[row])
+        return None
+    content = np.array(np.load(folder / "test" / f"{name}.npy", mmap_mode="r", allow_pickle=False)[row])
     if known.kind == "text":
-        content = "".join((known.alphabet or "")[position] for position in content).strip(f" {known.fill or ''}")
-    if known.means is None or known.deviations is None:
-        return grids.cell(known.kind, content, known.features)
-    measured = np.ravel(content) * known.deviations + known.means
-    return grids.cell(known.kind, content, known.features, grids.STANDARDISED, measured)
+        return "".join((known.alphabet or "")[position] for position in content).strip(f" {known.fill or ''}")
+    return content

@@ -131,8 +131,11 @@ def cell(
     return bars(values, features or range(len(values)), most, values if measured is None else np.ravel(measured))
 
 
-def largest(arrays: Iterable[np.ndarray]) -> float:
-    """Of all numbers of a figure's vectors, whose bars have one scale then."""
+def full_bar(arrays: Iterable[np.ndarray], *, standardised: bool, probabilities: bool = False) -> float:
+    """The number whose bar is full, one for all vectors (..., F) of a modality in a figure: the largest of them, unless
+    what they are says it."""
+    if probabilities or standardised:
+        return 1.0 if probabilities else STANDARDISED
     return max((float(np.abs(np.nan_to_num(array)).max(initial=0)) for array in arrays), default=0) or 1.0
 
 

@@ -80,10 +80,10 @@ def average_precisions(
 
 
 def average_precision(scores: np.ndarray, truth: np.ndarray) -> float | None:
-    """sklearn's average precision; None where nothing is positive."""
+    """sklearn's average precision, which may round above 1; None where nothing is positive."""
     from sklearn.metrics import average_precision_score
 
-    return float(average_precision_score(truth, scores)) if truth.any() else None
+    return min(float(average_precision_score(truth, scores)), 1.0) if truth.any() else None
 
 
 def mean_of(values: Iterable[Value]) -> Value:

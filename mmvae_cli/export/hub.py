@@ -208,8 +208,8 @@ def _asked(one: EvaluationResult, recipe: Recipe) -> str:
         f" --{name.replace('_', '-')} {value}" for name, value in measured.items() if value and value != usual[name]
     ]
     scores = one.coherence.classifiers.values() if one.coherence and one.coherence.metric == "accuracy" else ()
-    forced = len([score for score in scores if score is not None and score < SANE_ACCURACY])
-    return "".join([*asked, " --force" if forced else ""])
+    forced = any(score is not None and score < SANE_ACCURACY for score in scores)  # else it would not be there
+    return "".join([*asked, " --force" * forced])
 
 
 def _commands(run: Run) -> list[str]:

@@ -14,7 +14,7 @@ from mmvae_cli.disk.files import hidden_folder
 from mmvae_cli.process.errors import Failure, UsageProblem, in_our_words
 from mmvae_cli.process.paths import make_folder
 from mmvae_cli.recipe import NETWORKS, Recipe
-from mmvae_cli.recipe.kinds import COUNTS
+from mmvae_cli.recipe.kinds import COUNTS, PROBABILITIES
 from mmvae_cli.recipe.section import choice
 from mmvae_cli.store import Store, StoreInfo
 from mmvae_cli.store.arrays import as_array, fractions, strings
@@ -103,7 +103,7 @@ def _filled(content: dict[str, Any], specs: dict[str, Any], info: StoreInfo) -> 
 
 
 def _dataset(name: str, specs: dict[str, Any], arrays: Mapping[str, Any], workplace: Path, data_dir: Path) -> Store:
-    raw = [one for one, spec in specs.items() if spec.get("likelihood") in (*COUNTS, "bernoulli", "onehot")]
+    raw = [one for one, spec in specs.items() if spec.get("likelihood") in (*COUNTS, *PROBABILITIES)]
     source = Path("the arrays")
     options = build.options(source, name, workplace / "made", data_dir, raw=tuple(raw), offers=False)
     from_arrays.build_from(_plain(specs, arrays), options, source)

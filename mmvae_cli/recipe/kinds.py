@@ -40,6 +40,8 @@ def _one_hot(codes: Any, characters: int) -> Any:
 SCALED = ("laplace", "normal")
 """Likelihoods with a scale: a constant, or learned."""
 COUNTS = ("poisson", "negative_binomial")
+PROBABILITIES = ("bernoulli", "onehot")
+"""Likelihoods whose means are probabilities."""
 """Likelihoods of counts: whole numbers from 0."""
 
 KINDS: dict[str, DataKind] = {

@@ -125,12 +125,12 @@ METHODS: dict[str, Method] = {
     ),
     "average": Method(
         "Average", "one Gaussian of averaged means and variances",
-        "a baseline: means and variances of the experts are averaged", 0,
+        "a baseline", 0,
         {**_ONE_FUSION, "model.fusion": "average"},
     ),
     "independent": Method(
         "Independent VAEs", "one VAE for each modality, nothing shared",
-        "a baseline: one VAE for each modality", 0,
+        "a baseline", 0,
         {**_MIXTURE_OF_EXPERTS, "objective.decode": "members", **_EACH_ITS_BOUND, "objective.prior": "standard"},
     ),
     "custom": Method(

@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
@@ -311,15 +312,13 @@ class Recipe(Section):
         return self.model.subsets == "full_and_singletons" and apart
 
     def weights(self) -> dict[str, float]:
-        """Likelihood weight w_m per modality. ``by_size`` is the paper's rule, largest size / own size, with C*H*W for
-        an image and L for a text."""
+        """Likelihood weight w_m per modality."""
         chosen = self.objective.likelihood_weights
         if isinstance(chosen, dict):
             return dict(chosen)
         if chosen == "equal":
             return dict.fromkeys(self.modalities, 1.0)
-        sizes = {name: math.prod(spec.shape or ()) for name, spec in self.modalities.items()}
-        return {name: max(sizes.values()) / size for name, size in sizes.items()}
+        return by_size({name: spec.shape or () for name, spec in self.modalities.items()})
 
     @property
     def flat(self) -> dict[str, Any]:
@@ -339,6 +338,13 @@ class Recipe(Section):
     def dump(self) -> str:
         """The resolved recipe as YAML that reads back to an equal recipe; a key that says nothing is not in it."""
         return plain_yaml.dump(self.model_dump(mode="json", exclude_none=True))
+
+
+def by_size(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, float]:
+    """The paper's likelihood weights: largest size / own size, with C*H*W for an image, F for a vector, L for a
+    text."""
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    return {name: max(sizes.values()) / size for name, size in sizes.items()}
 
 
 def _uneven(given: list[str], wanted: list[str]) -> str:

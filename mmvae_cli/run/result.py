@@ -37,9 +37,12 @@ class NotMeasured:
 NOT_FINITE = NotMeasured("the model gives numbers that are not finite")
 Value = float | NotMeasured
 """What a metric returns; a float that is not finite, which a model with finite weights can give, is NOT_FINITE."""
-Share = Annotated[float, Field(ge=0, le=1 + 1e-9)] | None
-Score = Annotated[float, Field(ge=-1e12, le=1e12)] | None
-"""What evaluation.json keeps of it: a share, a rounding beyond 1 at most, or anything that can be averaged."""
+Score = float | None
+"""What evaluation.json keeps of it."""
+Share = Annotated[float, Field(ge=0, le=1)] | None
+Measure = Annotated[float, Field(ge=-1, le=1e12)] | None
+"""A distance, a likeness, an adjusted index."""
+Nats = Annotated[float, Field(ge=-1e12, le=1e12)] | None
 Count = Annotated[int, Field(ge=0, le=2**53)]
 FID, INCEPTION = "FID (Inception)", "6726825d0af5f729"
 """A Frechet distance is called so in features of these weights alone: the beginning of their SHA-256."""
@@ -50,11 +53,6 @@ FEW_EFFECTIVE = (
     "and the true log-likelihood may be much higher: raise evaluation.importance_samples"
 )
 """What is said below every table of log-likelihoods."""
-BySubset = dict[str, Score]
-ShareBySubset = dict[str, Share]
-ByTarget = dict[str, BySubset]
-ShareByTarget = dict[str, ShareBySubset]
-"""source subset -> target modality -> value"""
 
 
 class _Part(BaseModel):
@@ -97,20 +95,20 @@ class Latent(_Part):
     ``clustering``: subset -> measure -> value, of k-means with so many ``clusters``."""
 
     metric: Literal["accuracy", "average_precision"]
-    values: ShareBySubset
-    per_label: ShareByTarget = Field(default_factory=dict)
+    values: dict[str, Share]
+    per_label: dict[str, dict[str, Share]] = Field(default_factory=dict)
     constant: dict[str, str] = Field(default_factory=dict)
     samples: dict[str, int] = Field(default_factory=dict)
-    private: ShareBySubset = Field(default_factory=dict)
+    private: dict[str, Share] = Field(default_factory=dict)
     clusters: int = 0
-    clustering: ByTarget = Field(default_factory=dict)
+    clustering: dict[str, dict[str, Measure]] = Field(default_factory=dict)
 
 
 class Alignment(_Part):
     """Retrieval without labels: pair of modalities -> measure -> value, among so many ``items`` of each."""
 
     items: dict[str, int]
-    pairs: ShareByTarget
+    pairs: dict[str, dict[str, Measure]]
 
 
 class Coherence(_Part):
@@ -134,14 +132,14 @@ class Coherence(_Part):
     joint_chance: Share = None
     joint_ceiling: Share = None
     joint_constant: dict[str, str] = Field(default_factory=dict)
-    joint_at_least: ShareBySubset = Field(default_factory=dict)
-    conditional: ShareByTarget
-    balanced: ShareByTarget = Field(default_factory=dict)
-    agreement: ShareBySubset = Field(default_factory=dict)
+    joint_at_least: dict[str, Share] = Field(default_factory=dict)
+    conditional: dict[str, dict[str, Share]]
+    balanced: dict[str, dict[str, Share]] = Field(default_factory=dict)
+    agreement: dict[str, Share] = Field(default_factory=dict)
     constant: dict[str, dict[str, str]] = Field(default_factory=dict)
-    per_label: dict[str, ShareByTarget] = Field(default_factory=dict)
-    classifiers: ShareBySubset
-    classifiers_per_label: ShareByTarget = Field(default_factory=dict)
+    per_label: dict[str, dict[str, dict[str, Share]]] = Field(default_factory=dict)
+    classifiers: dict[str, Share]
+    classifiers_per_label: dict[str, dict[str, Share]] = Field(default_factory=dict)
 
 
 class LogLikelihood(_Part):
@@ -153,10 +151,10 @@ class LogLikelihood(_Part):
     importance_samples: int
     grouping: Literal["per_item", "released"]
     count: Count
-    joint: BySubset
-    per_modality: ByTarget
-    standard_errors: BySubset = Field(default_factory=dict)
-    effective_samples: BySubset = Field(default_factory=dict)
+    joint: dict[str, Nats]
+    per_modality: dict[str, dict[str, Nats]]
+    standard_errors: dict[str, Measure] = Field(default_factory=dict)
+    effective_samples: dict[str, Measure] = Field(default_factory=dict)
 
 
 class Quality(_Part):
@@ -174,9 +172,9 @@ class Quality(_Part):
     reference_count: Count
     generated: int
     joint_samples: Count
-    unconditional: ByTarget
-    conditional: dict[str, ByTarget]
-    reconstruction: dict[str, ByTarget]
+    unconditional: dict[str, dict[str, Measure]]
+    conditional: dict[str, dict[str, dict[str, Measure]]]
+    reconstruction: dict[str, dict[str, dict[str, Measure]]]
 
     @property
     def distance(self) -> str:
@@ -229,7 +227,7 @@ class EvaluationResult(_Part):
         """What a guess scores, in words: of incomplete data it differs from source to source."""
         known = [value for value in (*self.dataset.chances.values(), self.chance) if value is not None]
         low, high = (f"{pick(known):.3f}" for pick in (min, max)) if known else ("", "")
-        return low if low == high else f"{low} to {high} by what is given"
+        return low if low == high else f"{low} to {high}, depending on what is given"
 
     def chance_of(self, source: str, label: str = "") -> float | None:
         """What a guess scores on the items that have the source, of one attribute or in all."""

@@ -127,7 +127,7 @@ def _cells(arrays: dict[str, np.ndarray], key: str, context: Context) -> list[An
     info, most = context.modalities[name], None
     if info.kind == "vector":
         own = [arrays[f"{what}_{name}"] for what in ("sample", "input", "true") if f"{what}_{name}" in arrays]
-        most = 1.0 if name in context.probabilities else grids.STANDARDISED if info.means else grids.largest(own)
+        most = grids.full_bar(own, standardised=bool(info.means), probabilities=name in context.probabilities)
 
     def cells(contents: Any, measured: Any) -> list[grids.Cell]:
         return [grids.cell(info.kind, content, info.features, most, number)

@@ -11,6 +11,7 @@ from mmvae_cli.disk.files import write_atomic
 from mmvae_cli.drawing.plots import Page
 from mmvae_cli.process import signals
 from mmvae_cli.process.paths import shown
+from mmvae_cli.recipe.kinds import PROBABILITIES
 from mmvae_cli.sampling import figures, generation, layout
 from mmvae_cli.sampling.figures import ON_PAPER, Figure
 from mmvae_cli.sampling.generation import NOTHING_WRITTEN, Sampler
@@ -27,7 +28,7 @@ def make(sampler: Sampler, figure: Figure, count: int, run: Path, folder: Path, 
     too."""
     info, remark = sampler.trained.store.info, generation.remark(sampler, figure)
     likelihoods = {name: one.likelihood for name, one in sampler.recipe.modalities.items()}
-    shares = frozenset(name for name, kind in likelihoods.items() if kind in ("onehot", "bernoulli"))
+    shares = frozenset(name for name, kind in likelihoods.items() if kind in PROBABILITIES)
     prior = "N(0, I): this method has no prior of z" if sampler.recipe.has_no_likelihood else "the prior"
     source = "a fitted mixture" if sampler.latents.mixtures else prior
     context = layout.Context(info.modalities, info.labels, sampler.split, _origin(run, sampler), remark, source, shares)

@@ -8,12 +8,12 @@ from mmvae_cli import recipe as recipes
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.process.paths import refuse_dangling
 from mmvae_cli.recipe import ModalitySpec, Recipe
-from mmvae_cli.recipe.kinds import COUNTS
+from mmvae_cli.recipe.kinds import COUNTS, PROBABILITIES
 from mmvae_cli.store import text
 from mmvae_cli.store.folder import Store
 from mmvae_cli.store.rows import parts
 
-_BOUNDED = (*COUNTS, "bernoulli", "onehot")
+_BOUNDED = (*COUNTS, *PROBABILITIES)
 """Likelihoods that are not defined for every number."""
 
 

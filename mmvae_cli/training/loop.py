@@ -1,6 +1,5 @@
 """The training loop, top to bottom."""
 
-import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,12 +27,8 @@ from mmvae_cli.store.fitting import check_store
 from mmvae_cli.store.presence import Presence, of_training
 from mmvae_cli.training import estimate
 from mmvae_cli.training.engine import Engine, way_of
-from mmvae_cli.training.pace import Pace
+from mmvae_cli.training.pace import Pace, Saving
 from mmvae_cli.training.step import StepLoss, make_optimizer, normalises
-
-QUICK_SAVING = 0.1
-"""Seconds: a checkpoint that takes no longer is written at every epoch's end that the recipe names."""
-SAVING_SHARE = 20
 
 
 @dataclass(frozen=True)
@@ -232,25 +227,6 @@ def refuse_processes(presence: Presence | None, group: ProcessGroup) -> None:
             f"{group.size} processes cannot share incomplete data: items of a batch differ in their modalities",
             "train incomplete data in one process",
         )
-
-
-class Saving:
-    """Entered around each saving of a checkpoint. Where one takes its time, the next at an epoch's end waits for
-    ``SAVING_SHARE`` times that time, so that saving takes a twentieth of the run at most."""
-
-    def __init__(self) -> None:
-        self._began = self._ended = -math.inf
-        self._took = 0.0
-
-    def __enter__(self) -> None:
-        self._began = time.monotonic()
-
-    def __exit__(self, *error: object) -> None:
-        self._ended = time.monotonic()
-        self._took = self._ended - self._began
-
-    def is_due(self) -> bool:
-        return self._took <= QUICK_SAVING or time.monotonic() - self._ended >= SAVING_SHARE * self._took
 
 
 def _note(record: dict[str, Any], terms: Terms) -> str:

@@ -1,5 +1,6 @@
-"""Notices when steps become slow because other processes use the cores."""
+"""How time goes: steps that become slow because other processes use the cores, and checkpoints that take long."""
 
+import math
 import time
 
 import torch
@@ -8,6 +9,9 @@ from mmvae_cli.process import console
 
 SLOWER, IN_A_ROW = 5, 8
 """Steps that take so many times as long as the fastest one, so many in a row, are worth a line."""
+QUICK_SAVING = 0.1
+"""Seconds: a checkpoint that takes no longer is written at every epoch's end that the recipe names."""
+SAVING_SHARE = 20
 
 
 class Pace:
@@ -32,3 +36,22 @@ class Pace:
                 f"{torch.get_num_threads()} threads; stop it (Ctrl-C) and go on with OMP_NUM_THREADS=1 in front of the "
                 "same command"
             )
+
+
+class Saving:
+    """Entered around each saving of a checkpoint. Where one takes its time, the next at an epoch's end waits for
+    ``SAVING_SHARE`` times that time, so that saving takes a twentieth of the run at most."""
+
+    def __init__(self) -> None:
+        self._began = self._ended = -math.inf
+        self._took = 0.0
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, *error: object) -> None:
+        self._ended = time.monotonic()
+        self._took = self._ended - self._began
+
+    def is_due(self) -> bool:
+        return self._took <= QUICK_SAVING or time.monotonic() - self._ended >= SAVING_SHARE * self._took

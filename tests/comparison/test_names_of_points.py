@@ -11,7 +11,7 @@ from mmvae_cli.drawing.plots import SCREEN
 
 
 @pytest.mark.parametrize("gap", [0.5, 0.06, 0.01])
-def test_label_overlap_nothing_and_are_nearest_to_their_own_point(gap):
+def test_labels_overlap_nothing_and_are_nearest_to_their_own_point(gap):
     figure, (axis,) = plots.panels(SCREEN, 1, 1, 3.4, 2.9)
     axis.set(xlim=(-1, 1), ylim=(0, 1))
     points = [(k * gap, 0.5 + k * gap / 4, f"β={k}") for k in range(-1, 2)]

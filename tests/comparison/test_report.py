@@ -7,14 +7,16 @@ import subprocess
 from html.parser import HTMLParser
 from itertools import pairwise, product
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mmvae_cli.comparison import curves, looks, report
+from mmvae_cli.comparison import curves, looks, report, same_items
 from mmvae_cli.comparison.compare import compare
 from mmvae_cli.comparison.same_items import grids
-from mmvae_cli.drawing.grids import Grid
+from mmvae_cli.drawing.grids import STANDARDISED, Grid
 from mmvae_cli.drawing.plots import COLOURS, style
 from mmvae_cli.recipe.methods import METHODS
 
@@ -148,6 +150,23 @@ def test_a_report_of_twenty_runs_can_be_sent(tmp_path: Path, monkeypatch: pytest
 
 
 # the same items through all methods ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("likelihood", "key", "full"), [
+    ("poisson", "sample_b", 20.0), ("onehot", "sample_b", 1.0), ("normal", "measured_sample_b", STANDARDISED),
+])  # fmt: skip
+def test_bars_have_one_scale_in_all_rows(likelihood: str, key: str, full: float) -> None:
+    """Else a tenth of the numbers would be the same picture."""
+    made = SimpleNamespace(modalities={"b": SimpleNamespace(likelihood=likelihood)})
+    content: Any = SimpleNamespace(groups=[SimpleNamespace(recipe=made)])
+    small, large = (
+        {"sample_b": full * row, key: full * row} for row in (np.array([[0.05, 0.1]]), np.array([[0.5, 1.0]]))
+    )
+    found = same_items._full_bar("b", content, [small, large])
+    assert found == full
+    pictures = [same_items._cells(arrays, "sample_b", found)[0] for arrays in (small, large)]
+    assert not np.array_equal(*pictures)
+    assert same_items._full_bar("b", content, [{"true_b": np.zeros((1, 3, 8, 8), np.uint8)}]) is None
 
 
 def drawn(run: Path, items: list[int], given: str = "a", value: int = 7, **changes: object) -> None:

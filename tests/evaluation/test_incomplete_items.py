@@ -116,7 +116,7 @@ def test_a_guess_is_that_of_the_items_that_have_the_source(tmp_path):
     rows = [line.split() for line in report.text(guessing).splitlines()]
     assert ["m1", f"{share:.3f}°"] in rows
     assert ["m0", f"{share:.3f}"] in rows
-    assert f"a guess, which has 0.500 to {share:.3f} by what is given" in report.text(guessing)
+    assert f"a guess, which has 0.500 to {share:.3f}, depending on what is given" in report.text(guessing)
     stats = measures.of_seeds([guessing])
     assert (stats[Key("latent", "m1")].at_chance, stats[Key("latent", "m0")].at_chance) == (True, False)
 

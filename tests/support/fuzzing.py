@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mmvae_cli import cli
 
-QUICK, THOROUGH = 60, 2000
+QUICK, THOROUGH = 200, 2000
 CASES = pytest.mark.parametrize("cases", [QUICK, pytest.param(THOROUGH, marks=pytest.mark.slow)])
 """The one setting: every fuzz test runs QUICK cases, and THOROUGH ones where slow tests run."""
 NEW = os.environ.get("MMVAE_FUZZ") == "new"

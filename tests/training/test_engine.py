@@ -21,9 +21,9 @@ from mmvae_cli.run import checkpoint
 from mmvae_cli.run.layout import Run
 from mmvae_cli.store import Store
 from mmvae_cli.store.batches import Split
-from mmvae_cli.training import engine, loop, meter
+from mmvae_cli.training import engine, loop, meter, pace
 from mmvae_cli.training.engine import WORTH_COMPILING, Way, way_of
-from mmvae_cli.training.loop import Request, Saving, train
+from mmvae_cli.training.loop import Request, train
 from mmvae_cli.training.meter import Meter
 from mmvae_cli.training.step import StepLoss, make_optimizer
 
@@ -294,8 +294,8 @@ def test_a_gpu_is_looked_at_twice_a_second_at_most(monkeypatch):
 
 def test_saving_takes_a_twentieth_of_the_time_at_most(monkeypatch):
     clock = [100.0]
-    monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
-    saving = Saving()
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+    saving = pace.Saving()
 
     def save(seconds):
         with saving:
@@ -316,11 +316,11 @@ def test_slow_checkpoints_are_left_out_but_not_the_last_one(dataset, tmp_path, m
 
     def slow(path, *rest):
         saved.append(path.name)
-        time.sleep(2 * loop.QUICK_SAVING)
+        time.sleep(2 * pace.QUICK_SAVING)
         real(path, *rest)
 
     monkeypatch.setattr(checkpoint, "save", slow)
-    monkeypatch.setattr(loop, "SAVING_SHARE", 1000)
+    monkeypatch.setattr(pace, "SAVING_SHARE", 1000)
     run = Run(train(tiny(3, shape=SHAPE, training__epochs=4), Request(tmp_path / "run", dataset)))
     assert saved == ["step-00000005.safetensors", "step-00000020.safetensors"]
     assert run.status()["state"] == "finished"

@@ -23,7 +23,7 @@ from mmvae_cli.process import signals
 from mmvae_cli.process.errors import DataProblem, Diverged, Failure, Stopped, UsageProblem
 from mmvae_cli.run import checkpoint
 from mmvae_cli.run.layout import Run
-from mmvae_cli.training import loop
+from mmvae_cli.training import loop, pace
 from mmvae_cli.training.loop import Request, train
 from mmvae_cli.training.step import make_optimizer
 
@@ -41,7 +41,7 @@ def dataset(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def every_checkpoint(monkeypatch):
     """However slow the disk is today."""
-    monkeypatch.setattr(loop, "QUICK_SAVING", math.inf)
+    monkeypatch.setattr(pace, "QUICK_SAVING", math.inf)
 
 
 def weights(folder):

@@ -18,7 +18,7 @@ from mmvae_cli.process import console
 from mmvae_cli.process.errors import DataProblem, UsageProblem
 from mmvae_cli.process.paths import refuse_existing, shown
 from mmvae_cli.recipe.kinds import KINDS
-from mmvae_cli.recipe.schema import NAME, TAKEN
+from mmvae_cli.recipe.schema import NAME, TAKEN, by_size
 from mmvae_cli.store import LabelInfo, new_array
 
 _LONGEST_KEY = 1000
@@ -139,21 +139,16 @@ def recipe_for(options: StoreOptions, parts: dict[str, Part], splits: Splits) ->
     place = (options.name if usual else str(options.out.resolve())).replace("'", "''")
     lines = [f"  {name}: {{{_modality(part)}}}" for name, part in parts.items()]
     count = len(splits["train"])
+    weights = [f"{name} {weight:,.5g}" for name, weight in by_size({n: p.info.shape for n, p in parts.items()}).items()]
     return "\n".join([
         f"# A recipe to start from, for the dataset {options.name}.",
         f"name: {options.name}", f"dataset: {{name: '{place}'}}", "modalities:", *lines,
         "model: {method: mopoe, latent_dim: 32}", "objective:", "  beta: 1.0",
-        f"  likelihood_weights: by_size  # so {_counted(parts)}; equal: each counts once", "training:",
+        f"  likelihood_weights: by_size  # {', '.join(weights)}; equal: 1 each", "training:",
         f"  epochs: {min(500, max(20, 200_000 // count))}  # fewer may do: look at the learning curves",
         f"  batch_size: {min(64, count)}",
         "  learning_rate: 1.0e-3", "evaluation: {likelihood_items: 256}", "",
     ])  # fmt: skip
-
-
-def _counted(parts: dict[str, Part]) -> str:
-    """How often the likelihood of each modality counts by its size."""
-    sizes = {name: math.prod(part.info.shape) for name, part in parts.items()}
-    return ", ".join(f"{name} counts {max(sizes.values()) / size:,.5g} times" for name, size in sizes.items())
 
 
 def _modality(part: Part) -> str:
